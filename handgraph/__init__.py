@@ -1,0 +1,19 @@
+"""Graph networks on hand skeletons under occlusion, on PyTorch Geometric."""
+
+from handgraph.skeleton import Skeleton
+from handgraph.skeletons import COCO, H36M, HAND, INTERHAND, MANO, RHD
+from handgraph.subgraph import RemovalSets
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "COCO",
+    "H36M",
+    "HAND",
+    "INTERHAND",
+    "MANO",
+    "RHD",
+    "RemovalSets",
+    "Skeleton",
+    "__version__",
+]

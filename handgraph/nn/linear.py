@@ -1,0 +1,63 @@
+"""A linear layer per branch, computed as one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class BranchLinear(nn.Module):
+    r"""N linear maps over the channels, one per branch, in one batched product.
+
+    .. math:: Y_n = X_n W_n^\top + b_n
+
+    The leading axis of the parameters is the branch; stacking the parameters of N separate
+    ``torch.nn.Linear`` gives this layer, and each branch starts as such a layer does.
+
+    Args:
+        in_channels: Size of each input node.
+        out_channels: Size of each output node.
+        num_branches: N. ``None`` gives one map without a branch axis: ``torch.nn.Linear``.
+
+    Shapes:
+        - input: ``[*, N, K, in_channels]``, or ``[*, in_channels]`` where N is ``None``
+        - output: ``[*, N, K, out_channels]``, or ``[*, out_channels]``
+
+    Example:
+        >>> import torch
+        >>> from handgraph.nn import BranchLinear
+        >>> BranchLinear(2, 3, num_branches=4)(torch.rand(8, 4, 16, 2)).shape
+        torch.Size([8, 4, 16, 3])
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, num_branches: int | None = None):
+        super().__init__()
+        if min(in_channels, out_channels, num_branches or 1) < 1:
+            raise ValueError(
+                "BranchLinear: expected positive sizes, got "
+                f"in_channels={in_channels}, out_channels={out_channels}, "
+                f"num_branches={num_branches}"
+            )
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.num_branches = num_branches
+        branches = () if num_branches is None else (num_branches,)
+        self.weight = nn.Parameter(torch.empty(*branches, out_channels, in_channels))
+        self.bias = nn.Parameter(torch.empty(*branches, out_channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew, as ``torch.nn.Linear`` does."""
+        bound = self.in_channels**-0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map the channels of each branch by its own matrix."""
+        bias = self.bias if self.num_branches is None else self.bias.unsqueeze(-2)
+        return x @ self.weight.mT + bias
+
+    def __repr__(self) -> str:
+        """Sizes."""
+        branches = "" if self.num_branches is None else f", num_branches={self.num_branches}"
+        return f"BranchLinear({self.in_channels}, {self.out_channels}{branches})"

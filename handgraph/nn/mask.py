@@ -1,0 +1,145 @@
+"""From a skeleton to its branches and back: the gather and the scatter of removal sets."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.utils import segment
+
+from handgraph.subgraph import RemovalSets
+
+
+class SubgraphMask(nn.Module):
+    """Give every branch the joints that its removal set leaves, and put them back.
+
+    The paper (Fig. 2) feeds each branch with the pose less the removed joints. This is a gather:
+    the gradient of a branch with respect to a joint that it lost is exactly zero, and a NaN there
+    does not arrive. Padding, where sets differ in size, is zero.
+
+    Args:
+        removal: The removal sets.
+
+    Shapes:
+        - input: ``[*, J, C]``
+        - output: ``[*, N, K, C]``
+
+    Raises:
+        ValueError: If the input does not have the joints of the skeleton.
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND, RemovalSets
+        >>> from handgraph.nn import SubgraphMask
+        >>> split = SubgraphMask(RemovalSets.by_level(HAND))
+        >>> pose = torch.rand(8, 21, 2)
+        >>> split(pose).shape
+        torch.Size([8, 4, 16, 2])
+        >>> torch.allclose(split.scatter(split(pose)), pose)
+        True
+    """
+
+    node_mask: Tensor
+    kept: Tensor
+    count: Tensor
+
+    def __init__(self, removal: RemovalSets):
+        super().__init__()
+        self.removal = removal
+        self.is_ragged = not bool(removal.node_mask.all())
+        self.register_buffer("node_mask", removal.node_mask, persistent=False)
+        self.register_buffer("kept", removal.kept.clamp(min=0), persistent=False)
+        self.register_buffer("count", removal.keep_mask.sum(dim=0), persistent=False)
+        self.hypotheses = Hypotheses(removal)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gather the kept joints of every branch."""
+        joints = self.removal.skeleton.num_joints
+        if x.dim() < 2 or x.shape[-2] != joints:
+            raise ValueError(
+                f"SubgraphMask: expected [*, {joints}, C] for {self.removal.skeleton.name}, "
+                f"got {list(x.shape)}"
+            )
+        out = x.index_select(-2, self.kept.flatten())
+        out = out.reshape(*x.shape[:-2], *self.kept.shape, x.shape[-1])
+        return out.where(self.node_mask.unsqueeze(-1), 0) if self.is_ragged else out
+
+    def scatter(self, y: Tensor, reduce: Literal["mean", "sum", "min", "max"] = "mean") -> Tensor:
+        """Put what the branches say of each joint back to it; :attr:`count` says how many do.
+
+        Args:
+            y: One value per node and branch. ``[*, N, K, C]``
+            reduce: What to do where several branches have kept the joint.
+
+        Returns:
+            ``[*, J, C]``
+
+        Raises:
+            ValueError: If y does not have the shape of the branches.
+        """
+        if reduce not in ("mean", "sum", "min", "max"):
+            raise ValueError(f"reduce: expected mean, sum, min or max, got {reduce!r}")
+        hypotheses = self.hypotheses(y)
+        joints = segment(hypotheses.flatten(1), self.hypotheses.ptr, reduce)
+        return self.hypotheses.to_joints(joints.unflatten(1, hypotheses.shape[1:]), y)
+
+    def __repr__(self) -> str:
+        """The removal sets."""
+        return f"SubgraphMask({self.removal})"
+
+
+class Hypotheses(nn.Module):
+    """List the nodes of all branches by the joint that they speak of.
+
+    The form that PyG's ``segment`` and ``softmax(ptr=...)`` work on: one row a hypothesis, sorted
+    by joint (:meth:`handgraph.RemovalSets.hypotheses`). Padding is left out.
+
+    Args:
+        removal: The removal sets.
+
+    Shapes:
+        - input: ``[*, N, K, C]``
+        - output: ``[H, B, C]``, B being the product of the leading dimensions
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND, RemovalSets
+        >>> from handgraph.nn import Hypotheses
+        >>> Hypotheses(RemovalSets.by_level(HAND))(torch.rand(8, 4, 16, 3)).shape
+        torch.Size([64, 8, 3])
+    """
+
+    index: Tensor
+    ptr: Tensor
+    joint: Tensor
+
+    def __init__(self, removal: RemovalSets):
+        super().__init__()
+        self.removal = removal
+        self.shape = (len(removal), removal.num_nodes)
+        index, ptr = removal.hypotheses()
+        joint = torch.arange(len(ptr) - 1).repeat_interleave(ptr.diff())
+        self.register_buffer("index", index, persistent=False)
+        self.register_buffer("ptr", ptr, persistent=False)
+        self.register_buffer("joint", joint, persistent=False)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Sort the nodes of all branches by joint."""
+        if y.dim() < 3 or y.shape[-3:-1] != self.shape:
+            raise ValueError(
+                f"expected [*, {self.shape[0]}, {self.shape[1]}, C] for {self.removal}, "
+                f"got {list(y.shape)}"
+            )
+        flat = y.reshape(y.shape[:-3].numel(), self.shape[0] * self.shape[1], y.shape[-1])
+        return flat.transpose(0, 1).index_select(0, self.index)
+
+    def to_joints(self, joints: Tensor, like: Tensor) -> Tensor:
+        """Take ``[J, B, C]`` to ``[*, J, C]``, with the leading dimensions of ``like``."""
+        return joints.transpose(0, 1).reshape(*like.shape[:-3], *joints.shape[::2])
+
+    def to_nodes(self, hypotheses: Tensor, like: Tensor) -> Tensor:
+        """Take ``[H, B, C]`` back to ``[*, N, K, C]``; padding is 0."""
+        nodes = hypotheses.new_zeros(self.shape[0] * self.shape[1], *hypotheses.shape[1:])
+        nodes = nodes.index_copy(0, self.index, hypotheses).transpose(0, 1)
+        return nodes.reshape(*like.shape[:-1], hypotheses.shape[-1])

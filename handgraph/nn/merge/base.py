@@ -1,0 +1,103 @@
+"""What all mergers share: one constructor order, one call, one check of what comes in."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from handgraph.subgraph import RemovalSets
+
+
+class Merger(nn.Module):
+    """Merge the incomplete poses of N branches into one pose of all joints.
+
+    Every merger is built as ``Merger(in_channels, out_channels, removal, *, feature_channels=0)``
+    and called as ``merge(partial, feature=None, *, node_mask=None)``.
+
+    Args:
+        in_channels: Channels of the incomplete poses.
+        out_channels: Channels of the merged pose.
+        removal: The removal sets of the branches.
+        feature_channels: Channels of a further feature per joint; 0 for none.
+
+    Shapes:
+        - partial: ``[*, N, K, in_channels]``
+        - feature: ``[*, J, feature_channels]``
+        - node_mask: Bool ``[*, N, K]``, ``False`` where a hypothesis is missing in this sample
+        - output: ``[*, J, out_channels]``
+
+    Raises:
+        ValueError: If anything that comes does not have its shape, or a feature comes that was
+            not announced, or does not come although it was.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        removal: RemovalSets,
+        *,
+        feature_channels: int = 0,
+    ):
+        super().__init__()
+        if min(in_channels, out_channels) < 1 or feature_channels < 0:
+            raise ValueError(
+                f"{type(self).__name__}: expected positive channels, got "
+                f"{in_channels=}, {out_channels=}, {feature_channels=}"
+            )
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.removal = removal
+        self.feature_channels = feature_channels
+
+    @property
+    def feature_shape(self) -> tuple[int, int]:
+        """Nodes and channels that a feature must have."""
+        return self.removal.skeleton.num_joints, self.feature_channels
+
+    def check(self, partial: Tensor, feature: Tensor | None, node_mask: Tensor | None) -> None:
+        """Raise a ValueError unless all shapes fit the removal sets and each other."""
+        nodes = (len(self.removal), self.removal.num_nodes)
+        lead = tuple(partial.shape[:-3])
+        self._expect("partial", partial, (*lead, *nodes, self.in_channels))
+        if (feature is not None) != (self.feature_channels > 0):
+            came = "none" if feature is None else list(feature.shape)
+            raise ValueError(
+                f"{type(self).__name__}: expected a feature of {self.feature_channels} channels, "
+                f"got {came}"
+            )
+        if feature is not None:
+            self._expect("feature", feature, (*lead, *self.feature_shape))
+        if node_mask is not None:
+            self._expect("node_mask", node_mask, (*lead, *nodes))
+
+    def _expect(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+        if tuple(tensor.shape) != shape:
+            raise ValueError(
+                f"{type(self).__name__} over {self.removal}: expected {name} {list(shape)}, "
+                f"got {list(tensor.shape)}"
+            )
+
+    def __repr__(self) -> str:
+        """Sizes and sets."""
+        sizes = f"{self.in_channels}, {self.out_channels}, {self.removal}"
+        features = f", feature_channels={self.feature_channels}" if self.feature_channels else ""
+        return f"{type(self).__name__}({sizes}{features})"
+
+
+class WeightedMerger(Merger):
+    """A merger whose output is an average of the hypotheses: it cannot change their channels."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        removal: RemovalSets,
+        *,
+        feature_channels: int = 0,
+    ):
+        super().__init__(in_channels, out_channels, removal, feature_channels=feature_channels)
+        if in_channels != out_channels:
+            raise ValueError(
+                f"{type(self).__name__} averages hypotheses, so it needs as many channels out as "
+                f"in, got {in_channels} and {out_channels}"
+            )

@@ -1,0 +1,125 @@
+"""Merge by a softmax gate over the hypotheses of each joint."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.utils import segment, softmax
+
+from handgraph.nn.linear import BranchLinear
+from handgraph.nn.mask import Hypotheses
+from handgraph.nn.merge.base import WeightedMerger
+from handgraph.subgraph import RemovalSets
+
+
+class GatedMerger(WeightedMerger):
+    r"""Weigh the hypotheses of each joint by a softmax, and average.
+
+    .. math::
+        y_j = \sum_{h \in H_j} \alpha_h x_h, \qquad
+        \alpha_h = \mathop{\mathrm{softmax}}_{h \in H_j}
+        \left(v_h^\top \mathrm{ReLU}(W [x_h, x_h - \bar x_j, f_j] + b_h)\right)
+
+    "Selecting accurate positions", as the paper puts it, by weights that can be looked at
+    (decision 8). :math:`W` is shared by all hypotheses, :math:`b_h` and :math:`v_h` belong to one
+    each; :math:`v` starts at zero, so that the merger starts as the mean. A joint whose hypotheses
+    are all missing is NaN.
+
+    Args:
+        in_channels: Channels of the incomplete poses.
+        out_channels: The same.
+        removal: The removal sets of the branches.
+        feature_channels: Channels of a further feature :math:`f_j` per joint.
+        hidden_channels: Width of the gate.
+
+    Shapes:
+        - partial: ``[*, N, K, C]``
+        - feature: ``[*, J, feature_channels]``
+        - node_mask: Bool ``[*, N, K]``, ``False`` where a hypothesis is missing
+        - output: ``[*, J, C]``, in the units of the input; weights ``[*, N, K]``
+
+    Raises:
+        ValueError: On unequal channels, or anything that does not fit the removal sets.
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND, RemovalSets
+        >>> from handgraph.nn import GatedMerger
+        >>> merge = GatedMerger(3, 3, RemovalSets.by_level(HAND))
+        >>> pose, weights = merge(torch.rand(8, 4, 16, 3), return_weights=True)
+        >>> weights[0, :, 0].tolist()  # the wrist: four hypotheses, equal to begin with
+        [0.25, 0.25, 0.25, 0.25]
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        removal: RemovalSets,
+        *,
+        feature_channels: int = 0,
+        hidden_channels: int = 16,
+    ):
+        super().__init__(in_channels, out_channels, removal, feature_channels=feature_channels)
+        self.hypotheses = Hypotheses(removal)
+        count = len(self.hypotheses.index)
+        self.lin = BranchLinear(2 * in_channels + feature_channels, hidden_channels)
+        self.bias = nn.Parameter(torch.empty(count, 1, hidden_channels))
+        self.score = nn.Parameter(torch.empty(count, hidden_channels, 1))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the hidden layer anew and set the scores to zero: equal weights."""
+        self.lin.reset_parameters()
+        nn.init.zeros_(self.bias)
+        nn.init.zeros_(self.score)
+
+    def forward(
+        self,
+        partial: Tensor,
+        feature: Tensor | None = None,
+        *,
+        node_mask: Tensor | None = None,
+        return_weights: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Average the hypotheses of each joint by their weights.
+
+        Args:
+            partial: The incomplete poses.
+            feature: A feature per joint, if announced.
+            node_mask: Which hypotheses are there.
+            return_weights: Also return the weights.
+        """
+        self.check(partial, feature, node_mask)
+        values = self.hypotheses(partial)
+        there = None if node_mask is None else self.hypotheses(node_mask.unsqueeze(-1))
+        if there is not None:
+            values = values.where(there, 0)
+        weights = self._weights(values, there, feature)
+        pose = segment((weights * values), self.hypotheses.ptr, "sum")
+        if there is not None:
+            count = segment(there.to(values.dtype), self.hypotheses.ptr, "sum")
+            pose = pose.where(count > 0, torch.nan)
+        pose = self.hypotheses.to_joints(pose, partial)
+        if return_weights:
+            return pose, self.hypotheses.to_nodes(weights, partial).squeeze(-1)
+        return pose
+
+    def _weights(self, values: Tensor, there: Tensor | None, feature: Tensor | None) -> Tensor:
+        """Softmax over the hypotheses of each joint, exactly 0 for missing ones. [H, B, 1]."""
+        joint, ptr = self.hypotheses.joint, self.hypotheses.ptr
+        inputs = [values, values - self._mean(values, there).index_select(0, joint)]
+        if feature is not None:
+            flat = feature.reshape(values.shape[1], *self.feature_shape)
+            inputs.append(flat.transpose(0, 1).index_select(0, joint))
+        scores = (self.lin(torch.cat(inputs, dim=-1)) + self.bias).relu() @ self.score
+        if there is None:
+            return softmax(scores, ptr=ptr)
+        lowest = torch.finfo(scores.dtype).min
+        return softmax(scores.where(there, lowest), ptr=ptr).where(there, 0)
+
+    def _mean(self, values: Tensor, there: Tensor | None) -> Tensor:
+        if there is None:
+            return segment(values, self.hypotheses.ptr, "mean")
+        count = segment(there.to(values.dtype), self.hypotheses.ptr, "sum")
+        return segment(values, self.hypotheses.ptr, "sum") / count.clamp(min=1)

@@ -1,0 +1,116 @@
+"""Learned pooling of nodes: a linear map from one set of nodes to another."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class NodeMap(NamedTuple):
+    r"""An affine map over nodes, :math:`x \mapsto M x + m`, the same for every channel.
+
+    What native linear pieces expose, so that neighbours can be multiplied together.
+
+    Shapes:
+        - matrix: ``[*, J', J]``
+        - bias: ``[*, J', 1]``
+
+    Example:
+        >>> import torch
+        >>> from handgraph.nn import NodeMap
+        >>> double = NodeMap(2 * torch.eye(3), torch.ones(3, 1))
+        >>> double.after(double)(torch.ones(3, 1)).flatten().tolist()
+        [7.0, 7.0, 7.0]
+    """
+
+    matrix: Tensor
+    bias: Tensor
+
+    def after(self, first: NodeMap) -> NodeMap:
+        """The one map that does ``first`` and then this one."""
+        return NodeMap(self.matrix @ first.matrix, self.matrix @ first.bias + self.bias)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply the map to ``[*, J, C]``."""
+        return self.matrix @ x + self.bias
+
+
+class NodePool(nn.Module):
+    r"""Map the nodes linearly to fewer nodes (pooling) or to more (unpooling).
+
+    .. math:: Y = P X + p 1^\top, \qquad P \in R^{J' \times J}
+
+    The pooling and the unpooling of the Adaptive Graph U-Net (Doosti et al., HOPE-Net, CVPR 2020)
+    are this one layer: ``NodePool(21, 11)`` and ``NodePool(11, 21)``.
+
+    Args:
+        in_nodes: J, the number of nodes that come.
+        out_nodes: J', the number of nodes that go.
+        node_mask: Bool ``[N, J]``: N maps side by side, where branch n has the masked nodes only.
+            The others have no influence, and each branch is initialised with its own fan-in.
+
+    Shapes:
+        - input: ``[*, J, C]``, or ``[*, N, J, C]``
+        - output: ``[*, J', C]``, or ``[*, N, J', C]``
+
+    Raises:
+        ValueError: If the input does not have ``in_nodes`` nodes.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.nn import NodePool
+        >>> pool, unpool = NodePool(21, 11), NodePool(11, 21)
+        >>> unpool(pool(torch.rand(8, 21, 4))).shape
+        torch.Size([8, 21, 4])
+    """
+
+    node_mask: Tensor | None
+
+    def __init__(self, in_nodes: int, out_nodes: int, *, node_mask: Tensor | None = None):
+        super().__init__()
+        if min(in_nodes, out_nodes) < 1:
+            raise ValueError(f"NodePool: expected positive sizes, got {in_nodes} and {out_nodes}")
+        if node_mask is not None and (node_mask.dim() != 2 or node_mask.shape[1] != in_nodes):
+            raise ValueError(
+                f"NodePool: expected node_mask [N, {in_nodes}], got {list(node_mask.shape)}"
+            )
+        self.in_nodes = in_nodes
+        self.out_nodes = out_nodes
+        self.register_buffer("node_mask", node_mask, persistent=False)
+        branches = () if node_mask is None else (len(node_mask),)
+        self.weight = nn.Parameter(torch.empty(*branches, out_nodes, in_nodes))
+        self.bias = nn.Parameter(torch.empty(*branches, out_nodes, 1))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew, each branch as ``torch.nn.Linear`` over its own nodes does."""
+        if self.node_mask is None:
+            bound = torch.tensor(self.in_nodes**-0.5)
+        else:
+            bound = self.node_mask.sum(dim=1).pow(-0.5)[:, None, None]
+        with torch.no_grad():
+            for parameter in (self.weight, self.bias):
+                parameter.uniform_(-1, 1).mul_(bound)
+
+    def node_map(self) -> NodeMap:
+        """What this layer does to the nodes, masked nodes left out."""
+        if self.node_mask is None:
+            return NodeMap(self.weight, self.bias)
+        return NodeMap(self.weight.where(self.node_mask.unsqueeze(-2), 0), self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map the nodes."""
+        if x.shape[-2] != self.in_nodes:
+            raise ValueError(
+                f"NodePool: expected [*, {self.in_nodes}, C] (nodes second to last), "
+                f"got {list(x.shape)}"
+            )
+        if self.node_mask is not None:
+            x = x.where(self.node_mask.unsqueeze(-1), 0)
+        return self.node_map()(x)
+
+    def __repr__(self) -> str:
+        """Sizes."""
+        return f"NodePool({self.in_nodes}, {self.out_nodes})"

@@ -1,0 +1,312 @@
+"""A skeleton: named joints, the bones between them, and named groups of joints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy.sparse import csgraph, csr_array
+from torch import Tensor
+from torch_geometric.data import Data
+
+if TYPE_CHECKING:
+    import networkx
+
+What = str | Iterable[str]
+"""Some joints of a skeleton: the name of a joint or of a group, or several of them."""
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A named, undirected graph over named joints: the only place where joints have numbers.
+
+    Any graph will do: trees (a hand), cycles (COCO's body), several components (two hands), no
+    edges at all. What needs a tree (:attr:`parents`, :attr:`bones`) says so where there is none.
+    Skeletons are values: frozen, hashable, equal if all their parts are.
+
+    Args:
+        name: What error messages call it.
+        joints: The joints' names, in the order in which tensors hold them.
+        edges: Pairs of joint names. Each edge once, in either direction.
+        groups: Named groups of joints, such as ``{"TIP": ["thumb_tip", ...]}``.
+        aliases: Other names by which :meth:`index` and :meth:`select` know a joint.
+        root: The joint that stands for the whole skeleton (the wrist, the pelvis), or ``None``.
+        keep: Where the joints stood in the skeleton that this one was cut from; ``None`` if it
+            was cut from none. :meth:`handgraph.RemovalSets.subgraph` sets it.
+
+    Raises:
+        ValueError: If a name is used twice, an edge or a group names an unknown joint, an edge is
+            a self-loop or given twice, or a group has a joint's name.
+
+    Example:
+        >>> from handgraph import Skeleton
+        >>> arm = Skeleton("arm", ["shoulder", "elbow", "wrist"],
+        ...                [("shoulder", "elbow"), ("elbow", "wrist")], root="shoulder")
+        >>> arm.num_joints, arm.index("wrist")
+        (3, 2)
+        >>> arm.edge_index.tolist()
+        [[0, 1, 1, 2], [1, 0, 2, 1]]
+    """
+
+    name: str
+    joints: Sequence[str]
+    edges: Sequence[tuple[str, str]]
+    _: KW_ONLY
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False, repr=False)
+    aliases: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
+    root: str | None = None
+    keep: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Normalise the containers, then check that every name means something."""
+        freeze = object.__setattr__
+        freeze(self, "joints", tuple(self.joints))
+        freeze(self, "edges", tuple((u, v) for u, v in self.edges))
+        freeze(self, "groups", {name: tuple(group) for name, group in self.groups.items()})
+        freeze(self, "aliases", dict(self.aliases))
+        self._check_names()
+        self._check_edges()
+
+    def _check_names(self) -> None:
+        if not self.joints:
+            raise ValueError(f"{self.name}: a skeleton needs at least one joint, got none")
+        seen: set[str] = set()
+        for name in (*self.joints, *self.groups, *self.aliases):
+            if name in seen:
+                raise ValueError(f"{self.name}: the name {name!r} is used twice")
+            seen.add(name)
+        for what, names in {**self.groups, "aliases": self.aliases.values()}.items():
+            for joint in names:
+                if joint not in self.joints:
+                    raise ValueError(f"{self.name}: {what} names {joint!r}, which is no joint")
+        if self.root is not None and self.root not in self.joints:
+            raise ValueError(f"{self.name}: the root {self.root!r} is no joint")
+
+    def _check_edges(self) -> None:
+        seen: set[frozenset[str]] = set()
+        for edge in self.edges:
+            for joint in edge:
+                if joint not in self.joints:
+                    raise ValueError(f"{self.name}: edge {edge} names {joint!r}, which is no joint")
+            if edge[0] == edge[1]:
+                raise ValueError(f"{self.name}: edge {edge} is a self-loop")
+            if frozenset(edge) in seen:
+                raise ValueError(f"{self.name}: edge {edge} is given twice")
+            seen.add(frozenset(edge))
+
+    @classmethod
+    def from_parents(cls, name: str, parents: Mapping[str, str | None], **kwargs: Any) -> Skeleton:
+        """Build a tree (or forest) from each joint's parent; ``None`` marks a root.
+
+        Args:
+            name: What error messages call it.
+            parents: Each joint's parent, in the order of the joints.
+            kwargs: ``groups``, ``aliases``, ``root``. If there is one root only, it is the
+                default for ``root``.
+
+        Example:
+            >>> from handgraph import Skeleton
+            >>> Skeleton.from_parents("finger", {"mcp": None, "pip": "mcp", "tip": "pip"}).parents
+            (-1, 0, 1)
+        """
+        roots = [joint for joint, parent in parents.items() if parent is None]
+        if len(roots) == 1:
+            kwargs.setdefault("root", roots[0])
+        edges = [(parent, joint) for joint, parent in parents.items() if parent is not None]
+        return cls(name, tuple(parents), tuple(edges), **kwargs)
+
+    @classmethod
+    def edgeless(cls, num_joints: int) -> Skeleton:
+        """Give ``num_joints`` anonymous joints without edges, for layers that learn the graph.
+
+        Example:
+            >>> from handgraph import Skeleton
+            >>> Skeleton.edgeless(29).num_joints
+            29
+        """
+        if num_joints < 1:
+            raise ValueError(f"edgeless: expected at least one joint, got {num_joints}")
+        return cls(f"edgeless({num_joints})", tuple(f"node_{i}" for i in range(num_joints)), ())
+
+    @property
+    def num_joints(self) -> int:
+        """The number of joints."""
+        return len(self.joints)
+
+    def index(self, joint: str) -> int:
+        """Where ``joint`` (a name or an alias) stands in the order of the joints.
+
+        Example:
+            >>> from handgraph import HAND, RHD
+            >>> HAND.index("index_tip"), RHD.index("index_tip"), HAND.index("thumb_cmc")
+            (8, 5, 1)
+        """
+        name = self.aliases.get(joint, joint)
+        if name not in self.joints:
+            raise ValueError(f"{self.name} has no joint {joint!r}; it has {', '.join(self.joints)}")
+        return self.joints.index(name)
+
+    def select(self, what: What) -> list[int]:
+        """Sorted positions of some joints, ready to index a tensor with.
+
+        Args:
+            what: The name of a group, of a joint, or several of either.
+
+        Example:
+            >>> from handgraph import HAND
+            >>> HAND.select("TIP")
+            [4, 8, 12, 16, 20]
+            >>> HAND.select(["thumb", "wrist"])
+            [0, 1, 2, 3, 4]
+        """
+        names = [what] if isinstance(what, str) else list(what)
+        found: set[int] = set()
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"{self.name}: joints go by name, got {name!r}")
+            found.update(self.index(joint) for joint in self.groups.get(name, (name,)))
+        return sorted(found)
+
+    @property
+    def edge_index(self) -> Tensor:
+        """Both directions of every edge, sorted by source, then target. Long ``[2, 2E]``."""
+        pairs = [(self.index(u), self.index(v)) for u, v in self.edges]
+        both = sorted(pairs + [(v, u) for u, v in pairs])
+        return torch.tensor(both, dtype=torch.long).reshape(-1, 2).t().contiguous()
+
+    def adjacency(self, *, dtype: torch.dtype | None = None) -> Tensor:
+        """The symmetric 0/1 adjacency without self-loops. ``[J, J]``.
+
+        Example:
+            >>> from handgraph import HAND
+            >>> int(HAND.adjacency().sum())
+            40
+        """
+        adjacency = torch.zeros(self.num_joints, self.num_joints, dtype=dtype)
+        adjacency[tuple(self.edge_index)] = 1
+        return adjacency
+
+    def hops(self) -> Tensor:
+        """Number of edges on the shortest path between two joints, ``inf`` where none joins them.
+
+        ``[J, J]``, in the default float type (``scipy.sparse.csgraph`` does the work).
+
+        Example:
+            >>> from handgraph import HAND
+            >>> int(HAND.hops()[HAND.index("thumb_tip"), HAND.index("pinky_tip")])
+            8
+        """
+        graph = csr_array(self.adjacency(dtype=torch.float64).numpy())
+        hops = csgraph.shortest_path(graph, unweighted=True, directed=False)
+        return torch.from_numpy(hops).to(torch.get_default_dtype())
+
+    def index_from(self, other: Skeleton) -> Tensor:
+        """How to take the order of ``other`` into this one. Long ``[J]``.
+
+        ``x[..., HAND.index_from(RHD), :]`` reorders joints from RHD's order to ours. Joints are
+        matched by name, so ``other`` may have more joints than this skeleton.
+
+        Raises:
+            ValueError: If ``other`` lacks a joint of this skeleton.
+
+        Example:
+            >>> from handgraph import HAND, RHD
+            >>> HAND.index_from(RHD)[:6].tolist()
+            [0, 4, 3, 2, 1, 8]
+        """
+        missing = [joint for joint in self.joints if joint not in other.joints]
+        if missing:
+            raise ValueError(f"{other.name} lacks joints of {self.name}: {', '.join(missing)}")
+        return torch.tensor([other.joints.index(joint) for joint in self.joints])
+
+    def reorder(self, name: str, joints: Iterable[str]) -> Skeleton:
+        """Give the same skeleton with its joints in another order.
+
+        Example:
+            >>> from handgraph import HAND
+            >>> HAND.reorder("backwards", reversed(HAND.joints)).index("wrist")
+            20
+        """
+        joints = tuple(joints)
+        if sorted(joints) != sorted(self.joints):
+            raise ValueError(
+                f"{name}: expected the {self.num_joints} joints of {self.name}, each "
+                f"once, got {len(joints)}: {', '.join(joints)}"
+            )
+        return Skeleton(
+            name, joints, self.edges, groups=self.groups, aliases=self.aliases, root=self.root
+        )
+
+    @property
+    def parents(self) -> tuple[int, ...]:
+        """Position of each joint's parent on the way to the root, -1 for the root itself.
+
+        Raises:
+            ValueError: If the skeleton has no root, or is not a tree.
+        """
+        if self.root is None:
+            raise ValueError(f"{self.name} has no root, so its joints have no parents")
+        if len(self.edges) != self.num_joints - 1 or not torch.isfinite(self.hops()).all():
+            raise ValueError(
+                f"{self.name} is not a tree: {self.num_joints} joints, "
+                f"{len(self.edges)} edges, so its joints have no parents"
+            )
+        graph = csr_array(self.adjacency(dtype=torch.float64).numpy())
+        _, before = csgraph.breadth_first_order(graph, self.index(self.root), directed=False)
+        return tuple(np.maximum(before, -1).tolist())
+
+    @property
+    def bones(self) -> Tensor:
+        """Positions of parent and child of every bone, by child. Long ``[2, J - 1]``.
+
+        ``xyz[..., bones[1], :] - xyz[..., bones[0], :]`` are the bone vectors.
+
+        Raises:
+            ValueError: If the skeleton has no root, or is not a tree.
+        """
+        pairs = [(parent, child) for child, parent in enumerate(self.parents) if parent >= 0]
+        return torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).t().contiguous()
+
+    def to_data(self, **attributes: Any) -> Data:
+        """Wrap tensors over the joints as a PyG graph with this skeleton's ``edge_index``.
+
+        Args:
+            attributes: Whatever the ``Data`` should hold, such as ``x=[J, C]``.
+
+        Example:
+            >>> import torch
+            >>> from handgraph import HAND
+            >>> HAND.to_data(x=torch.zeros(21, 2))
+            Data(x=[21, 2], edge_index=[2, 40], num_nodes=21)
+        """
+        return Data(edge_index=self.edge_index, num_nodes=self.num_joints, **attributes)
+
+    def to_networkx(self) -> networkx.Graph:
+        """Give the skeleton as a ``networkx.Graph`` over joint names.
+
+        Example:
+            >>> from handgraph import HAND
+            >>> sorted(HAND.to_networkx()["wrist"])[0]
+            'index_mcp'
+        """
+        import networkx
+
+        graph = networkx.Graph(name=self.name)
+        graph.add_nodes_from(self.joints)
+        graph.add_edges_from(self.edges)
+        return graph
+
+
+def chain(*joints: str) -> list[tuple[str, str]]:
+    """The edges of a chain of joints: ``chain("a", "b", "c")`` is ``a-b, b-c``.
+
+    Example:
+        >>> from handgraph.skeleton import chain
+        >>> len(chain("wrist", "index_mcp", "index_pip"))
+        2
+    """
+    return list(pairwise(joints))

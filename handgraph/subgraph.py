@@ -1,0 +1,316 @@
+"""Removal sets: which joints each branch loses, and the graphs that remain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Literal
+
+import torch
+from scipy.sparse import csgraph, csr_array
+from torch import Tensor
+
+from handgraph.skeleton import Skeleton, What
+from handgraph.skeletons import FINGERS, LEVELS
+
+
+class RemovalSets:
+    r"""N sets of joints of one skeleton; branch n works on the joints that set n leaves.
+
+    The paper (section 2) removes the TIPs, DIPs, PIPs or MCPs of every finger: N = 4 sets of
+    m = 5 joints, so that a branch keeps :math:`K = J - m = 16`. Sets may differ in size: kept
+    joints are padded with -1 to the longest branch, and :attr:`node_mask` says what is real.
+
+    Args:
+        skeleton: The skeleton.
+        sets: What each set removes: the name of a group or joint, or several
+            (:meth:`handgraph.Skeleton.select`). An empty list removes nothing.
+
+    Raises:
+        ValueError: If there is no set, a name is unknown, a set keeps no joint, or a joint is kept
+            by no set.
+
+    Example:
+        >>> from handgraph import HAND, RemovalSets
+        >>> removal = RemovalSets(HAND, {"tips": "TIP", "palm": ["wrist", "MCP"]})
+        >>> len(removal), removal.kept.shape, removal.num_kept.tolist()
+        (2, torch.Size([2, 16]), [16, 15])
+    """
+
+    def __init__(self, skeleton: Skeleton, sets: Mapping[str, What]) -> None:
+        self.skeleton = skeleton
+        self.names = tuple(sets)
+        """The names of the sets."""
+        self.keep_mask = torch.ones(len(sets), skeleton.num_joints, dtype=torch.bool)
+        """Whether set n keeps joint j. Bool ``[N, J]``."""
+        for mask, what in zip(self.keep_mask, sets.values(), strict=True):
+            mask[skeleton.select(what)] = False
+        self._check()
+
+    def _check(self) -> None:
+        if not self.names:
+            raise ValueError(f"{self.skeleton.name}: expected at least one removal set, got none")
+        for name, mask in zip(self.names, self.keep_mask, strict=True):
+            if not mask.any():
+                raise ValueError(
+                    f"removal set {name!r} keeps none of the {self.skeleton.num_joints} joints "
+                    f"of {self.skeleton.name}"
+                )
+        lost = (~self.keep_mask.any(dim=0)).nonzero().flatten().tolist()
+        if lost:
+            joints = ", ".join(self.skeleton.joints[i] for i in lost)
+            raise ValueError(
+                f"every one of the {len(self)} removal sets of {self.skeleton.name} removes "
+                f"{joints}: no branch is left to estimate them"
+            )
+
+    @classmethod
+    def by_level(cls, skeleton: Skeleton) -> RemovalSets:
+        """Give the paper's sets: all TIPs, all DIPs, all PIPs, all MCPs (section 2).
+
+        Example:
+            >>> from handgraph import HAND, RemovalSets
+            >>> RemovalSets.by_level(HAND)
+            RemovalSets(HAND, TIP: -5, DIP: -5, PIP: -5, MCP: -5)
+        """
+        return cls(skeleton, {level: _group(skeleton, level) for level in LEVELS})
+
+    @classmethod
+    def by_finger(cls, skeleton: Skeleton) -> RemovalSets:
+        """One set a finger.
+
+        Example:
+            >>> from handgraph import HAND, RemovalSets
+            >>> RemovalSets.by_finger(HAND)
+            RemovalSets(HAND, thumb: -4, index: -4, middle: -4, ring: -4, pinky: -4)
+        """
+        return cls(skeleton, {finger: _group(skeleton, finger) for finger in FINGERS})
+
+    @classmethod
+    def none(cls, skeleton: Skeleton, num_sets: int) -> RemovalSets:
+        """``num_sets`` sets that remove nothing: the control, a plain ensemble of full graphs.
+
+        Example:
+            >>> from handgraph import HAND, RemovalSets
+            >>> RemovalSets.none(HAND, 2)
+            RemovalSets(HAND, full_0: -0, full_1: -0)
+        """
+        return cls(skeleton, {f"full_{n}": () for n in range(num_sets)})
+
+    @classmethod
+    def random(
+        cls,
+        skeleton: Skeleton,
+        num_sets: int,
+        size: int,
+        generator: torch.Generator | None = None,
+        *,
+        among: What | None = None,
+    ) -> RemovalSets:
+        """Draw ``num_sets`` sets of ``size`` joints, uniformly from those that keep every joint.
+
+        Args:
+            skeleton: The skeleton.
+            num_sets: How many sets.
+            size: How many joints each removes.
+            generator: Where the randomness comes from.
+            among: The joints that may be removed; by default all but the root.
+
+        Raises:
+            ValueError: If ``size`` joints cannot be removed, or 1000 draws all lost some joint.
+
+        Example:
+            >>> import torch
+            >>> from handgraph import HAND, RemovalSets
+            >>> RemovalSets.random(HAND, 2, 5, torch.Generator().manual_seed(0))
+            RemovalSets(HAND, random_0: -5, random_1: -5)
+        """
+        everything = [joint for joint in skeleton.joints if joint != skeleton.root]
+        pool = skeleton.select(everything if among is None else among)
+        if not 0 <= size <= len(pool):
+            raise ValueError(
+                f"{skeleton.name}: cannot remove {size} joints out of {len(pool)} candidates"
+            )
+        for _ in range(1000):
+            keep = torch.ones(num_sets, skeleton.num_joints, dtype=torch.bool)
+            for mask in keep:
+                drawn = torch.randperm(len(pool), generator=generator)[:size].tolist()
+                mask[[pool[i] for i in drawn]] = False
+            if keep.any(dim=0).all():
+                return cls.from_keep_masks(skeleton, keep, [f"random_{n}" for n in range(num_sets)])
+        raise ValueError(
+            f"{skeleton.name}: {num_sets} sets of {size} joints lost some joint in all of 1000 "
+            "draws; take more or smaller sets"
+        )
+
+    @classmethod
+    def from_keep_masks(
+        cls, skeleton: Skeleton, masks: Tensor, names: Sequence[str] | None = None
+    ) -> RemovalSets:
+        """Build the sets from masks of the joints that they keep.
+
+        Args:
+            skeleton: The skeleton.
+            masks: Bool ``[N, J]``.
+            names: N names; by default ``set_0``, ``set_1``, ...
+
+        Example:
+            >>> import torch
+            >>> from handgraph import RemovalSets, Skeleton
+            >>> keep = torch.tensor([[True, True, False], [False, True, True]])
+            >>> RemovalSets.from_keep_masks(Skeleton.edgeless(3), keep)
+            RemovalSets(edgeless(3), set_0: -1, set_1: -1)
+        """
+        if masks.dtype != torch.bool:
+            raise TypeError(f"masks: expected torch.bool, got {masks.dtype}")
+        if masks.dim() != 2 or masks.shape[1] != skeleton.num_joints:
+            raise ValueError(
+                f"masks: expected [N, {skeleton.num_joints}] for {skeleton.name}, "
+                f"got {list(masks.shape)}"
+            )
+        names = [f"set_{n}" for n in range(len(masks))] if names is None else list(names)
+        if len(set(names)) != len(masks):
+            raise ValueError(f"expected {len(masks)} different names, got {names}")
+        joints = [
+            [skeleton.joints[i] for i in (~mask).nonzero().flatten().tolist()] for mask in masks
+        ]
+        return cls(skeleton, dict(zip(names, joints, strict=True)))
+
+    def __len__(self) -> int:
+        """N, the number of sets."""
+        return len(self.names)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal skeletons, names and masks."""
+        if not isinstance(other, RemovalSets):
+            return NotImplemented
+        same = self.skeleton == other.skeleton and self.names == other.names
+        return same and torch.equal(self.keep_mask, other.keep_mask)
+
+    def __hash__(self) -> int:
+        """Hash skeleton and names."""
+        return hash((self.skeleton, self.names))
+
+    def __repr__(self) -> str:
+        """Name, and how many joints each set removes."""
+        lost = (~self.keep_mask).sum(dim=1).tolist()
+        sets = ", ".join(f"{n}: -{m}" for n, m in zip(self.names, lost, strict=True))
+        return f"RemovalSets({self.skeleton.name}, {sets})"
+
+    @property
+    def num_kept(self) -> Tensor:
+        """How many joints each branch keeps. Long ``[N]``."""
+        return self.keep_mask.sum(dim=1)
+
+    @property
+    def num_nodes(self) -> int:
+        """K, the number of nodes that branches are padded to."""
+        return int(self.num_kept.max())
+
+    @property
+    def node_mask(self) -> Tensor:
+        """Whether node k of branch n is a joint and not padding. Bool ``[N, K]``."""
+        return torch.arange(self.num_nodes) < self.num_kept[:, None]
+
+    @property
+    def kept(self) -> Tensor:
+        """The joints that each branch keeps, sorted, padded with -1. Long ``[N, K]``."""
+        order = torch.argsort((~self.keep_mask).to(torch.uint8), dim=1, stable=True)
+        return order[:, : self.num_nodes].where(self.node_mask, -1)
+
+    @property
+    def position(self) -> Tensor:
+        """Where joint j stands in branch n, -1 where that branch lost it. Long ``[N, J]``."""
+        return (self.keep_mask.cumsum(dim=1) - 1).where(self.keep_mask, -1)
+
+    def hypotheses(self) -> tuple[Tensor, Tensor]:
+        """List all estimates of all joints, sorted by joint, then by branch.
+
+        Returns:
+            ``index``, Long ``[H]``: which of the flattened ``[N * K]`` nodes each of the H
+            hypotheses is; and ``ptr``, Long ``[J + 1]``: those of joint j are
+            ``index[ptr[j]:ptr[j + 1]]``, as PyG's ``segment`` and ``softmax(ptr=...)`` want them.
+
+        Example:
+            >>> from handgraph import HAND, RemovalSets
+            >>> index, ptr = RemovalSets.by_level(HAND).hypotheses()
+            >>> len(index), ptr[:3].tolist()  # 20 joints x 3 branches, and the wrist in all 4
+            (64, [0, 4, 7])
+        """
+        joint, branch = self.keep_mask.t().nonzero(as_tuple=True)
+        index = branch * self.num_nodes + self.position[branch, joint]
+        ptr = torch.zeros(self.skeleton.num_joints + 1, dtype=torch.long)
+        ptr[1:] = self.keep_mask.sum(dim=0).cumsum(dim=0)
+        return index, ptr
+
+    def subgraph(
+        self, which: int | str, edges: Literal["bridged", "induced"] = "bridged"
+    ) -> Skeleton:
+        """Cut the skeleton of one branch out of the whole one.
+
+        Args:
+            which: The set, by name or position.
+            edges: ``"bridged"`` links two joints if a path joins them whose inside is all
+                removed, so that removing the PIPs links MCPs to DIPs (decision 12);
+                ``"induced"`` keeps only the edges between kept joints.
+
+        Returns:
+            A skeleton over the kept joints, whose ``keep`` says where they stood.
+
+        Raises:
+            ValueError: If there is no such set, or no such kind of edges.
+
+        Example:
+            >>> from handgraph import HAND, RemovalSets
+            >>> removal = RemovalSets.by_level(HAND)
+            >>> len(removal.subgraph("PIP").edges), len(removal.subgraph("PIP", "induced").edges)
+            (15, 10)
+        """
+        if edges not in ("bridged", "induced"):
+            raise ValueError(f"edges: expected 'bridged' or 'induced', got {edges!r}")
+        if isinstance(which, str):
+            if which not in self.names:
+                raise ValueError(f"no removal set {which!r}; there are {', '.join(self.names)}")
+            which = self.names.index(which)
+        keep = self.keep_mask[which]
+        linked = _bridge(self.skeleton, keep) if edges == "bridged" else self.skeleton.edges
+        return _restrict(self.skeleton, f"{self.skeleton.name} - {self.names[which]}", keep, linked)
+
+
+def _group(skeleton: Skeleton, name: str) -> Sequence[str]:
+    if name not in skeleton.groups:
+        raise ValueError(
+            f"{skeleton.name} has no group {name!r}; it has {', '.join(skeleton.groups) or 'none'}"
+        )
+    return skeleton.groups[name]
+
+
+def _bridge(skeleton: Skeleton, keep: Tensor) -> list[tuple[str, str]]:
+    """Edges between kept joints, and between all kept neighbours of each removed region."""
+    adjacency = skeleton.adjacency(dtype=torch.bool)
+    removed = (adjacency & ~keep & ~keep[:, None]).numpy()
+    _, region = csgraph.connected_components(csr_array(removed), directed=False)
+    linked = adjacency.clone()
+    for label in {region[j] for j in (~keep).nonzero().flatten().tolist()}:
+        around = adjacency[torch.from_numpy(region == label)].any(dim=0)
+        linked |= around & around[:, None]
+    pairs = combinations(range(skeleton.num_joints), 2)
+    return [(skeleton.joints[u], skeleton.joints[v]) for u, v in pairs if linked[u, v]]
+
+
+def _restrict(
+    skeleton: Skeleton, name: str, keep: Tensor, edges: Sequence[tuple[str, str]]
+) -> Skeleton:
+    """The skeleton over the kept joints, with whatever of edges and groups lies within them."""
+    kept = keep.nonzero().flatten().tolist()
+    joints = [skeleton.joints[i] for i in kept]
+    groups = {g: [j for j in names if j in joints] for g, names in skeleton.groups.items()}
+    return Skeleton(
+        name,
+        joints,
+        [(u, v) for u, v in edges if u in joints and v in joints],
+        groups={g: names for g, names in groups.items() if names},
+        aliases={alias: joint for alias, joint in skeleton.aliases.items() if joint in joints},
+        root=skeleton.root if skeleton.root in joints else None,
+        keep=tuple(kept),
+    )
