@@ -46,6 +46,17 @@ class RemovalSets:
         for mask, what in zip(self.keep_mask, sets.values(), strict=True):
             mask[skeleton.select(what)] = False
         self._check()
+        self.num_kept = self.keep_mask.sum(dim=1)
+        """How many joints each branch keeps. Long ``[N]``."""
+        self.num_nodes = int(self.num_kept.max())
+        """K, the number of nodes that branches are padded to."""
+        self.node_mask = torch.arange(self.num_nodes) < self.num_kept.unsqueeze(1)
+        """Whether node k of branch n is a joint and not padding. Bool ``[N, K]``."""
+        order = torch.argsort((~self.keep_mask).to(torch.uint8), dim=1, stable=True)
+        self.kept = order[:, : self.num_nodes].where(self.node_mask, -1)
+        """The joints that each branch keeps, sorted, padded with -1. Long ``[N, K]``."""
+        self.position = (self.keep_mask.cumsum(dim=1) - 1).where(self.keep_mask, -1)
+        """Where joint j stands in branch n, -1 where that branch lost it. Long ``[N, J]``."""
 
     def _check(self) -> None:
         if not self.names:
@@ -117,7 +128,7 @@ class RemovalSets:
             among: The joints that may be removed; by default all but the root.
 
         Raises:
-            ValueError: If ``size`` joints cannot be removed, or 1000 draws all lost some joint.
+            ValueError: If there are no such sets, or 1000 draws all lost some joint.
 
         Example:
             >>> import torch
@@ -127,9 +138,10 @@ class RemovalSets:
         """
         everything = [joint for joint in skeleton.joints if joint != skeleton.root]
         pool = skeleton.select(everything if among is None else among)
-        if not 0 <= size <= len(pool):
+        if num_sets < 1 or not 0 <= size <= len(pool):
             raise ValueError(
-                f"{skeleton.name}: cannot remove {size} joints out of {len(pool)} candidates"
+                f"{skeleton.name}: cannot draw {num_sets} sets of {size} joints out of "
+                f"{len(pool)} candidates"
             )
         for _ in range(1000):
             keep = torch.ones(num_sets, skeleton.num_joints, dtype=torch.bool)
@@ -169,7 +181,7 @@ class RemovalSets:
                 f"got {list(masks.shape)}"
             )
         names = [f"set_{n}" for n in range(len(masks))] if names is None else list(names)
-        if len(set(names)) != len(masks):
+        if len(names) != len(masks) or len(set(names)) != len(names):
             raise ValueError(f"expected {len(masks)} different names, got {names}")
         joints = [
             [skeleton.joints[i] for i in (~mask).nonzero().flatten().tolist()] for mask in masks
@@ -196,32 +208,6 @@ class RemovalSets:
         lost = (~self.keep_mask).sum(dim=1).tolist()
         sets = ", ".join(f"{n}: -{m}" for n, m in zip(self.names, lost, strict=True))
         return f"RemovalSets({self.skeleton.name}, {sets})"
-
-    @property
-    def num_kept(self) -> Tensor:
-        """How many joints each branch keeps. Long ``[N]``."""
-        return self.keep_mask.sum(dim=1)
-
-    @property
-    def num_nodes(self) -> int:
-        """K, the number of nodes that branches are padded to."""
-        return int(self.num_kept.max())
-
-    @property
-    def node_mask(self) -> Tensor:
-        """Whether node k of branch n is a joint and not padding. Bool ``[N, K]``."""
-        return torch.arange(self.num_nodes) < self.num_kept[:, None]
-
-    @property
-    def kept(self) -> Tensor:
-        """The joints that each branch keeps, sorted, padded with -1. Long ``[N, K]``."""
-        order = torch.argsort((~self.keep_mask).to(torch.uint8), dim=1, stable=True)
-        return order[:, : self.num_nodes].where(self.node_mask, -1)
-
-    @property
-    def position(self) -> Tensor:
-        """Where joint j stands in branch n, -1 where that branch lost it. Long ``[N, J]``."""
-        return (self.keep_mask.cumsum(dim=1) - 1).where(self.keep_mask, -1)
 
     def hypotheses(self) -> tuple[Tensor, Tensor]:
         """List all estimates of all joints, sorted by joint, then by branch.
@@ -268,10 +254,9 @@ class RemovalSets:
         """
         if edges not in ("bridged", "induced"):
             raise ValueError(f"edges: expected 'bridged' or 'induced', got {edges!r}")
-        if isinstance(which, str):
-            if which not in self.names:
-                raise ValueError(f"no removal set {which!r}; there are {', '.join(self.names)}")
-            which = self.names.index(which)
+        if which not in self.names and which not in range(-len(self), len(self)):
+            raise ValueError(f"no removal set {which!r}; there are {', '.join(self.names)}")
+        which = self.names.index(which) if isinstance(which, str) else which
         keep = self.keep_mask[which]
         linked = _bridge(self.skeleton, keep) if edges == "bridged" else self.skeleton.edges
         return _restrict(self.skeleton, f"{self.skeleton.name} - {self.names[which]}", keep, linked)

@@ -1,0 +1,29 @@
+"""Eq. 1 and back: keybone, relative depth, camera, crop and mirroring.
+
+Tensors in, tensors out. Every function takes any leading dimensions, keeps dtype and device, and
+is differentiable. Points are ``[*, J, 3]`` in the camera frame (x right, y down, z forward) or
+``[*, J, 2]`` in pixels, (u, v) order (u right, v down; integers are pixel centres).
+"""
+
+from handgraph.geometry.camera import back_project, camera_to_uvd, project, uvd_to_camera
+from handgraph.geometry.crop import crop_matrix, denormalize_uv, normalize_uv
+from handgraph.geometry.depth import absolute_depth, keybone_length, relative_depth
+from handgraph.geometry.mirror import mirror_hand, mirror_matrix
+from handgraph.geometry.plane import transform_intrinsics, transform_points
+
+__all__ = [
+    "absolute_depth",
+    "back_project",
+    "camera_to_uvd",
+    "crop_matrix",
+    "denormalize_uv",
+    "keybone_length",
+    "mirror_hand",
+    "mirror_matrix",
+    "normalize_uv",
+    "project",
+    "relative_depth",
+    "transform_intrinsics",
+    "transform_points",
+    "uvd_to_camera",
+]

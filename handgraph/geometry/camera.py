@@ -1,0 +1,176 @@
+"""The pinhole camera: 3D joints to pixels and back, and the (u, v, d) target of the network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from handgraph._check import check_matrix, check_points, check_shape
+from handgraph.geometry.depth import (
+    KEYBONE,
+    absolute_depth,
+    keybone_length,
+    relative_depth,
+    root_index,
+)
+from handgraph.skeleton import Skeleton
+from handgraph.skeletons import HAND
+
+
+def project(xyz: Tensor, K: Tensor) -> Tensor:
+    r"""Pixels at which a pinhole camera sees the points.
+
+    :math:`w (u, v, 1)^T = K (x, y, z)^T`. A point that is not in front of the camera (z <= 0)
+    gives NaN.
+
+    Args:
+        xyz: Points in the camera frame.
+        K: Camera matrix of each sample, or one for all.
+
+    Shapes:
+        xyz ``[*, J, 3]``, K ``[*, 3, 3]`` or ``[3, 3]`` -> ``[*, J, 2]``.
+
+    Units:
+        xyz in any unit (metres), camera frame -> pixels, (u, v) order.
+
+    Raises:
+        TypeError: If xyz is not floating point, or the dtypes differ.
+        ValueError: If a last dimension is wrong or the leading dimensions differ.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.geometry import project
+        >>> K = torch.tensor([[300.0, 0.0, 160.0], [0.0, 300.0, 160.0], [0.0, 0.0, 1.0]])
+        >>> project(torch.tensor([[0.1, -0.05, 0.5]]), K).tolist()
+        [[220.0, 130.0]]
+    """
+    check_points(xyz, 3, "xyz")
+    check_matrix(K, xyz, "K")
+    # Products and sums, not a matmul: autocast and TF32 would round pixels to whole numbers.
+    image = (K.unsqueeze(-3) * xyz.unsqueeze(-2)).sum(dim=-1)
+    return torch.where(xyz[..., 2:] > 0, image[..., :2] / image[..., 2:], torch.nan)
+
+
+def back_project(uv: Tensor, depth: Tensor, K: Tensor) -> Tensor:
+    r"""Points of given depth on the rays through the pixels: the inverse of :func:`project`.
+
+    :math:`(x, y, z)^T = z K^{-1} (u, v, 1)^T`, also for a camera matrix after a crop (``A K``).
+    A singular K gives x and y that are not finite. A negative depth gives the point of the same
+    line behind the camera, where :func:`project` refuses it.
+
+    Args:
+        uv: Pixels.
+        depth: Depth z of each point.
+        K: Camera matrix of each sample, or one for all.
+
+    Shapes:
+        uv ``[*, J, 2]``, depth ``[*, J]``, K ``[*, 3, 3]`` or ``[3, 3]`` -> ``[*, J, 3]``.
+
+    Units:
+        uv in pixels, (u, v) order; depth in any unit (metres) -> the same unit, camera frame.
+
+    Raises:
+        TypeError: If uv is not floating point, or the dtypes differ.
+        ValueError: If a last dimension is wrong or the leading dimensions differ.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.geometry import back_project
+        >>> K = torch.tensor([[300.0, 0.0, 160.0], [0.0, 300.0, 160.0], [0.0, 0.0, 1.0]])
+        >>> xyz = back_project(torch.tensor([[220.0, 130.0]]), torch.tensor([0.5]), K)
+        >>> [round(value, 4) for value in xyz[0].tolist()]
+        [0.1, -0.05, 0.5]
+    """
+    check_points(uv, 2, "uv")
+    check_shape(depth, uv.shape[:-1], uv, "depth")
+    check_matrix(K, uv, "K")
+    rows = K.unsqueeze(-3)
+    # The ray is where two planes meet: the points with column u and the points with row v.
+    column = rows[..., 0, :] - uv[..., :1] * rows[..., 2, :]
+    row = rows[..., 1, :] - uv[..., 1:] * rows[..., 2, :]
+    ray = torch.linalg.cross(column, row)
+    z = depth.unsqueeze(-1)
+    return torch.cat([ray[..., :2] / ray[..., 2:] * z, z], dim=-1)
+
+
+def camera_to_uvd(
+    xyz: Tensor, K: Tensor, skeleton: Skeleton = HAND, bone: tuple[str, str] = KEYBONE
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels and relative depth of each joint, with the scale and root depth that lead back.
+
+    The target of the paper's network, Eq. 1 on :func:`project`. For a crop pass ``A K``
+    (:func:`transform_intrinsics`). A joint behind the camera has NaN pixels; a keybone of length
+    zero gives NaN depths for the whole sample.
+
+    Args:
+        xyz: Joints in the camera frame, in the order of the skeleton.
+        K: Camera matrix of each sample, or one for all.
+        skeleton: Which joint is which, and which is the root.
+        bone: Names of the two joints of the keybone.
+
+    Shapes:
+        xyz ``[*, J, 3]``, K ``[*, 3, 3]`` or ``[3, 3]`` -> uvd ``[*, J, 3]``, scale ``[*]``,
+        root_depth ``[*]``.
+
+    Units:
+        xyz, scale and root_depth in one unit (metres), camera frame; u, v in pixels; d in keybone
+        lengths.
+
+    Raises:
+        TypeError: If xyz is not floating point, or the dtypes differ.
+        ValueError: If a shape or the joint count is wrong, a name is unknown, or the skeleton has
+            no root.
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND
+        >>> from handgraph.geometry import camera_to_uvd
+        >>> K = torch.tensor([[300.0, 0.0, 160.0], [0.0, 300.0, 160.0], [0.0, 0.0, 1.0]])
+        >>> xyz = torch.tensor([0.0, 0.0, 0.5]).repeat(21, 1)
+        >>> xyz[HAND.index("middle_pip")] = torch.tensor([0.0, 0.03, 0.54])
+        >>> uvd, scale, root_depth = camera_to_uvd(xyz, K)
+        >>> [round(value, 3) for value in uvd[HAND.index("middle_pip")].tolist()]
+        [160.0, 176.667, 0.8]
+    """
+    root = root_index(skeleton)
+    scale = keybone_length(xyz, skeleton, bone)
+    uv = project(xyz, K)
+    d = relative_depth(xyz, scale, skeleton)
+    return torch.cat([uv, d.unsqueeze(-1)], dim=-1), scale, xyz[..., root, 2]
+
+
+def uvd_to_camera(uvd: Tensor, K: Tensor, scale: Tensor, root_depth: Tensor) -> Tensor:
+    """Joints in the camera frame from pixels and relative depth: back from :func:`camera_to_uvd`.
+
+    The paper's section 3.1: scale, root depth and K are known. For pixels of a crop pass ``A K``
+    (:func:`transform_intrinsics`). A scale that is not positive gives NaN for the whole sample.
+
+    Args:
+        uvd: Pixels and relative depth of each joint.
+        K: Camera matrix of each sample, or one for all.
+        scale: Keybone length of each sample.
+        root_depth: Depth of the root joint of each sample.
+
+    Shapes:
+        uvd ``[*, J, 3]``, K ``[*, 3, 3]`` or ``[3, 3]``, scale ``[*]``, root_depth ``[*]`` ->
+        ``[*, J, 3]``.
+
+    Units:
+        u, v in pixels, d in keybone lengths; scale, root_depth and the result in one unit
+        (metres), camera frame.
+
+    Raises:
+        TypeError: If uvd is not floating point, or the dtypes differ.
+        ValueError: If a last dimension is wrong or the leading dimensions differ.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.geometry import uvd_to_camera
+        >>> K = torch.tensor([[300.0, 0.0, 160.0], [0.0, 300.0, 160.0], [0.0, 0.0, 1.0]])
+        >>> uvd = torch.tensor([[220.0, 130.0, 0.0]])
+        >>> xyz = uvd_to_camera(uvd, K, scale=torch.tensor(0.03), root_depth=torch.tensor(0.5))
+        >>> [round(value, 4) for value in xyz[0].tolist()]
+        [0.1, -0.05, 0.5]
+    """
+    check_points(uvd, 3, "uvd")
+    return back_project(uvd[..., :2], absolute_depth(uvd[..., 2], scale, root_depth), K)

@@ -1,0 +1,79 @@
+"""3 x 3 maps of the image plane, applied to pixels and to the camera matrix."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from handgraph._check import check_matrix, check_points
+
+
+def transform_points(A: Tensor, uv: Tensor) -> Tensor:
+    r"""Pixels after a map of the image plane: :math:`w (u', v', 1)^T = A (u, v, 1)^T`.
+
+    Args:
+        A: Map of each sample, or one for all.
+        uv: Pixels.
+
+    Shapes:
+        A ``[*, 3, 3]`` or ``[3, 3]``, uv ``[*, J, 2]`` -> ``[*, J, 2]``.
+
+    Units:
+        Pixels before the map -> pixels after it, (u, v) order.
+
+    Raises:
+        TypeError: If uv is not floating point, or the dtypes differ.
+        ValueError: If a last dimension is wrong or the leading dimensions differ.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.geometry import mirror_matrix, transform_points
+        >>> transform_points(mirror_matrix(320), torch.tensor([[0.0, 5.0]])).tolist()
+        [[319.0, 5.0]]
+    """
+    check_points(uv, 2, "uv")
+    check_matrix(A, uv, "A")
+    points = torch.cat([uv, torch.ones_like(uv[..., :1])], dim=-1)
+    image = (A.unsqueeze(-3) * points.unsqueeze(-2)).sum(dim=-1)
+    return image[..., :2] / image[..., 2:]
+
+
+def transform_intrinsics(A: Tensor, K: Tensor) -> Tensor:
+    """Camera matrix of the mapped image, ``A K``: it projects to the mapped pixels.
+
+    Args:
+        A: Map of each sample, or one for all.
+        K: Camera matrix of each sample, or one for all.
+
+    Shapes:
+        A ``[*, 3, 3]`` or ``[3, 3]``, K ``[*, 3, 3]`` or ``[3, 3]`` -> ``[*, 3, 3]``.
+
+    Units:
+        Pixels before the map -> pixels after it.
+
+    Raises:
+        TypeError: If a matrix is not floating point, or the dtypes differ.
+        ValueError: If a matrix is not 3 x 3 or the leading dimensions differ.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.geometry import transform_intrinsics
+        >>> K = torch.tensor([[300.0, 0.0, 160.0], [0.0, 300.0, 160.0], [0.0, 0.0, 1.0]])
+        >>> half = torch.diag(torch.tensor([0.5, 0.5, 1.0]))
+        >>> transform_intrinsics(half, K).tolist()
+        [[150.0, 0.0, 80.0], [0.0, 150.0, 80.0], [0.0, 0.0, 1.0]]
+    """
+    _check_square(A, "A")
+    _check_square(K, "K")
+    if A.ndim > 2 or K.ndim == 2:
+        check_matrix(K, A, "K")
+    else:
+        check_matrix(A, K, "A")
+    return (A.unsqueeze(-1) * K.unsqueeze(-3)).sum(dim=-2)
+
+
+def _check_square(matrix: Tensor, name: str) -> None:
+    """Raise unless ``matrix`` is a floating-point ``[*, 3, 3]`` tensor."""
+    check_points(matrix, 3, name)
+    if matrix.shape[-2] != 3:
+        raise ValueError(f"expected {name} of shape [*, 3, 3], got {list(matrix.shape)}")

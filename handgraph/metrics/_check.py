@@ -1,0 +1,105 @@
+"""What the metrics check before they compute: dtypes, shapes, choices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Average = Literal["pooled", "joint"]
+NanPolicy = Literal["raise", "miss"]
+AVERAGES: tuple[str, ...] = get_args(Average)
+NAN_POLICIES: tuple[str, ...] = get_args(NanPolicy)
+
+
+def check_tensor(name: str, value: object) -> None:
+    """Raise unless ``value`` is a tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"expected {name} as torch.Tensor, got {type(value).__name__}")
+
+
+def check_float(name: str, value: Tensor) -> None:
+    """Raise unless ``value`` is float32 or float64: counts and means need the digits."""
+    check_tensor(name, value)
+    if value.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"expected {name} as float32 or float64, got {value.dtype}")
+
+
+def check_same(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
+    """Raise unless ``value`` has the dtype, device and exact shape of ``like``."""
+    check_tensor(name, value)
+    if value.dtype != like.dtype:
+        raise TypeError(
+            f"expected {name} in the dtype of {like_name}, {like.dtype}, got {value.dtype}"
+        )
+    if value.shape != like.shape or value.device != like.device:
+        raise ValueError(
+            f"expected {name} of shape {list(like.shape)} on {like.device}, as {like_name}, "
+            f"got {list(value.shape)} on {value.device}"
+        )
+
+
+def check_poses(pred: Tensor, target: Tensor) -> None:
+    """Raise unless both are ``[*, J, 2]`` or ``[*, J, 3]``, alike in shape, dtype and device."""
+    check_float("pred", pred)
+    if pred.ndim < 2 or pred.shape[-1] not in (2, 3):
+        raise ValueError(f"expected pred of shape [*, J, 2] or [*, J, 3], got {list(pred.shape)}")
+    check_same("target", target, "pred", pred)
+
+
+def check_values(name: str, values: Tensor) -> None:
+    """Raise unless ``values`` holds one float for each joint: ``[*, J]``."""
+    check_float(name, values)
+    if values.ndim < 1 or values.shape[-1] < 1:
+        raise ValueError(f"expected {name} of shape [*, J], got {list(values.shape)}")
+
+
+def check_bool(visible: Tensor) -> None:
+    """Raise unless ``visible`` is Bool ``[*, J]``."""
+    check_tensor("visible", visible)
+    if visible.dtype != torch.bool:
+        raise TypeError(f"expected visible as torch.bool, got {visible.dtype}")
+    if visible.ndim < 1 or visible.shape[-1] < 1:
+        raise ValueError(f"expected visible of shape [*, J], got {list(visible.shape)}")
+
+
+def joint_mask(visible: Tensor | None, values: Tensor) -> Tensor:
+    """Give ``visible`` once it is known to fit ``values`` ``[*, J]``; all joints for ``None``."""
+    if visible is None:
+        return torch.ones_like(values, dtype=torch.bool)
+    check_bool(visible)
+    if visible.shape != values.shape or visible.device != values.device:
+        raise ValueError(
+            f"expected visible of shape {list(values.shape)} on {values.device}, "
+            f"got {list(visible.shape)} on {visible.device}"
+        )
+    return visible
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"expected {name} to be one of {', '.join(choices)}, got {value!r}")
+
+
+def check_count(name: str, value: int, low: int, high: int | None = None) -> None:
+    """Raise unless ``value`` is a whole number from ``low`` to ``high``."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"expected {name} as int, got {type(value).__name__}")
+    if value < low or (high is not None and value > high):
+        limit = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"expected {name} to be {limit}, got {value}")
+
+
+def check_thresholds(thresholds: Tensor, device: torch.device, least: int) -> None:
+    """Raise unless ``thresholds`` is ``[T]``, T at least ``least``, finite and increasing."""
+    check_float("thresholds", thresholds)
+    if thresholds.ndim != 1 or len(thresholds) < least or thresholds.device != device:
+        raise ValueError(
+            f"expected thresholds of shape [T], T at least {least}, on {device}, "
+            f"got {list(thresholds.shape)} on {thresholds.device}"
+        )
+    if not (thresholds.isfinite().all() and (thresholds.diff() > 0).all()):
+        raise ValueError(f"expected finite, increasing thresholds, got {thresholds.tolist()}")

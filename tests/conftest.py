@@ -1,0 +1,19 @@
+"""What every test starts from: one thread, one seed, deterministic hypothesis."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("ci", derandomize=True, deadline=None, database=None)
+settings.load_profile("ci")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Seed torch and numpy before each test, whatever ran before it."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002  (for code under test that draws from the global state)
