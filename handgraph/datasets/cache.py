@@ -1,0 +1,74 @@
+"""Tensors in a file that is either whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_DIGEST_SIZE = hashlib.sha256().digest_size
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], key: str) -> None:
+    """Write tensors in one step: readers see the old file or the new one, never a part.
+
+    The file holds a SHA-256 digest of ``key`` and content, then the content (``torch.save``).
+
+    Args:
+        path: The file. Its folder is made if there is none.
+        tensors: What to write.
+        key: What the content stands for; :func:`read_tensors` must be given the same.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_tensors(Path(folder, "a.bin"), {"x": torch.ones(2)}, "ones")
+        ...     read_tensors(Path(folder, "a.bin"), "ones")
+        {'x': tensor([1., 1.])}
+    """
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    content = buffer.getvalue()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(_digest(content, key) + content)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_tensors(path: Path, key: str) -> dict[str, Tensor] | None:
+    """Read what :func:`write_tensors` wrote; ``None`` if the file is damaged or stands for more.
+
+    Args:
+        path: The file.
+        key: What its content must stand for.
+
+    Raises:
+        OSError: If there is no such file, or it cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "a.bin").write_bytes(b"half a file")
+        ...     print(read_tensors(Path(folder, "a.bin"), "ones"))
+        None
+    """
+    data = path.read_bytes()
+    digest, content = data[:_DIGEST_SIZE], data[_DIGEST_SIZE:]
+    if digest != _digest(content, key):
+        return None
+    tensors: dict[str, Tensor] = torch.load(io.BytesIO(content), weights_only=True)
+    return tensors
+
+
+def _digest(content: bytes, key: str) -> bytes:
+    return hashlib.sha256(hashlib.sha256(key.encode()).digest() + content).digest()

@@ -1,0 +1,71 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from handgraph.datasets.cache import read_tensors, write_tensors
+
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([True, False])}
+
+
+def write(folder, name="x.bin"):
+    path = Path(folder, name)
+    write_tensors(path, TENSORS, "key")
+    return path
+
+
+def test_reads_what_was_written(tmp_path):
+    tensors = read_tensors(write(tmp_path / "new" / "folder"), "key")
+    assert tensors.keys() == TENSORS.keys()
+    for name, value in TENSORS.items():
+        assert tensors[name].dtype == value.dtype
+        torch.testing.assert_close(tensors[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("length", [0, 5, 32, 40, -1])
+def test_a_truncated_file_is_damaged(tmp_path, length):
+    path = write(tmp_path)
+    path.write_bytes(path.read_bytes()[:length])
+    assert read_tensors(path, "key") is None
+
+
+@pytest.mark.parametrize("position", [0, 31, 32, 500, -1])
+def test_a_flipped_bit_is_damage(tmp_path, position):
+    path = write(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(bytes(content))
+    assert read_tensors(path, "key") is None
+
+
+def test_another_key_does_not_fit(tmp_path):
+    assert read_tensors(write(tmp_path), "other") is None
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_tensors(tmp_path / "none.bin", "key")
+
+
+@pytest.mark.parametrize("at", ["replace", "fdopen"])
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, at):
+    path = write(tmp_path)
+    before = path.read_bytes()
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, at, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            write_tensors(path, {"c": torch.zeros(1)}, "key")
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_but_tensors_is_read(tmp_path):
+    path = tmp_path / "x.bin"
+    write_tensors(path, {"a": object()}, "key")
+    with pytest.raises(Exception, match="weights_only"):
+        read_tensors(path, "key")
