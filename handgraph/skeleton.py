@@ -79,7 +79,7 @@ class Skeleton:
             if name in seen:
                 raise ValueError(f"{self.name}: the name {name!r} is used twice")
             seen.add(name)
-        for what, names in {**self.groups, "aliases": self.aliases.values()}.items():
+        for what, names in (*self.groups.items(), ("aliases", self.aliases.values())):
             for joint in names:
                 if joint not in self.joints:
                     raise ValueError(f"{self.name}: {what} names {joint!r}, which is no joint")

@@ -32,6 +32,9 @@ def normalize_adjacency(adj: Tensor, normalization: Normalization = "abs") -> Te
     Returns:
         The normalised adjacencies, ``[*, J, J]``.
 
+    Raises:
+        ValueError: If adj is not square, or there is no such normalization.
+
     Example:
         >>> import torch
         >>> from handgraph.nn import normalize_adjacency
@@ -40,6 +43,8 @@ def normalize_adjacency(adj: Tensor, normalization: Normalization = "abs") -> Te
                 [0.7500, 0.2500]])
     """
     check_normalization(normalization)
+    if adj.dim() < 2 or adj.shape[-2] != adj.shape[-1]:
+        raise ValueError(f"adj: expected [*, J, J], got {list(adj.shape)}")
     degree = (adj.abs() if normalization == "abs" else adj).sum(dim=-2) + EPS
     scale = degree.pow(-0.5)
     return scale.unsqueeze(-1) * adj * scale.unsqueeze(-2)
@@ -104,8 +109,8 @@ class AdaptiveGraphConv(nn.Module):
 
     def forward(self, x: Tensor, adj: Tensor) -> Tensor:
         """Mix the nodes by the normalised adjacency, then the channels."""
-        num_nodes = x.shape[-2]
-        if x.shape[-1] != self.in_channels or adj.shape[-2:] != (num_nodes, num_nodes):
+        square = 2 * x.shape[-2:-1]  # (J, J)
+        if x.shape[-1:] != (self.in_channels,) or not square or adj.shape[-2:] != square:
             raise ValueError(
                 f"AdaptiveGraphConv: expected x [*, J, {self.in_channels}] and adj [*, J, J], "
                 f"got {list(x.shape)} and {list(adj.shape)}"

@@ -23,6 +23,10 @@ class BranchLinear(nn.Module):
         - input: ``[*, N, K, in_channels]``, or ``[*, in_channels]`` where N is ``None``
         - output: ``[*, N, K, out_channels]``, or ``[*, out_channels]``
 
+    Raises:
+        ValueError: If a size is not positive, or the input does not have these branches and
+            channels.
+
     Example:
         >>> import torch
         >>> from handgraph.nn import BranchLinear
@@ -32,7 +36,7 @@ class BranchLinear(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, num_branches: int | None = None):
         super().__init__()
-        if min(in_channels, out_channels, num_branches or 1) < 1:
+        if min(in_channels, out_channels, 1 if num_branches is None else num_branches) < 1:
             raise ValueError(
                 "BranchLinear: expected positive sizes, got "
                 f"in_channels={in_channels}, out_channels={out_channels}, "
@@ -54,7 +58,13 @@ class BranchLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the channels of each branch by its own matrix."""
-        bias = self.bias if self.num_branches is None else self.bias.unsqueeze(-2)
+        branches = () if self.num_branches is None else (self.num_branches,)
+        if x.shape[-1:] != (self.in_channels,) or (branches and x.shape[-3:-2] != branches):
+            axes = "".join(f"{n}, K, " for n in branches)
+            raise ValueError(
+                f"{self!r}: expected [*, {axes}{self.in_channels}], got {list(x.shape)}"
+            )
+        bias = self.bias.unsqueeze(-2) if branches else self.bias
         return x @ self.weight.mT + bias
 
     def __repr__(self) -> str:

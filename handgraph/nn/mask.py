@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -63,7 +64,7 @@ class SubgraphMask(nn.Module):
             )
         out = x.index_select(-2, self.kept.flatten())
         out = out.reshape(*x.shape[:-2], *self.kept.shape, x.shape[-1])
-        return out.where(self.node_mask.unsqueeze(-1), 0) if self.is_ragged else out
+        return out.masked_fill(~self.node_mask.unsqueeze(-1), 0) if self.is_ragged else out
 
     def scatter(self, y: Tensor, reduce: Literal["mean", "sum", "min", "max"] = "mean") -> Tensor:
         """Put what the branches say of each joint back to it; :attr:`count` says how many do.
@@ -131,7 +132,7 @@ class Hypotheses(nn.Module):
                 f"expected [*, {self.shape[0]}, {self.shape[1]}, C] for {self.removal}, "
                 f"got {list(y.shape)}"
             )
-        flat = y.reshape(y.shape[:-3].numel(), self.shape[0] * self.shape[1], y.shape[-1])
+        flat = y.reshape(math.prod(y.shape[:-3]), self.shape[0] * self.shape[1], y.shape[-1])
         return flat.transpose(0, 1).index_select(0, self.index)
 
     def to_joints(self, joints: Tensor, like: Tensor) -> Tensor:

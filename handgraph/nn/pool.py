@@ -56,7 +56,9 @@ class NodePool(nn.Module):
         - output: ``[*, J', C]``, or ``[*, N, J', C]``
 
     Raises:
-        ValueError: If the input does not have ``in_nodes`` nodes.
+        ValueError: If a size is not positive, the mask does not fit or leaves a branch no node,
+            or the input does not have these branches and nodes.
+        TypeError: If the mask is not Bool.
 
     Example:
         >>> import torch
@@ -72,10 +74,8 @@ class NodePool(nn.Module):
         super().__init__()
         if min(in_nodes, out_nodes) < 1:
             raise ValueError(f"NodePool: expected positive sizes, got {in_nodes} and {out_nodes}")
-        if node_mask is not None and (node_mask.dim() != 2 or node_mask.shape[1] != in_nodes):
-            raise ValueError(
-                f"NodePool: expected node_mask [N, {in_nodes}], got {list(node_mask.shape)}"
-            )
+        if node_mask is not None:
+            _check_mask(node_mask, in_nodes)
         self.in_nodes = in_nodes
         self.out_nodes = out_nodes
         self.register_buffer("node_mask", node_mask, persistent=False)
@@ -102,9 +102,10 @@ class NodePool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the nodes."""
-        if x.shape[-2] != self.in_nodes:
+        nodes = (self.in_nodes,) if self.node_mask is None else tuple(self.node_mask.shape)
+        if x.shape[-1 - len(nodes) : -1] != nodes:
             raise ValueError(
-                f"NodePool: expected [*, {self.in_nodes}, C] (nodes second to last), "
+                f"NodePool: expected [*, {', '.join(map(str, nodes))}, C] (nodes second to last), "
                 f"got {list(x.shape)}"
             )
         if self.node_mask is not None:
@@ -114,3 +115,14 @@ class NodePool(nn.Module):
     def __repr__(self) -> str:
         """Sizes."""
         return f"NodePool({self.in_nodes}, {self.out_nodes})"
+
+
+def _check_mask(node_mask: Tensor, in_nodes: int) -> None:
+    if node_mask.dtype != torch.bool:
+        raise TypeError(f"NodePool: expected node_mask of torch.bool, got {node_mask.dtype}")
+    if node_mask.dim() != 2 or node_mask.shape[1] != in_nodes:
+        raise ValueError(
+            f"NodePool: expected node_mask [N, {in_nodes}], got {list(node_mask.shape)}"
+        )
+    if not node_mask.any(dim=1).all():
+        raise ValueError("NodePool: expected node_mask to leave every branch a node")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
@@ -37,16 +39,18 @@ def to_dense(data: Data, skeleton: Skeleton, key: str = "x") -> Tensor:
         torch.Size([8, 21, 2])
     """
     graphs = data.num_graphs if isinstance(data, Batch) else 1
-    x = data[key]
+    x = data.get(key)
     joints = skeleton.num_joints
-    if data.num_nodes != graphs * joints or x.shape[0] != data.num_nodes:
+    nodes = graphs * joints
+    if not isinstance(x, Tensor) or data.num_nodes != nodes or x.shape[:1] != (nodes,):
+        came = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(
             f"to_dense: expected {graphs} graphs of {joints} joints ({skeleton.name}), got "
-            f"{data.num_nodes} nodes and {key!r} {list(x.shape)}"
+            f"{data.num_nodes} nodes and {key!r} {came}"
         )
     if data.edge_index is not None:
         _check_edges(data.edge_index, skeleton, graphs)
-    return torch.as_tensor(x).reshape(graphs, joints, *x.shape[1:])
+    return x.reshape(graphs, joints, *x.shape[1:])
 
 
 def _check_edges(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> None:
@@ -76,7 +80,7 @@ def from_dense(x: Tensor, skeleton: Skeleton) -> Batch:
         A ``Batch`` with ``x`` ``[B * J, C]`` and the skeleton's edges in each graph.
 
     Raises:
-        ValueError: If x does not have the joints of the skeleton.
+        ValueError: If x does not have the joints of the skeleton, or there is no graph at all.
 
     Example:
         >>> import torch
@@ -85,10 +89,11 @@ def from_dense(x: Tensor, skeleton: Skeleton) -> Batch:
         >>> from_dense(torch.rand(8, 21, 2), HAND).num_graphs
         8
     """
-    if x.dim() < 2 or x.shape[-2] != skeleton.num_joints:
+    graphs = math.prod(x.shape[:-2])
+    if x.dim() < 2 or x.shape[-2] != skeleton.num_joints or graphs == 0:
         raise ValueError(
-            f"from_dense: expected [*, {skeleton.num_joints}, C] for {skeleton.name}, "
-            f"got {list(x.shape)}"
+            f"from_dense: expected [*, {skeleton.num_joints}, C] for {skeleton.name} and at least "
+            f"one graph, got {list(x.shape)}"
         )
-    hands = x.reshape(x.shape[:-2].numel(), *x.shape[-2:])
-    return Batch.from_data_list([skeleton.to_data(x=hand) for hand in hands])
+    hands = x.reshape(graphs, *x.shape[-2:])
+    return Batch.from_data_list([skeleton.to_data(x=hand).to(x.device) for hand in hands])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
@@ -174,7 +175,7 @@ class AdaptiveGraphUNet(nn.Module):
         branched = isinstance(self.graph, RemovalSets)
         self._check_input(x, branched)
         lead = x.shape[: -3 if branched else -2]
-        x = x.reshape(lead.numel(), *self.node_mask.shape, self.in_channels)
+        x = x.reshape(math.prod(lead), *self.node_mask.shape, self.in_channels)
         if self.is_ragged:
             x = x.where(self.node_mask.unsqueeze(-1), 0)
         out = self.maps()(x.permute(1, 2, 0, 3).contiguous()).permute(2, 0, 1, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from handgraph.subgraph import RemovalSets
@@ -28,6 +29,7 @@ class Merger(nn.Module):
     Raises:
         ValueError: If anything that comes does not have its shape, or a feature comes that was
             not announced, or does not come although it was.
+        TypeError: If node_mask is not Bool.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Merger(nn.Module):
         return self.removal.skeleton.num_joints, self.feature_channels
 
     def check(self, partial: Tensor, feature: Tensor | None, node_mask: Tensor | None) -> None:
-        """Raise a ValueError unless all shapes fit the removal sets and each other."""
+        """Raise unless all shapes fit the removal sets and each other, and the mask is Bool."""
         nodes = (len(self.removal), self.removal.num_nodes)
         lead = tuple(partial.shape[:-3])
         self._expect("partial", partial, (*lead, *nodes, self.in_channels))
@@ -69,6 +71,8 @@ class Merger(nn.Module):
             self._expect("feature", feature, (*lead, *self.feature_shape))
         if node_mask is not None:
             self._expect("node_mask", node_mask, (*lead, *nodes))
+            if node_mask.dtype != torch.bool:
+                raise TypeError(f"expected node_mask of torch.bool, got {node_mask.dtype}")
 
     def _expect(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
         if tuple(tensor.shape) != shape:
