@@ -1,0 +1,64 @@
+"""From simulated hands to what the nets see, and back from what they say to camera space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from handgraph import HAND
+from handgraph.datasets import SyntheticHands
+from handgraph.geometry import denormalize_uv, normalize_uv, uvd_to_camera
+from handgraph.metrics import joint_errors
+from occlusion.methods import Hide
+
+IMAGE_SIZE = 256
+DROPOUT = 0.25
+"""Share of the joints that are hidden at random in training."""
+
+
+def load(num_samples: int, seed: int, out: Path) -> dict[str, Tensor]:
+    """Make simulated hands, or read them from the cache."""
+    root = str(out / "data")
+    return SyntheticHands(num_samples, seed=seed, root=root, progress=False).tensors
+
+
+def assemble(hands: dict[str, Tensor], names: tuple[str, ...], *, clean: bool) -> Tensor:
+    """Stack the inputs by channel; ``clean`` as if nothing were hidden. ``[n, J, C]``."""
+    stacked = [hands[f"{name}_clean" if clean else name] for name in names]
+    return torch.cat([normalize_uv(stacked[0], IMAGE_SIZE), *stacked[1:]], dim=-1)
+
+
+def hide(x: Tensor, visible: Tensor, how: Hide, generator: torch.Generator | None = None) -> Tensor:
+    """Zero joints and say so in a further channel; ``"nothing"`` adds no channel."""
+    if how == "nothing":
+        return x
+    if how == "at random":
+        draw = torch.rand(visible.shape, generator=generator)
+        visible = draw >= DROPOUT
+        visible[:, HAND.index("wrist")] = True
+    return torch.cat([x.where(visible.unsqueeze(-1), 0), visible.unsqueeze(-1).to(x)], dim=-1)
+
+
+def to_pixels(pose: Tensor) -> Tensor:
+    """Scale u and v from [-1, 1] to the pixels of Eq. 3; where 0 lies makes no difference."""
+    return pose * pose.new_tensor([IMAGE_SIZE / 2, IMAGE_SIZE / 2, 1.0])
+
+
+def targets(hands: dict[str, Tensor]) -> Tensor:
+    """True (u, v) in [-1, 1] and relative depth d (Eq. 1). ``[n, J, 3]``."""
+    return torch.cat([normalize_uv(hands["uv_true"], IMAGE_SIZE), hands["d"].unsqueeze(-1)], dim=-1)
+
+
+def camera_space(pose: Tensor, hands: dict[str, Tensor]) -> Tensor:
+    """Put poses into the camera's frame: scale, root depth and K known, as in the paper (3.1)."""
+    uv = denormalize_uv(pose[..., :2], IMAGE_SIZE)
+    root_depth = hands["xyz"][:, HAND.index("wrist"), 2]
+    uvd = torch.cat([uv, pose[..., 2:]], dim=-1)
+    return uvd_to_camera(uvd, hands["K"], hands["s"].reshape(-1), root_depth)
+
+
+def errors(pose: Tensor, hands: dict[str, Tensor]) -> Tensor:
+    """Distance of every joint from the truth, in metres. ``[n, J]``."""
+    return joint_errors(camera_space(pose, hands), hands["xyz"])

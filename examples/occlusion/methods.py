@@ -1,0 +1,137 @@
+"""The methods: the paper's, its rivals, and the controls that the paper lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from handgraph import HAND, RemovalSets
+from handgraph.nn import (
+    AdaptiveGraphUNet,
+    GatedMerger,
+    GraphMerger,
+    HypothesisGraphMerger,
+    MeanMerger,
+    Merger,
+    SubgraphMask,
+)
+
+WIDTH = 8
+"""Width of the finest level of every graph U-Net, unless sizes are matched."""
+
+Hide = Literal["nothing", "at random", "the hidden"]
+
+
+class DirectRegression(nn.Module):
+    """Regress all joints from all inputs by fully connected layers, as Cai et al. regress depth."""
+
+    def __init__(self, in_channels: int, hidden_channels: int = 256):
+        super().__init__()
+        joints = HAND.num_joints
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(joints * in_channels, hidden_channels),
+            nn.ReLU(),
+            nn.Linear(hidden_channels, hidden_channels),
+            nn.ReLU(),
+            nn.Linear(hidden_channels, joints * 3),
+            nn.Unflatten(1, (joints, 3)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, J, C]`` to ``[B, J, 3]``."""
+        return self.layers(x)
+
+
+class PSJNetCore(nn.Module):
+    """Branches that each lost a removal set, and a merger: the graph part of the paper."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        removal: RemovalSets,
+        merger: type[Merger] = GraphMerger,
+        width: int = WIDTH,
+    ):
+        super().__init__()
+        sized = {"channels": width} if merger in (GraphMerger, HypothesisGraphMerger) else {}
+        self.removal = removal
+        self.split = SubgraphMask(removal)
+        self.branches = AdaptiveGraphUNet(in_channels, 3, removal, channels=width)
+        self.merge = merger(3, 3, removal, **sized)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[*, J, C]`` to ``[*, J, 3]``."""
+        return self.merge(self.branches(self.split(x)))
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table.
+
+    Args:
+        title: What the table calls it.
+        build: From input channels to a net.
+        hide: Which joints are zeroed, with a flag as a further input channel. Hidden joints can
+            be told only where training holds them; else joints are hidden at random there.
+    """
+
+    title: str
+    build: Callable[[int], nn.Module]
+    hide: Hide = "nothing"
+
+
+def count(net: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(p.numel() for p in net.parameters())
+
+
+def of_psjnet_size(build: Callable[[int, int], nn.Module]) -> Callable[[int], nn.Module]:
+    """Choose the width that comes closest to PSJNet's number of parameters."""
+
+    def sized(in_channels: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            wanted = count(_psjnet(in_channels))
+            sizes = {width: count(build(in_channels, width)) for width in range(3, 20)}
+        return build(in_channels, min(sizes, key=lambda width: abs(sizes[width] - wanted)))
+
+    return sized
+
+
+_LEVELS = RemovalSets.by_level(HAND)
+_FULL = RemovalSets.none(HAND, len(_LEVELS))
+_FINGERS = RemovalSets.by_finger(HAND)
+_RANDOM = RemovalSets.random(HAND, 4, 5, torch.Generator().manual_seed(0))
+
+
+def _unet(in_channels: int, width: int = WIDTH) -> nn.Module:
+    return AdaptiveGraphUNet(in_channels, 3, HAND, channels=width)
+
+
+def _psjnet(in_channels: int, merger: type[Merger] = GraphMerger) -> nn.Module:
+    return PSJNetCore(in_channels, _LEVELS, merger)
+
+
+METHODS = {
+    "cai": Method("Cai-style direct regression", DirectRegression),
+    "hopenet": Method("HopeNet: one graph U-Net", _unet),
+    "psjnet": Method("PSJNet: the paper's sets", _psjnet),
+    "ensemble": Method(
+        "4 full graphs, PSJNet's size",
+        of_psjnet_size(lambda c, width: PSJNetCore(c, _FULL, width=width)),
+    ),
+    "unet": Method("one graph U-Net, PSJNet's size", of_psjnet_size(_unet)),
+    "random": Method("PSJNet, 4 random sets of 5", lambda c: PSJNetCore(c, _RANDOM)),
+    "finger": Method("PSJNet, a set per finger", lambda c: PSJNetCore(c, _FINGERS)),
+    "dropout": Method("one graph U-Net, joint dropout", of_psjnet_size(_unet), "at random"),
+    "visible": Method("one graph U-Net, true masks", of_psjnet_size(_unet), "the hidden"),
+    "mean": Method("PSJNet, mean of branches", lambda c: _psjnet(c, MeanMerger)),
+    "gate": Method("PSJNet, gated merge", lambda c: _psjnet(c, GatedMerger)),
+    "literal": Method(
+        "PSJNet, 64 hypotheses as nodes", lambda c: _psjnet(c, HypothesisGraphMerger)
+    ),
+}

@@ -1,0 +1,111 @@
+"""Run jobs side by side, one file a job, so that an interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from handgraph.metrics import occlusion_groups
+from occlusion.inputs import assemble, camera_space, errors, hide, load, targets, to_pixels
+from occlusion.methods import METHODS, count
+from occlusion.settings import INPUTS, TRAIN_SEED, Job
+from occlusion.training import fit
+
+NUM_SHOWN = 6
+"""How many severe test images keep their predicted hands, for the picture."""
+
+
+def train_and_score(job: Job, out: Path) -> dict[str, Any]:
+    """Train the net of a job and measure the errors of its joints, in metres."""
+    method, names = METHODS[job.method], INPUTS[job.inputs]
+    clean = job.regime == "unseen"
+    hands = load(job.num_train, TRAIN_SEED + job.draw, out)
+    x = assemble(hands, names, clean=clean)
+    torch.manual_seed(job.seed)
+    net = method.build(x.shape[-1] + (method.hide != "nothing"))
+    fit(
+        net,
+        x,
+        to_pixels(targets(hands)),
+        hands["visible"],
+        how="at random" if clean and method.hide == "the hidden" else method.hide,
+        rate=job.rate,
+        epochs=job.epochs,
+        batch_size=job.batch_size,
+        rng=torch.Generator().manual_seed(job.seed),
+    )
+    return {
+        "parameters": count(net),
+        **score(net.eval(), job, load(job.num_test, job.test_seed, out)),
+    }
+
+
+@torch.no_grad()
+def score(net: nn.Module, job: Job, hands: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Errors on the test images, with their inputs and with clean ones, and a few hands."""
+    method, names, visible = METHODS[job.method], INPUTS[job.inputs], hands["visible"]
+    everything = torch.ones_like(visible)
+    shown = visible if method.hide == "the hidden" else everything
+    how = "nothing" if method.hide == "nothing" else "the hidden"
+
+    pose = net(hide(assemble(hands, names, clean=False), shown, how))
+    ideal = net(hide(assemble(hands, names, clean=True), everything, how))
+    few = occlusion_groups(visible)["severe"].nonzero().flatten()[:NUM_SHOWN]
+    return {
+        "errors": errors(pose, hands),
+        "errors_clean": errors(ideal, hands),
+        "hands": camera_space(pose[few], {name: tensor[few] for name, tensor in hands.items()}),
+    }
+
+
+def run_all(jobs: Sequence[Job], out: Path, workers: int, title: str) -> dict[Job, dict[str, Any]]:
+    """Run what has not been run yet, and give the results of all.
+
+    Every worker is a process with one thread. Results are written to a file each, first under
+    another name, so that whatever interrupts this loses the jobs under way and no more.
+    """
+    (out / "runs").mkdir(parents=True, exist_ok=True)
+    left = [job for job in dict.fromkeys(jobs) if not job.path(out).exists()]
+    prepare(left, out)
+    bar = tqdm(total=len(jobs), initial=len(jobs) - len(left), desc=title, unit="net")
+    with bar, ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
+        pending = [pool.submit(_run, job, out) for job in left]
+        try:
+            for done in as_completed(pending):
+                bar.set_postfix_str(done.result())
+                bar.update()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return {job: torch.load(job.path(out), weights_only=True) for job in jobs}
+
+
+def prepare(jobs: Sequence[Job], out: Path) -> None:
+    """Make the data once, before workers would make them all at the same time."""
+    wanted = {(job.num_train, TRAIN_SEED + job.draw) for job in jobs}
+    wanted |= {(job.num_test, job.test_seed) for job in jobs}
+    for num_samples, seed in tqdm(
+        sorted(wanted), desc="simulated hands", unit="set", disable=not wanted
+    ):
+        load(num_samples, seed, out)
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _run(job: Job, out: Path) -> str:
+    result = train_and_score(job, out)
+    path = job.path(out)
+    partial = path.with_suffix(f".{os.getpid()}")
+    torch.save(result, partial)
+    partial.replace(path)
+    return f"{job.method}, {job.regime}"

@@ -1,0 +1,131 @@
+"""What a run of the benchmark consists of: presets, and the jobs they are made of."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+
+INPUTS = {
+    "2D": ("uv",),
+    "2D + cue": ("uv", "cue"),
+    "2D + cue + score": ("uv", "cue", "confidence"),
+}
+"""What a method sees of each joint: position, depth cue, the detector's score."""
+
+MAIN_INPUTS = "2D + cue"
+"""The inputs that every method is tried with; others are tried on the first training set only."""
+
+REGIMES = ("seen", "unseen")
+"""Training holds the same occlusions as the test, or clean detections only."""
+
+_RIVALS = ("cai", "hopenet", "psjnet", "ensemble")
+_CONTROLS = ("unet", "random", "finger", "dropout", "visible", "mean", "gate", "literal")
+_METHODS = (*_RIVALS, *_CONTROLS)
+
+RATES = (3e-3, 1e-2, 3e-2)
+"""The learning rates that every method is tried with on the validation set."""
+
+CHOSEN_RATES = dict.fromkeys(product(_METHODS, REGIMES), 1e-2)
+"""What the full preset chose, on validation images, for each method and regime."""
+
+TEST_SEED, VALIDATION_SEED, TRAIN_SEED = 3000, 2000, 1000
+"""Seeds of the data: nothing was ever chosen on the test set. Draw k trains on seed 1000 + k."""
+
+TUNING_SEED = 100
+"""Seed of the nets that rates are tried on; no net in the tables has it."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much of everything.
+
+    Args:
+        rows: Method and inputs of each row of the table.
+        num_train: Training samples.
+        num_test: Test samples.
+        epochs: Passes over the training samples, for every method alike.
+        seeds: Seeds of nets and of the order of samples.
+        draws: Training sets.
+        tune: Whether rates are tuned here, or those that the full preset chose are taken.
+    """
+
+    rows: tuple[tuple[str, str], ...]
+    num_train: int
+    num_test: int
+    epochs: int
+    seeds: tuple[int, ...]
+    draws: tuple[int, ...]
+    tune: bool
+    num_validation: int = 4000
+    batch_size: int = 256
+
+
+PRESETS = {
+    "smoke": Preset(
+        tuple((method, MAIN_INPUTS) for method in _METHODS),
+        num_train=512, num_test=300, epochs=1, seeds=(0,), draws=(0,), tune=False,
+    ),
+    "quick": Preset(
+        tuple((method, MAIN_INPUTS) for method in _RIVALS),
+        num_train=8000, num_test=4000, epochs=15, seeds=(0, 1, 2), draws=(0,), tune=False,
+    ),
+    "full": Preset(
+        tuple((method, MAIN_INPUTS) for method in _METHODS)
+        + tuple((method, inputs) for inputs in ("2D", "2D + cue + score") for method in _RIVALS),
+        num_train=20_000, num_test=20_000, epochs=24, seeds=(0, 1, 2), draws=(0, 1), tune=True,
+    ),
+}  # fmt: skip
+"""``smoke`` only shows that everything runs; its numbers mean nothing."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One net to train and score, and all that its numbers depend on."""
+
+    method: str
+    inputs: str
+    regime: str
+    draw: int
+    seed: int
+    rate: float
+    epochs: int
+    num_train: int
+    num_test: int
+    test_seed: int
+    batch_size: int
+
+    def path(self, out: Path) -> Path:
+        """Where the result lies: another setting, another file."""
+        digest = hashlib.sha256(repr(sorted(asdict(self).items())).encode()).hexdigest()[:12]
+        return out / "runs" / f"{self.method}-{self.regime}-{self.draw}-{self.seed}-{digest}.pt"
+
+
+def table_jobs(preset: Preset, rates: dict[tuple[str, str], float]) -> list[Job]:
+    """Every net of the table."""
+    return [
+        Job(
+            method, inputs, regime, draw, seed, rates[method, regime], preset.epochs,
+            preset.num_train, preset.num_test, TEST_SEED, preset.batch_size,
+        )
+        for draw in preset.draws
+        for seed in preset.seeds
+        for regime in REGIMES
+        for method, inputs in preset.rows
+        if inputs == MAIN_INPUTS or draw == preset.draws[0]
+    ]  # fmt: skip
+
+
+def tuning_jobs(preset: Preset) -> list[Job]:
+    """Every method and regime at every rate, for half the epochs, scored on the validation set."""
+    methods = dict.fromkeys(method for method, _ in preset.rows)
+    return [
+        Job(
+            method, MAIN_INPUTS, regime, 0, TUNING_SEED, rate, preset.epochs // 2,
+            preset.num_train, preset.num_validation, VALIDATION_SEED, preset.batch_size,
+        )
+        for method in methods
+        for regime in REGIMES
+        for rate in RATES
+    ]  # fmt: skip
