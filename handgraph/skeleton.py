@@ -7,9 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from scipy.sparse import csgraph, csr_array
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -200,6 +198,8 @@ class Skeleton:
             >>> int(HAND.hops()[HAND.index("thumb_tip"), HAND.index("pinky_tip")])
             8
         """
+        from scipy.sparse import csgraph, csr_array  # here, since it takes longer than all else
+
         graph = csr_array(self.adjacency(dtype=torch.float64).numpy())
         hops = csgraph.shortest_path(graph, unweighted=True, directed=False)
         return torch.from_numpy(hops).to(torch.get_default_dtype())
@@ -255,9 +255,10 @@ class Skeleton:
                 f"{self.name} is not a tree: {self.num_joints} joints, "
                 f"{len(self.edges)} edges, so its joints have no parents"
             )
-        graph = csr_array(self.adjacency(dtype=torch.float64).numpy())
-        _, before = csgraph.breadth_first_order(graph, self.index(self.root), directed=False)
-        return tuple(np.maximum(before, -1).tolist())
+        hops = self.hops()[self.index(self.root)]
+        nearer = self.adjacency(dtype=torch.bool) & (hops < hops.unsqueeze(1))
+        parent = nearer.to(torch.uint8).argmax(dim=1).where(nearer.any(dim=1), -1)
+        return tuple(parent.tolist())
 
     @property
     def bones(self) -> Tensor:

@@ -7,7 +7,6 @@ from itertools import combinations
 from typing import Literal
 
 import torch
-from scipy.sparse import csgraph, csr_array
 from torch import Tensor
 
 from handgraph.skeleton import Skeleton, What
@@ -272,13 +271,13 @@ def _group(skeleton: Skeleton, name: str) -> Sequence[str]:
 
 def _bridge(skeleton: Skeleton, keep: Tensor) -> list[tuple[str, str]]:
     """Edges between kept joints, and between all kept neighbours of each removed region."""
-    adjacency = skeleton.adjacency(dtype=torch.bool)
-    removed = (adjacency & ~keep & ~keep[:, None]).numpy()
-    _, region = csgraph.connected_components(csr_array(removed), directed=False)
-    linked = adjacency.clone()
-    for label in {region[j] for j in (~keep).nonzero().flatten().tolist()}:
-        around = adjacency[torch.from_numpy(region == label)].any(dim=0)
-        linked |= around & around[:, None]
+    if keep.all():
+        return list(skeleton.edges)
+    adjacency = skeleton.adjacency()
+    removed = _restrict(skeleton, "what is removed", ~keep, skeleton.edges)
+    same_region = removed.hops().isfinite().to(adjacency.dtype)
+    around = ((same_region @ adjacency[~keep]) > 0).to(adjacency.dtype)
+    linked = adjacency + around.t() @ around > 0
     pairs = combinations(range(skeleton.num_joints), 2)
     return [(skeleton.joints[u], skeleton.joints[v]) for u, v in pairs if linked[u, v]]
 

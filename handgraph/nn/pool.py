@@ -110,7 +110,8 @@ class NodePool(nn.Module):
             )
         if self.node_mask is not None:
             x = x.where(self.node_mask.unsqueeze(-1), 0)
-        return self.node_map()(x)
+        matrix, bias = self.node_map()
+        return matrix @ x + bias
 
     def __repr__(self) -> str:
         """Sizes."""

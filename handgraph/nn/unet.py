@@ -145,7 +145,7 @@ class AdaptiveGraphUNet(nn.Module):
         return maps if isinstance(self.graph, RemovalSets) else [a.squeeze(0) for a in maps]
 
     def _adjacencies(self) -> list[Tensor]:
-        learned: list[Tensor] = list(self.adjacency)
+        learned = [self.adjacency[level] for level in range(len(self.adjacency))]
         if self.is_ragged:
             both = self.node_mask.unsqueeze(1) & self.node_mask.unsqueeze(2)
             learned[0] = learned[0].where(both, 0)

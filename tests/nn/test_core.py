@@ -173,5 +173,6 @@ def test_every_compiled_composition_equals_eager(merger, removal):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
-def test_inductor_equals_eager():
+def test_inductor_equals_eager(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # compile, whatever is cached
     assert_compiles(compose(), torch.randn(3, 21, 2), backend="inductor")

@@ -30,6 +30,15 @@ class Merger(nn.Module):
         ValueError: If anything that comes does not have its shape, or a feature comes that was
             not announced, or does not come although it was.
         TypeError: If node_mask is not Bool.
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND, RemovalSets
+        >>> from handgraph.nn import GatedMerger, GraphMerger, MeanMerger
+        >>> removal = RemovalSets.by_level(HAND)
+        >>> mergers = [merger(3, 3, removal) for merger in (MeanMerger, GatedMerger, GraphMerger)]
+        >>> [list(merge(torch.rand(8, 4, 16, 3)).shape) for merge in mergers]
+        [[8, 21, 3], [8, 21, 3], [8, 21, 3]]
     """
 
     def __init__(

@@ -1,0 +1,51 @@
+# Every target makes the environment that it needs: `make help` lists them.
+# PYTHON=python3.12 chooses another interpreter; UV_TORCH_BACKEND=cpu a torch without CUDA.
+PYTHON ?= python3
+export PYTHON
+
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest
+
+.PHONY: help env demo test test-slow test-scatter lint docs examples names clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+env:  ## make .venv, or leave it alone if it is sound
+	@.ci/env .venv train,plot dev
+
+demo: env  ## train on occluded hands and print the paper's Table 2 for them (minutes)
+	$(PY) examples/occlusion_benchmark.py --preset quick --out runs/demo
+	@echo "The pictures are in runs/demo:"; ls runs/demo/*.png
+
+test test-slow test-scatter: export OMP_NUM_THREADS = 1
+test: env  ## run the tests, with coverage
+	$(PYTEST) -n 2 --dist loadfile --cov=handgraph --cov-report=term --cov-fail-under=90
+
+test-slow: env  ## run the tests that take long
+	$(PYTEST) -m slow
+
+test-scatter:  ## run the mergers with torch-scatter, in .venv-scatter
+	@.ci/env .venv-scatter plot,train test
+	@.ci/scatter .venv-scatter
+	HANDGRAPH_REQUIRE_SCATTER=1 .venv-scatter/bin/python -m pytest tests/nn/test_mergers.py tests/test_scatter_extra.py
+
+lint: env  ## run ruff and mypy, as the pre-commit hooks do
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+docs: env  ## build the documentation into docs/_build/html
+	$(PY) -m sphinx -W --keep-going -b html docs docs/_build/html
+
+examples: env  ## run the examples in small
+	$(PY) examples/quickstart.py --samples 500 --epochs 1
+	$(PY) examples/custom_removal_sets.py
+	$(PY) examples/occlusion_benchmark.py --preset smoke --out runs/smoke
+
+names: env  ## rewrite tests/public_names.txt after a public name came or went
+	$(PY) tests/public_names.py > tests/public_names.txt
+
+clean:  ## remove what the other targets made
+	rm -rf .venv .venv-scatter .cache runs docs/_build

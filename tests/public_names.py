@@ -1,0 +1,28 @@
+"""Print every public name, one a line: `make names` writes them to public_names.txt."""
+
+from __future__ import annotations
+
+import importlib
+
+MODULES = (
+    "handgraph",
+    "handgraph.datasets",
+    "handgraph.geometry",
+    "handgraph.losses",
+    "handgraph.metrics",
+    "handgraph.metrics.modules",
+    "handgraph.nn",
+    "handgraph.testing",
+)
+
+
+def public_names() -> list[str]:
+    return [
+        f"{module}.{name}"
+        for module in MODULES
+        for name in sorted(importlib.import_module(module).__all__)
+    ]
+
+
+if __name__ == "__main__":
+    print("\n".join(public_names()))

@@ -1,0 +1,69 @@
+"""Whatever the documentation shows runs: docstrings, and the Python blocks of the pages."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import handgraph
+
+ROOT = Path(__file__).parents[1]
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+BLOCK = re.compile(r"^```(python|pycon)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def docstring_examples():
+    """Every docstring of the package that holds examples."""
+    names = [info.name for info in pkgutil.walk_packages(handgraph.__path__, "handgraph.")]
+    for name in ["handgraph", *names]:
+        module = importlib.import_module(name)
+        for test in doctest.DocTestFinder().find(module, name):
+            if test.examples:
+                yield test
+
+
+def pages():
+    """The pages that may hold code: the readme and the documentation's sources."""
+    written = (page for page in ROOT.glob("docs/**/*.md") if "_build" not in page.parts)
+    return [ROOT / "README.md", *sorted(written)]
+
+
+def run_doctest(test):
+    report = []
+    failed, _ = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=report.append)
+    assert not failed, "".join(report)
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("test", list(docstring_examples()), ids=lambda test: test.name)
+def test_docstring(test):
+    run_doctest(test)
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_page(page):
+    """The blocks of a page run one after the other, in one namespace."""
+    text = page.read_text(encoding="utf-8")
+    names = {"__name__": "__main__"}
+    for block in BLOCK.finditer(text):
+        line = text.count("\n", 0, block.start(2))
+        if block[1] == "python":
+            exec(compile("\n" * line + block[2], str(page), "exec"), names)
+        else:
+            parse = doctest.DocTestParser().get_doctest
+            run_doctest(parse(block[2], names, page.name, str(page), line))
+
+
+def test_the_extractor_finds_blocks():
+    text = "text\n```python\nx = 1\n```\n```bash\nls\n```\n```pycon\n>>> x\n1\n```\n"
+    found = BLOCK.findall(text)
+    assert found == [("python", "x = 1\n"), ("pycon", ">>> x\n1\n")]
