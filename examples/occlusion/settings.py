@@ -24,7 +24,7 @@ _RIVALS = ("cai", "hopenet", "psjnet", "ensemble")
 _CONTROLS = ("unet", "random", "finger", "dropout", "visible", "mean", "gate", "literal")
 _METHODS = (*_RIVALS, *_CONTROLS)
 
-RATES = (3e-3, 1e-2, 3e-2)
+RATES = (3e-3, 1e-2, 3e-2, 6e-2)
 """The learning rates that every method is tried with on the validation set."""
 
 CHOSEN_RATES = dict.fromkeys(product(_METHODS, REGIMES), 1e-2)
@@ -80,6 +80,10 @@ PRESETS = {
 """``smoke`` only shows that everything runs; its numbers mean nothing."""
 
 
+RECIPE = 1
+"""Version of how nets are trained: raise it, and no result of before is taken for one of now."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One net to train and score, and all that its numbers depend on."""
@@ -98,7 +102,8 @@ class Job:
 
     def path(self, out: Path) -> Path:
         """Where the result lies: another setting, another file."""
-        digest = hashlib.sha256(repr(sorted(asdict(self).items())).encode()).hexdigest()[:12]
+        settings = repr((RECIPE, sorted(asdict(self).items())))
+        digest = hashlib.sha256(settings.encode()).hexdigest()[:12]
         return out / "runs" / f"{self.method}-{self.regime}-{self.draw}-{self.seed}-{digest}.pt"
 
 

@@ -1,4 +1,4 @@
-"""Train one net: Adam with a one-cycle rate, and the paper's steps 2 to 4 for PSJNet."""
+"""Train one net: Adam, a one-cycle rate, clipped gradients, and the paper's steps 2 to 4 for PSJNet."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from handgraph.losses import branch_losses, pose_loss, psjnet_loss
 from occlusion.inputs import hide, to_pixels
 from occlusion.methods import Hide, PSJNetCore
+
+
+MAX_NORM = 1.0
+"""Gradients are scaled down to this norm: without it, some seeds of graph U-Nets collapse."""
 
 
 class Stage(NamedTuple):
@@ -99,6 +103,7 @@ def fit(
             optimizer.zero_grad()
             loss = stage.loss(hide(x[batch], visible[batch], how, rng), target[batch])
             loss.backward()
+            nn.utils.clip_grad_norm_(stage.parameters, MAX_NORM)
             optimizer.step()
             schedule.step()
         if not loss.isfinite():
