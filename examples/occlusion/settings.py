@@ -69,7 +69,7 @@ PRESETS = {
     ),
     "quick": Preset(
         tuple((method, MAIN_INPUTS) for method in _RIVALS),
-        num_train=8000, num_test=4000, epochs=15, seeds=(0, 1, 2), draws=(0,), tune=False,
+        num_train=8000, num_test=4000, epochs=40, seeds=(0, 1, 2), draws=(0,), tune=False,
     ),
     "full": Preset(
         tuple((method, MAIN_INPUTS) for method in _METHODS)

@@ -1,4 +1,4 @@
-"""Train one net: Adam, a one-cycle rate, clipped gradients, and the paper's steps 2 to 4 for PSJNet."""
+"""Train one net with Adam and a one-cycle rate; PSJNet by steps 2 to 4 of the paper."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from handgraph.losses import branch_losses, pose_loss, psjnet_loss
 from occlusion.inputs import hide, to_pixels
 from occlusion.methods import Hide, PSJNetCore
-
 
 MAX_NORM = 1.0
 """Gradients are scaled down to this norm: without it, some seeds of graph U-Nets collapse."""

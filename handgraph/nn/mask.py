@@ -133,7 +133,7 @@ class Hypotheses(nn.Module):
                 f"got {list(y.shape)}"
             )
         flat = y.reshape(math.prod(y.shape[:-3]), self.shape[0] * self.shape[1], y.shape[-1])
-        return flat.transpose(0, 1).index_select(0, self.index)
+        return flat.index_select(1, self.index).transpose(0, 1).contiguous()
 
     def to_joints(self, joints: Tensor, like: Tensor) -> Tensor:
         """Take ``[J, B, C]`` to ``[*, J, C]``, with the leading dimensions of ``like``."""
