@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
-from itertools import product
 from pathlib import Path
 
 INPUTS = {
@@ -27,7 +26,24 @@ _METHODS = (*_RIVALS, *_CONTROLS)
 RATES = (3e-3, 1e-2, 3e-2, 6e-2)
 """The learning rates that every method is tried with on the validation set."""
 
-CHOSEN_RATES = dict.fromkeys(product(_METHODS, REGIMES), 1e-2)
+CHOSEN_RATES = {
+    (method, regime): rate
+    for method, rates in {
+        "cai": (1e-2, 1e-2),
+        "hopenet": (6e-2, 6e-2),
+        "psjnet": (3e-2, 3e-2),
+        "ensemble": (6e-2, 3e-2),
+        "unet": (1e-2, 3e-2),
+        "random": (3e-2, 3e-2),
+        "finger": (3e-2, 3e-2),
+        "dropout": (3e-2, 6e-2),
+        "visible": (3e-2, 6e-2),
+        "mean": (3e-2, 3e-2),
+        "gate": (3e-2, 3e-2),
+        "literal": (3e-2, 3e-2),
+    }.items()
+    for regime, rate in zip(REGIMES, rates, strict=True)
+}
 """What the full preset chose, on validation images, for each method and regime."""
 
 TEST_SEED, VALIDATION_SEED, TRAIN_SEED = 3000, 2000, 1000
