@@ -25,7 +25,11 @@ _CONTROLS = ("unet", "random", "finger", "dropout", "visible", "mean", "gate", "
 _METHODS = (*_RIVALS, *_CONTROLS)
 
 RATES = (3e-3, 1e-2, 3e-2)
-"""The learning rates that every method is tried with on the validation set."""
+"""The learning rates that every method is tried with on validation images.
+
+A first run tried 0.06 too. Single seeds of HopeNet collapsed at it, on the test images, so it was
+dropped: the one choice that was made after a look at test images.
+"""
 
 CHOSEN_RATES = dict.fromkeys(product(_METHODS, REGIMES), 3e-2) | {
     ("cai", "seen"): 1e-2,
@@ -35,7 +39,7 @@ CHOSEN_RATES = dict.fromkeys(product(_METHODS, REGIMES), 3e-2) | {
 """What the full preset chose, on validation images, for each method and regime."""
 
 TEST_SEED, VALIDATION_SEED, TRAIN_SEED = 3000, 2000, 1000
-"""Seeds of the data: nothing was ever chosen on the test set. Draw k trains on seed 1000 + k."""
+"""Seeds of the data. Draw k trains on seed 1000 + k; rates are chosen on validation images."""
 
 TUNING_SEED = 100
 """Seed of the nets that rates are tried on; no net in the tables has it."""
