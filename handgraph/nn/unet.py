@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from handgraph.nn.conv import AdaptiveGraphConv, Normalization, normalize_adjacency
 from handgraph.nn.linear import BranchLinear
 from handgraph.nn.pool import NodeMap, NodePool
+from handgraph.nn.unet_gate import GatedDecoderMap, GatedEncoderMap, gate_adjacency
 from handgraph.nn.unet_maps import DecoderMap, EncoderMap, UNetMaps
 from handgraph.skeleton import Skeleton
 from handgraph.subgraph import RemovalSets
@@ -59,15 +60,18 @@ class AdaptiveGraphUNet(nn.Module):
             skeleton, or of the longest branch.
         bottleneck_channels: Width of the bottleneck.
         normalization: ``"abs"``, or ``"signed"`` as published.
+        renormalize: Where a sample hides nodes: whether degrees are summed over the nodes that it
+            has, as for a net that was built without the others, or over all of them.
 
     Shapes:
         - input: ``[*, J, in_channels]``, or ``[*, N, K, in_channels]``
+        - node_mask: Bool or floating, the input's shape without the channels
         - output: ``[*, J, out_channels]``, or ``[*, N, K, out_channels]``; padding gives 0
 
     Raises:
-        ValueError: If the sizes are not positive, ``nodes`` does not fit the graph, or the input
-            does not have the shape of the graph.
-        TypeError: If the graph is neither a skeleton nor removal sets.
+        ValueError: If the sizes are not positive, ``nodes`` does not fit the graph, or input or
+            mask do not have the shape of the graph.
+        TypeError: If the graph is neither a skeleton nor removal sets, or the mask holds integers.
 
     Example:
         >>> import torch
@@ -93,11 +97,13 @@ class AdaptiveGraphUNet(nn.Module):
         nodes: Sequence[int] | None = None,
         bottleneck_channels: int = 20,
         normalization: Normalization = "abs",
+        renormalize: bool = True,
     ):
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.graph = graph
+        self.renormalize = renormalize
         self.register_buffer("node_mask", _node_mask(graph), persistent=False)
         self.is_ragged = not bool(self.node_mask.all())
         self.nodes = _check_ladder(graph, self.node_mask.shape[1], nodes)
@@ -144,12 +150,17 @@ class AdaptiveGraphUNet(nn.Module):
         maps = self._adjacencies()
         return maps if isinstance(self.graph, RemovalSets) else [a.squeeze(0) for a in maps]
 
+    def _finest(self) -> Tensor:
+        """The learned adjacency of the finest level, without its padding."""
+        finest: Tensor = self.adjacency[0]
+        if not self.is_ragged:
+            return finest
+        both = self.node_mask.unsqueeze(1) & self.node_mask.unsqueeze(2)
+        return finest.where(both, 0)
+
     def _adjacencies(self) -> list[Tensor]:
-        learned = [self.adjacency[level] for level in range(len(self.adjacency))]
-        if self.is_ragged:
-            both = self.node_mask.unsqueeze(1) & self.node_mask.unsqueeze(2)
-            learned[0] = learned[0].where(both, 0)
-        return [normalize_adjacency(adj, self.normalization) for adj in learned]
+        coarser = [self.adjacency[level] for level in range(1, len(self.adjacency))]
+        return [normalize_adjacency(a, self.normalization) for a in (self._finest(), *coarser)]
 
     def maps(self) -> UNetMaps:
         """Multiply neighbouring linear maps together: all that :meth:`forward` computes with."""
@@ -170,27 +181,63 @@ class AdaptiveGraphUNet(nn.Module):
             tuple(decoder),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Estimate every node's output from all nodes of its branch."""
+    def _gated_maps(self, gate: Tensor) -> UNetMaps:
+        """The maps for samples that each hide nodes of their own. gate: ``[N, J, B]``."""
+        maps = self.maps()
+        down, up = (cast("AdaptiveGraphConv", c[0]).lin for c in (self.encoder, self.decoder))
+        graph = gate_adjacency(self._finest(), gate, self.normalization, self.renormalize)
+        encode = GatedEncoderMap(graph, down.weight.mT, down.bias.unsqueeze(1))
+        skip, deep = up.weight.mT.chunk(2, dim=1)
+        unpool = cast("NodePool", self.unpools[0]).node_map()
+        decode = GatedDecoderMap(graph, unpool, skip, deep, up.bias[:, None, None])
+        return maps._replace(
+            encoder=(encode, *maps.encoder[1:]), decoder=(decode, *maps.decoder[1:])
+        )
+
+    def forward(self, x: Tensor, node_mask: Tensor | None = None) -> Tensor:
+        """Estimate every node's output from all nodes of its branch that the sample has.
+
+        Args:
+            x: Input of every node.
+            node_mask: What each sample has. A node that is ``False`` or 0 neither sends nor
+                receives: it has no influence on the others, exactly, and its own output is 0. A
+                gate between 0 and 1 weakens what a node sends, on every way that it takes.
+        """
         branched = isinstance(self.graph, RemovalSets)
-        self._check_input(x, branched)
+        self._check_input(x, node_mask, branched)
         lead = x.shape[: -3 if branched else -2]
         x = x.reshape(math.prod(lead), *self.node_mask.shape, self.in_channels)
-        if self.is_ragged:
-            x = x.where(self.node_mask.unsqueeze(-1), 0)
-        out = self.maps()(x.permute(1, 2, 0, 3).contiguous()).permute(2, 0, 1, 3)
-        if self.is_ragged:
-            out = out.where(self.node_mask.unsqueeze(-1), 0)
+        gate = None if node_mask is None else self._gate(node_mask, x)
+        there = (self.node_mask if gate is None else gate != 0).unsqueeze(-1)
+        is_full = gate is None and not self.is_ragged
+        x = x if is_full else x.where(there, 0)
+        maps = self.maps() if gate is None else self._gated_maps(gate.permute(1, 2, 0))
+        out = maps(x.permute(1, 2, 0, 3).contiguous()).permute(2, 0, 1, 3)
+        out = out if is_full else out.where(there, 0)
         shape = self.node_mask.shape if branched else self.node_mask.shape[1:]
         return out.reshape(*lead, *shape, self.out_channels)
 
-    def _check_input(self, x: Tensor, branched: bool) -> None:
+    def _gate(self, node_mask: Tensor, x: Tensor) -> Tensor:
+        """What each node of x ``[B, N, J, C]`` sends; padding sends nothing."""
+        gate = node_mask.reshape(x.shape[:-1]).to(x.dtype)
+        return gate.where(self.node_mask, 0) if self.is_ragged else gate
+
+    def _check_input(self, x: Tensor, node_mask: Tensor | None, branched: bool) -> None:
         shape = (*self.node_mask.shape[0 if branched else 1 :], self.in_channels)
         if x.shape[-len(shape) :] != shape:
             raise ValueError(
                 f"AdaptiveGraphUNet over {_name(self.graph)}: expected "
                 f"[*, {', '.join(map(str, shape))}], got {list(x.shape)}"
             )
+        if node_mask is None:
+            return
+        if node_mask.shape != x.shape[:-1]:
+            raise ValueError(
+                f"AdaptiveGraphUNet over {_name(self.graph)}: expected node_mask "
+                f"{list(x.shape[:-1])} for an input {list(x.shape)}, got {list(node_mask.shape)}"
+            )
+        if node_mask.dtype != torch.bool and not node_mask.is_floating_point():
+            raise TypeError(f"node_mask: expected Bool or floating, got {node_mask.dtype}")
 
     def __repr__(self) -> str:
         """Sizes and graph."""

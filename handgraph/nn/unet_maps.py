@@ -8,7 +8,7 @@ tensors are node-major, ``[N, J, B, C]``: mixing nodes is one batched product on
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -31,8 +31,8 @@ class EncoderMap(NamedTuple):
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map ``[N, J, B, C]`` to ``[N, J', B, C']``."""
-        x = _mix_nodes(x, self.nodes, self.node_bias)
-        return _mix_channels(x, self.channels, self.bias).relu_()
+        x = mix_nodes(x, self.nodes, self.node_bias)
+        return mix_channels(x, self.channels, self.bias).relu_()
 
 
 class DecoderMap(NamedTuple):
@@ -54,22 +54,37 @@ class DecoderMap(NamedTuple):
 
     def __call__(self, skip: Tensor, x: Tensor) -> Tensor:
         """Map ``[N, J, B, C]`` and ``[N, J', B, C]`` to ``[N, J, B, C']``."""
-        skip = _mix_nodes(_mix_channels(skip, self.skip_channels), self.skip_nodes)
-        return _mix_nodes(_mix_channels(x, self.channels), self.nodes, skip.flatten(2)) + self.bias
+        skip = mix_nodes(mix_channels(skip, self.skip_channels), self.skip_nodes)
+        return mix_nodes(mix_channels(x, self.channels), self.nodes, skip.flatten(2)) + self.bias
+
+
+class Down(Protocol):
+    """One stage down."""
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """Map ``[N, J, B, C]`` to ``[N, J', B, C']``."""
+
+
+class Up(Protocol):
+    """One stage up."""
+
+    def __call__(self, skip: Tensor, x: Tensor, /) -> Tensor:
+        """Map ``[N, J, B, C]`` and ``[N, J', B, C]`` to ``[N, J, B, C']``."""
 
 
 class UNetMaps(NamedTuple):
     """All that the net computes with, in the order in which it does.
 
     ``encoder`` and ``decoder`` run from the finest level down; ``squeeze`` is the last pooling
-    with the first layer of the bottleneck, ``expand`` and ``expand_bias`` its second.
+    with the first layer of the bottleneck, ``expand`` and ``expand_bias`` its second. Where samples
+    hide nodes of their own, the finest level has gated maps (:mod:`handgraph.nn.unet_gate`).
     """
 
-    encoder: tuple[EncoderMap, ...]
+    encoder: tuple[Down, ...]
     squeeze: EncoderMap
     expand: Tensor
     expand_bias: Tensor
-    decoder: tuple[DecoderMap, ...]
+    decoder: tuple[Up, ...]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map node-major ``[N, K, B, C]`` to ``[N, K, B, C']``."""
@@ -77,7 +92,7 @@ class UNetMaps(NamedTuple):
         for encode in self.encoder:
             x = encode(x)
             skips.append(x)
-        x = _mix_channels(self.squeeze(x), self.expand, self.expand_bias).relu_()
+        x = mix_channels(self.squeeze(x), self.expand, self.expand_bias).relu_()
         for level in reversed(range(len(self.decoder))):
             x = self.decoder[level](skips[level], x)
             if level > 0:
@@ -85,13 +100,15 @@ class UNetMaps(NamedTuple):
         return x
 
 
-def _mix_nodes(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+def mix_nodes(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Map the nodes of ``[N, J, B, C]`` by ``[N, J', J]`` and add ``[N, J', 1]``."""
     flat = x.flatten(2)
     mixed = torch.bmm(matrix, flat) if bias is None else torch.baddbmm(bias, matrix, flat)
     return mixed.view(x.shape[0], matrix.shape[1], *x.shape[2:])
 
 
-def _mix_channels(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+def mix_channels(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Map the channels of ``[N, J, B, C]`` by ``[N, C, C']`` and add ``[N, 1, C']``."""
     flat = x.flatten(1, 2)
     mixed = torch.bmm(flat, matrix) if bias is None else torch.baddbmm(bias, flat, matrix)
     return mixed.view(*x.shape[:3], matrix.shape[2])
