@@ -1,4 +1,4 @@
-"""How good is a pose: PCK and its AUC, MPJPE, tables by joint and occlusion, intervals.
+"""How good is a pose: PCK and its AUC, MPJPE, tables by joint and occlusion, calibration.
 
 Everything starts from one number for each joint, ``[*, J]``: its error in metres
 (:func:`joint_errors`), or its area under the PCK curve (:func:`joint_auc`). Means, tables and
@@ -31,6 +31,7 @@ from handgraph.metrics.bootstrap import (
     bootstrap_interval,
     bootstrap_means,
 )
+from handgraph.metrics.calibration import calibration_curve, expected_calibration_error, sharpness
 from handgraph.metrics.errors import joint_errors, mpjpe, pa_mpjpe
 from handgraph.metrics.groups import (
     occlusion_groups,
@@ -42,6 +43,7 @@ from handgraph.metrics.groups import (
 from handgraph.metrics.mean import visible_mean
 from handgraph.metrics.pck import auc, joint_auc, pck_counts, pck_curve, thresholds
 from handgraph.metrics.procrustes import procrustes_align
+from handgraph.metrics.sparsification import ause, sparsification_curve
 
 if TYPE_CHECKING:
     from handgraph.metrics.modules import MPJPE as MPJPE
@@ -52,9 +54,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Interval",
     "auc",
+    "ause",
     "bootstrap_difference",
     "bootstrap_interval",
     "bootstrap_means",
+    "calibration_curve",
+    "expected_calibration_error",
     "joint_auc",
     "joint_errors",
     "mpjpe",
@@ -67,6 +72,8 @@ __all__ = [
     "per_occlusion",
     "procrustes_align",
     "relative_value",
+    "sharpness",
+    "sparsification_curve",
     "thresholds",
     "visible_mean",
 ]

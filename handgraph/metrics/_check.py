@@ -103,3 +103,12 @@ def check_thresholds(thresholds: Tensor, device: torch.device, least: int) -> No
         )
     if not (thresholds.isfinite().all() and (thresholds.diff() > 0).all()):
         raise ValueError(f"expected finite, increasing thresholds, got {thresholds.tolist()}")
+
+
+def check_numbers(name: str, values: Tensor) -> None:
+    """Raise if NaN is among ``values``, those of visible joints."""
+    if values.isnan().any():
+        raise ValueError(
+            f"expected numbers, got NaN in {int(values.isnan().sum())} of {len(values)} {name} "
+            f"at visible joints"
+        )

@@ -4,11 +4,14 @@ from handgraph.nn.conv import AdaptiveGraphConv, normalize_adjacency
 from handgraph.nn.linear import BranchLinear
 from handgraph.nn.mask import Hypotheses, SubgraphMask
 from handgraph.nn.merge import (
+    ConsistencyMerger,
     GatedMerger,
     GraphMerger,
     HypothesisGraphMerger,
     MeanMerger,
     Merger,
+    PrecisionMerger,
+    WeightedMerger,
 )
 from handgraph.nn.pool import NodeMap, NodePool
 from handgraph.nn.pyg import from_dense, to_dense
@@ -18,6 +21,7 @@ __all__ = [
     "AdaptiveGraphConv",
     "AdaptiveGraphUNet",
     "BranchLinear",
+    "ConsistencyMerger",
     "GatedMerger",
     "GraphMerger",
     "Hypotheses",
@@ -26,7 +30,9 @@ __all__ = [
     "Merger",
     "NodeMap",
     "NodePool",
+    "PrecisionMerger",
     "SubgraphMask",
+    "WeightedMerger",
     "from_dense",
     "halving_ladder",
     "normalize_adjacency",

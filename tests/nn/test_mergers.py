@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from handgraph import HAND, RemovalSets, Skeleton
 from handgraph.nn import (
+    ConsistencyMerger,
     GatedMerger,
     GraphMerger,
     HypothesisGraphMerger,
@@ -23,7 +24,8 @@ LEVELS = RemovalSets.by_level(HAND)
 RAGGED = RemovalSets(
     HAND, {"tips": "TIP", "palm": ["wrist", "MCP"], "two": ["thumb", "pinky_tip"], "nothing": ()}
 )
-ALL = [MeanMerger, GatedMerger, GraphMerger, HypothesisGraphMerger]
+WEIGHTED = [MeanMerger, GatedMerger, ConsistencyMerger]
+ALL = [*WEIGHTED, GraphMerger, HypothesisGraphMerger]
 LEARNED = [GatedMerger, GraphMerger, HypothesisGraphMerger]
 by_name = pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
 
@@ -97,6 +99,21 @@ def slow_gate(merge, partial, feature, mask):
     return torch.stack(rows)
 
 
+def slow_consistency(merge, partial, feature, mask):
+    rows = []
+    for joint in merge.removal.skeleton.joints:
+        said = [partial[n, k] for n, k in where(merge.removal, joint) if mask[n, k]]
+        exponentials = []
+        for h, one in enumerate(said):
+            others = said[:h] + said[h + 1 :]
+            away = (one - sum(others) / len(others)) / merge.temperature if others else 0 * one
+            exponentials.append((-away.square().sum().sqrt()).exp())
+        total = sum(exponentials)
+        row = [e / total * one for e, one in zip(exponentials, said, strict=True)]
+        rows.append(sum(row) if said else partial.new_full((partial.shape[-1],), torch.nan))
+    return torch.stack(rows)
+
+
 def slow_graph(merge, partial, feature, mask):
     rows = []
     for j, joint in enumerate(merge.removal.skeleton.joints):
@@ -121,6 +138,7 @@ def slow_literal(merge, partial, feature, mask):
 TWINS = {
     MeanMerger: slow_mean,
     GatedMerger: slow_gate,
+    ConsistencyMerger: slow_consistency,
     GraphMerger: slow_graph,
     HypothesisGraphMerger: slow_literal,
 }
@@ -128,7 +146,7 @@ TWINS = {
 
 def build(cls, removal, *, featured=False, channels=2):
     """The merger, and a maker of features that suit it."""
-    if cls is MeanMerger or not featured:
+    if cls in (MeanMerger, ConsistencyMerger) or not featured:
         return cls(channels, channels, removal), lambda *lead: None
     if cls is HypothesisGraphMerger:
         return cls(channels, channels, removal, feature_nodes=5), lambda *lead: torch.randn(
@@ -188,9 +206,9 @@ def test_padding_has_no_influence_even_if_nan(cls):
 def test_a_joint_without_hypotheses_is_nan_or_inferred(cls):
     merge, mask = cls(2, 2, LEVELS), mask_for(LEVELS)
     lost = merge(partial_poses(LEVELS), node_mask=mask)[0, HAND.index("thumb_mcp")]
-    assert lost.isnan().all() if cls in (MeanMerger, GatedMerger) else lost.isfinite().all()
+    assert lost.isnan().all() if cls in WEIGHTED else lost.isfinite().all()
     nothing = merge(partial_poses(LEVELS), node_mask=torch.zeros_like(mask))
-    assert nothing.isnan().all() if cls in (MeanMerger, GatedMerger) else nothing.isfinite().all()
+    assert nothing.isnan().all() if cls in WEIGHTED else nothing.isfinite().all()
 
 
 @by_name
@@ -203,7 +221,7 @@ def test_nan_that_is_said_to_be_there_is_not_hidden(cls):
         assert pose[[0, 2]].isfinite().all()
 
 
-@pytest.mark.parametrize("cls", [GatedMerger, MeanMerger])
+@pytest.mark.parametrize("cls", WEIGHTED)
 def test_one_hypothesis_left_is_the_output(cls):
     merge, partial = trained(cls(2, 2, LEVELS)), partial_poses(LEVELS)
     mask = torch.zeros(3, 4, 16, dtype=torch.bool)
@@ -382,7 +400,7 @@ def check_compiled(cls, *, masked, featured):
         assert_compiles(merge, *inputs)
 
 
-@pytest.mark.parametrize("cls", [MeanMerger, GatedMerger], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", WEIGHTED, ids=lambda cls: cls.__name__)
 def test_compiled_equals_eager(cls):
     check_compiled(cls, masked=True, featured=True)
 
@@ -450,11 +468,13 @@ def test_channels_that_make_no_sense_are_errors(cls):
 
 
 def test_options_that_make_no_sense_are_errors():
-    for cls in (MeanMerger, GatedMerger):
+    for cls in WEIGHTED:
         with pytest.raises(ValueError, match=rf"{cls.__name__} averages hypotheses.*got 2 and 3"):
             cls(2, 3, LEVELS)
-    with pytest.raises(ValueError, match=r"MeanMerger takes no features, got feature_channels=3"):
-        MeanMerger(2, 2, LEVELS, feature_channels=3)
+    for cls in (MeanMerger, ConsistencyMerger):
+        message = rf"{cls.__name__} takes no features, got feature_channels=3"
+        with pytest.raises(ValueError, match=message):
+            cls(2, 2, LEVELS, feature_channels=3)
     with pytest.raises(ValueError, match=r"expected positive channels.*feature_channels=-1"):
         GatedMerger(2, 2, LEVELS, feature_channels=-1)
     with pytest.raises(ValueError, match=r"expected positive sizes.*out_channels=0"):

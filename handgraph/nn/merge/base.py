@@ -67,9 +67,7 @@ class Merger(nn.Module):
 
     def check(self, partial: Tensor, feature: Tensor | None, node_mask: Tensor | None) -> None:
         """Raise unless all shapes fit the removal sets and each other, and the mask is Bool."""
-        nodes = (len(self.removal), self.removal.num_nodes)
-        lead = tuple(partial.shape[:-3])
-        self._expect("partial", partial, (*lead, *nodes, self.in_channels))
+        self.check_partial(partial, node_mask)
         if (feature is not None) != (self.feature_channels > 0):
             came = "none" if feature is None else list(feature.shape)
             raise ValueError(
@@ -77,9 +75,14 @@ class Merger(nn.Module):
                 f"got {came}"
             )
         if feature is not None:
-            self._expect("feature", feature, (*lead, *self.feature_shape))
+            self._expect("feature", feature, (*partial.shape[:-3], *self.feature_shape))
+
+    def check_partial(self, partial: Tensor, node_mask: Tensor | None) -> None:
+        """Raise unless poses and mask fit the removal sets and each other, and the mask is Bool."""
+        nodes = (*partial.shape[:-3], len(self.removal), self.removal.num_nodes)
+        self._expect("partial", partial, (*nodes, self.in_channels))
         if node_mask is not None:
-            self._expect("node_mask", node_mask, (*lead, *nodes))
+            self._expect("node_mask", node_mask, nodes)
             if node_mask.dtype != torch.bool:
                 raise TypeError(f"expected node_mask of torch.bool, got {node_mask.dtype}")
 
@@ -95,22 +98,3 @@ class Merger(nn.Module):
         sizes = f"{self.in_channels}, {self.out_channels}, {self.removal}"
         features = f", feature_channels={self.feature_channels}" if self.feature_channels else ""
         return f"{type(self).__name__}({sizes}{features})"
-
-
-class WeightedMerger(Merger):
-    """A merger whose output is an average of the hypotheses: it cannot change their channels."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        removal: RemovalSets,
-        *,
-        feature_channels: int = 0,
-    ):
-        super().__init__(in_channels, out_channels, removal, feature_channels=feature_channels)
-        if in_channels != out_channels:
-            raise ValueError(
-                f"{type(self).__name__} averages hypotheses, so it needs as many channels out as "
-                f"in, got {in_channels} and {out_channels}"
-            )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import segment, softmax
 
 from handgraph.nn.linear import BranchLinear
-from handgraph.nn.mask import Hypotheses
-from handgraph.nn.merge.base import WeightedMerger
+from handgraph.nn.merge.weighted import Listed, WeightedMerger
 from handgraph.subgraph import RemovalSets
 
 
@@ -61,7 +59,6 @@ class GatedMerger(WeightedMerger):
         hidden_channels: int = 16,
     ):
         super().__init__(in_channels, out_channels, removal, feature_channels=feature_channels)
-        self.hypotheses = Hypotheses(removal)
         count = len(self.hypotheses.index)
         self.lin = BranchLinear(2 * in_channels + feature_channels, hidden_channels)
         self.bias = nn.Parameter(torch.empty(count, 1, hidden_channels))
@@ -74,52 +71,11 @@ class GatedMerger(WeightedMerger):
         nn.init.zeros_(self.bias)
         nn.init.zeros_(self.score)
 
-    def forward(
-        self,
-        partial: Tensor,
-        feature: Tensor | None = None,
-        *,
-        node_mask: Tensor | None = None,
-        return_weights: bool = False,
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """Average the hypotheses of each joint by their weights.
-
-        Args:
-            partial: The incomplete poses.
-            feature: A feature per joint, if announced.
-            node_mask: Which hypotheses are there.
-            return_weights: Also return the weights.
-        """
-        self.check(partial, feature, node_mask)
-        values = self.hypotheses(partial)
-        there = None if node_mask is None else self.hypotheses(node_mask.unsqueeze(-1))
-        if there is not None:
-            values = values.where(there, 0)
-        weights = self._weights(values, there, feature)
-        pose = segment((weights * values), self.hypotheses.ptr, "sum")
-        if there is not None:
-            count = segment(there.to(values.dtype), self.hypotheses.ptr, "sum")
-            pose = pose.where(count > 0, torch.nan)
-        pose = self.hypotheses.to_joints(pose, partial)
-        if return_weights:
-            return pose, self.hypotheses.to_nodes(weights, partial).squeeze(-1)
-        return pose
-
-    def _weights(self, values: Tensor, there: Tensor | None, feature: Tensor | None) -> Tensor:
-        """Softmax over the hypotheses of each joint, exactly 0 for missing ones. [H, B, 1]."""
-        joint, ptr = self.hypotheses.joint, self.hypotheses.ptr
-        inputs = [values, values - self._mean(values, there).index_select(0, joint)]
+    def weigh(self, listed: Listed, feature: Tensor | None) -> Tensor:
+        """Exponentials of the scores, ``[H, B, 1]``."""
+        inputs = [listed.values, self._deviations(listed)]
         if feature is not None:
-            flat = feature.reshape(values.shape[1], *self.feature_shape)
-            inputs.append(flat.transpose(0, 1).index_select(0, joint))
+            flat = feature.reshape(listed.values.shape[1], *self.feature_shape)
+            inputs.append(flat.transpose(0, 1).index_select(0, self.hypotheses.joint))
         scores = (self.lin(torch.cat(inputs, dim=-1)) + self.bias).relu() @ self.score
-        if there is None:
-            return softmax(scores, ptr=ptr)
-        lowest = torch.finfo(scores.dtype).min
-        return softmax(scores.where(there, lowest), ptr=ptr).where(there, 0)
-
-    def _mean(self, values: Tensor, there: Tensor | None) -> Tensor:
-        if there is None:
-            return segment(values, self.hypotheses.ptr, "mean")
-        count = segment(there.to(values.dtype), self.hypotheses.ptr, "sum")
-        return segment(values, self.hypotheses.ptr, "sum") / count.clamp(min=1)
+        return self._exponentiate(scores.to(listed.values), listed)[0]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch_geometric.utils import segment
 
-from handgraph.nn.mask import Hypotheses
-from handgraph.nn.merge.base import WeightedMerger
+from handgraph.nn.merge.weighted import Listed, WeightedMerger
 from handgraph.subgraph import RemovalSets
 
 
@@ -27,7 +25,7 @@ class MeanMerger(WeightedMerger):
     Shapes:
         - partial: ``[*, N, K, C]``
         - node_mask: Bool ``[*, N, K]``, ``False`` where a hypothesis is missing
-        - output: ``[*, J, C]``, in the units of the input
+        - output: ``[*, J, C]``, in the units of the input; weights ``[*, N, K]``
 
     Raises:
         ValueError: On features, unequal channels, or anything that does not fit the removal sets.
@@ -39,6 +37,11 @@ class MeanMerger(WeightedMerger):
         >>> merge = MeanMerger(3, 3, RemovalSets.by_level(HAND))
         >>> merge(torch.ones(8, 4, 16, 3)).mean().item()
         1.0
+        >>> partial = torch.zeros(4, 16, 3)
+        >>> partial[0] = 4.0  # the first branch disagrees with the others
+        >>> pose, weights = merge(partial, return_weights=True)
+        >>> pose[0, 0].item(), round(merge.spread(partial, weights)[0, 0].item(), 3)  # the wrist
+        (1.0, 1.732)
     """
 
     def __init__(
@@ -50,21 +53,8 @@ class MeanMerger(WeightedMerger):
         feature_channels: int = 0,
     ):
         super().__init__(in_channels, out_channels, removal, feature_channels=feature_channels)
-        if feature_channels:
-            raise ValueError(f"MeanMerger takes no features, got {feature_channels=}")
-        self.hypotheses = Hypotheses(removal)
+        self._refuse_features()
 
-    def forward(
-        self, partial: Tensor, feature: Tensor | None = None, *, node_mask: Tensor | None = None
-    ) -> Tensor:
-        """Average the hypotheses of each joint."""
-        self.check(partial, feature, node_mask)
-        values = self.hypotheses(partial)
-        ptr = self.hypotheses.ptr
-        if node_mask is None:
-            mean = segment(values, ptr, "mean")
-        else:
-            there = self.hypotheses(node_mask.unsqueeze(-1))
-            count = segment(there.to(values.dtype), ptr, "sum")
-            mean = segment(values.where(there, 0), ptr, "sum") / count
-        return self.hypotheses.to_joints(mean, partial)
+    def weigh(self, listed: Listed, feature: Tensor | None) -> Tensor:
+        """Weigh all alike."""
+        return listed.values.new_ones(len(listed.values), 1, 1)

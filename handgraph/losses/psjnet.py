@@ -1,9 +1,4 @@
-"""The paper's losses: Eq. 2 for heatmaps, Eq. 3 for poses, Eq. 4 for branches and ensemble.
-
-Reductions are decisions, for the paper does not state them: sum over joints, mean over samples.
-NaN in a joint that counts gives a NaN loss; joints that do not count are left out by selection
-and not by a product, so that NaN there reaches neither the loss nor the gradient.
-"""
+"""The paper's losses: Eq. 2 for heatmaps, Eq. 3 for poses, Eq. 4 for branches and ensemble."""
 
 from __future__ import annotations
 
@@ -12,9 +7,8 @@ from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from handgraph._check import check_floating, check_mask
+from handgraph.losses._check import check_pair
 from handgraph.subgraph import RemovalSets
-
-__all__ = ["branch_losses", "heatmap_loss", "pose_loss", "psjnet_loss"]
 
 
 def heatmap_loss(heatmaps: Tensor, target: Tensor) -> Tensor:
@@ -43,7 +37,7 @@ def heatmap_loss(heatmaps: Tensor, target: Tensor) -> Tensor:
         >>> heatmap_loss(torch.full((8, 21, 64, 64), 0.5), torch.zeros(8, 21, 64, 64)).item()
         5.25
     """
-    _check_pair(heatmaps, target)
+    check_pair(heatmaps, target)
     if heatmaps.ndim < 3:
         raise ValueError(f"expected heatmaps [*, J, H, W], got {list(heatmaps.shape)}")
     return (heatmaps - target).square().mean(dim=(-2, -1)).sum(dim=-1).mean()
@@ -89,7 +83,7 @@ def pose_loss(
         >>> round(pose_loss(pose, torch.zeros(1, 2, 3)).item(), 4)  # 0.01 * 10 + 1.5 + 0.125
         1.725
     """
-    _check_pair(pose, target)
+    check_pair(pose, target)
     _check_pose(pose, alpha, beta)
     mask = torch.ones_like(pose[..., 0], dtype=torch.bool) if mask is None else mask
     check_mask(mask, pose.shape[:-1])
@@ -203,16 +197,6 @@ def _joint_losses(
     error = torch.where(counts.unsqueeze(-1), pose - target, 0)
     loss = smooth_l1_loss(error, torch.zeros_like(error), reduction="none")
     return alpha * loss[..., :2].sum(dim=-1) + beta * loss[..., 2]
-
-
-def _check_pair(value: Tensor, target: Tensor) -> None:
-    check_floating(value, "the prediction")
-    check_floating(target, "the target")
-    if value.shape != target.shape:
-        raise ValueError(
-            f"expected prediction and target of one shape, "
-            f"got {list(value.shape)} and {list(target.shape)}"
-        )
 
 
 def _check_pose(pose: Tensor, alpha: float, beta: float) -> None:

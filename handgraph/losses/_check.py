@@ -1,0 +1,18 @@
+"""What the losses check before they compute."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from handgraph._check import check_floating
+
+
+def check_pair(value: Tensor, target: Tensor) -> None:
+    """Raise unless prediction and target are floating point and of one shape."""
+    check_floating(value, "the prediction")
+    check_floating(target, "the target")
+    if value.shape != target.shape:
+        raise ValueError(
+            f"expected prediction and target of one shape, "
+            f"got {list(value.shape)} and {list(target.shape)}"
+        )

@@ -1,0 +1,90 @@
+"""Does an uncertainty sort the errors: sparsification, and the area under its error."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from handgraph.metrics._check import check_numbers, check_same, check_values, joint_mask
+
+
+def sparsification_curve(
+    errors: Tensor, uncertainty: Tensor, visible: Tensor | None = None
+) -> Tensor:
+    r"""Mean error of the joints of which the net is most sure, relative to that of all.
+
+    Ilg et al., "Uncertainty estimates and multi-hypotheses networks for optical flow" (2018). Of M
+    visible joints, entry k is the mean error of the k + 1 with the least uncertainty: it rises to 1
+    if the uncertainty sorts the errors, and is flat if it knows nothing. Equal uncertainties count
+    with their mean error.
+
+    Args:
+        errors: One error for each joint, such as :func:`handgraph.metrics.joint_errors`.
+        uncertainty: What is said of its size. Only the order matters.
+        visible: Which joints are scored; ``None``: all.
+
+    Shapes:
+        errors and uncertainty ``[*, J]``, visible Bool ``[*, J]`` -> ``[M]``
+
+    Units:
+        None: a ratio. NaN if all errors are 0.
+
+    Raises:
+        TypeError: If the floats are not float32 or float64, or ``visible`` not bool.
+        ValueError: If a shape does not fit, or, at a visible joint, an error is negative, or an
+            error or uncertainty NaN.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.metrics import sparsification_curve
+        >>> errors, uncertainty = torch.tensor([[6.0, 1.0, 2.0]]), torch.tensor([[9.0, 7.0, 8.0]])
+        >>> [round(mean, 3) for mean in sparsification_curve(errors, uncertainty).tolist()]
+        [0.333, 0.5, 1.0]
+    """
+    check_values("errors", errors)
+    check_same("uncertainty", uncertainty, "errors", errors)
+    mask = joint_mask(visible, errors)
+    scored = errors[mask].double()
+    check_numbers("errors", scored)
+    check_numbers("uncertainties", uncertainty[mask])
+    if (scored < 0).any():
+        raise ValueError("expected errors of at least 0 (lengths), got negative ones")
+    _, rank, ties = uncertainty[mask].unique(return_inverse=True, return_counts=True)
+    sums = scored.new_zeros(len(ties)).index_add(0, rank, scored)
+    ordered = (sums / ties).repeat_interleave(ties)
+    means: Tensor = ordered.cumsum(0) / torch.arange(1, len(ordered) + 1, device=errors.device)
+    return (means / scored.mean()).to(errors.dtype)
+
+
+def ause(errors: Tensor, uncertainty: Tensor, visible: Tensor | None = None) -> Tensor:
+    """Area under the sparsification error: how far the uncertainty is from sorting the errors.
+
+    Ilg et al. (2018): the mean distance between :func:`handgraph.metrics.sparsification_curve` and
+    that of an oracle, which sorts by the errors themselves. 0 is best; a constant says nothing and
+    has, of errors spread evenly from 0 up, 1/2.
+
+    Args:
+        errors: One error for each joint, such as :func:`handgraph.metrics.joint_errors`.
+        uncertainty: What is said of its size. Only the order matters.
+        visible: Which joints are scored; ``None``: all.
+
+    Shapes:
+        errors and uncertainty ``[*, J]``, visible Bool ``[*, J]`` -> ``[]``
+
+    Units:
+        None: a share of the mean error. NaN if all errors are 0, or no joint is visible.
+
+    Raises:
+        TypeError: If the floats are not float32 or float64, or ``visible`` not bool.
+        ValueError: If a shape does not fit, or, at a visible joint, an error is negative, or an
+            error or uncertainty NaN.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.metrics import ause
+        >>> errors = torch.linspace(0, 1, 1001).reshape(1, -1)
+        >>> [round(ause(errors, u).item(), 3) for u in (errors, torch.ones_like(errors), -errors)]
+        [0.0, 0.5, 1.0]
+    """
+    curve = sparsification_curve(errors, uncertainty, visible)
+    return (curve - sparsification_curve(errors, errors, visible)).mean()
