@@ -1,5 +1,6 @@
 """What learns on a graph: convolutions, pooling, graph U-Nets, the subgraph mask, mergers."""
 
+from handgraph.nn.agcn_conv import AGCNConv, skeleton_partitions
 from handgraph.nn.conv import AdaptiveGraphConv, normalize_adjacency
 from handgraph.nn.linear import BranchLinear
 from handgraph.nn.mask import Hypotheses, SubgraphMask
@@ -13,11 +14,15 @@ from handgraph.nn.merge import (
     PrecisionMerger,
     WeightedMerger,
 )
+from handgraph.nn.modulated_conv import ModulatedGraphConv
 from handgraph.nn.pool import NodeMap, NodePool
 from handgraph.nn.pyg import from_dense, to_dense
+from handgraph.nn.sem_conv import SemGraphConv
+from handgraph.nn.skeleton_edges import SkeletonEdges
 from handgraph.nn.unet import AdaptiveGraphUNet, halving_ladder
 
 __all__ = [
+    "AGCNConv",
     "AdaptiveGraphConv",
     "AdaptiveGraphUNet",
     "BranchLinear",
@@ -28,13 +33,17 @@ __all__ = [
     "HypothesisGraphMerger",
     "MeanMerger",
     "Merger",
+    "ModulatedGraphConv",
     "NodeMap",
     "NodePool",
     "PrecisionMerger",
+    "SemGraphConv",
+    "SkeletonEdges",
     "SubgraphMask",
     "WeightedMerger",
     "from_dense",
     "halving_ladder",
     "normalize_adjacency",
+    "skeleton_partitions",
     "to_dense",
 ]

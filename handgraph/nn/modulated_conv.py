@@ -1,0 +1,117 @@
+"""The modulated graph convolution: what the joints share, modulated joint by joint."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from handgraph.nn.skeleton_edges import SkeletonEdges, check_sizes
+from handgraph.skeleton import Skeleton
+
+
+class ModulatedGraphConv(nn.Module):
+    r"""A graph convolution whose matrices and edges are modulated joint by joint.
+
+    .. math::
+        Y_i = S_{ii} \, m_i \odot W_0 X_i + \sum_{j \ne i} S_{ij} \, m_j \odot W_1 X_j + b, \qquad
+        S = \tfrac{1}{2} (\hat A + Q + \hat A^\top + Q^\top)
+
+    with :math:`\hat A = D^{-1}(A + I)` of the skeleton. Zou and Tang, "Modulated Graph
+    Convolutional Network for 3D Human Pose Estimation", ICCV 2021: weight modulation is a vector
+    :math:`m_j` for each joint (:math:`M \in R^{J \times C'}`, ones at first), affinity modulation
+    the free matrix :math:`Q \in R^{J \times J}`. :math:`\hat A` and the symmetrisation are those
+    of the published code. Q starts at 0 here (1e-6 there), so that the untrained layer knows the
+    skeleton only.
+
+    The layer belongs to its skeleton: :class:`SkeletonEdges` says
+    what is checked. It is a dense layer and no ``MessagePassing``: once Q is trained, every joint
+    sees every other, so there are no edges along which messages could travel. Of PyG's explainers
+    it takes node masks (``edge_mask_type=None``); a mask over ``edge_index`` would say nothing, and
+    ``GNNExplainer`` refuses it for want of a gradient.
+
+    Args:
+        in_channels: Size of each input node.
+        out_channels: Size of each output node.
+        skeleton: The skeleton.
+        bias: Whether there is b.
+
+    Shapes:
+        - x: ``[*, J, in_channels]``, or ``[B * J, in_channels]`` for disjoint copies
+        - edge_index: the skeleton's, or B copies of it; in any order
+        - output: ``[*, J, out_channels]``, or ``[B * J, out_channels]``
+
+    Raises:
+        ValueError: If a size is not positive, or x or ``edge_index`` are not of this skeleton.
+        TypeError: If ``skeleton`` is no skeleton.
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND
+        >>> from handgraph.nn import ModulatedGraphConv
+        >>> conv = ModulatedGraphConv(2, 4, HAND)
+        >>> conv(torch.rand(8, 21, 2), HAND.edge_index).shape
+        torch.Size([8, 21, 4])
+        >>> sum(p.numel() for p in conv.parameters())  # 2 * 2 * 4 + 21 * 4 + 21 * 21 + 4
+        545
+    """
+
+    skeleton_adjacency: Tensor
+    bias: nn.Parameter | None
+
+    def __init__(
+        self, in_channels: int, out_channels: int, skeleton: Skeleton, *, bias: bool = True
+    ):
+        super().__init__()
+        check_sizes("ModulatedGraphConv", in_channels=in_channels, out_channels=out_channels)
+        self.edges = SkeletonEdges("ModulatedGraphConv", in_channels, skeleton)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.skeleton = skeleton
+        joints = skeleton.num_joints
+        fixed = skeleton.adjacency() + torch.eye(joints)
+        fixed = fixed / fixed.sum(dim=1, keepdim=True)
+        self.register_buffer("skeleton_adjacency", fixed, persistent=False)
+        self.lin_self = nn.Linear(in_channels, out_channels, bias=False)
+        self.lin_neighbor = nn.Linear(in_channels, out_channels, bias=False)
+        self.weight_modulation = nn.Parameter(torch.empty(joints, out_channels))
+        self.affinity_modulation = nn.Parameter(torch.empty(joints, joints))
+        self.register_parameter("bias", nn.Parameter(torch.empty(out_channels)) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw matrices and bias anew, and modulate nothing."""
+        for lin in (self.lin_self, self.lin_neighbor):
+            nn.init.xavier_uniform_(lin.weight, gain=2**0.5)
+        nn.init.ones_(self.weight_modulation)
+        nn.init.zeros_(self.affinity_modulation)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -(self.out_channels**-0.5), self.out_channels**-0.5)
+
+    def adjacency(self) -> Tensor:
+        """How much joint i sees of joint j, S: symmetric, any sign. ``[J, J]``.
+
+        Example:
+            >>> from handgraph import HAND
+            >>> from handgraph.nn import ModulatedGraphConv
+            >>> a = ModulatedGraphConv(2, 4, HAND).adjacency()
+            >>> tip, dip = HAND.index("thumb_tip"), HAND.index("thumb_dip")
+            >>> round(a[tip, dip].item(), 4)  # (1 / 2 + 1 / 3) / 2
+            0.4167
+        """
+        adjacency = self.skeleton_adjacency + self.affinity_modulation
+        return (adjacency + adjacency.mT) / 2
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Modulate what each joint gives, and mix the joints."""
+        copies = self.edges(x, edge_index)
+        x = x.unflatten(-2, (copies, self.skeleton.num_joints))
+        adjacency = self.adjacency()
+        loops = adjacency.diagonal()
+        own = loops.unsqueeze(-1) * self.weight_modulation * self.lin_self(x)
+        others = (adjacency - loops.diag()) @ (self.weight_modulation * self.lin_neighbor(x))
+        out: Tensor = (own + others).flatten(-3, -2)
+        return out if self.bias is None else out + self.bias
+
+    def __repr__(self) -> str:
+        """Sizes and skeleton."""
+        return f"ModulatedGraphConv({self.in_channels}, {self.out_channels}, {self.skeleton.name})"

@@ -1,0 +1,140 @@
+"""The semantic graph convolution of SemGCN: a learned weight for every edge of a skeleton."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing
+
+from handgraph.nn.skeleton_edges import SkeletonEdges, check_sizes
+from handgraph.skeleton import Skeleton
+
+
+class SemGraphConv(MessagePassing):
+    r"""A graph convolution with a learned weight for every edge of a skeleton.
+
+    .. math::
+        Y_i = a_{ii} W_0 X_i + \sum_{j \in N(i)} a_{ij} W_1 X_j + b, \qquad
+        a_{ij} = \frac{\exp e_{ij}}{\sum_{k \in N(i) \cup \{i\}} \exp e_{ik}}
+
+    Zhao et al., "Semantic Graph Convolutional Networks for 3D Human Pose Regression", CVPR 2019
+    (Eq. 2 and its published code, which has a matrix for the joint itself and one for its
+    neighbours). There is one :math:`e_{ij}` for each direction of each edge and for each joint
+    itself; at first all are 1, so that a joint and its neighbours weigh the same. With
+    ``channelwise`` each output channel has weights of its own (Eq. 3).
+
+    The layer belongs to its skeleton: :class:`SkeletonEdges` says
+    what is checked. Messages travel along ``edge_index``, so a joint sees nothing but its
+    neighbours, and PyG's explainers can mask edges. The published code draws the two matrices
+    from a range that shrinks with their product, since Xavier's rule sees them as one tensor;
+    here each has its own.
+
+    Args:
+        in_channels: Size of each input node.
+        out_channels: Size of each output node.
+        skeleton: The skeleton.
+        channelwise: Whether each output channel weighs the edges by itself.
+        bias: Whether there is b.
+
+    Shapes:
+        - x: ``[*, J, in_channels]``, or ``[B * J, in_channels]`` for disjoint copies
+        - edge_index: the skeleton's, or B copies of it; in any order
+        - output: ``[*, J, out_channels]``, or ``[B * J, out_channels]``
+
+    Raises:
+        ValueError: If a size is not positive, or x or ``edge_index`` are not of this skeleton.
+        TypeError: If ``skeleton`` is no skeleton.
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND
+        >>> from handgraph.nn import SemGraphConv
+        >>> conv = SemGraphConv(2, 4, HAND)
+        >>> conv(torch.rand(8, 21, 2), HAND.edge_index).shape
+        torch.Size([8, 21, 4])
+        >>> sum(p.numel() for p in conv.parameters())  # 2 * 2 * 4 + (40 + 21) + 4
+        81
+    """
+
+    link: Tensor
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        skeleton: Skeleton,
+        *,
+        channelwise: bool = False,
+        bias: bool = True,
+    ):
+        super().__init__(aggr="sum", node_dim=-2)
+        check_sizes("SemGraphConv", in_channels=in_channels, out_channels=out_channels)
+        self.edges = SkeletonEdges("SemGraphConv", in_channels, skeleton)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.skeleton = skeleton
+        self.register_buffer("link", _with_loops(skeleton), persistent=False)
+        self.lin_self = nn.Linear(in_channels, out_channels, bias=False)
+        self.lin_neighbor = nn.Linear(in_channels, out_channels, bias=False)
+        weighings = out_channels if channelwise else 1
+        self.edge_logit = nn.Parameter(torch.empty(self.link.shape[1], weighings))
+        self.register_parameter("bias", nn.Parameter(torch.empty(out_channels)) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw matrices and bias anew, and let all edges weigh the same."""
+        super().reset_parameters()
+        for lin in (self.lin_self, self.lin_neighbor):
+            nn.init.xavier_uniform_(lin.weight, gain=2**0.5)
+        nn.init.ones_(self.edge_logit)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -(self.out_channels**-0.5), self.out_channels**-0.5)
+
+    def adjacency(self) -> Tensor:
+        r"""How much joint i sees of joint j, :math:`a_{ij}`: rows sum to 1.
+
+        Returns:
+            ``[J, J]``, or ``[out_channels, J, J]`` if ``channelwise``.
+
+        Example:
+            >>> from handgraph import HAND
+            >>> from handgraph.nn import SemGraphConv
+            >>> a = SemGraphConv(2, 4, HAND).adjacency()
+            >>> round(a[HAND.index("thumb_tip"), HAND.index("thumb_dip")].item(), 6)
+            0.5
+        """
+        return self._weights().movedim(-1, 0).squeeze(0)
+
+    def _weights(self) -> Tensor:
+        """Softmax of the edges of each joint, ``[J, J, 1 or out_channels]``, target first."""
+        joints = self.skeleton.num_joints
+        source, target = self.link
+        logit = self.edge_logit.new_full((joints, joints, self.edge_logit.shape[1]), -torch.inf)
+        return logit.index_put((target, source), self.edge_logit).softmax(dim=1)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Weigh each joint and its neighbours."""
+        copies = self.edges(x, edge_index)
+        weights = self._weights()
+        source, target = edge_index % self.skeleton.num_joints
+        loops = weights.diagonal().t().repeat(copies, 1)
+        out: Tensor = self.propagate(
+            edge_index, x=self.lin_neighbor(x), weight=weights[target, source]
+        )
+        out = out + loops * self.lin_self(x)
+        return out if self.bias is None else out + self.bias
+
+    def message(self, x_j: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
+        """Weigh what comes along an edge."""
+        return weight * x_j
+
+    def __repr__(self) -> str:
+        """Sizes and skeleton."""
+        return f"SemGraphConv({self.in_channels}, {self.out_channels}, {self.skeleton.name})"
+
+
+def _with_loops(skeleton: Skeleton) -> Tensor:
+    """Both directions of every edge, then each joint with itself. ``[2, E + J]``."""
+    loops = torch.arange(skeleton.num_joints).expand(2, -1)
+    return torch.cat([skeleton.edge_index, loops], dim=1)

@@ -1,0 +1,107 @@
+"""What the skeleton convolutions check: that a graph is the skeleton whose joints they know."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from handgraph.skeleton import Skeleton
+
+
+def check_sizes(layer: str, **sizes: int) -> None:
+    """Raise unless all sizes are positive."""
+    if min(sizes.values()) < 1:
+        came = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise ValueError(f"{layer}: expected positive sizes, got {came}")
+
+
+class SkeletonEdges(nn.Module):
+    """Check that x and ``edge_index`` are copies of one skeleton, and say how many.
+
+    Layers with parameters for single joints or edges are right for one skeleton only. They take
+    both layouts of PyG: the static ``[*, J, C]`` with the skeleton's ``edge_index``, and the
+    disjoint ``[B * J, C]`` with B copies of it, as ``Batch`` makes them. Edges are a set: their
+    order does not matter.
+
+    Shapes are always checked. The edges themselves are compared in eager mode only, which costs
+    one synchronisation on a GPU: under ``torch.compile`` and ``torch.export`` a branch on values
+    would break the graph, so a compiled layer takes the edges at their word.
+
+    Args:
+        layer: What error messages call the layer.
+        in_channels: Size of each input node.
+        skeleton: The skeleton that each graph must be.
+
+    Shapes:
+        - x: ``[*, B * J, in_channels]``, B copies of the skeleton
+        - edge_index: Long ``[2, B * E]``, E being both directions of every edge
+
+    Returns:
+        B, the number of copies; 1 in the static layout.
+
+    Raises:
+        ValueError: If x has other channels or joints, or the edges are not those of B copies.
+        TypeError: If ``skeleton`` is no skeleton.
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND
+        >>> from handgraph.nn import SkeletonEdges
+        >>> SkeletonEdges("layer", 2, HAND)(torch.rand(8, 21, 2), HAND.edge_index)
+        1
+    """
+
+    place: Tensor
+
+    def __init__(self, layer: str, in_channels: int, skeleton: Skeleton):
+        super().__init__()
+        if not isinstance(skeleton, Skeleton):
+            raise TypeError(f"{layer}: expected a Skeleton, got {type(skeleton).__name__}")
+        self.layer = layer
+        self.in_channels = in_channels
+        self.skeleton = skeleton
+        source, target = skeleton.edge_index
+        self.num_edges = len(source)
+        place = torch.full((skeleton.num_joints, skeleton.num_joints), -1)
+        place[target, source] = torch.arange(self.num_edges)
+        self.register_buffer("place", place, persistent=False)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> int:
+        """Check x and the edges, and count the copies."""
+        joints, edges = self.skeleton.num_joints, self.num_edges
+        rows = x.shape[-2] if x.dim() >= 2 else -1
+        copies = rows // joints
+        if rows % joints or rows < 0 or x.shape[-1] != self.in_channels:
+            raise ValueError(
+                f"{self.layer} over {self.skeleton.name}: expected x [*, {joints}, "
+                f"{self.in_channels}] or [B * {joints}, {self.in_channels}], got {list(x.shape)}"
+            )
+        if tuple(edge_index.shape) != (2, copies * edges):
+            raise ValueError(
+                f"{self.layer} over {self.skeleton.name}: x {list(x.shape)} has {copies} x "
+                f"{joints} joints, so expected edge_index [2, {copies} * {edges}], "
+                f"got {list(edge_index.shape)}"
+            )
+        if not torch.compiler.is_compiling():
+            self._check_values(edge_index, copies)
+        return copies
+
+    def _check_values(self, edge_index: Tensor, copies: int) -> None:
+        """Every edge of every copy must come: as there are as many as expected, it comes once."""
+        joints, total = self.skeleton.num_joints, copies * self.num_edges
+        copy = edge_index // joints
+        source, target = edge_index % joints
+        place = self.place[target, source]
+        known = (place >= 0) & (copy[0] == copy[1]) & (copy[1] >= 0) & (copy[1] < copies)
+        found = place.new_zeros(total + 1)
+        found[(copy[1] * self.num_edges + place).where(known, total)] = 1
+        if not found[:total].all():
+            raise ValueError(
+                f"{self.layer} over {self.skeleton.name}: the edges are not those of the "
+                f"skeleton: expected {copies} x {self.num_edges}, of which only "
+                f"{int(found[:total].sum())} came (are the joints in another order?)"
+            )
+
+    def __repr__(self) -> str:
+        """The skeleton."""
+        return f"SkeletonEdges({self.skeleton.name})"
