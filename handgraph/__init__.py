@@ -1,5 +1,6 @@
 """Graph networks on hand skeletons under occlusion, on PyTorch Geometric."""
 
+from handgraph.coarsening import Coarsening, coarsen
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import COCO, H36M, HAND, INTERHAND, MANO, RHD
 from handgraph.subgraph import RemovalSets
@@ -13,7 +14,9 @@ __all__ = [
     "INTERHAND",
     "MANO",
     "RHD",
+    "Coarsening",
     "RemovalSets",
     "Skeleton",
     "__version__",
+    "coarsen",
 ]

@@ -1,5 +1,6 @@
 """What learns on a graph: convolutions, pooling, graph U-Nets, the subgraph mask, mergers."""
 
+from handgraph.nn.adapter import SkeletonConv
 from handgraph.nn.agcn_conv import AGCNConv, skeleton_partitions
 from handgraph.nn.conv import AdaptiveGraphConv, normalize_adjacency
 from handgraph.nn.linear import BranchLinear
@@ -15,10 +16,13 @@ from handgraph.nn.merge import (
     WeightedMerger,
 )
 from handgraph.nn.modulated_conv import ModulatedGraphConv
+from handgraph.nn.per_branch import PerBranch
 from handgraph.nn.pool import NodeMap, NodePool
 from handgraph.nn.pyg import from_dense, to_dense
 from handgraph.nn.sem_conv import SemGraphConv
+from handgraph.nn.skeletal import SkeletalPool, SkeletalUnpool
 from handgraph.nn.skeleton_edges import SkeletonEdges
+from handgraph.nn.skeleton_unet import PerLevel, SkeletonUNet
 from handgraph.nn.unet import AdaptiveGraphUNet, halving_ladder
 
 __all__ = [
@@ -36,9 +40,15 @@ __all__ = [
     "ModulatedGraphConv",
     "NodeMap",
     "NodePool",
+    "PerBranch",
+    "PerLevel",
     "PrecisionMerger",
     "SemGraphConv",
+    "SkeletalPool",
+    "SkeletalUnpool",
+    "SkeletonConv",
     "SkeletonEdges",
+    "SkeletonUNet",
     "SubgraphMask",
     "WeightedMerger",
     "from_dense",

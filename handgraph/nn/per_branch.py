@@ -1,0 +1,100 @@
+"""A module of its own for every branch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from handgraph.skeleton import Skeleton
+from handgraph.subgraph import RemovalSets
+
+
+class PerBranch(nn.Module):
+    """Give each branch its own module, made for the skeleton that its removal set leaves.
+
+    PSJNet's core with any network: ``merge(branches(split(pose)))``, where the paper has graph
+    U-Nets (section 2, Fig. 2). The modules run one after the other; the native
+    :class:`AdaptiveGraphUNet` computes all its branches as one. Each module sees the joints of its
+    branch and nothing else; padding, where sets differ in size, is neither read nor written.
+
+    Args:
+        removal: The removal sets.
+        factory: Called with each branch's skeleton, it makes the branch's module,
+            ``[*, J, C] -> [*, J, C']`` with one C' for all.
+        edges: The edges of these skeletons, ``"bridged"`` or ``"induced"``
+            (:meth:`handgraph.RemovalSets.subgraph`).
+
+    Shapes:
+        - input: ``[*, N, K, C]``
+        - output: ``[*, N, K, C']``; padding gives 0
+
+    Raises:
+        ValueError: If the input does not have these branches, or a module gives another shape than
+            it should.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.nn import GATv2Conv
+        >>> from handgraph import HAND, RemovalSets, coarsen
+        >>> from handgraph.nn import MeanMerger, PerBranch, SkeletonUNet, SubgraphMask
+        >>> removal = RemovalSets.by_level(HAND)
+        >>> ladder = coarsen(HAND)  # clusters of the whole hand, restricted in each branch
+        >>> branches = PerBranch(
+        ...     removal, lambda s: SkeletonUNet(2, 3, s, conv=GATv2Conv, ladder=ladder)
+        ... )
+        >>> split, merge = SubgraphMask(removal), MeanMerger(3, 3, removal)
+        >>> merge(branches(split(torch.rand(8, 21, 2)))).shape
+        torch.Size([8, 21, 3])
+    """
+
+    def __init__(
+        self,
+        removal: RemovalSets,
+        factory: Callable[[Skeleton], nn.Module],
+        *,
+        edges: Literal["bridged", "induced"] = "bridged",
+    ):
+        super().__init__()
+        self.removal = removal
+        self.num_kept = tuple(removal.num_kept.tolist())
+        self.branches = nn.ModuleList(factory(removal.subgraph(n, edges)) for n in removal.names)
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        for branch in self.branches:
+            branch.reset_parameters()  # type: ignore[operator]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run each branch on its own joints."""
+        nodes = (len(self.removal), self.removal.num_nodes)
+        if x.dim() < 3 or x.shape[-3:-1] != nodes:
+            raise ValueError(
+                f"PerBranch over {self.removal}: expected [*, {nodes[0]}, {nodes[1]}, C], "
+                f"got {list(x.shape)}"
+            )
+        outputs = [self._branch(x, n) for n in range(nodes[0])]
+        widths = [output.shape[-1] for output in outputs]
+        if len(set(widths)) > 1:
+            raise ValueError(
+                f"PerBranch over {self.removal}: expected branches of one width, got {widths}"
+            )
+        return torch.stack(outputs, dim=-3)
+
+    def _branch(self, x: Tensor, n: int) -> Tensor:
+        count = self.num_kept[n]
+        out: Tensor = self.branches[n](x[..., n, :count, :])
+        shape = (*x.shape[:-3], count)
+        if out.shape[:-1] != shape:
+            raise ValueError(
+                f"PerBranch over {self.removal}: expected branch {self.removal.names[n]!r} to give "
+                f"[{', '.join(map(str, shape))}, C], got {list(out.shape)}"
+            )
+        return pad(out, (0, 0, 0, x.shape[-2] - count))
+
+    def __repr__(self) -> str:
+        """The removal sets and the first branch's module."""
+        return f"PerBranch({self.removal}, {self.branches[0]}, ...)"

@@ -1,0 +1,119 @@
+"""Skeletal pooling and unpooling: along fixed clusters of neighbouring joints."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch_geometric.utils import scatter
+
+from handgraph.coarsening import Coarsening
+
+Reduce = Literal["mean", "max"]
+"""What a cluster makes of its joints."""
+
+
+class SkeletalPool(nn.Module):
+    r"""Pool every cluster of joints into one node of the coarse skeleton.
+
+    .. math:: y_c = \frac{1}{|c|} \sum_{j \in c} x_j \quad\text{or}\quad y_c = \max_{j \in c} x_j
+
+    Without parameters, and local: NaN in a joint reaches its cluster and no other. Skeletal
+    pooling is that of Aberman et al. (Skeleton-Aware Networks, SIGGRAPH 2020).
+
+    Args:
+        coarsening: The clusters.
+        reduce: ``"mean"`` or ``"max"``.
+
+    Shapes:
+        - input: ``[*, J, C]``
+        - output: ``[*, J', C]``, one node a cluster, in the units of the input
+
+    Raises:
+        ValueError: If there is no such ``reduce``, or the input does not have the joints.
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND, coarsen
+        >>> from handgraph.nn import SkeletalPool
+        >>> SkeletalPool(coarsen(HAND)[0])(torch.rand(8, 21, 4)).shape
+        torch.Size([8, 11, 4])
+    """
+
+    cluster: Tensor
+
+    def __init__(self, coarsening: Coarsening, reduce: Reduce = "mean"):
+        super().__init__()
+        if reduce not in ("mean", "max"):
+            raise ValueError(f"reduce: expected 'mean' or 'max', got {reduce!r}")
+        self.coarsening = coarsening
+        self.reduce: Reduce = reduce
+        self.register_buffer("cluster", coarsening.cluster, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reduce the joints of each cluster."""
+        fine, coarse = self.coarsening.fine, self.coarsening.coarse
+        check_joints(self, x, fine.num_joints, fine.name)
+        return scatter(x, self.cluster, dim=-2, dim_size=coarse.num_joints, reduce=self.reduce)
+
+    def __repr__(self) -> str:
+        """Nodes before and after."""
+        return f"SkeletalPool({_sizes(self.coarsening)}, reduce={self.reduce!r})"
+
+
+class SkeletalUnpool(nn.Module):
+    """Copy each node of the coarse skeleton to all joints of its cluster.
+
+    Undoes :class:`SkeletalPool` up to the differences within a cluster: pooling what was unpooled
+    changes nothing.
+
+    Args:
+        coarsening: The clusters.
+
+    Shapes:
+        - input: ``[*, J', C]``, one node a cluster
+        - output: ``[*, J, C]``, in the units of the input
+
+    Raises:
+        ValueError: If the input does not have the clusters.
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND, coarsen
+        >>> from handgraph.nn import SkeletalPool, SkeletalUnpool
+        >>> pool, unpool = SkeletalPool(coarsen(HAND)[0]), SkeletalUnpool(coarsen(HAND)[0])
+        >>> x = torch.rand(8, 11, 4)
+        >>> unpool(x).shape, torch.equal(pool(unpool(x)), x)
+        (torch.Size([8, 21, 4]), True)
+    """
+
+    cluster: Tensor
+
+    def __init__(self, coarsening: Coarsening):
+        super().__init__()
+        self.coarsening = coarsening
+        self.register_buffer("cluster", coarsening.cluster, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gather each joint from its cluster."""
+        coarse = self.coarsening.coarse
+        check_joints(self, x, coarse.num_joints, coarse.name)
+        return x.index_select(-2, self.cluster)
+
+    def __repr__(self) -> str:
+        """Nodes before and after."""
+        return f"SkeletalUnpool({_sizes(self.coarsening)})"
+
+
+def check_joints(layer: nn.Module, x: Tensor, num_joints: int, name: str) -> None:
+    """Raise unless x is ``[*, num_joints, C]``."""
+    if x.dim() < 2 or x.shape[-2] != num_joints:
+        came = "" if x.dim() < 2 else f"{x.shape[-2]} joints: "
+        raise ValueError(
+            f"{type(layer).__name__}: expected [*, {num_joints}, C] for the {num_joints} joints "
+            f"of {name}, got {came}{list(x.shape)}"
+        )
+
+
+def _sizes(coarsening: Coarsening) -> str:
+    return f"{coarsening.fine.name}: {coarsening.fine.num_joints}, {coarsening.coarse.num_joints}"

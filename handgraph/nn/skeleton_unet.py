@@ -1,0 +1,181 @@
+"""A graph U-Net over a fixed skeleton, with any graph convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from handgraph.coarsening import Coarsening, coarsen, restrict_ladder
+from handgraph.nn.adapter import SkeletonConv
+from handgraph.nn.skeletal import Reduce, SkeletalPool, SkeletalUnpool
+from handgraph.skeleton import Skeleton
+
+
+class PerLevel(NamedTuple):
+    """Say that a convolution is made for one skeleton: each level of the U-Net gives its own.
+
+    Args:
+        factory: Called as ``factory(in_channels, out_channels, skeleton)``.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.nn import GCNConv
+        >>> from handgraph import HAND
+        >>> from handgraph.nn import PerLevel, SkeletonUNet
+        >>> sizes = []
+        >>> def conv(in_channels, out_channels, skeleton):
+        ...     sizes.append(skeleton.num_joints)
+        ...     return GCNConv(in_channels, out_channels)
+        >>> net = SkeletonUNet(2, 3, HAND, conv=PerLevel(conv))
+        >>> sorted(sizes)  # down, bottleneck, up
+        [6, 11, 11, 21, 21]
+    """
+
+    factory: Callable[[int, int, Skeleton], nn.Module]
+
+
+Convolution = Callable[[int, int], nn.Module] | PerLevel
+"""What makes a convolution: ``conv(in_channels, out_channels)``, or a :class:`PerLevel`."""
+
+
+class SkeletonUNet(nn.Module):
+    r"""A U-Net over a fixed skeleton: any convolution, pooled along the bones.
+
+    The shape of :class:`AdaptiveGraphUNet` (Doosti et al., HOPE-Net, CVPR 2020), with the edges of
+    the skeleton instead of learned ones. With :math:`G_l` the skeleton of level l, :math:`P_l` and
+    :math:`U_l` from :class:`SkeletalPool` and :class:`SkeletalUnpool`, and a convolution on the
+    coarsest skeleton as bottleneck (:math:`D_L`):
+
+    .. math::
+        E_l &= \mathrm{ReLU}(\mathrm{conv}(P_{l-1}(E_{l-1}), G_l)) \\
+        D_L &= \mathrm{ReLU}(\mathrm{conv}(P_{L-1}(E_{L-1}), G_L)) \\
+        D_l &= \mathrm{ReLU}(\mathrm{conv}([E_l, U_l(D_{l+1})], G_l))
+
+    without the ReLU on the last. Clusters go by the joints' names, and so does the whole net, as
+    far as its convolutions do: in another order of the joints the same parameters give the same.
+
+    Args:
+        in_channels: Size of each input node.
+        out_channels: Size of each output node.
+        skeleton: The skeleton.
+        conv: What makes the convolutions: called as ``conv(in_channels, out_channels)``, it gives
+            a module that is called as ``module(x, edge_index)`` and has ``out_channels`` channels:
+            ``GATv2Conv``, ``functools.partial(ChebConv, K=2)``, a lambda. A convolution that is
+            made for one skeleton goes into :class:`PerLevel`.
+        channels: Width of the finest level; it doubles with each level.
+        ladder: The clusters of each level, finest first; by default those of
+            :func:`handgraph.coarsen`. They may be those of a skeleton that this one was cut from,
+            and are restricted to it.
+        reduce: How to pool a cluster, ``"mean"`` or ``"max"``.
+
+    Shapes:
+        - input: ``[*, J, in_channels]``
+        - output: ``[*, J, out_channels]``
+
+    Raises:
+        ValueError: If the sizes are not positive, the ladder does not fit the skeleton, ``conv``
+            makes something of another width, or the input does not have the joints and channels.
+
+    Example:
+        >>> import torch
+        >>> from functools import partial
+        >>> from torch_geometric.nn import GATv2Conv
+        >>> from handgraph import COCO
+        >>> from handgraph.nn import SkeletonUNet
+        >>> net = SkeletonUNet(2, 3, COCO, conv=partial(GATv2Conv, heads=4, concat=False))
+        >>> net
+        SkeletonUNet(2, 3, COCO, conv=GATv2Conv, nodes=(17, 9, 5, 3, 2, 1))
+        >>> net(torch.rand(8, 17, 2)).shape
+        torch.Size([8, 17, 3])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        skeleton: Skeleton,
+        *,
+        conv: Convolution,
+        channels: int = 16,
+        ladder: Sequence[Coarsening] | None = None,
+        reduce: Reduce = "mean",
+    ):
+        super().__init__()
+        if min(in_channels, out_channels, channels) < 1:
+            raise ValueError(
+                f"SkeletonUNet: expected positive sizes, got {in_channels=}, {out_channels=}, "
+                f"{channels=}"
+            )
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.skeleton = skeleton
+        self.ladder = restrict_ladder(coarsen(skeleton) if ladder is None else ladder, skeleton)
+        self._build(conv, channels, reduce)
+
+    def _build(self, conv: Convolution, channels: int, reduce: Reduce) -> None:
+        widths = [channels * 2**level for level in range(len(self.ladder))]
+        ins, outs = [self.in_channels, *widths], [self.out_channels, *widths]
+        levels = list(enumerate(self.ladder))
+        self.encoder = nn.ModuleList(_conv(conv, ins[i], widths[i], c.fine) for i, c in levels)
+        self.pools = nn.ModuleList(SkeletalPool(c, reduce) for c in self.ladder)
+        self.bottleneck = _conv(conv, widths[-1], widths[-1], self.ladder[-1].coarse)
+        self.unpools = nn.ModuleList(SkeletalUnpool(c) for c in self.ladder)
+        self.decoder = nn.ModuleList(_conv(conv, 2 * widths[i], outs[i], c.fine) for i, c in levels)
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        for child in self.modules():
+            if isinstance(child, SkeletonConv):
+                child.reset_parameters()
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The number of nodes of each level, finest first."""
+        return (self.skeleton.num_joints, *(level.coarse.num_joints for level in self.ladder))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Estimate every joint's output from all joints."""
+        if x.dim() < 2 or x.shape[-2:] != (self.skeleton.num_joints, self.in_channels):
+            raise ValueError(
+                f"SkeletonUNet over {self.skeleton.name}: expected "
+                f"[*, {self.skeleton.num_joints}, {self.in_channels}], got {list(x.shape)}"
+            )
+        skips = []
+        for conv, pool in zip(self.encoder, self.pools, strict=True):
+            skips.append(conv(x).relu())
+            x = pool(skips[-1])
+        x = self.bottleneck(x).relu()
+        for level in reversed(range(len(self.ladder))):
+            x = torch.cat([skips[level], self.unpools[level](x)], dim=-1)
+            x = self.decoder[level](x)
+            if level > 0:
+                x = x.relu()
+        return x
+
+    def __repr__(self) -> str:
+        """Sizes, skeleton, convolution and ladder."""
+        return (
+            f"SkeletonUNet({self.in_channels}, {self.out_channels}, {self.skeleton.name}, "
+            f"conv={type(self.bottleneck.conv).__name__}, nodes={self.nodes})"
+        )
+
+
+def _conv(
+    conv: Convolution, in_channels: int, out_channels: int, skeleton: Skeleton
+) -> SkeletonConv:
+    """Make the convolution of one level, and see that it has the width it should have."""
+    made = (
+        conv.factory(in_channels, out_channels, skeleton)
+        if isinstance(conv, PerLevel)
+        else conv(in_channels, out_channels)
+    )
+    layer = SkeletonConv(made, skeleton, in_channels)
+    if layer.out_channels != out_channels:
+        raise ValueError(
+            f"SkeletonUNet: expected conv({in_channels}, {out_channels}) to make a convolution "
+            f"with {out_channels} output channels, got {layer.out_channels}: {made}"
+        )
+    return layer
