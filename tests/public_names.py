@@ -13,6 +13,7 @@ MODULES = (
     "handgraph.metrics.modules",
     "handgraph.nn",
     "handgraph.testing",
+    "handgraph.transforms",
 )
 
 

@@ -18,7 +18,8 @@ SEPARATION = 1.8124
 CUE_NOISE = 0.5
 """Standard deviation of the depth cue's error, in keybone lengths."""
 
-_REACH, _FREE = 6.0, 10.0  # pixels of a 256 pixel image
+REACH, FREE = 6.0, 10.0
+"""How near a joint attracts others, and the deviation of free ones; pixels of a 256 pixel image."""
 
 
 class Detections(NamedTuple):
@@ -69,8 +70,8 @@ def detect(
     unit = image_size / 256
     jitter = noise * rng.standard_normal(uv.shape)
     kind, way = rng.random(visible.shape), rng.uniform(0.2, 0.6, visible.shape)
-    free = uv + unit * _FREE * rng.standard_normal(uv.shape)
-    target = _visible_joint_nearby(rng, uv, visible, unit * _REACH)
+    free = uv + unit * FREE * rng.standard_normal(uv.shape)
+    target = _visible_joint_nearby(rng, uv, visible, unit * REACH)
     way = np.where(kind < SNAPPED, 1.0, way)
     moved = uv + way[..., None] * (target - uv)
     stays = (kind >= SNAPPED + PULLED) | ~visible.any(axis=-1, keepdims=True)

@@ -1,0 +1,154 @@
+"""Keypoints in a NumPy archive that says which joint is which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch_geometric.data import Data
+
+from handgraph.datasets.keypoints import CHANNELS, KeypointDataset
+from handgraph.skeleton import Skeleton
+from handgraph.skeletons import COCO, H36M, HAND, INTERHAND, MANO, RHD
+
+_KNOWN = {skeleton.name: skeleton for skeleton in (COCO, H36M, HAND, INTERHAND, MANO, RHD)}
+
+
+class NpzKeypoints(KeypointDataset):
+    """Keypoints from an ``.npz`` file, taken into the order of a skeleton.
+
+    The file holds ``uv`` or ``xyz``, and what else there is of ``K``, ``visible``, ``confidence``,
+    ``cue`` and ``s``; nothing else. Its joints are named: by an array ``joints`` of their names, by
+    the name of a skeleton of ours in ``skeleton``, or by the argument ``order``. Nothing is
+    guessed. Joints that the skeleton lacks are left out. Nothing in the file is unpickled or run.
+
+    Args:
+        path: The file.
+        skeleton: The order that is wanted.
+        order: The order of the file, if it does not say itself.
+        transform: Called with each sample (a ``Data``) when it is taken out.
+
+    Shapes:
+        In the file, with its own J: uv ``[n, J, 2]``, xyz ``[n, J, 3]``, K ``[n, 3, 3]`` or
+        ``[3, 3]``, visible Bool ``[n, J]``, confidence and cue ``[n, J, 1]``, s ``[n]``. Samples
+        are those of :class:`KeypointDataset`.
+
+    Units:
+        uv and K in pixels, (u, v) order; xyz and s in metres, camera frame (with ``K``) or any
+        other; cue in keybone lengths.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        TypeError: If an array holds something else than numbers, or ``visible`` is not bool.
+        ValueError: If the file cannot be read, an array is unknown or has the wrong shape, no order
+            or two are given, a name is unknown, a joint of the skeleton is missing, or a number is
+            not finite. The message names the file, and the first record.
+
+    Example:
+        >>> import tempfile
+        >>> from handgraph import RHD
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "hands.npz")
+        ...     np.savez(path, joints=RHD.joints, uv=np.arange(42.0).reshape(1, 21, 2))
+        ...     hands = NpzKeypoints(path)
+        >>> hands[0].uv[HAND.index("thumb_tip")].tolist()  # the second joint of RHD
+        [2.0, 3.0]
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        skeleton: Skeleton = HAND,
+        *,
+        order: Skeleton | None = None,
+        transform: Callable[[Data], Any] | None = None,
+    ) -> None:
+        path = Path(path).expanduser()
+        arrays = _read(path)
+        joints = _order(arrays, order, skeleton, path)
+        try:
+            index = skeleton.index_from(joints)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        tensors = {name: _tensor(arrays, name, path) for name in arrays}
+        _spread_camera(tensors)
+        for name in (*CHANNELS, "visible"):
+            if name in tensors:
+                tensors[name] = _take(tensors[name], index, joints, f"{path}: {name}")
+        super().__init__(tensors, skeleton, transform=transform, source=str(path))
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    """Read all arrays; whatever is wrong with the file becomes a ``ValueError``."""
+    with path.open("rb") as file:
+        try:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise ValueError("it holds a single array")
+            return dict(archive)
+        except Exception as error:  # whatever zip, zlib and numpy raise on damaged files
+            raise ValueError(f"{path}: not an .npz file of plain arrays: {error}") from error
+
+
+def _order(
+    arrays: dict[str, NDArray[Any]], order: Skeleton | None, skeleton: Skeleton, path: Path
+) -> Skeleton:
+    """Take the order of the joints from the file, or from the argument."""
+    said = [name for name in ("joints", "skeleton") if name in arrays]
+    if len(said) + (order is not None) != 1:
+        raise ValueError(
+            f"{path}: expected one of joints in the file, skeleton in the file, and the argument "
+            f"order, got {', '.join(said + ['order'] * (order is not None)) or 'none'}"
+        )
+    if order is not None:
+        return order
+    names = _text(arrays.pop(said[0]), said == ["joints"], f"{path}: {said[0]}")
+    if isinstance(names, str):
+        if names not in _KNOWN:
+            raise ValueError(f"{path}: unknown skeleton {names!r}; there are {', '.join(_KNOWN)}")
+        return _KNOWN[names]
+    try:
+        return Skeleton("the file", [skeleton.aliases.get(name, name) for name in names], ())
+    except ValueError as error:
+        raise ValueError(f"{path}: joints: {error}") from error
+
+
+def _text(values: NDArray[Any], several: bool, what: str) -> list[str] | str:
+    """Text in an array: a list of names, or one."""
+    if values.dtype.kind != "U" or values.ndim != int(several):
+        kind = "a list of names" if several else "a name"
+        raise ValueError(f"{what}: expected {kind}, got {values.dtype} of {list(values.shape)}")
+    try:
+        text: list[str] | str = values.tolist()
+    except (ValueError, SystemError) as error:  # numbers that are no characters
+        raise ValueError(f"{what}: not text: {error}") from error
+    return text
+
+
+def _tensor(arrays: dict[str, NDArray[Any]], name: str, path: Path) -> Tensor:
+    values = arrays[name]
+    if values.dtype.kind not in "biuf" or values.ndim == 0:
+        raise TypeError(f"{path}: expected {name} as an array of numbers, got {values.dtype}")
+    return torch.from_numpy(values if values.dtype.kind == "b" else values.astype(np.float64))
+
+
+def _spread_camera(tensors: dict[str, Tensor]) -> None:
+    """One camera for all records is one for each."""
+    if "K" in tensors and tensors["K"].ndim == 2:
+        others = [len(values) for name, values in tensors.items() if name != "K"]
+        tensors["K"] = tensors["K"].expand(others[0] if others else 1, -1, -1)
+
+
+def _take(values: Tensor, index: Tensor, joints: Skeleton, what: str) -> Tensor:
+    """Put the joints into the wanted order."""
+    if values.ndim < 2 or values.shape[1] != joints.num_joints:
+        raise ValueError(
+            f"{what}: expected the {joints.num_joints} joints of the file's order, "
+            f"got shape {list(values.shape)}"
+        )
+    return values[:, index]

@@ -1,0 +1,80 @@
+"""What the transforms share: where random numbers come from, and what a ``Data`` must hold."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+
+class RandomTransform(BaseTransform):
+    """A transform that draws random numbers.
+
+    By default they come from PyTorch's own source, which a data loader seeds anew in each worker
+    and each epoch. A generator of one's own would be copied into every worker, and each copy would
+    give the same numbers, so there it is refused.
+
+    Args:
+        generator: Source of random numbers; PyTorch's own if None.
+
+    Raises:
+        TypeError: If it is not a ``torch.Generator``.
+    """
+
+    def __init__(self, generator: torch.Generator | None = None) -> None:
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise TypeError(
+                f"{type(self).__name__}: expected a torch.Generator or None, got {generator!r}"
+            )
+        self._generator = generator
+
+    @property
+    def generator(self) -> torch.Generator | None:
+        """The source of random numbers, or ``None`` for PyTorch's own.
+
+        Raises:
+            RuntimeError: In a worker of a data loader, if the transform has a generator.
+        """
+        if self._generator is not None and get_worker_info() is not None:
+            raise RuntimeError(
+                f"{type(self).__name__}: every worker would draw the same numbers from its copy of "
+                "the generator. Leave generator=None and pass it to the DataLoader, "
+                "which seeds each worker"
+            )
+        return self._generator
+
+
+def require(transform: BaseTransform, data: Data, *names: str) -> None:
+    """Raise unless ``data`` holds all of these."""
+    if any(name not in data for name in names):
+        raise ValueError(
+            f"{type(transform).__name__} needs {' and '.join(names)}; "
+            f"this Data has {', '.join(sorted(data.keys())) or 'nothing'}"
+        )
+
+
+def require_camera(transform: BaseTransform, data: Data) -> None:
+    """Raise unless ``data.K`` is the camera matrix of one sample."""
+    require(transform, data, "K")
+    if list(data.K.shape) != [1, 3, 3]:
+        raise ValueError(
+            f"{type(transform).__name__}: expected K of shape [1, 3, 3] (one sample, no batch), "
+            f"got {list(data.K.shape)}"
+        )
+
+
+def pixel_names(data: Data) -> list[str]:
+    """Entries that hold pixels: ``uv`` and all whose names start with ``uv_``."""
+    return [name for name in data.keys() if name == "uv" or name.startswith("uv_")]  # noqa: SIM118
+
+
+def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normal numbers in the shape of ``x``."""
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+
+
+def uniform_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Uniform numbers from 0 to 1 in the shape of ``x``."""
+    return torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)

@@ -1,0 +1,52 @@
+"""Gaussian noise on detected positions."""
+
+from __future__ import annotations
+
+import torch
+from torch_geometric.data import Data
+
+from handgraph.transforms.base import RandomTransform, normal_like, require
+
+
+class JitterKeypoints(RandomTransform):
+    """Add Gaussian noise to ``uv``, independent for each joint and coordinate.
+
+    ``uv_true`` and everything else stay as they are.
+
+    Args:
+        noise: Standard deviation for u and for v.
+        generator: Source of random numbers; PyTorch's own if None, which data loaders seed for
+            each worker. A generator of one's own is refused in a worker.
+
+    Units:
+        Those of uv: pixels, unless it was normalised.
+
+    Raises:
+        TypeError: If the generator is none.
+        ValueError: If the noise is negative or not finite, or a ``Data`` has no ``uv``.
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND
+        >>> from handgraph.transforms import JitterKeypoints
+        >>> hand = HAND.to_data(uv=torch.zeros(21, 2))
+        >>> jitter = JitterKeypoints(2.0, generator=torch.Generator().manual_seed(0))
+        >>> 1.0 < jitter(hand).uv.std().item() < 3.0
+        True
+    """
+
+    def __init__(self, noise: float = 1.5, *, generator: torch.Generator | None = None) -> None:
+        if not 0 <= noise < float("inf"):
+            raise ValueError(f"expected noise to be finite and not negative, got {noise}")
+        super().__init__(generator)
+        self.noise = noise
+
+    def forward(self, data: Data) -> Data:
+        """Replace ``uv``."""
+        require(self, data, "uv")
+        data.uv = data.uv + self.noise * normal_like(data.uv, self.generator)
+        return data
+
+    def __repr__(self) -> str:
+        """Show the noise."""
+        return f"JitterKeypoints({self.noise})"

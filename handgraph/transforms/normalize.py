@@ -1,0 +1,76 @@
+"""Pixels to the [-1, 1] of the networks, and back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+from handgraph._check import check_positive
+from handgraph.geometry import denormalize_uv, normalize_uv, transform_intrinsics
+from handgraph.transforms.base import pixel_names, require, require_camera
+
+
+class NormalizeKeypoints(BaseTransform):
+    r"""Scale pixels of a square image to [-1, 1]; :meth:`inverse` leads back.
+
+    ``uv`` and every entry whose name starts with ``uv_`` change by
+    :func:`handgraph.geometry.normalize_uv`, and ``K`` with them: it then projects ``xyz`` to
+    [-1, 1]. Transforms that count in pixels go before this one.
+
+    Args:
+        image_size: Side of the image.
+
+    Units:
+        Pixels -> half image sides, (u, v) order, 0 at the image centre.
+
+    Raises:
+        ValueError: If the size is not positive, or if a ``Data`` has no ``uv``, or a ``K`` that is
+            not ``[1, 3, 3]``.
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND
+        >>> from handgraph.transforms import NormalizeKeypoints
+        >>> hand = HAND.to_data(uv=torch.full((21, 2), 255.5))
+        >>> normalize = NormalizeKeypoints(256)
+        >>> normalize(hand).uv[0].tolist(), normalize.inverse(normalize(hand)).uv[0].tolist()
+        ([1.0, 1.0], [255.5, 255.5])
+    """
+
+    def __init__(self, image_size: int) -> None:
+        check_positive(image_size, "image_size")
+        self.image_size = image_size
+
+    def forward(self, data: Data) -> Data:
+        """Replace pixels and ``K``."""
+        size = self.image_size
+        self._map_camera(data, 2 / size, 1 / size - 1)
+        for name in pixel_names(data):
+            data[name] = normalize_uv(data[name], size)
+        return data
+
+    def inverse(self, data: Data) -> Data:
+        """Give a copy of ``data`` with pixels again."""
+        data = data.clone()
+        size = self.image_size
+        self._map_camera(data, size / 2, (size - 1) / 2)
+        for name in pixel_names(data):
+            data[name] = denormalize_uv(data[name], size)
+        return data
+
+    def _map_camera(self, data: Data, zoom: float, shift: float) -> None:
+        require(self, data, "uv")
+        if "K" in data:
+            require_camera(self, data)
+            data.K = transform_intrinsics(_zoom(zoom, shift, data.K), data.K)
+
+    def __repr__(self) -> str:
+        """Show the size of the image."""
+        return f"NormalizeKeypoints({self.image_size})"
+
+
+def _zoom(zoom: float, shift: float, like: Tensor) -> Tensor:
+    rows = [[zoom, 0.0, shift], [0.0, zoom, shift], [0.0, 0.0, 1.0]]
+    return torch.tensor(rows, dtype=like.dtype, device=like.device)

@@ -1,0 +1,84 @@
+"""Which joints an object hides: those of one region of the image, or of the skeleton."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from handgraph._check import check_points
+from handgraph.skeleton import Skeleton
+from handgraph.skeletons import HAND
+from handgraph.transforms.base import uniform_like
+
+
+def sample_region(
+    uv: Tensor,
+    *,
+    probability: float = 0.6,
+    radius: tuple[float, float] = (10.0, 100.0),
+    hops: int = 0,
+    skeleton: Skeleton = HAND,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw the joints that an object hides: all near one random joint, its centre.
+
+    A joint is hidden if it lies within the radius of the centre in the image, or within so many
+    bones of it on the skeleton. The radius is uniform in its range. ``radius=(0, 0)`` leaves the
+    skeleton alone to decide, ``hops=0`` the image. The defaults hide 8 of 21 joints of
+    :class:`handgraph.datasets.SyntheticHands` where they hide any: from 1 to all.
+
+    Args:
+        uv: Joints in the image.
+        probability: That anything of a sample is hidden.
+        radius: Least and greatest radius.
+        hops: Number of bones to the centre up to which joints are hidden wherever they lie.
+        skeleton: Which joints are neighbours.
+        generator: Source of random numbers, on the device of uv; PyTorch's own if None.
+
+    Shapes:
+        uv ``[*, J, 2]`` -> Bool ``[*, J]``, True where hidden.
+
+    Units:
+        uv and radius in pixels.
+
+    Raises:
+        TypeError: If uv is not floating point.
+        ValueError: If uv is not ``[*, J, 2]`` with the skeleton's joints, the probability is not
+            in [0, 1], hops is negative, or the radius is no range of finite, non-negative numbers.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.transforms import sample_region
+        >>> uv = torch.arange(21.0).unsqueeze(-1).repeat(1, 2)  # on a diagonal
+        >>> hidden = sample_region(uv, probability=1.0, radius=(3, 3))
+        >>> 3 <= int(hidden.sum()) <= 5
+        True
+    """
+    check_region(probability, radius, hops)
+    check_points(uv, 2, "uv")
+    if uv.shape[-2] != skeleton.num_joints:
+        raise ValueError(
+            f"expected uv with the {skeleton.num_joints} joints of skeleton {skeleton.name!r}, "
+            f"got {uv.shape[-2]} joints: {list(uv.shape)}"
+        )
+    centre = torch.randint(
+        skeleton.num_joints, (*uv.shape[:-2], 1), generator=generator, device=uv.device
+    )
+    middle = uv.take_along_dim(centre.unsqueeze(-1), dim=-2)
+    share, draw = (uniform_like(middle[..., 0], generator) for _ in range(2))
+    distance = torch.linalg.vector_norm(uv - middle, dim=-1)
+    hidden: Tensor = distance <= radius[0] + share * (radius[1] - radius[0])
+    if hops:
+        hidden = hidden | (skeleton.hops().to(uv.device) <= hops)[centre.squeeze(-1)]
+    return hidden & (draw < probability)
+
+
+def check_region(probability: float, radius: tuple[float, float], hops: int) -> None:
+    """Raise unless all are in their ranges."""
+    if not 0 <= probability <= 1:
+        raise ValueError(f"expected a probability from 0 to 1, got {probability}")
+    low, high = radius
+    if not 0 <= low <= high < float("inf"):
+        raise ValueError(f"expected a radius (least, greatest) of pixels, got {radius}")
+    if hops < 0:
+        raise ValueError(f"expected hops of at least 0, got {hops}")

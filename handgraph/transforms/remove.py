@@ -1,0 +1,111 @@
+"""Joints that a network shall not see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from handgraph.skeleton import Skeleton, What
+from handgraph.skeletons import HAND
+from handgraph.transforms.base import RandomTransform, require
+
+
+class RemoveJoints(RandomTransform):
+    """Say which joints a network shall not see: fixed ones, each with a probability, or a number.
+
+    Writes ``node_mask``, True for joints that stay; what an earlier one removed stays removed. The
+    values of removed joints stay too, unless ``fill`` names them. ``RemoveJoints("TIP")`` removes
+    the fingertips, ``RemoveJoints(probability=0.25)`` any joint but the wrist with that
+    probability, ``RemoveJoints(number=5)`` five of these.
+
+    Args:
+        what: Names of the joints or groups that may be removed; all but the root if None.
+        probability: That each of them is.
+        number: How many of them are, all equally likely; ``probability`` has no say then.
+        fill: Names of entries ``[J, *]`` whose values at removed joints shall be replaced.
+        value: What by; NaN shows wherever it is used by mistake.
+        skeleton: Which joint is which.
+        generator: Source of random numbers; PyTorch's own if None, which data loaders seed for
+            each worker. A generator of one's own is refused in a worker.
+
+    Shapes:
+        node_mask: Bool ``[J]``.
+
+    Raises:
+        TypeError: If the generator is none, or an entry to be filled is not floating point.
+        ValueError: If a name is unknown, the probability is not in [0, 1], or the number is more
+            than the joints that may be removed; if a ``Data`` lacks an entry to be filled, has
+            another number of joints, or an entry is not ``[J, *]``.
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND
+        >>> from handgraph.transforms import RemoveJoints
+        >>> hand = HAND.to_data(uv=torch.ones(21, 2))
+        >>> removed = RemoveJoints("TIP", fill=["uv"], value=0.0)(hand)
+        >>> int(removed.node_mask.sum()), removed.uv.sum().item(), hand.uv.sum().item()
+        (16, 32.0, 42.0)
+    """
+
+    def __init__(
+        self,
+        what: What | None = None,
+        *,
+        probability: float = 1.0,
+        number: int | None = None,
+        fill: Sequence[str] = (),
+        value: float = math.nan,
+        skeleton: Skeleton = HAND,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(generator)
+        if what is None:
+            what = [joint for joint in skeleton.joints if joint != skeleton.root]
+        self.candidates = torch.tensor(skeleton.select(what), dtype=torch.long)
+        if not 0 <= probability <= 1:
+            raise ValueError(f"expected a probability from 0 to 1, got {probability}")
+        if number is not None and not 0 <= number <= len(self.candidates):
+            raise ValueError(
+                f"cannot remove {number} of {len(self.candidates)} joints of {skeleton.name!r}"
+            )
+        if isinstance(fill, str):
+            raise TypeError(f"expected fill to be a list of names, got {fill!r}")
+        self.probability, self.number = probability, number
+        self.fill, self.value, self.skeleton = tuple(fill), value, skeleton
+
+    def forward(self, data: Data) -> Data:
+        """Write ``node_mask``, and replace values at removed joints."""
+        require(self, data, *self.fill)
+        if data.num_nodes != self.skeleton.num_joints:
+            raise ValueError(
+                f"RemoveJoints: expected the {self.skeleton.num_joints} joints of skeleton "
+                f"{self.skeleton.name!r}, got {data.num_nodes}"
+            )
+        removed = torch.zeros(self.skeleton.num_joints, dtype=torch.bool)
+        removed[self._draw()] = True
+        keep = ~removed if "node_mask" not in data else data.node_mask & ~removed
+        for name in self.fill:
+            data[name] = self._filled(name, data[name], keep)
+        data.node_mask = keep
+        return data
+
+    def _draw(self) -> Tensor:
+        """Positions of the joints to remove."""
+        size, generator = len(self.candidates), self.generator
+        if self.number is not None:
+            return self.candidates[torch.randperm(size, generator=generator)[: self.number]]
+        return self.candidates[torch.rand(size, generator=generator) < self.probability]
+
+    def _filled(self, name: str, values: Tensor, keep: Tensor) -> Tensor:
+        if not values.is_floating_point():
+            raise TypeError(f"RemoveJoints: cannot fill {name} of {values.dtype}")
+        if len(values) != len(keep):
+            raise ValueError(
+                f"RemoveJoints: expected {name} of shape [{len(keep)}, *], got {list(values.shape)}"
+            )
+        mask = keep.reshape(-1, *[1] * (values.ndim - 1))
+        return values.where(mask, self.value)
