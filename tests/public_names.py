@@ -9,6 +9,7 @@ MODULES = (
     "handgraph.datasets",
     "handgraph.geometry",
     "handgraph.losses",
+    "handgraph.masks",
     "handgraph.metrics",
     "handgraph.metrics.modules",
     "handgraph.nn",

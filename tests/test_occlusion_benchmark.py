@@ -14,9 +14,19 @@ sys.path.insert(0, str(EXAMPLES))
 
 from occlusion_benchmark import best_rates  # noqa: E402
 
-from occlusion import inputs, running, table, training  # noqa: E402
+from occlusion import inputs, masked, running, table, training  # noqa: E402
 from occlusion.methods import METHODS, PSJNetCore, count  # noqa: E402
-from occlusion.settings import MAIN_INPUTS, PRESETS, Job, table_jobs, tuning_jobs  # noqa: E402
+from occlusion.settings import (  # noqa: E402
+    ALL_INPUTS,
+    CHOSEN_RATES,
+    FULL,
+    MAIN_INPUTS,
+    PRESETS,
+    RATE_OF,
+    Job,
+    table_jobs,
+    tuning_jobs,
+)
 
 JOB = Job("psjnet", MAIN_INPUTS, "seen", 0, 0, 1e-2, 1, 300, 200, 3000, 64)
 
@@ -28,8 +38,10 @@ def hands():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_maps_joints_to_poses(name):
-    net = METHODS[name].build(4)
-    assert net(torch.rand(2, 21, 4)).shape == (2, 21, 3)
+    method = METHODS[name]
+    net = method.build(4 + (method.hide != "nothing"))
+    pose = running.predict(net, torch.rand(2, 21, 4), torch.ones(2, 21) > 0, method.hide)
+    assert pose.shape == (2, 21, 3)
 
 
 def test_matched_controls_have_the_size_of_psjnet():
@@ -38,24 +50,36 @@ def test_matched_controls_have_the_size_of_psjnet():
         assert abs(count(METHODS[name].build(3)) / psjnet - 1) < 0.1
 
 
+@pytest.mark.parametrize("name", [row.method for row in FULL if row.inputs == ALL_INPUTS])
+def test_what_is_compared_on_all_inputs_has_the_size_of_psjnet(name):
+    size = count(METHODS[name].build(4)) / count(METHODS["psjnet"].build(4))
+    if name not in ("cai", "hopenet"):
+        assert abs(size - 1) < 0.1
+
+
 def test_step_3_gives_the_branches_no_gradient(hands):
     net = METHODS["psjnet"].build(3)
     x = inputs.assemble(hands, ("uv", "cue"), clean=False)[:8]
     target = inputs.to_pixels(inputs.targets(hands))[:8]
     branches, merge, everything = training.psjnet_stages(net)
-    merge.loss(x, target).backward()
+    batch = training.Batch(x, target, hands["visible"][:8], torch.Generator())
+    merge.loss(batch).backward()
     assert all(p.grad is None for p in net.branches.parameters())
     assert all(p.grad is not None for p in net.merge.parameters())
     net.zero_grad()
-    branches.loss(x, target).backward()
+    branches.loss(batch).backward()
     assert all(p.grad is None for p in net.merge.parameters())
-    assert len(everything.parameters) == len(list(net.parameters()))
+    assert len(everything.groups[0]) == len(list(net.parameters()))
 
 
 def test_stages_share_out_all_epochs():
     for name, method in METHODS.items():
-        shares = [stage.share for stage in training.stages(method.build(3))]
+        net = method.build(4)
+        stages = training.stages(net)
+        shares = [stage.share for stage in stages]
         assert sum(shares) == pytest.approx(0.8 if name == "mean" else 1.0), name
+        trained = {id(p) for stage in stages for group in stage.groups for p in group}
+        assert trained == {id(p) for p in net.parameters()}, name
 
 
 def test_clean_inputs_differ_at_hidden_joints_only(hands):
@@ -64,6 +88,68 @@ def test_clean_inputs_differ_at_hidden_joints_only(hands):
     same = (dirty == clean).all(dim=-1)
     assert same[hands["visible"]].all()
     assert not same[~hands["visible"]].any()
+
+
+def test_what_is_simulated_differs_at_hidden_joints_only(hands):
+    clean = inputs.assemble(hands, ("uv", "cue", "confidence"), clean=True)
+    for how in ("detector", "crude"):
+        source = inputs.simulated(hands, how)
+        x, visible = source(torch.Generator().manual_seed(0))
+        assert torch.equal(x[visible], clean[visible])
+        assert (x[~visible] != clean[~visible]).all()
+        again, _ = source(torch.Generator().manual_seed(1))
+        assert not torch.equal(again, x)
+
+
+def test_nothing_is_simulated_where_training_is_occluded(hands):
+    names, method = ("uv", "cue", "confidence"), METHODS["learned"]
+    x, visible = running.source(method, hands, names, clean=False)(torch.Generator())
+    assert torch.equal(x, inputs.assemble(hands, names, clean=False))
+    assert torch.equal(visible, hands["visible"])
+
+
+@pytest.mark.parametrize("law", masked.LAWS)
+def test_laws_keep_what_they_should_and_leave_no_joint_without_a_draw(law, hands):
+    score, visible = hands["confidence"].squeeze(-1), hands["visible"]
+    mask = masked.LAWS[law].train(score, visible, torch.Generator().manual_seed(0))
+    assert mask.shape == (300, 21)
+    assert torch.equal(masked.LAWS["truth"].train(score, visible, torch.Generator()), visible)
+    node_mask, speaks = masked.LAWS[law].test(score, visible)
+    assert node_mask.shape == speaks.shape
+    assert speaks.any(dim=0).all()
+    assert not (speaks & (node_mask == 0)).any()
+
+
+def test_loss_of_a_masked_net_counts_kept_joints_only(hands):
+    torch.manual_seed(0)
+    net = METHODS["mask_dropout"].build(4)
+    x = inputs.assemble(hands, ("uv", "cue", "confidence"), clean=False)
+
+    def kept(pose, mask):
+        assert torch.equal((pose != 0).any(dim=-1), mask)
+        return pose.sum()
+
+    assert net.loss(x, hands["visible"], torch.Generator().manual_seed(0), kept).isfinite()
+
+
+def test_only_the_net_that_learns_visibility_learns_from_its_labels(hands):
+    x = inputs.assemble(hands, ("uv", "cue", "confidence"), clean=False)
+    for name, learns in (("learned", True), ("mask_score", False)):
+        torch.manual_seed(0)
+        net = METHODS[name].build(4)
+        losses = [
+            net.loss(x, v, torch.Generator().manual_seed(0), lambda pose, mask: pose.sum() * 0)
+            for v in (hands["visible"], ~hands["visible"])
+        ]
+        assert bool(losses[0] != losses[1]) == learns
+
+
+def test_every_row_of_the_table_has_a_rate():
+    for preset in PRESETS.values():
+        assert table_jobs(preset, CHOSEN_RATES)
+    tuned = {job.method for job in tuning_jobs(PRESETS["full"])}
+    assert tuned.isdisjoint(RATE_OF)
+    assert tuned | set(RATE_OF) == {row.method for row in FULL}
 
 
 def test_true_poses_have_no_error(hands):
@@ -114,7 +200,7 @@ def test_validation_is_not_the_test_set():
 
 
 def _keys(preset):
-    return {(method, regime) for method, _ in preset.rows for regime in ("seen", "unseen")}
+    return {(row.method, regime) for row in preset.rows for regime in ("seen", "unseen")}
 
 
 def test_same_job_same_numbers(tmp_path):

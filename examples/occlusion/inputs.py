@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,7 +12,8 @@ from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.geometry import denormalize_uv, normalize_uv, uvd_to_camera
 from handgraph.metrics import joint_errors
-from occlusion.methods import Hide
+from handgraph.transforms import sample_region, simulate_occlusion
+from occlusion.methods import Hide, Simulate
 
 IMAGE_SIZE = 256
 DROPOUT = 0.25
@@ -28,6 +30,55 @@ def assemble(hands: dict[str, Tensor], names: tuple[str, ...], *, clean: bool) -
     """Stack the inputs by channel; ``clean`` as if nothing were hidden. ``[n, J, C]``."""
     stacked = [hands[f"{name}_clean" if clean else name] for name in names]
     return torch.cat([normalize_uv(stacked[0], IMAGE_SIZE), *stacked[1:]], dim=-1)
+
+
+def num_channels(names: tuple[str, ...]) -> int:
+    """Channels of the assembled inputs: positions have two."""
+    return sum(2 if name == "uv" else 1 for name in names)
+
+
+Source = Callable[[torch.Generator], tuple[Tensor, Tensor]]
+"""Gives, once an epoch, the inputs ``[n, J, C]`` and what is visible ``[n, J]``."""
+
+
+def as_they_are(hands: dict[str, Tensor], names: tuple[str, ...], *, clean: bool) -> Source:
+    """Give the same inputs in each epoch."""
+    x = assemble(hands, names, clean=clean)
+    return lambda rng: (x, hands["visible"])
+
+
+def simulated(hands: dict[str, Tensor], how: Simulate) -> Source:
+    """Hide other joints of clean detections in each epoch: position, cue, score."""
+    clean = [hands[f"{name}_clean"] for name in ("uv", "cue", "confidence")]
+    disturb = as_the_detector if how == "detector" else crudely
+
+    def source(rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        hidden = sample_region(clean[0], generator=rng)
+        uv, cue, score = disturb(*clean, hidden, rng)
+        return torch.cat([normalize_uv(uv, IMAGE_SIZE), cue, score], dim=-1), ~hidden
+
+    return source
+
+
+def as_the_detector(
+    uv: Tensor, cue: Tensor, score: Tensor, hidden: Tensor, rng: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Disturb hidden joints as the detector model of the test images does."""
+    return simulate_occlusion(uv, cue, score, hidden, generator=rng)[:3]
+
+
+def crudely(
+    uv: Tensor, cue: Tensor, score: Tensor, hidden: Tensor, rng: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Disturb hidden joints by another law than that of the test: noise, and any score at all."""
+    hidden = hidden.unsqueeze(-1)
+
+    def noisy(values: Tensor, deviation: float) -> Tensor:
+        noise = torch.randn(values.shape, generator=rng)
+        return torch.where(hidden, values + deviation * noise, values)
+
+    any_score = torch.rand(score.shape, generator=rng)
+    return noisy(uv, 15.0), noisy(cue, 1.5), torch.where(hidden, any_score, score)
 
 
 def hide(x: Tensor, visible: Tensor, how: Hide, generator: torch.Generator | None = None) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -19,11 +20,13 @@ from handgraph.nn import (
     Merger,
     SubgraphMask,
 )
+from occlusion.masked import MaskedLifter, with_head
 
 WIDTH = 8
 """Width of the finest level of every graph U-Net, unless sizes are matched."""
 
 Hide = Literal["nothing", "at random", "the hidden"]
+Simulate = Literal["detector", "crude"]
 
 
 class DirectRegression(nn.Module):
@@ -78,11 +81,13 @@ class Method:
         build: From input channels to a net.
         hide: Which joints are zeroed, with a flag as a further input channel. Hidden joints can
             be told only where training holds them; else joints are hidden at random there.
+        simulate: How clean detections are occluded in training, where they are.
     """
 
     title: str
     build: Callable[[int], nn.Module]
     hide: Hide = "nothing"
+    simulate: Simulate | None = None
 
 
 def count(net: nn.Module) -> int:
@@ -93,13 +98,14 @@ def count(net: nn.Module) -> int:
 def of_psjnet_size(build: Callable[[int, int], nn.Module]) -> Callable[[int], nn.Module]:
     """Choose the width that comes closest to PSJNet's number of parameters."""
 
-    def sized(in_channels: int) -> nn.Module:
+    @cache
+    def width_for(in_channels: int) -> int:
         with torch.random.fork_rng(devices=[]):
             wanted = count(_psjnet(in_channels))
             sizes = {width: count(build(in_channels, width)) for width in range(3, 20)}
-        return build(in_channels, min(sizes, key=lambda width: abs(sizes[width] - wanted)))
+        return min(sizes, key=lambda width: abs(sizes[width] - wanted))
 
-    return sized
+    return lambda in_channels: build(in_channels, width_for(in_channels))
 
 
 _LEVELS = RemovalSets.by_level(HAND)
@@ -114,6 +120,10 @@ def _unet(in_channels: int, width: int = WIDTH) -> nn.Module:
 
 def _psjnet(in_channels: int, merger: type[Merger] = GraphMerger) -> nn.Module:
     return PSJNetCore(in_channels, _LEVELS, merger)
+
+
+def _masked(law: str, **options: bool) -> Callable[[int], nn.Module]:
+    return of_psjnet_size(lambda c, width: MaskedLifter(c, width, law, **options))
 
 
 METHODS = {
@@ -133,5 +143,32 @@ METHODS = {
     "gate": Method("PSJNet, gated merge", lambda c: _psjnet(c, GatedMerger)),
     "literal": Method(
         "PSJNet, 64 hypotheses as nodes", lambda c: _psjnet(c, HypothesisGraphMerger)
+    ),
+    "head": Method("U-Net + own heads", of_psjnet_size(with_head)),
+    "mask_threshold": Method("+ dropout, score above 0.5", _masked("threshold")),
+    "mask_dropout": Method("+ dropout, 8 draws by score", _masked("dropout")),
+    "mask_region": Method("+ regions dropped, 8 draws", _masked("region")),
+    "mask_finger": Method("+ fingers dropped, 8 draws", _masked("finger")),
+    "mask_level": Method("+ levels dropped, the 4 levels", _masked("level")),
+    "mask_truth": Method("+ true visibility", _masked("truth")),
+    "simulate": Method(
+        "U-Net + own heads, simulation", of_psjnet_size(with_head), simulate="detector"
+    ),
+    "mask_score": Method("+ 8 draws by score", _masked("score"), simulate="detector"),
+    "learned": Method(
+        "+ 8 draws by learned visibility", _masked("score", learned=True), simulate="detector"
+    ),
+    "learned_gate": Method(
+        "+ gates by learned visibility", _masked("gate", learned=True), simulate="detector"
+    ),
+    "learned_channel": Method(
+        "+ learned visibility as input",
+        _masked("nothing", learned=True, as_channel=True),
+        simulate="detector",
+    ),
+    "learned_crude": Method(
+        "+ 8 draws by learned visibility, crude simulation",
+        _masked("score", learned=True),
+        simulate="crude",
     ),
 }

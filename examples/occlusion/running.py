@@ -14,8 +14,21 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from handgraph.metrics import occlusion_groups
-from occlusion.inputs import assemble, camera_space, errors, hide, load, targets, to_pixels
-from occlusion.methods import METHODS, count
+from occlusion.inputs import (
+    Source,
+    as_they_are,
+    assemble,
+    camera_space,
+    errors,
+    hide,
+    load,
+    num_channels,
+    simulated,
+    targets,
+    to_pixels,
+)
+from occlusion.masked import MaskedLifter
+from occlusion.methods import METHODS, Hide, Method, count
 from occlusion.settings import INPUTS, TRAIN_SEED, Job
 from occlusion.training import fit
 
@@ -28,14 +41,12 @@ def train_and_score(job: Job, out: Path) -> dict[str, Any]:
     method, names = METHODS[job.method], INPUTS[job.inputs]
     clean = job.regime == "unseen"
     hands = load(job.num_train, TRAIN_SEED + job.draw, out)
-    x = assemble(hands, names, clean=clean)
     torch.manual_seed(job.seed)
-    net = method.build(x.shape[-1] + (method.hide != "nothing"))
+    net = method.build(num_channels(names) + (method.hide != "nothing"))
     fit(
         net,
-        x,
+        source(method, hands, names, clean=clean),
         to_pixels(targets(hands)),
-        hands["visible"],
         how="at random" if clean and method.hide == "the hidden" else method.hide,
         rate=job.rate,
         epochs=job.epochs,
@@ -48,22 +59,37 @@ def train_and_score(job: Job, out: Path) -> dict[str, Any]:
     }
 
 
+def source(
+    method: Method, hands: dict[str, Tensor], names: tuple[str, ...], *, clean: bool
+) -> Source:
+    """Inputs of training; occlusions are simulated only where training holds none."""
+    if clean and method.simulate:
+        return simulated(hands, method.simulate)
+    return as_they_are(hands, names, clean=clean)
+
+
 @torch.no_grad()
 def score(net: nn.Module, job: Job, hands: dict[str, Tensor]) -> dict[str, Tensor]:
     """Errors on the test images, with their inputs and with clean ones, and a few hands."""
-    method, names, visible = METHODS[job.method], INPUTS[job.inputs], hands["visible"]
-    everything = torch.ones_like(visible)
-    shown = visible if method.hide == "the hidden" else everything
-    how = "nothing" if method.hide == "nothing" else "the hidden"
-
-    pose = net(hide(assemble(hands, names, clean=False), shown, how))
-    ideal = net(hide(assemble(hands, names, clean=True), everything, how))
+    names, visible = INPUTS[job.inputs], hands["visible"]
+    hide = METHODS[job.method].hide
+    pose = predict(net, assemble(hands, names, clean=False), visible, hide)
+    ideal = predict(net, assemble(hands, names, clean=True), torch.ones_like(visible), hide)
     few = occlusion_groups(visible)["severe"].nonzero().flatten()[:NUM_SHOWN]
     return {
         "errors": errors(pose, hands),
         "errors_clean": errors(ideal, hands),
         "hands": camera_space(pose[few], {name: tensor[few] for name, tensor in hands.items()}),
     }
+
+
+def predict(net: nn.Module, x: Tensor, visible: Tensor, how: Hide) -> Tensor:
+    """Poses of all hands; what is visible is told to those methods only that know the truth."""
+    if isinstance(net, MaskedLifter):
+        some = zip(x.split(1000), visible.split(1000), strict=True)
+        return torch.cat([net(*hands) for hands in some])
+    shown = visible if how == "the hidden" else torch.ones_like(visible)
+    return net(hide(x, shown, "nothing" if how == "nothing" else "the hidden"))
 
 
 def run_all(jobs: Sequence[Job], out: Path, workers: int, title: str) -> dict[Job, dict[str, Any]]:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 INPUTS = {
     "2D": ("uv",),
@@ -17,12 +18,27 @@ INPUTS = {
 MAIN_INPUTS = "2D + cue"
 """The inputs that every method is tried with; others are tried on the first training set only."""
 
+ALL_INPUTS = "2D + cue + score"
+"""The inputs of all methods that choose for each sample which joints to remove."""
+
 REGIMES = ("seen", "unseen")
 """Training holds the same occlusions as the test, or clean detections only."""
 
 _RIVALS = ("cai", "hopenet", "psjnet", "ensemble")
 _CONTROLS = ("unet", "random", "finger", "dropout", "visible", "mean", "gate", "literal")
 _METHODS = (*_RIVALS, *_CONTROLS)
+
+_MASKED = ("head", "mask_dropout", "learned")
+_MASKED_CONTROLS = ("mask_truth", "learned_gate", "learned_channel")
+_UNSEEN_CONTROLS = (
+    "mask_threshold", "mask_region", "mask_finger", "mask_level", "mask_score", "learned_crude",
+)  # fmt: skip
+
+RATE_OF = {
+    **dict.fromkeys(("mask_truth", *_UNSEEN_CONTROLS[:4]), "mask_dropout"),
+    **dict.fromkeys(("mask_score", "learned_gate", "learned_channel", "learned_crude"), "learned"),
+}
+"""Controls of the masked methods are not tuned: they take the rate of what they control."""
 
 RATES = (3e-3, 1e-2, 3e-2)
 """The learning rates that every method is tried with on validation images.
@@ -31,7 +47,7 @@ A first run tried 0.06 too. Single seeds of HopeNet collapsed at it, on the test
 dropped: the one choice that was made after a look at test images.
 """
 
-CHOSEN_RATES = dict.fromkeys(product(_METHODS, REGIMES), 3e-2) | {
+CHOSEN_RATES = dict.fromkeys(product((*_METHODS, *_MASKED, "simulate"), REGIMES), 3e-2) | {
     ("cai", "seen"): 1e-2,
     ("cai", "unseen"): 1e-2,
     ("unet", "seen"): 1e-2,
@@ -45,12 +61,21 @@ TUNING_SEED = 100
 """Seed of the nets that rates are tried on; no net in the tables has it."""
 
 
+class Row(NamedTuple):
+    """A method with its inputs, its regimes, and whether it is tried on all training sets."""
+
+    method: str
+    inputs: str
+    regimes: tuple[str, ...] = REGIMES
+    on_all_draws: bool = True
+
+
 @dataclass(frozen=True)
 class Preset:
     """How much of everything.
 
     Args:
-        rows: Method and inputs of each row of the table.
+        rows: The rows of the table.
         num_train: Training samples.
         num_test: Test samples.
         epochs: Passes over the training samples, for every method alike.
@@ -59,7 +84,7 @@ class Preset:
         tune: Whether rates are tuned here, or those that the full preset chose are taken.
     """
 
-    rows: tuple[tuple[str, str], ...]
+    rows: tuple[Row, ...]
     num_train: int
     num_test: int
     epochs: int
@@ -70,18 +95,31 @@ class Preset:
     batch_size: int = 256
 
 
+def rows_with(inputs: str, *methods: str, all_draws: bool = True) -> tuple[Row, ...]:
+    """Rows of both regimes."""
+    return tuple(Row(method, inputs, on_all_draws=all_draws) for method in methods)
+
+
+FULL = (
+    *rows_with(MAIN_INPUTS, *_METHODS),
+    *rows_with("2D", *_RIVALS, all_draws=False),
+    *rows_with(ALL_INPUTS, *_RIVALS, "unet", *_MASKED),
+    Row("simulate", ALL_INPUTS, ("unseen",)),
+    *rows_with(ALL_INPUTS, *_MASKED_CONTROLS, all_draws=False),
+    *(Row(m, ALL_INPUTS, ("unseen",), on_all_draws=False) for m in _UNSEEN_CONTROLS),
+)
+
 PRESETS = {
     "smoke": Preset(
-        tuple((method, MAIN_INPUTS) for method in _METHODS),
+        FULL[: len(_METHODS)] + FULL[len(_METHODS) + 2 * len(_RIVALS) + 1 :],
         num_train=512, num_test=300, epochs=1, seeds=(0,), draws=(0,), tune=False,
     ),
     "quick": Preset(
-        tuple((method, MAIN_INPUTS) for method in _RIVALS),
+        rows_with(MAIN_INPUTS, *_RIVALS) + rows_with(ALL_INPUTS, "learned"),
         num_train=8000, num_test=4000, epochs=40, seeds=(0, 1, 2), draws=(0,), tune=False,
     ),
     "full": Preset(
-        tuple((method, MAIN_INPUTS) for method in _METHODS)
-        + tuple((method, inputs) for inputs in ("2D", "2D + cue + score") for method in _RIVALS),
+        FULL,
         num_train=20_000, num_test=20_000, epochs=24, seeds=(0, 1, 2), draws=(0, 1), tune=True,
     ),
 }  # fmt: skip
@@ -119,26 +157,27 @@ def table_jobs(preset: Preset, rates: dict[tuple[str, str], float]) -> list[Job]
     """Every net of the table."""
     return [
         Job(
-            method, inputs, regime, draw, seed, rates[method, regime], preset.epochs,
-            preset.num_train, preset.num_test, TEST_SEED, preset.batch_size,
+            row.method, row.inputs, regime, draw, seed,
+            rates[RATE_OF.get(row.method, row.method), regime],
+            preset.epochs, preset.num_train, preset.num_test, TEST_SEED, preset.batch_size,
         )
         for draw in preset.draws
         for seed in preset.seeds
-        for regime in REGIMES
-        for method, inputs in preset.rows
-        if inputs == MAIN_INPUTS or draw == preset.draws[0]
+        for row in preset.rows
+        for regime in row.regimes
+        if row.on_all_draws or draw == preset.draws[0]
     ]  # fmt: skip
 
 
 def tuning_jobs(preset: Preset) -> list[Job]:
     """Every method and regime at every rate, for half the epochs, scored on the validation set."""
-    methods = dict.fromkeys(method for method, _ in preset.rows)
+    first = {(row.method, regime): row.inputs for row in reversed(preset.rows)
+             for regime in row.regimes if row.method not in RATE_OF}  # fmt: skip
     return [
         Job(
-            method, MAIN_INPUTS, regime, 0, TUNING_SEED, rate, preset.epochs // 2,
+            method, inputs, regime, 0, TUNING_SEED, rate, preset.epochs // 2,
             preset.num_train, preset.num_validation, VALIDATION_SEED, preset.batch_size,
         )
-        for method in methods
-        for regime in REGIMES
+        for (method, regime), inputs in first.items()
         for rate in RATES
     ]  # fmt: skip

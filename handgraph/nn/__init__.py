@@ -3,6 +3,7 @@
 from handgraph.nn.adapter import SkeletonConv
 from handgraph.nn.agcn_conv import AGCNConv, skeleton_partitions
 from handgraph.nn.conv import AdaptiveGraphConv, normalize_adjacency
+from handgraph.nn.head import JointHead
 from handgraph.nn.linear import BranchLinear
 from handgraph.nn.mask import Hypotheses, SubgraphMask
 from handgraph.nn.merge import (
@@ -24,6 +25,7 @@ from handgraph.nn.skeletal import SkeletalPool, SkeletalUnpool
 from handgraph.nn.skeleton_edges import SkeletonEdges
 from handgraph.nn.skeleton_unet import PerLevel, SkeletonUNet
 from handgraph.nn.unet import AdaptiveGraphUNet, halving_ladder
+from handgraph.nn.visibility import VisibilityLifter
 
 __all__ = [
     "AGCNConv",
@@ -35,6 +37,7 @@ __all__ = [
     "GraphMerger",
     "Hypotheses",
     "HypothesisGraphMerger",
+    "JointHead",
     "MeanMerger",
     "Merger",
     "ModulatedGraphConv",
@@ -50,6 +53,7 @@ __all__ = [
     "SkeletonEdges",
     "SkeletonUNet",
     "SubgraphMask",
+    "VisibilityLifter",
     "WeightedMerger",
     "from_dense",
     "halving_ladder",

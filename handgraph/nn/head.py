@@ -1,0 +1,78 @@
+"""An output head for each joint, which sees the joint's own input again."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from handgraph.nn.linear import BranchLinear
+from handgraph.skeleton import Skeleton
+
+
+class JointHead(nn.Module):
+    r"""Give every joint a linear output layer of its own, over its features and its raw input.
+
+    .. math:: y_j = W_j \, [h_j, x_j] + c_j, \qquad h = \mathrm{net}(x)
+
+    A graph U-Net shares its weights among all joints, and what it says of a joint has passed
+    through its pooling. A head that knows which joint it is and what was measured there may correct
+    both. Not in the paper; the results in the documentation say what it adds.
+
+    Args:
+        net: Maps ``[*, J, in_channels]`` to ``[*, J, hidden_channels]``, and takes ``node_mask``.
+        in_channels: Size of each input node.
+        hidden_channels: Size of each node that comes out of the net.
+        out_channels: Size of each output node.
+        skeleton: The joints.
+
+    Shapes:
+        - input: ``[*, J, in_channels]``
+        - node_mask: Bool or floating ``[*, J]``; see :class:`AdaptiveGraphUNet`
+        - output: ``[*, J, out_channels]``; 0 where hidden
+
+    Raises:
+        ValueError: If a size is not positive, or the input does not have the skeleton's shape.
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND
+        >>> from handgraph.nn import AdaptiveGraphUNet, JointHead
+        >>> net = JointHead(AdaptiveGraphUNet(2, 8, HAND), 2, 8, 3, HAND)
+        >>> net(torch.rand(4, 21, 2)).shape
+        torch.Size([4, 21, 3])
+        >>> sum(p.numel() for p in net.lin.parameters())  # 21 x (8 + 2 + 1) x 3
+        693
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        skeleton: Skeleton,
+    ):
+        super().__init__()
+        self.net = net
+        self.lin = BranchLinear(hidden_channels + in_channels, out_channels, skeleton.num_joints)
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        for layer in (self.net, self.lin):
+            layer.reset_parameters()  # type: ignore[operator]
+
+    def forward(self, x: Tensor, node_mask: Tensor | None = None) -> Tensor:
+        """Run the net, and then each joint's own layer."""
+        if node_mask is None:
+            return self._head(self.net(x), x)
+        there = node_mask.unsqueeze(-1) != 0
+        hidden = self.net(x, node_mask)
+        return self._head(hidden, x.where(there, 0)).where(there, 0)
+
+    def _head(self, hidden: Tensor, x: Tensor) -> Tensor:
+        out: Tensor = self.lin(torch.cat([hidden, x], dim=-1).unsqueeze(-2))
+        return out.squeeze(-2)
+
+    def __repr__(self) -> str:
+        """The layer and the net below it."""
+        return f"JointHead({self.net}, {self.lin})"

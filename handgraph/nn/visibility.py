@@ -1,0 +1,101 @@
+"""Lift what is visible: removal sets that follow the image instead of being fixed."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from handgraph.masks import cover, keep_always, merge_draws, sample_visible, stratified_levels
+from handgraph.skeleton import Skeleton, What
+
+
+class VisibilityLifter(nn.Module):
+    r"""Estimate which joints are visible, remove the others in K draws, and average the poses.
+
+    .. math::
+        p = \sigma(\mathrm{visibility}([x, s])), \qquad
+        m_{kj} = [p_j > \ell_{kj}], \qquad
+        y_j = \operatorname{mean}_{k: m_{kj}} \mathrm{lifter}(x, m_k)_j
+
+    The paper's branches lose fixed sets of joints; here each draw loses those that are likely
+    hidden in this sample, and all draws share one lifter. The levels :math:`\ell` are stratified
+    (:func:`handgraph.masks.stratified_levels`) and fixed at construction, so the same input gives
+    the same pose. A joint that no draw keeps is estimated by one draw more that keeps everything.
+
+    Not in the paper, but what we advise where joints may be hidden; the results in the
+    documentation say what each part adds. Train the lifter on one draw for each sample, with a loss
+    over the joints that it keeps, and the visibility net on labels, real or simulated
+    (:func:`handgraph.transforms.simulate_occlusion`)::
+
+        logit = net.logit(x, score)
+        mask = net.draw(logit)
+        loss = pose_loss(net.lifter(x, mask), target, mask=mask)
+        loss = loss + binary_cross_entropy_with_logits(logit, visible)
+
+    Args:
+        visibility: Maps ``[*, J, C + S]`` to ``[*, J, 1]``, logits.
+        lifter: Maps ``[*, J, C]`` with ``node_mask`` to ``[*, J, C']``.
+        skeleton: The joints.
+        num_draws: K.
+        keep: Joints that are never removed; by default the root, where there is one.
+        generator: Where the levels come from.
+
+    Shapes:
+        - x: ``[*, J, C]``, what the lifter sees
+        - score: ``[*, J, S]``, what only the visibility net sees beside it
+        - output: ``[*, J, C']``
+
+    Raises:
+        ValueError: If there is no draw, an unknown joint, or another number of joints.
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND
+        >>> from handgraph.nn import AdaptiveGraphUNet, VisibilityLifter
+        >>> visibility, lifter = AdaptiveGraphUNet(3, 1, HAND), AdaptiveGraphUNet(2, 3, HAND)
+        >>> net = VisibilityLifter(visibility, lifter, HAND)
+        >>> net(torch.rand(4, 21, 2), torch.rand(4, 21, 1)).shape
+        torch.Size([4, 21, 3])
+    """
+
+    levels: Tensor
+
+    def __init__(
+        self,
+        visibility: nn.Module,
+        lifter: nn.Module,
+        skeleton: Skeleton,
+        *,
+        num_draws: int = 8,
+        keep: What | None = None,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        self.visibility = visibility
+        self.lifter = lifter
+        self.skeleton = skeleton
+        self.keep = keep if keep is not None else skeleton.root or []
+        skeleton.select(self.keep)
+        levels = stratified_levels(num_draws, skeleton.num_joints, generator)
+        self.register_buffer("levels", levels)
+
+    def logit(self, x: Tensor, score: Tensor) -> Tensor:
+        """How likely each joint is to be visible, as a logit. ``[*, J]``."""
+        out: Tensor = self.visibility(torch.cat([x, score], dim=-1))
+        return out.squeeze(-1)
+
+    def draw(self, logit: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one mask for each sample, for training. Bool ``[*, J]``."""
+        mask = sample_visible(torch.sigmoid(logit.detach()), generator=generator)
+        return keep_always(mask, self.skeleton, self.keep)
+
+    def forward(self, x: Tensor, score: Tensor) -> Tensor:
+        """Average what the draws say of each joint."""
+        probability = torch.sigmoid(self.logit(x, score))
+        levels = self.levels.view(len(self.levels), *(1,) * (x.dim() - 2), -1)
+        # a NaN keeps its joint, and is seen
+        masks, speaks = cover(keep_always(~(probability <= levels), self.skeleton, self.keep))
+        poses = self.lifter(x.expand(len(masks), *x.shape), masks)
+        return merge_draws(cast("Tensor", poses), speaks)

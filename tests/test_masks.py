@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from handgraph import HAND, RemovalSets, masks
+from handgraph.nn import AdaptiveGraphUNet
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_threshold_keeps_what_is_above():
+    score = torch.tensor([0.0, 0.5, 0.500001, 1.0])
+    assert masks.keep_confident(score, 0.5).tolist() == [False, False, True, True]
+
+
+def test_soft_gate_in_closed_form():
+    score = torch.tensor([0.2, 0.5, 0.9]).double()
+    odds = (score / (1 - score)) ** 1.8 * torch.e**0.3
+    assert_close(masks.soft_gate(score, slope=1.8, bias=0.3), odds / (1 + odds))
+    assert_close(masks.soft_gate(score), score)
+    assert masks.soft_gate(torch.tensor([0.0, 1.0])).tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("bias", "expected"), [(0.0, 0.3), (1.0, 0.3 * torch.e / (0.7 + 0.3 * torch.e))]
+)
+def test_samples_are_kept_as_often_as_the_score_says(bias, expected):
+    kept = masks.sample_visible(torch.full((40_000,), 0.3), bias=bias, generator=rng())
+    assert kept.double().mean().item() == pytest.approx(expected, abs=0.01)  # 4 sigma
+
+
+def test_samples_are_independent():
+    kept = masks.sample_visible(torch.full((40_000, 2), 0.5), generator=rng()).double()
+    assert kept.T.corrcoef()[0, 1].abs() < 0.02
+
+
+@given(st.integers(1, 12), st.integers(1, 6), st.integers(0, 99))
+def test_levels_keep_a_joint_in_its_share_of_draws(draws, joints, seed):
+    levels = masks.stratified_levels(draws, joints, rng(seed))
+    score = torch.rand(joints, generator=rng(seed + 1))
+    kept = (score > levels).sum(dim=0)
+    assert (kept - draws * score).abs().max() <= 0.5 + 1e-5
+    assert (torch.ones(joints) > levels).all()
+    assert not (torch.zeros(joints) > levels).any()
+
+
+def test_joints_are_dropped_as_often_as_asked():
+    kept = masks.drop_joints((20_000, 3), 0.25, rng())
+    assert kept.double().mean(dim=0).numpy() == pytest.approx([0.75] * 3, abs=0.013)
+    assert masks.drop_joints((4, 3), 0.0, rng()).all()
+    assert not masks.drop_joints((4, 3), 1.0, rng()).any()
+
+
+@pytest.mark.parametrize("hops", [0, 1, 2])
+def test_regions_are_balls_on_the_skeleton(hops):
+    dropped = ~masks.drop_region(HAND, (500,), hops, rng())
+    balls = {tuple((row <= hops).tolist()) for row in HAND.hops()}
+    assert {tuple(row) for row in dropped.tolist()} == balls  # each of them, and nothing else
+
+
+def test_every_set_is_dropped_and_nothing_else():
+    removal = RemovalSets.by_finger(HAND)
+    kept = masks.drop_set(removal, (20, 10), rng())
+    assert kept.shape == (20, 10, 21)
+    drawn = {tuple(row) for row in kept.flatten(0, 1).tolist()}
+    assert drawn == {tuple(row) for row in removal.keep_mask.tolist()}
+
+
+def test_some_joints_are_always_kept():
+    nothing = torch.zeros(2, 21, dtype=torch.bool)
+    kept = masks.keep_always(nothing, HAND, ["wrist", "thumb_tip"])
+    assert [HAND.joints[i] for i in kept[0].nonzero().flatten()] == ["wrist", "thumb_tip"]
+    assert not nothing.any()
+    gates = masks.keep_always(torch.full((21,), 0.5), HAND, "TIP")
+    assert gates.sum().item() == 5 + 16 * 0.5
+
+
+def test_a_full_draw_speaks_only_for_what_no_other_kept():
+    drawn = torch.rand(3, 50, 21, generator=rng()) < 0.3
+    node_mask, speaks = masks.cover(drawn)
+    assert torch.equal(node_mask[:3], drawn)
+    assert torch.equal(speaks[:3], drawn)
+    assert node_mask[3].all()
+    assert torch.equal(speaks[3], (drawn.sum(dim=0) == 0))
+    assert speaks.any(dim=0).all()
+
+
+def test_draws_are_averaged_where_they_speak():
+    poses, speaks = torch.randn(4, 5, 21, 3).double(), torch.rand(4, 5, 21, generator=rng()) < 0.5
+    speaks[:, 0, 0] = False
+    merged = masks.merge_draws(poses, speaks)
+    for b in range(5):
+        for j in range(21):
+            said = [poses[k, b, j] for k in range(4) if speaks[k, b, j]]
+            expected = sum(said) / len(said) if said else torch.full((3,), torch.nan).double()
+            assert_close(merged[b, j], expected, equal_nan=True)
+
+
+def test_what_does_not_speak_has_no_influence():
+    poses = torch.randn(2, 21, 3, requires_grad=True)
+    speaks = torch.ones(2, 21, dtype=torch.bool)
+    speaks[1, 4] = False
+    masks.merge_draws(poses, speaks).sum().backward()
+    assert poses.grad[1, 4].eq(0).all()
+    assert poses.grad[0, 4].eq(1).all()
+
+
+def test_masks_compose_and_go_into_the_net():
+    score = torch.rand(8, 6, 21, generator=rng())
+    mask = masks.keep_confident(score, 0.2) & masks.drop_joints((8, 6, 21), 0.1, rng())
+    node_mask, speaks = masks.cover(masks.keep_always(mask, HAND, "wrist"))
+    x = torch.rand(6, 21, 2)
+    pose = masks.merge_draws(
+        AdaptiveGraphUNet(2, 3, HAND)(x.expand(9, 6, 21, 2), node_mask), speaks
+    )
+    assert pose.shape == (6, 21, 3)
+    assert pose.isfinite().all()
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 1000))
+def test_same_generator_same_masks(seed):
+    score = torch.rand(4, 21, generator=rng(seed))
+    draws = [
+        lambda g: masks.sample_visible(score, generator=g),
+        lambda g: masks.drop_joints((4, 21), 0.3, g),
+        lambda g: masks.drop_region(HAND, (4,), 1, g),
+        lambda g: masks.drop_set(RemovalSets.by_level(HAND), (4,), g),
+        lambda g: masks.stratified_levels(4, 21, g),
+    ]
+    for draw in draws:
+        assert torch.equal(draw(rng(seed)), draw(rng(seed)))
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.1, torch.nan])
+@pytest.mark.parametrize(
+    "choose", [masks.soft_gate, masks.sample_visible, lambda s: masks.keep_confident(s, 0.5)]
+)
+def test_scores_that_are_no_probabilities_are_refused(choose, bad):
+    with pytest.raises(ValueError, match="expected probabilities"):
+        choose(torch.tensor([0.5, bad]))
+
+
+def test_what_does_not_fit_is_refused():
+    mask = torch.ones(2, 20, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"expected \[\*, 21\] for HAND, got \[2, 20\]"):
+        masks.keep_always(mask, HAND, "wrist")
+    with pytest.raises(ValueError, match="wist"):
+        masks.keep_always(torch.ones(21), HAND, "wist")
+    with pytest.raises(TypeError, match=r"torch\.float32"):
+        masks.cover(torch.ones(2, 21))
+    with pytest.raises(ValueError, match=r"K draws, got \[0, 21\]"):
+        masks.cover(mask[:0, :1].expand(0, 21))
+    with pytest.raises(ValueError, match=r"shape \[2, 21\], got \[2, 20\]"):
+        masks.merge_draws(torch.ones(2, 21, 3), mask)
+    with pytest.raises(ValueError, match=r"in \[0, 1\], got 1.5"):
+        masks.drop_joints((2, 21), 1.5)
+    with pytest.raises(ValueError, match="0 or more, got -1"):
+        masks.drop_region(HAND, (2,), -1)
+    with pytest.raises(ValueError, match="got 0 draws"):
+        masks.stratified_levels(0, 21)
