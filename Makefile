@@ -43,6 +43,10 @@ examples: env  ## run the examples in small
 	$(PY) examples/quickstart.py --samples 500 --epochs 1
 	$(PY) examples/custom_removal_sets.py
 	$(PY) examples/occlusion_benchmark.py --preset smoke --out runs/smoke
+	$(PY) examples/visibility_masks.py --samples 500 --epochs 1 --seeds 1
+	$(PY) examples/swap_layers.py --samples 500 --epochs 1 --seeds 1
+	$(PY) examples/body.py --samples 300 --epochs 1 --seeds 1
+	$(PY) examples/uncertainty.py --samples 500 --epochs 1 --seeds 1 --picture runs/calibration.png
 
 names: env  ## rewrite tests/public_names.txt after a public name came or went
 	$(PY) tests/public_names.py > tests/public_names.txt

@@ -144,30 +144,32 @@ METHODS = {
     "literal": Method(
         "PSJNet, 64 hypotheses as nodes", lambda c: _psjnet(c, HypothesisGraphMerger)
     ),
-    "head": Method("U-Net + own heads", of_psjnet_size(with_head)),
-    "mask_threshold": Method("+ dropout, score above 0.5", _masked("threshold")),
-    "mask_dropout": Method("+ dropout, 8 draws by score", _masked("dropout")),
-    "mask_region": Method("+ regions dropped, 8 draws", _masked("region")),
-    "mask_finger": Method("+ fingers dropped, 8 draws", _masked("finger")),
-    "mask_level": Method("+ levels dropped, the 4 levels", _masked("level")),
-    "mask_truth": Method("+ true visibility", _masked("truth")),
+    "head": Method("one graph U-Net, a head per joint", of_psjnet_size(with_head)),
+    "mask_threshold": Method("joint dropout: score above 0.5 kept", _masked("threshold")),
+    "mask_dropout": Method("joint dropout: 8 draws by score", _masked("dropout")),
+    "mask_region": Method("region dropout: 8 draws by score", _masked("region")),
+    "mask_finger": Method("finger dropout: 8 draws by score", _masked("finger")),
+    "mask_level": Method("level dropout: the paper's 4 sets", _masked("level")),
+    "mask_truth": Method("true visibility: the hidden removed", _masked("truth")),
     "simulate": Method(
-        "U-Net + own heads, simulation", of_psjnet_size(with_head), simulate="detector"
+        "simulated occlusion: nothing removed", of_psjnet_size(with_head), simulate="detector"
     ),
-    "mask_score": Method("+ 8 draws by score", _masked("score"), simulate="detector"),
+    "mask_score": Method(
+        "simulated occlusion: 8 draws by score", _masked("score"), simulate="detector"
+    ),
     "learned": Method(
-        "+ 8 draws by learned visibility", _masked("score", learned=True), simulate="detector"
+        "learned visibility: 8 draws", _masked("score", learned=True), simulate="detector"
     ),
     "learned_gate": Method(
-        "+ gates by learned visibility", _masked("gate", learned=True), simulate="detector"
+        "learned visibility: soft gates", _masked("gate", learned=True), simulate="detector"
     ),
     "learned_channel": Method(
-        "+ learned visibility as input",
+        "learned visibility: an input",
         _masked("nothing", learned=True, as_channel=True),
         simulate="detector",
     ),
     "learned_crude": Method(
-        "+ 8 draws by learned visibility, crude simulation",
+        "learned visibility, crude simulation: 8 draws",
         _masked("score", learned=True),
         simulate="crude",
     ),

@@ -14,12 +14,21 @@ from torch import Tensor
 from handgraph import HAND
 from handgraph.metrics import occlusion_groups, pck_curve, thresholds
 from occlusion.methods import METHODS
-from occlusion.settings import MAIN_INPUTS, REGIMES, Job
+from occlusion.settings import ALL_INPUTS, MAIN_INPUTS, REGIMES, Job
 
-COLOURS = {"cai": "#CC79A7", "hopenet": "#E69F00", "psjnet": "#0072B2", "ensemble": "#009E73"}
+COLOURS = {
+    "cai": "#CC79A7",
+    "hopenet": "#E69F00",
+    "psjnet": "#0072B2",
+    "ensemble": "#009E73",
+    "learned": "#D55E00",
+}
 """Colour-blind-safe (Okabe and Ito)."""
 
-STYLES = {"cai": ":", "hopenet": "--", "psjnet": "-", "ensemble": "-."}
+STYLES = {"cai": ":", "hopenet": "--", "psjnet": "-", "ensemble": "-.", "learned": "-"}
+
+SHOWN_INPUTS = {"learned": ALL_INPUTS}
+"""Inputs of the methods that are not shown with the main ones."""
 
 
 def save_curves(results: dict[Job, dict[str, Any]], visible: Tensor, path: Path) -> None:
@@ -41,7 +50,9 @@ def save_curves(results: dict[Job, dict[str, Any]], visible: Tensor, path: Path)
     for axis in axes[:, 0]:
         axis.set_ylabel("PCK of visible joints")
     axes[0, 0].legend(fontsize=8, loc="lower right")
-    figure.suptitle("Simulated hands, inputs 2D + cue", fontsize=11)
+    figure.suptitle(
+        f"Simulated hands, inputs {MAIN_INPUTS}; learned visibility: {ALL_INPUTS}", fontsize=11
+    )
     _save(figure, path)
 
 
@@ -104,7 +115,8 @@ def _nets(results: dict[Job, dict[str, Any]], method: str, regime: str) -> list[
     return [
         result
         for job, result in results.items()
-        if (job.method, job.regime, job.inputs) == (method, regime, MAIN_INPUTS)
+        if (job.method, job.regime, job.inputs)
+        == (method, regime, SHOWN_INPUTS.get(method, MAIN_INPUTS))
     ]
 
 

@@ -54,9 +54,16 @@ def table2(rows: Sequence[Row], preset: Preset, name: str, visible: torch.Tensor
     for regime in REGIMES:
         parts += [f"## {regime.capitalize()}: {TRAINING[regime]}", markdown(rows, regime)]
     parts += [
-        "Masked rows zero the inputs of hidden joints and flag them. *Joint dropout* hides "
-        f"{100 * DROPOUT:.0f} % of the joints at random in training and none in the test; *true "
-        "masks* hides what is truly hidden (in training on clean detections: at random).",
+        "*One graph U-Net, joint dropout* and *true masks* zero the inputs of hidden joints and "
+        f"flag them: {100 * DROPOUT:.0f} % of the joints at random in training and none in the "
+        "test, or what is truly hidden (in training on clean detections: at random).",
+        "Rows after *a head per joint* have such heads, and remove joints exactly: hidden ones "
+        "neither send nor receive. *Dropout* rows lose joints, regions of up to 2 hops, fingers or "
+        "levels at random in training. *8 draws* keep each joint with the probability that the "
+        "score, or the learned visibility, says. *Learned visibility* is the output of a small "
+        "U-Net, trained on the labels of occluded training images, or on simulated occlusions "
+        "where training images are clean. *Simulated* ones follow the detector model of the test, "
+        "*crude* ones do not. The score is no input of lifting in rows that remove joints by it.",
         "## The paper's own numbers: RHD images, not comparable with the above",
         PAPER,
     ]
