@@ -115,6 +115,10 @@ def test_laws_keep_what_they_should_and_leave_no_joint_without_a_draw(law, hands
     assert mask.shape == (300, 21)
     assert torch.equal(masked.LAWS["truth"].train(score, visible, torch.Generator()), visible)
     node_mask, speaks = masked.LAWS[law].test(score, visible)
+    if law == "truth":
+        assert torch.equal(node_mask[0], visible)
+    if law == "nothing":
+        assert node_mask.all()
     assert node_mask.shape == speaks.shape
     assert speaks.any(dim=0).all()
     assert not (speaks & (node_mask == 0)).any()

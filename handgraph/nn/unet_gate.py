@@ -5,11 +5,12 @@ normalised adjacency is a matrix between two diagonal ones, and so is its restri
 
 .. math:: L(A)_{ij} = d_i^{-1/2} A_{ij} d_j^{-1/2}, \qquad
           L_g = \mathrm{diag}(r)\, A\, \mathrm{diag}(s), \qquad
-          r_i = d_i^{-1/2} [g_i > 0], \quad s_j = d_j^{-1/2} g_j
+          r_i = d_i^{-1/2}, \quad s_j = d_j^{-1/2} g_j
 
-where g is the gate, 0 for a hidden node and 1 for one that is there. So a masked net costs two
-multiplications by vectors more than one without. Below the finest level no node is a joint, and
-everything stays as it was. Tensors are node-major, ``[N, J, B, C]``.
+where g is the gate, 0 for a hidden node and 1 for one that is there; what a hidden node receives is
+dropped. So a masked net costs two multiplications by vectors more than one without. Below the
+finest level no node is a joint, and everything stays as it was. Tensors are node-major,
+``[N, J, B, C]``.
 """
 
 from __future__ import annotations
@@ -55,10 +56,8 @@ def gate_adjacency(
     """
     entries = adjacency.abs() if normalization == "abs" else adjacency
     degree = torch.bmm(entries.mT, gate if renormalize else torch.ones_like(gate)) + EPS
-    there = gate != 0
-    scale = degree.where(there, 1).pow(-0.5)
-    receive, send = scale.where(there, 0), scale * gate
-    return GatedAdjacency(adjacency, *(g.unsqueeze(-1) for g in (receive, send, gate)))
+    scale = degree.where(gate != 0, 1).pow(-0.5)  # signed degrees of hidden nodes have no root
+    return GatedAdjacency(adjacency, *(g.unsqueeze(-1) for g in (scale, scale * gate, gate)))
 
 
 class GatedEncoderMap(NamedTuple):

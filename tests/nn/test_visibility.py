@@ -48,7 +48,11 @@ def test_head_sees_no_hidden_joint():
     assert x.grad[~mask].eq(0).all()
     assert out[~mask].eq(0).all()
     poisoned = x.detach().where(mask.unsqueeze(-1), torch.nan)
-    assert torch.equal(net(poisoned, mask), out)
+    again = net(poisoned, mask)
+    assert torch.equal(again, out)
+    net.zero_grad()
+    again.sum().backward()
+    assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
 def test_head_with_everything_there_is_the_head_without_a_mask():
