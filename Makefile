@@ -6,7 +6,7 @@ export PYTHON
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 
-.PHONY: help env demo test test-slow test-scatter lint docs examples names clean
+.PHONY: help env demo test test-slow test-scatter lint docs examples bench names clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -47,6 +47,12 @@ examples: env  ## run the examples in small
 	$(PY) examples/swap_layers.py --samples 500 --epochs 1 --seeds 1
 	$(PY) examples/body.py --samples 300 --epochs 1 --seeds 1
 	$(PY) examples/uncertainty.py --samples 500 --epochs 1 --seeds 1 --picture runs/calibration.png
+
+bench: env  ## time the core against the published path and PyG, in short (minutes)
+	$(PY) -m benchmarks.core --quick --out runs/bench/core.json
+	$(PY) -m benchmarks.scaling --quick --out runs/bench/scaling.json --picture runs/bench/scaling.png
+	$(PY) -m benchmarks.data --quick --out runs/bench/data.json
+	$(PY) -m benchmarks.report runs/bench runs/bench/benchmarks.md
 
 names: env  ## rewrite tests/public_names.txt after a public name came or went
 	$(PY) tests/public_names.py > tests/public_names.txt

@@ -133,7 +133,7 @@ def test_wheel_holds_the_package_only(distributions):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("folder", ["handgraph", "tests", "examples", "docs"])
+@pytest.mark.parametrize("folder", ["handgraph", "tests", "examples", "docs", "benchmarks"])
 def test_sdist_holds_what_developers_need(distributions, folder):
     sources, _ = distributions
     expected = {

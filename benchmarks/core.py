@@ -1,0 +1,147 @@
+"""Time the core, forward and training, against the published path and against PyG.
+
+``python -m benchmarks.core --device cpu --out FILE``
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from benchmarks.compare import Row, compare, to_device, too_large
+from benchmarks.contestants import (
+    PHASES,
+    PYG,
+    Contestant,
+    compiled,
+    equal_forms,
+    other_functions,
+    silent,
+)
+from benchmarks.machine import machine, write
+from benchmarks.measures import matmul_rate
+from benchmarks.sizes import SIZES, Core, poses, seeded
+from benchmarks.tables import plain, table
+from benchmarks.timing import Plan
+
+BATCHES = [1, 4, 32, 256, 2048, 4096]
+QUICK_BATCHES = [1, 32, 256]
+QUICK = Plan(rounds=9, budget=0.3, min_rounds=3, warm_up=2)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.core", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--sizes", default=["default"], nargs="+", choices=list(SIZES))
+    parser.add_argument("--batches", type=int, nargs="+", help="batch sizes, growing")
+    parser.add_argument("--phases", default=list(PHASES), nargs="+", choices=list(PHASES))
+    parser.add_argument("--threads", type=int, default=[1], nargs="+")
+    parser.add_argument("--quick", action="store_true", help="small batches, few rounds")
+    parser.add_argument("--compile", action="store_true", help="torch.compile too: minutes each")
+    parser.add_argument("--budget", type=float, help="seconds a contestant and table")
+    parser.add_argument("--limit", type=float, default=5.0, help="leave out slower calls, seconds")
+    parser.add_argument("--memory", type=float, default=8.0, help="leave out larger calls, GB")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="where the JSON goes")
+    return parser.parse_args(arguments)
+
+
+def make_plan(args: argparse.Namespace) -> Plan:
+    """How long to time."""
+    base = QUICK if args.quick else Plan()
+    return Plan(
+        base.rounds,
+        base.block,
+        args.budget or base.budget,
+        base.min_rounds,
+        base.warm_up,
+        args.seed,
+    )
+
+
+def contestants(core: Core, device: torch.device, with_compile: bool) -> list[Contestant]:
+    """All who are compared."""
+    same = equal_forms(core)
+    faster = compiled(c for c in same if c.name not in PYG) if with_compile else []
+    return to_device([*same, *faster, *other_functions(core)], device)
+
+
+def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield one table after the other."""
+    device = torch.device(args.device)
+    batches = args.batches or (QUICK_BATCHES if args.quick else BATCHES)
+    cases = [(s, t, p) for s in args.sizes for t in args.threads for p in args.phases]
+    bar = tqdm(total=len(cases) * len(batches), desc="tables", disable=None)
+    for sizes, threads, phase in cases:
+        torch.set_num_threads(threads)
+        rate = matmul_rate(device, threads, 8192 if args.device == "cuda" else 1024)
+        rows: list[Row] = []
+        for last, batch in zip([batches[0], *batches], batches, strict=False):
+            rows = _rows(args, device, sizes, phase, batch, rows, batch / last)
+            bar.update()
+            yield {
+                "sizes": sizes,
+                "threads": threads,
+                "phase": phase,
+                "batch": batch,
+                "matmul_rate": rate,
+                "rows": rows,
+            }
+    bar.close()
+
+
+def _rows(
+    args: argparse.Namespace,
+    device: torch.device,
+    sizes: str,
+    phase: str,
+    batch: int,
+    before: list[Row],
+    growth: float,
+) -> list[Row]:
+    core = seeded(SIZES[sizes], args.seed)
+    joints = core.split.removal.skeleton.num_joints
+    inputs = [x.to(device) for x in poses(batch, joints, 4, args.seed)]
+    everyone = contestants(core, device, args.compile)
+    stay, left_out = too_large(everyone, before, growth, args.limit, args.memory)
+    core = copy.deepcopy(core).to(device)
+    graphs = device.type == "cuda"
+    return [*compare(core, stay, phase, inputs, make_plan(args), graphs), *left_out]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run, print, write."""
+    args = parse(arguments)
+    silent()
+    torch.manual_seed(args.seed)
+    result = {
+        "benchmark": "core",
+        "quick": args.quick,
+        "seed": args.seed,
+        "machine": machine(torch.device(args.device)),
+        "tables": [],
+    }
+    for found in run(args):
+        result["tables"].append(found)
+        tqdm.write(
+            f"\n{found['sizes']} sizes, {found['phase']}, batch {found['batch']}, "
+            f"{found['threads']} threads"
+        )
+        tqdm.write(plain(table(found["rows"], found["matmul_rate"])))
+        write(result, args.out)  # after each table: a long run that is stopped keeps its tables
+    if args.out:
+        print(f"wrote {args.out}")
+    print("* computes another function. 'vs': times faster; 'slower' marks a loss.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The same function without the library: one graph U-Net after the other, layer by layer."""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.sizes import Core
+from handgraph.nn import AdaptiveGraphConv, AdaptiveGraphUNet, normalize_adjacency
+
+
+class PlainConv(nn.Module):
+    """What differs between the contestants: how to convolve over a learned adjacency.
+
+    Args:
+        lin: The layer's map over the channels.
+        num_nodes: J.
+    """
+
+    def __init__(self, lin: nn.Linear, num_nodes: int) -> None:
+        super().__init__()
+        self.lin = lin
+        self.num_nodes = num_nodes
+
+    @staticmethod
+    def prepare(adj: Tensor) -> Tensor:
+        """What is done once a level in each forward pass. ``[J, J]``."""
+        return adj
+
+
+class PublishedConv(PlainConv):
+    """As HOPE-Net's published code works: repeat and normalise for every sample of the batch."""
+
+    def forward(self, x: Tensor, adj: Tensor) -> Tensor:
+        """Convolve ``[B, J, C]``."""
+        repeated = adj.unsqueeze(0).repeat(x.shape[0], 1, 1)
+        scale = (repeated.abs().sum(dim=1) + 1e-5) ** -0.5
+        laplacian = scale.unsqueeze(2) * repeated * scale.unsqueeze(1)
+        out: Tensor = self.lin(torch.matmul(laplacian, x))
+        return out
+
+
+class RepairedConv(PlainConv):
+    """The repair of one line: normalise once, and broadcast."""
+
+    @staticmethod
+    def prepare(adj: Tensor) -> Tensor:
+        """Normalise."""
+        return normalize_adjacency(adj)
+
+    def forward(self, x: Tensor, laplacian: Tensor) -> Tensor:
+        """Convolve ``[B, J, C]``."""
+        out: Tensor = self.lin(torch.matmul(laplacian, x))
+        return out
+
+
+class PlainUNet(nn.Module):
+    """One branch of an :class:`AdaptiveGraphUNet`, with a copy of its parameters.
+
+    Args:
+        net: The library's net. Its branches must have equally many nodes.
+        branch: Which branch; 0 for a net over one skeleton.
+        conv: How to convolve.
+    """
+
+    def __init__(self, net: AdaptiveGraphUNet, branch: int, conv: type[PlainConv]) -> None:
+        super().__init__()
+        if net.is_ragged:
+            raise ValueError(f"{net}: expected branches with equally many nodes")
+
+        def pick(layer: nn.Module) -> nn.Linear:
+            return _linear(cast("Tensor", layer.weight)[branch], cast("Tensor", layer.bias)[branch])
+
+        def convs(layers: nn.ModuleList) -> nn.ModuleList:
+            lins = [pick(c.lin) for c in cast("list[AdaptiveGraphConv]", layers)]
+            return nn.ModuleList(conv(lin, n) for lin, n in zip(lins, net.nodes[:-1], strict=True))
+
+        self.prepare = conv.prepare
+        self.adjacency = nn.ParameterList(a[branch].detach().clone() for a in net.adjacency)
+        self.encoder, self.decoder = convs(net.encoder), convs(net.decoder)
+        self.pools = nn.ModuleList(map(pick, net.pools))
+        self.unpools = nn.ModuleList(map(pick, net.unpools))
+        self.squeeze, self.expand = pick(net.squeeze), pick(net.expand)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, J, C]`` to ``[B, J, C']``."""
+        graphs = [self.prepare(adj) for adj in self.adjacency]
+        skips = []
+        for conv, pool, graph in zip(self.encoder, self.pools, graphs, strict=True):
+            skips.append(conv(x, graph).relu())
+            x = pool(skips[-1].transpose(1, 2)).transpose(1, 2)
+        x = self.expand(self.squeeze(x).relu()).relu()
+        for level in reversed(range(len(graphs))):
+            x = self.unpools[level](x.transpose(1, 2)).transpose(1, 2)
+            x = self.decoder[level](torch.cat([skips[level], x], dim=-1), graphs[level])
+            if level > 0:
+                x = x.relu()
+        return x
+
+
+class InTurn(nn.Module):
+    """Run one net a branch, in turn. ``[B, N, K, C] -> [B, N, K, C']``."""
+
+    def __init__(self, nets: list[PlainUNet]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run them."""
+        return torch.stack([net(x[:, n]) for n, net in enumerate(self.nets)], dim=1)
+
+
+def plain_core(core: Core, conv: type[PlainConv]) -> Core:
+    """Compute what a core computes, with plain nets in place of the library's.
+
+    The gather before the branches and the assembly before the ensemble network stay the library's,
+    for every contestant: what is compared are the nets.
+    """
+    net = cast("AdaptiveGraphUNet", core.branches)
+    branches = InTurn([PlainUNet(net, n, conv) for n in range(len(net.node_mask))])
+    merge = copy.deepcopy(core.merge)
+    merge.unet = PlainUNet(cast("AdaptiveGraphUNet", merge.unet), 0, conv)
+    return Core(core.split, branches, merge, core.feature_nodes)
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    lin = nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype, device=weight.device)
+    with torch.no_grad():
+        lin.weight.copy_(weight)
+        lin.bias.copy_(bias.flatten())
+    return lin

@@ -1,0 +1,84 @@
+"""The same function from layers of PyG.
+
+``GCNConv`` takes the learned adjacency as edges between all pairs of nodes, with our normalised
+weights. That is not what it was made for: message passing pays for each edge. Of PyG's dense
+layers, ``DenseGINConv`` without its loop is the one that computes the same and nothing more
+(``DenseGCNConv`` normalises again and lets no degree be below 1; ``DenseGraphConv`` has a second
+map of each node itself).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import DenseGINConv, GCNConv
+
+from benchmarks.plain import PlainConv
+from handgraph.nn import normalize_adjacency
+
+
+@lru_cache(maxsize=64)
+def all_pairs(num_nodes: int, batch: int, device: torch.device) -> Tensor:
+    """Edges between all pairs of nodes, sorted by target, in ``batch`` disjoint copies.
+
+    Kept from call to call, as a data loader would bring them.
+    """
+    node = torch.arange(num_nodes, device=device)
+    pairs = torch.stack([node.repeat(num_nodes), node.repeat_interleave(num_nodes)])
+    first = num_nodes * torch.arange(batch, device=device)
+    return (pairs.unsqueeze(1) + first.unsqueeze(1)).flatten(1)
+
+
+class StaticGCN(PlainConv):
+    """``GCNConv`` on one static graph, ``[B, J, C]``."""
+
+    def __init__(self, lin: nn.Linear, num_nodes: int) -> None:
+        super().__init__(lin, num_nodes)
+        self.conv: nn.Module = GCNConv(  # type: ignore[abstract]  # as all of PyG's
+            lin.in_features, lin.out_features, normalize=False
+        )
+        self.conv.get_submodule("lin").weight = lin.weight
+        self.conv.bias = lin.bias
+        del self.lin
+
+    @staticmethod
+    def prepare(adj: Tensor) -> Tensor:
+        """Weights of the edges, ``[J * J]``, in the order of :func:`all_pairs`."""
+        return normalize_adjacency(adj).flatten()
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Convolve ``[B, J, C]``."""
+        out: Tensor = self.conv(x, all_pairs(self.num_nodes, 1, x.device), weight)
+        return out
+
+
+class DisjointGCN(StaticGCN):
+    """``GCNConv`` on a batch of disjoint graphs, ``[B * J, C]``: PyG's usual form."""
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Convolve ``[B, J, C]``."""
+        edge_index = all_pairs(self.num_nodes, x.shape[0], x.device)
+        out: Tensor = self.conv(x.flatten(0, 1), edge_index, weight.repeat(x.shape[0]))
+        return out.reshape(*x.shape[:2], -1)
+
+
+class DenseGIN(PlainConv):
+    """``DenseGINConv`` without its loop."""
+
+    def __init__(self, lin: nn.Linear, num_nodes: int) -> None:
+        super().__init__(lin, num_nodes)
+        self.conv = DenseGINConv(nn.Identity())  # it would draw the parameters anew
+        self.conv.nn = lin
+        del self.lin
+
+    @staticmethod
+    def prepare(adj: Tensor) -> Tensor:
+        """Normalise."""
+        return normalize_adjacency(adj)
+
+    def forward(self, x: Tensor, laplacian: Tensor) -> Tensor:
+        """Convolve ``[B, J, C]``."""
+        out: Tensor = self.conv(x, laplacian, add_loop=False)
+        return out

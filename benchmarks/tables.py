@@ -1,0 +1,92 @@
+"""Ratios, and the tables that show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from benchmarks.contestants import PUBLISHED, PYG, REPAIRED
+
+Row = dict[str, Any]
+HEADER = (
+    "contestant",
+    "ms",
+    "quartiles",
+    "cold ms",
+    "vs published",
+    "vs best PyG",
+    "vs repaired",
+    "ops",
+    "MB",
+    "error",
+    "% of mm",
+)
+
+
+def best(rows: Iterable[Row], names: Sequence[str]) -> float | None:
+    """The shortest median among the named, ``None`` where none was timed."""
+    medians = [row["hot"]["median"] for row in rows if row["name"] in names and "hot" in row]
+    return min(medians, default=None)
+
+
+def ratio(reference: float | None, row: Row) -> str:
+    """How many times faster than the reference; losses are marked."""
+    if reference is None or "hot" not in row:
+        return "-"
+    times = reference / row["hot"]["median"]
+    return f"{times:.2f}" if times >= 0.995 else f"**{times:.2f} slower**"
+
+
+def _cells(row: Row, references: Sequence[float | None], rate: float) -> list[str]:
+    name = row["name"] if row["same"] else f"{row['name']} *"
+    if "hot" not in row:
+        return [name, row["reason"], *["-"] * (len(HEADER) - 2)]
+    hot, cold = row["hot"], row["cold"]
+    return [
+        name,
+        milliseconds(hot["median"]),
+        f"{milliseconds(hot['q25'])}-{milliseconds(hot['q75'])}",
+        milliseconds(cold["median"]),
+        *(ratio(reference, row) for reference in references),
+        str(row.get("operations", "-")),
+        f"{row['peak_bytes'] / 1e6:.2f}" if "peak_bytes" in row else "-",
+        f"{row['error']:.0e}" if "error" in row else "-",
+        f"{100 * row['flops'] / hot['median'] / rate:.1f}" if "flops" in row else "-",
+    ]
+
+
+def milliseconds(seconds: float) -> str:
+    """Three digits."""
+    value = 1e3 * seconds
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def table(rows: Sequence[Row], rate: float) -> list[list[str]]:
+    """Cells of one comparison, header first.
+
+    Args:
+        rows: One row a contestant.
+        rate: Floating point operations in a second that a large matrix product reaches.
+    """
+    references = [best(rows, names) for names in ((PUBLISHED,), PYG, (REPAIRED,))]
+    return [list(HEADER), *(_cells(row, references, rate) for row in rows)]
+
+
+def markdown(cells: Sequence[Sequence[str]]) -> str:
+    """Write cells as a markdown table, the first column to the left."""
+    head, *body = ["| " + " | ".join(line) + " |" for line in cells]
+    rule = "|---|" + "---:|" * (len(cells[0]) - 1)
+    return "\n".join([head, rule, *body])
+
+
+def plain(cells: Sequence[Sequence[str]]) -> str:
+    """Write cells in columns for the screen."""
+    shown = [[cell.replace("**", "") for cell in line] for line in cells]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in shown
+    )

@@ -1,0 +1,301 @@
+"""The contestants compute one function, and the numbers are what they are said to be."""
+
+import itertools
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import (  # noqa: E402
+    compare,
+    contestants,
+    core,
+    measures,
+    report,
+    scaling,
+    tables,
+    timing,
+)
+from benchmarks.sizes import SIZES, poses, scaled_core, seeded  # noqa: E402
+
+QUICK = timing.Plan(rounds=2, block=0, budget=0, min_rounds=2, warm_up=1)
+
+
+def forms(core):
+    return {form.name: form for form in contestants.equal_forms(core)}
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def net(request):
+    return seeded(SIZES[request.param]).double()
+
+
+@pytest.fixture(scope="module")
+def small():
+    return seeded(lambda: scaled_core(joints=6, branches=2, depth=2)).double()
+
+
+def step(module, x):
+    """A step of gradient descent on all parameters."""
+    module(x).square().sum().backward()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter -= 0.1 * parameter.grad
+
+
+def test_equal_forms_give_the_same(net):
+    x = poses(3, 21, 1)[0].double()
+    for name, form in forms(net).items():
+        assert_close(form.module(x), net(x), rtol=1e-9, atol=1e-9, msg=lambda m, n=name: n + m)
+
+
+def test_equal_forms_still_give_the_same_after_a_step_of_training(net):
+    x = poses(3, 21, 1)[0].double()
+    trained = {name: form.module for name, form in forms(net).items() if form.trains}
+    for module in trained.values():
+        step(module, x)
+    ours = trained[contestants.OURS](x)
+    assert (ours - net(x)).abs().max() > 1e-3
+    for name, module in trained.items():
+        assert_close(module(x), ours, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: n + m)
+
+
+def test_contestants_share_no_parameters(small):
+    before = small(poses(2, 6, 1)[0].double())
+    for form in forms(small).values():
+        if form.trains:
+            step(form.module, poses(2, 6, 1)[0].double())
+    assert torch.equal(small(poses(2, 6, 1)[0].double()), before)
+
+
+def test_seeded_cores_are_equal_and_their_adjacency_is_not_the_identity():
+    first, _, second = seeded(SIZES["default"]), torch.rand(1), seeded(SIZES["default"])
+    assert_close(dict(first.state_dict()), dict(second.state_dict()), rtol=0, atol=0)
+    adjacency = first.branches.adjacency[0]
+    assert (adjacency - torch.eye(16)).abs().max() > 0.1
+
+
+def test_ragged_branches_are_refused(small):
+    small = seeded(lambda: scaled_core(joints=6, branches=2))
+    small.branches.is_ragged = True
+    with pytest.raises(ValueError, match="equally many"):
+        contestants.equal_forms(small)
+
+
+def fake(seconds):
+    """A stopwatch that knows how long each call takes, and what it was called with."""
+    seen = []
+
+    def stopwatch(call, inputs):
+        seen.append((call, list(inputs)))
+        return seconds[call] * len(inputs)
+
+    return stopwatch, seen
+
+
+def test_each_round_has_each_call_once_in_an_order_of_its_own():
+    stopwatch, seen = fake({"a": 1.0, "b": 2.0, "c": 3.0})
+    plan = timing.Plan(rounds=12, block=0, budget=1e9, warm_up=1)
+    times = timing.interleave({n: n for n in "abc"}, [0, 1], stopwatch, plan)
+    assert times == {"a": [1.0] * 12, "b": [2.0] * 12, "c": [3.0] * 12}
+    order = ["".join(call for call, _ in seen[i : i + 3]) for i in range(3, len(seen), 3)]
+    assert all(sorted(turn) == ["a", "b", "c"] for turn in order)
+    assert len(set(order)) > 1
+
+
+def test_short_calls_are_repeated_and_inputs_rotate():
+    stopwatch, seen = fake({"a": 0.25})
+    plan = timing.Plan(rounds=2, block=1.0, budget=1e9, warm_up=1)
+    assert timing.interleave({"a": "a"}, [0, 1, 2], stopwatch, plan) == {"a": [0.25, 0.25]}
+    assert [inputs for _, inputs in seen] == [[0], [0, 1, 2, 0], [1, 2, 0, 1]]
+
+
+def test_slow_calls_stop_when_their_budget_is_spent():
+    stopwatch, _ = fake({"slow": 10.0, "fast": 0.1})
+    plan = timing.Plan(rounds=20, block=0, budget=5.0, min_rounds=3, warm_up=1)
+    times = timing.interleave({n: n for n in ("slow", "fast")}, [0], stopwatch, plan)
+    assert (len(times["slow"]), len(times["fast"])) == (3, 20)
+
+
+def test_before_comes_before_each_single_call():
+    stopwatch, seen = fake({"a": 0.25})
+    plan = timing.Plan(rounds=3, block=1.0, warm_up=1)
+    flushes = []
+    timing.interleave({"a": "a"}, [0], stopwatch, plan, before=lambda: flushes.append(len(seen)))
+    assert flushes == [1, 2, 3]
+
+
+def test_cpu_stopwatch_measures_all_calls(monkeypatch):
+    ticks = itertools.count(5.0, 0.5)
+    monkeypatch.setattr(timing, "perf_counter", lambda: next(ticks))
+    calls = []
+    assert timing.cpu_stopwatch(calls.append, [1, 2]) == 0.5
+    assert calls == [1, 2]
+
+
+def test_summary_has_median_and_quartiles():
+    found = timing.summary([5.0, 1.0, 2.0, 3.0, 4.0])
+    assert found == {"median": 3.0, "q25": 2.0, "q75": 4.0, "rounds": 5}
+
+
+def test_operations_are_counted_without_views():
+    x = torch.rand(4, 4)
+    assert measures.operations(lambda x: (x.t() @ x).view(2, 8).relu(), x) == 2
+
+
+def test_flops_of_a_product():
+    assert measures.flops(lambda x: x @ x, torch.rand(4, 4)) == 2 * 4**3
+
+
+def test_peak_memory_counts_what_is_held_at_once():
+    def call(x):
+        first = x + 1
+        second = first + 1
+        del first
+        return second + 1  # two of three are held at once
+
+    assert measures.peak_memory(call, torch.rand(1024, 1024)) == pytest.approx(
+        8 * 1024**2, rel=1e-3
+    )
+
+
+@pytest.mark.parametrize("phase", contestants.PHASES)
+def test_error_is_that_of_single_precision(small, phase):
+    x = poses(2, 6, 1)[0]
+    single = contestants.Contestant("single", seeded(lambda: scaled_core(6, 2, 2)))
+    assert 0 < measures.relative_error(single, single.module, x, phase) < 1e-5
+    wrong = contestants.Contestant("wrong", torch.nn.Linear(3, 3))
+    assert measures.relative_error(wrong, single.module, x, phase) > 1e-2
+
+
+@pytest.mark.parametrize("phase", contestants.PHASES)
+def test_comparison_has_a_full_row_for_each_contestant(phase):
+    net = seeded(lambda: scaled_core(joints=6, branches=2, depth=2))
+    everyone = [form for form in forms(net).values() if form.trains]
+    broken = contestants.Contestant("broken", torch.nn.Linear(7, 3))
+    rows = compare.compare(net, [*everyone, broken], phase, poses(2, 6, 2), QUICK)
+    assert [row["name"] for row in rows] == [*(c.name for c in everyone), "broken"]
+    for row in rows[:-1]:
+        assert row["hot"]["rounds"] == 2
+        assert row["error"] < 1e-5
+        assert min(row["operations"], row["flops"], row["peak_bytes"]) > 0
+    assert rows[-1]["reason"].startswith("RuntimeError: ")
+
+
+def test_calls_that_would_be_too_large_are_left_out():
+    everyone = [contestants.Contestant(name, torch.nn.Identity()) for name in "abcd"]
+    before = [
+        {"name": "a", "hot": {"median": 1.0}, "peak_bytes": 1e9},
+        {"name": "b", "hot": {"median": 3.0}, "peak_bytes": 1e9},
+        {"name": "c", "hot": {"median": 1.0}, "peak_bytes": 5e9},
+        {"name": "d", "reason": "RuntimeError: no"},
+    ]
+    stay, rows = compare.too_large(everyone, before, 2.0, 5.0, 8.0)
+    assert [c.name for c in stay] == ["a"]
+    reasons = [row["reason"] for row in rows]
+    assert reasons == [
+        "left out: about 6 s a call",
+        "left out: about 10 GB a call",
+        before[3]["reason"],
+    ]
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_slope_is_the_power_of_the_larger_sizes(power):
+    values = [1, 2, 4, 8, 16, 32]
+    times = [7.0 if v < 8 else 3.0 * v**power for v in values]
+    assert scaling.slope(values, times) == pytest.approx(power)
+
+
+# The report, by value
+
+
+def timed(name, seconds, same=True):
+    spread = {"median": seconds, "q25": 0.5 * seconds, "q75": 2 * seconds, "rounds": 9}
+    more = {"operations": 7, "peak_bytes": 2_000_000}
+    exact = {"flops": 5_000_000, "error": 3e-7} if same else {}
+    return {"name": name, "same": same, "hot": spread, "cold": spread, **more, **exact}
+
+
+ROWS = [
+    timed(contestants.PUBLISHED, 0.004),
+    timed(contestants.REPAIRED, 0.002),
+    timed(contestants.PYG[0], 0.003),
+    timed(contestants.PYG[1], 0.006),
+    timed(contestants.OURS, 0.0025),
+    timed("other", 0.001, same=False),
+    {"name": contestants.PYG[2], "same": True, "reason": "left out"},
+]
+
+
+def test_table_by_value():
+    cells = {line[0]: line[1:] for line in tables.table(ROWS, rate=1e10)}
+    ours = ["2.5", "1.25-5", "2.5", "1.60", "1.20", "**0.80 slower**", "7", "2.00", "3e-07", "20.0"]
+    assert cells[contestants.OURS] == ours
+    assert cells["other *"][3:] == ["4.00", "3.00", "2.00", "7", "2.00", "-", "-"]
+    assert cells[contestants.PYG[2]] == ["left out", *["-"] * 9]
+
+
+MACHINE = {
+    "date": "2020-01-02",
+    "device": "cpu",
+    "cpu": "Some CPU",
+    "cores": 2,
+    "system": "Linux",
+    "python": "3.11.0",
+    "torch": "2.11.0",
+    "torch_geometric": "2.8.0",
+    "handgraph": "0.1.0",
+    "cuda": None,
+}
+ORIGIN = {"machine": MACHINE, "quick": False, "seed": 0}
+
+
+def test_page_by_value():
+    found = {"sizes": "default", "threads": 2, "phase": "train", "batch": 32}
+    times = {"benchmark": "core", "tables": [{**found, "matmul_rate": 1e10, "rows": ROWS}]}
+    fit = {"axis": "batch", "name": "handgraph", "largest": 64, "time": 0.93, "memory": 1.0}
+    growth = {
+        "benchmark": "scaling",
+        "phase": "forward",
+        "picture": "scaling.png",
+        "slopes": [fit],
+        "rows": [{"axis": "batch", "value": 64, **timed("handgraph", 0.25)}],
+    }
+    spread = {"median": 0.5, "q25": 0.25, "q75": 1.0, "rounds": 3}
+    data = {
+        "benchmark": "data",
+        "threads": 1,
+        "simulation": {"num_samples": 2000, **spread, "per_second": 4000.0},
+        "imports": [{"name": "torch", **spread, "peak_bytes": 3e8}],
+    }
+    text = report.page([{**result, **ORIGIN} for result in (times, growth, data)])
+    assert "Some CPU, 2 cores, Linux; Python 3.11.0, torch 2.11.0, torch-geometric 2.8.0" in text
+    assert "### default sizes, train, batch 32, threads 2\n\n| contestant |" in text
+    assert "| handgraph | 2.5 | 1.25-5 | 2.5 | 1.60 | 1.20 | **0.80 slower** |" in text
+    assert "| batch | handgraph | n^0.93 | n^1.00 | 64 | 250 |" in text
+    assert "(results/scaling.png)" in text
+    assert "makes 4000 samples a second (2000 at once, 3 rounds, threads 1)" in text
+    assert "| `torch` | 0.50 | 0.25-1.00 | 300 |" in text
+
+
+def test_a_run_ends_in_a_page(tmp_path, capsys):
+    small = ["--quick", "--batches", "1", "2", "--phases", "forward", "--budget", "0.01"]
+    core.main([*small, "--limit", "1e-9", "--out", str(tmp_path / "core.json")])
+    first, second = report.read(tmp_path)[0]["tables"]
+    assert all(row["hot"]["median"] > 0 for row in first["rows"])
+    assert all(row["reason"].startswith("left out") for row in second["rows"])
+    text = report.page(report.read(tmp_path))
+    assert all(row["name"] in text for row in first["rows"])
+    assert "Quick run" in text
+    assert "vs best PyG" in capsys.readouterr().out
+
+
+def test_committed_page_is_that_of_the_committed_results():
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert page == report.page(report.read(ROOT / "benchmarks" / "results"))
