@@ -10,11 +10,11 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-import handgraph.nn
 from benchmarks.others import skeleton_core, top_k_core
 from benchmarks.plain import PublishedConv, RepairedConv, plain_core
 from benchmarks.pyg_forms import DenseGIN, DisjointGCN, StaticGCN
 from benchmarks.sizes import Core
+from handgraph.nn import fold
 
 PUBLISHED = "published path"
 REPAIRED = "published, normalised once"
@@ -52,11 +52,9 @@ def equal_forms(core: Core) -> list[Contestant]:
         Contestant(PYG[2], plain_core(core, DenseGIN)),
         Contestant(OURS, copy.deepcopy(core)),
     ]
-    fold = getattr(handgraph.nn, "fold", None)
-    if fold is not None:
-        chain = nn.Sequential(core.split, core.branches, core.merge)
-        forms.append(Contestant(FOLDED, fold(core if core.feature_nodes else chain), trains=False))
-    return forms
+    chain = nn.Sequential(core.split, core.branches, core.merge)
+    folded = fold(core if core.feature_nodes else chain)
+    return [*forms, Contestant(FOLDED, folded, trains=False)]
 
 
 def other_functions(core: Core) -> list[Contestant]:

@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 RESULTS = json.loads((ROOT / "docs" / "results" / "results.json").read_text())
 ALL_INPUTS = "2D + cue + score"
+PYG = ("PyG GCNConv, static", "PyG GCNConv, batched", "PyG DenseGINConv")
 SHOWN = ("all", "small", "severe", "rel", "gap")
 
 
@@ -56,3 +57,27 @@ def test_what_sees_all_inputs_was_run_as_often_as_the_table_says():
         draws = 1 if row["method"] in once else len(settings["draws"])
         if row["inputs"] == ALL_INPUTS:
             assert row["num_nets"] == draws * len(settings["seeds"]), row["title"]
+
+
+def test_readme_prints_the_committed_speeds():
+    found = json.loads((ROOT / "benchmarks" / "results" / "core_cpu.json").read_text())
+    phases = {"forward, folded": "forward", "forward + backward": "train", "forward": "forward"}
+    rivals = {
+        "the published path": ["published path"],
+        "its one-line repair": ["published, normalised once"],
+        "the best equal form of PyG's layers": PYG,
+    }
+    for line in printed("with the same parameters, one CPU thread"):
+        what, rival, *ratios = [cell.strip() for cell in line.strip("|").split("|")]
+        us = "handgraph, folded" if "folded" in what else "handgraph"
+        for batch, ratio in zip((1, 32, 256, 2048), ratios, strict=True):
+            times = {
+                row["name"]: row["hot"]["median"]
+                for table in found["tables"]
+                if (table["sizes"], table["phase"], table["batch"], table["threads"])
+                == ("default", phases[what], batch, 1)
+                for row in table["rows"]
+                if "hot" in row
+            }
+            best = min(times[name] for name in rivals[rival])
+            assert ratio == f"{best / times[us]:.1f}", line

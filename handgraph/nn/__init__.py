@@ -3,6 +3,7 @@
 from handgraph.nn.adapter import SkeletonConv
 from handgraph.nn.agcn_conv import AGCNConv, skeleton_partitions
 from handgraph.nn.conv import AdaptiveGraphConv, normalize_adjacency
+from handgraph.nn.fold import fold
 from handgraph.nn.head import JointHead
 from handgraph.nn.linear import BranchLinear
 from handgraph.nn.mask import Hypotheses, SubgraphMask
@@ -55,6 +56,7 @@ __all__ = [
     "SubgraphMask",
     "VisibilityLifter",
     "WeightedMerger",
+    "fold",
     "from_dense",
     "halving_ladder",
     "normalize_adjacency",

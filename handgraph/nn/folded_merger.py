@@ -1,0 +1,147 @@
+"""The ensemble network and PSJNet's core for inference, each one chain of dense maps.
+
+Between the last ReLU of the branches and the first of the ensemble network everything is linear:
+the last layer of the branches, the scatter of their outputs to the joints, the first layer of the
+ensemble network. Multiplied out, this is one matrix, and the incomplete poses are never written.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from handgraph.nn.folded_unet import (
+    DenseStages,
+    DenseUNet,
+    FoldedUNet,
+    dense_stages,
+    in_double,
+    is_small,
+)
+from handgraph.nn.mask import SubgraphMask
+from handgraph.nn.merge.graph import GraphMerger
+from handgraph.nn.unet import AdaptiveGraphUNet
+from handgraph.subgraph import RemovalSets
+
+
+class FoldedGraphMerger(nn.Module):
+    """A :class:`GraphMerger` without parameters: it takes and raises what the merger did.
+
+    Where hypotheses are missing, only its U-Net is folded.
+
+    Args:
+        merger: The merger, which is left alone.
+    """
+
+    node_mask: Tensor
+
+    def __init__(self, merger: GraphMerger):
+        super().__init__()
+        removal = merger.removal
+        self.is_ragged = not bool(removal.node_mask.all())
+        self.register_buffer("node_mask", removal.node_mask.clone(), persistent=False)
+        self.merger = copy.deepcopy(merger)
+        self.merger.unet = FoldedUNet(merger.unet)
+        small = self.merger.unet.dense is not None
+        self.dense = DenseUNet(_merger_stages(merger)) if small else None
+        self.to(merger.unet.squeeze.weight)
+
+    def forward(
+        self, partial: Tensor, feature: Tensor | None = None, *, node_mask: Tensor | None = None
+    ) -> Tensor:
+        """Regress every joint; see :meth:`GraphMerger.forward`."""
+        if self.dense is None or node_mask is not None:
+            return cast("Tensor", self.merger(partial, feature, node_mask=node_mask))
+        self.merger.check(partial, feature, None)
+        lead, batch = partial.shape[:-3], math.prod(partial.shape[:-3])
+        if self.is_ragged:
+            partial = partial.where(self.node_mask.unsqueeze(-1), 0)
+        x = partial.reshape(batch, math.prod(partial.shape[-3:]))
+        if feature is not None:
+            x = torch.cat([x, feature.reshape(batch, math.prod(feature.shape[-2:]))], dim=-1)
+        out: Tensor = self.dense(x.unsqueeze(0))
+        return out.reshape(*lead, self.merger.feature_shape[0], self.merger.out_channels)
+
+
+class FoldedCore(nn.Module):
+    """``merge(branches(split(x)))`` without parameters: it takes and raises what they did.
+
+    Args:
+        split, branches, merge: The three, which are left alone; see :func:`is_core`.
+
+    Shapes:
+        - input: ``[*, J, C]``
+        - output: ``[*, J, C']``
+    """
+
+    skip: Tensor
+    deep: Tensor
+    bias: Tensor
+
+    def __init__(self, split: SubgraphMask, branches: AdaptiveGraphUNet, merge: GraphMerger):
+        super().__init__()
+        self.out_channels = merge.out_channels
+        self.split = copy.deepcopy(split)
+        self.branches = FoldedUNet(branches)
+        with torch.no_grad():
+            stages = _merger_stages(merge)
+            skip, deep, bias = dense_stages(in_double(branches).maps()).ups[0]
+            matrix, constant = stages.downs[0]
+            first = matrix.reshape(len(skip), -1, matrix.shape[-1])
+        self.register_buffer("skip", skip @ first)
+        self.register_buffer("deep", deep @ first)
+        self.register_buffer("bias", (bias @ first).sum(dim=0) + constant.squeeze(0))
+        self.merge = DenseUNet(stages)
+        self.to(branches.squeeze.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Lift the pose."""
+        branches, merge = cast("DenseUNet", self.branches.dense), self.merge
+        skip, below = branches.inside(branches.first(self.branches.flatten(self.split(x))))
+        joined = torch.addbmm(torch.addbmm(self.bias, skip, self.skip), below, self.deep)
+        out = merge.last(*merge.inside(joined.relu_().unsqueeze(0)))
+        return out.reshape(*x.shape[:-1], self.out_channels)
+
+
+def is_core(split: nn.Module, branches: nn.Module, merge: nn.Module) -> bool:
+    """Whether three modules are PSJNet's core over the same removal sets, of foldable size."""
+    if not (
+        type(split) is SubgraphMask
+        and type(branches) is AdaptiveGraphUNet
+        and type(merge) is GraphMerger
+        and isinstance(branches.graph, RemovalSets)
+    ):
+        return False
+    keep = [removal.keep_mask for removal in (split.removal, branches.graph, merge.removal)]
+    same = all(torch.equal(mask, keep[0]) for mask in keep)
+    plain = branches.out_channels == merge.in_channels and merge.feature_channels == 0
+    return same and plain and is_small(branches.maps()) and is_small(merge.unet.maps())
+
+
+@torch.no_grad()
+def _merger_stages(merger: GraphMerger) -> DenseStages:
+    """The stages of the U-Net, the first of them from the incomplete poses and the feature."""
+    merger = in_double(merger)
+    stages = dense_stages(merger.unet.maps())
+    gather, flags = _gather(merger)
+    matrix, bias = stages.downs[0]
+    return stages._replace(
+        downs=((gather @ matrix, flags @ matrix + bias), *stages.downs[1:]),
+    )
+
+
+def _gather(merger: GraphMerger) -> tuple[Tensor, Tensor]:
+    """What the merger does before its U-Net: matrix and bias, read off at unit vectors."""
+    poses = (len(merger.removal), merger.removal.num_nodes, merger.in_channels)
+    size, features = math.prod(poses), math.prod(merger.feature_shape)
+    unit = torch.eye(size + features + 1, size + features, dtype=torch.float64)  # the last is 0
+    partial, feature = unit.split([size, features], dim=1)
+    before = copy.copy(merger)
+    before._modules = {"unet": nn.Identity()}
+    feature = feature.reshape(-1, *merger.feature_shape) if features else None
+    nodes = before(partial.reshape(-1, *poses), feature).flatten(1)
+    return (nodes[:-1] - nodes[-1]).unsqueeze(0), nodes[-1:].unsqueeze(0)

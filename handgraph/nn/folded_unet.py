@@ -1,0 +1,277 @@
+"""The Adaptive Graph U-Net for inference: its merged linear maps, kept as constants.
+
+Where the levels are small, each stage becomes one dense map from all channels of all nodes to all
+of the next level. That takes more multiplications, but one product where there were two, and no
+transposition. Inside, such tensors are ``[N, B, J * C]``.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any, NamedTuple, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from handgraph.nn.conv import AdaptiveGraphConv
+from handgraph.nn.pool import NodeMap, NodePool
+from handgraph.nn.unet import AdaptiveGraphUNet
+from handgraph.nn.unet_gate import GatedDecoderMap, GatedEncoderMap, gate_adjacency
+from handgraph.nn.unet_maps import DecoderMap, EncoderMap, UNetMaps
+from handgraph.subgraph import RemovalSets
+
+_Net = TypeVar("_Net", bound=nn.Module)
+
+DENSE_SIZE = 2**15
+"""A net is computed by dense maps unless one of them has more entries than so for a branch."""
+
+
+class FoldedUNet(AdaptiveGraphUNet):
+    """An :class:`AdaptiveGraphUNet` without parameters: what it computes, multiplied once.
+
+    Made by :func:`handgraph.nn.fold`. It takes what the net took, ``node_mask`` included, and
+    raises what it raised. Its maps are buffers, so that they can be saved and moved.
+
+    Args:
+        net: The net, which is left alone.
+
+    Example:
+        >>> from handgraph import HAND
+        >>> from handgraph.nn import AdaptiveGraphUNet, fold
+        >>> folded = fold(AdaptiveGraphUNet(2, 3, HAND))
+        >>> len(list(folded.parameters()))
+        0
+    """
+
+    def __init__(self, net: AdaptiveGraphUNet):
+        nn.Module.__init__(self)
+        self.in_channels, self.out_channels = net.in_channels, net.out_channels
+        self.graph, self.nodes, self.is_ragged = net.graph, net.nodes, net.is_ragged
+        self.normalization, self.renormalize = net.normalization, net.renormalize
+        self.register_buffer("node_mask", net.node_mask.clone(), persistent=False)
+        with torch.no_grad():
+            exact = in_double(net)
+            maps = exact.maps()
+            self.finest = _FinestLevel(exact)
+            self.node_major = _NodeMajorMaps(maps)
+            self.dense = DenseUNet(dense_stages(maps)) if is_small(maps) else None
+        self.to(net.squeeze.weight.device, net.squeeze.weight.dtype)
+        self.eval()
+
+    def reset_parameters(self) -> None:
+        """Raise: there is nothing to draw anew."""
+        raise TypeError("a folded AdaptiveGraphUNet has no parameters to reset")
+
+    def maps(self) -> UNetMaps:
+        """The maps as they were multiplied."""
+        return self.node_major.maps()
+
+    def _adjacencies(self) -> list[Tensor]:
+        return [cast("DecoderMap", up).skip_nodes for up in self.maps().decoder]
+
+    def _gated_maps(self, gate: Tensor) -> UNetMaps:
+        maps, finest = self.maps(), self.finest
+        graph = gate_adjacency(finest.adjacency, gate, self.normalization, self.renormalize)
+        encode = GatedEncoderMap(graph, finest.down, finest.down_bias)
+        unpool = NodeMap(finest.unpool, finest.unpool_bias)
+        decode = GatedDecoderMap(graph, unpool, finest.skip, finest.deep, finest.up_bias)
+        return maps._replace(
+            encoder=(encode, *maps.encoder[1:]), decoder=(decode, *maps.decoder[1:])
+        )
+
+    def forward(self, x: Tensor, node_mask: Tensor | None = None) -> Tensor:
+        """Compute what the net computes; see :meth:`AdaptiveGraphUNet.forward`."""
+        if self.dense is None or node_mask is not None:
+            return super().forward(x, node_mask)
+        flat = self.flatten(x)
+        shape = (*x.shape[:-1], self.out_channels)
+        out: Tensor = self.dense(flat).transpose(0, 1).reshape(shape)
+        return out.where(self.node_mask.unsqueeze(-1), 0) if self.is_ragged else out
+
+    def flatten(self, x: Tensor) -> Tensor:
+        """Check the input, and take it to ``[N, B, K * C]``; padding is 0."""
+        branched = isinstance(self.graph, RemovalSets)
+        self._check_input(x, None, branched)
+        if self.is_ragged:
+            x = x.where(self.node_mask.unsqueeze(-1), 0)
+        branches, nodes = self.node_mask.shape
+        batch = math.prod(x.shape[: -3 if branched else -2])
+        return x.reshape(batch, branches, nodes * self.in_channels).transpose(0, 1)
+
+
+class _FinestLevel(nn.Module):
+    """What the finest level is made of, for samples that hide nodes of their own."""
+
+    adjacency: Tensor
+    down: Tensor
+    down_bias: Tensor
+    unpool: Tensor
+    unpool_bias: Tensor
+    skip: Tensor
+    deep: Tensor
+    up_bias: Tensor
+
+    def __init__(self, net: AdaptiveGraphUNet):
+        super().__init__()
+        down, up = (cast("AdaptiveGraphConv", c[0]).lin for c in (net.encoder, net.decoder))
+        unpool = cast("NodePool", net.unpools[0]).node_map()
+        skip, deep = up.weight.mT.chunk(2, dim=1)
+        _keep(self, adjacency=net._finest(), unpool=unpool.matrix, unpool_bias=unpool.bias)
+        _keep(self, down=down.weight.mT, down_bias=down.bias.unsqueeze(1))
+        _keep(self, skip=skip, deep=deep, up_bias=up.bias[:, None, None])
+
+
+class _NodeMajorMaps(nn.Module):
+    """:class:`UNetMaps` as buffers."""
+
+    expand: Tensor
+    expand_bias: Tensor
+
+    def __init__(self, maps: UNetMaps):
+        super().__init__()
+        self.encoder = nn.ModuleList(_Kept(cast("EncoderMap", stage)) for stage in maps.encoder)
+        self.squeeze = _Kept(maps.squeeze)
+        self.decoder = nn.ModuleList(_Kept(cast("DecoderMap", stage)) for stage in maps.decoder)
+        _keep(self, expand=maps.expand, expand_bias=maps.expand_bias)
+
+    def maps(self) -> UNetMaps:
+        encoder, decoder = (
+            tuple(cast("_Kept", stage).value() for stage in stages)
+            for stages in (self.encoder, self.decoder)
+        )
+        return UNetMaps(encoder, self.squeeze.value(), self.expand, self.expand_bias, decoder)
+
+
+class _Kept(nn.Module):
+    """One stage as buffers."""
+
+    def __init__(self, stage: EncoderMap | DecoderMap):
+        super().__init__()
+        self.kind = type(stage)
+        _keep(self, **stage._asdict())
+
+    def value(self) -> Any:  # noqa: ANN401
+        """The stage."""
+        return self.kind(*(getattr(self, name) for name in self.kind._fields))
+
+
+def _keep(module: nn.Module, **tensors: Tensor | None) -> None:
+    """Register copies as buffers."""
+    for name, tensor in tensors.items():
+        kept = (
+            None if tensor is None else tensor.detach().clone(memory_format=torch.contiguous_format)
+        )
+        module.register_buffer(name, kept)
+
+
+class DenseUNet(nn.Module):
+    """The net as a chain of dense maps with skips: ``[N, B, J * C]`` to ``[N, B, J * C']``.
+
+    One module for all stages: with few samples, a call of a module takes as long as a product.
+
+    Args:
+        stages: The maps, detached and copied.
+    """
+
+    def __init__(self, stages: DenseStages):
+        super().__init__()
+        self.downs = [_keep_stage(self, f"down_{i}", s) for i, s in enumerate(stages.downs)]
+        self.ups = [_keep_stage(self, f"up_{i}", s) for i, s in enumerate(stages.ups)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Down with ReLUs, and up with ReLUs but for the last stage."""
+        return self.last(*self.inside(self.first(x)))
+
+    def first(self, x: Tensor) -> Tensor:
+        """The finest level on the way down."""
+        return self._down(self.downs[0], x)
+
+    def inside(self, skip: Tensor) -> tuple[Tensor, Tensor]:
+        """From the finest level down, and back to the one below it."""
+        outputs = [skip]
+        for names in self.downs[1:]:
+            outputs.append(self._down(names, outputs[-1]))
+        x = outputs[-1]
+        for level in reversed(range(1, len(self.ups))):
+            x = self._up(self.ups[level], outputs[level], x).relu_()
+        return skip, x
+
+    def last(self, skip: Tensor, x: Tensor) -> Tensor:
+        """The finest level on the way up."""
+        return self._up(self.ups[0], skip, x)
+
+    def _down(self, names: list[str], x: Tensor) -> Tensor:
+        matrix, bias = (getattr(self, name) for name in names)
+        return torch.baddbmm(bias, x, matrix).relu_()
+
+    def _up(self, names: list[str], skip: Tensor, x: Tensor) -> Tensor:
+        of_skip, of_x, bias = (getattr(self, name) for name in names)
+        return torch.baddbmm(torch.baddbmm(bias, skip, of_skip), x, of_x)
+
+
+def _keep_stage(module: nn.Module, prefix: str, stage: tuple[Tensor, ...]) -> list[str]:
+    """Register a stage, and return the names of its buffers."""
+    names = [f"{prefix}_{name}" for name in _STAGE_NAMES[len(stage)]]
+    _keep(module, **dict(zip(names, stage, strict=True)))
+    return names
+
+
+_STAGE_NAMES = {2: ("matrix", "bias"), 3: ("skip", "deep", "bias")}
+
+
+class DenseStages(NamedTuple):
+    """Matrices ``[N, J * C, J' * C']`` and biases ``[N, 1, J' * C']`` of all stages.
+
+    ``downs`` are the encoder and the bottleneck, ``(matrix, bias)``; ``ups`` is the decoder,
+    ``(matrix of the skip, matrix of what comes from below, bias)``. Both from the finest level.
+    """
+
+    downs: tuple[tuple[Tensor, Tensor], ...]
+    ups: tuple[tuple[Tensor, Tensor, Tensor], ...]
+
+
+def dense_stages(maps: UNetMaps) -> DenseStages:
+    """Multiply out the map over the nodes and the map over the channels of every stage."""
+    nodes = maps.squeeze.nodes.shape[1]
+    same = torch.eye(nodes).to(maps.expand).expand(len(maps.expand), nodes, nodes)
+    expand = EncoderMap(same, None, maps.expand, maps.expand_bias)
+    downs = (*cast("tuple[EncoderMap, ...]", maps.encoder), maps.squeeze, expand)
+    ups = cast("tuple[DecoderMap, ...]", maps.decoder)
+    return DenseStages(tuple(map(dense_down, downs)), tuple(map(_dense_up, ups)))
+
+
+def dense_down(stage: EncoderMap) -> tuple[Tensor, Tensor]:
+    """The matrix and the bias of a stage down."""
+    table = stage.bias
+    if stage.node_bias is not None:
+        table = table + stage.node_bias * stage.channels.sum(dim=1, keepdim=True)
+    table = table.expand(-1, stage.nodes.shape[1], -1)
+    return _product(stage.nodes, stage.channels), table.flatten(1).unsqueeze(1)
+
+
+def _dense_up(stage: DecoderMap) -> tuple[Tensor, Tensor, Tensor]:
+    skip = _product(stage.skip_nodes, stage.skip_channels)
+    return skip, _product(stage.nodes, stage.channels), stage.bias.flatten(1).unsqueeze(1)
+
+
+def _product(nodes: Tensor, channels: Tensor) -> Tensor:
+    """``[N, J', J]`` over the nodes and ``[N, C, C']`` over the channels as one matrix."""
+    return torch.einsum("nij,ncd->njcid", nodes, channels).flatten(3).flatten(1, 2)
+
+
+def is_small(maps: UNetMaps) -> bool:
+    """Whether all dense matrices would be small."""
+    stages = (*maps.encoder, maps.squeeze, *maps.decoder)
+    return max(map(_size, stages)) <= DENSE_SIZE
+
+
+def _size(stage: object) -> int:
+    nodes, channels = (getattr(stage, name).shape[1:].numel() for name in ("nodes", "channels"))
+    size: int = nodes * channels
+    return size
+
+
+def in_double(net: _Net) -> _Net:
+    """A copy on the CPU in double precision, to multiply maps once for ever."""
+    return copy.deepcopy(net).cpu().double()
