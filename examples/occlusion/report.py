@@ -46,8 +46,8 @@ def table2(rows: Sequence[Row], preset: Preset, name: str, visible: torch.Tensor
         "AUC x 100 of the PCK of visible joints, pooled, 0 to 50 mm in 20 steps, camera space with "
         "known scale, root depth and K. Severe: at most 10 visible joints. Rel: Severe / Small. "
         "Gap: what Severe would gain from clean inputs at the hidden joints. Mean ± standard "
-        f"deviation over {len(preset.seeds)} seeds x {len(preset.draws)} training sets (rows with "
-        f"other inputs than 2D + cue: the first set only); intervals by bootstrap over the test "
+        f"deviation over {len(preset.seeds)} seeds x {len(preset.draws)} training sets, or the "
+        f"first set only where *nets* is {len(preset.seeds)}; intervals by bootstrap over the test "
         f"images, nets averaged. {preset.num_train} training and {preset.num_test} test images "
         f"({severe} severe), {preset.epochs} epochs for every method.",
     ]

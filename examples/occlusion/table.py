@@ -110,9 +110,9 @@ def _mean_area(nets: Sequence[dict[str, Any]]) -> Tensor:
 def markdown(rows: Sequence[Row], regime: str) -> str:
     """The table of one regime."""
     head = (
-        "| method | inputs | parameters | All | Small | Severe | Rel | Gap "
+        "| method | inputs | parameters | nets | All | Small | Severe | Rel | Gap "
         f"| Severe: 95 % over images | Severe over {METHODS[REFERENCE].title} |\n"
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n"
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
     )
     return head + "\n".join(_line(row) for row in rows if row.regime == regime)
 
@@ -124,5 +124,6 @@ def _line(row: Row) -> str:
         "{:+.1f} [{:+.1f}, {:+.1f}]".format(*row.severe_over_reference)
     )  # fmt: skip
     title = METHODS[row.method].title
-    cells = [title, row.inputs, f"{row.parameters:,}", *cells, f"[{low:.1f}, {high:.1f}]", over]
+    size, nets = f"{row.parameters:,}", str(row.num_nets)
+    cells = [title, row.inputs, size, nets, *cells, f"[{low:.1f}, {high:.1f}]", over]
     return f"| {' | '.join(cells)} |"
