@@ -14,10 +14,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from handgraph.nn.conv import AdaptiveGraphConv
-from handgraph.nn.pool import NodeMap, NodePool
 from handgraph.nn.unet import AdaptiveGraphUNet
-from handgraph.nn.unet_gate import GatedDecoderMap, GatedEncoderMap, gate_adjacency
+from handgraph.nn.unet_gate import FinestLevel
 from handgraph.nn.unet_maps import DecoderMap, EncoderMap, UNetMaps
 from handgraph.subgraph import RemovalSets
 
@@ -53,7 +51,7 @@ class FoldedUNet(AdaptiveGraphUNet):
         with torch.no_grad():
             exact = in_double(net)
             maps = exact.maps()
-            self.finest = _FinestLevel(exact)
+            self.finest = _Kept(exact._finest_level())
             self.node_major = _NodeMajorMaps(maps)
             self.dense = DenseUNet(dense_stages(maps)) if is_small(maps) else None
         self.to(net.squeeze.weight.device, net.squeeze.weight.dtype)
@@ -70,15 +68,9 @@ class FoldedUNet(AdaptiveGraphUNet):
     def _adjacencies(self) -> list[Tensor]:
         return [cast("DecoderMap", up).skip_nodes for up in self.maps().decoder]
 
-    def _gated_maps(self, gate: Tensor) -> UNetMaps:
-        maps, finest = self.maps(), self.finest
-        graph = gate_adjacency(finest.adjacency, gate, self.normalization, self.renormalize)
-        encode = GatedEncoderMap(graph, finest.down, finest.down_bias)
-        unpool = NodeMap(finest.unpool, finest.unpool_bias)
-        decode = GatedDecoderMap(graph, unpool, finest.skip, finest.deep, finest.up_bias)
-        return maps._replace(
-            encoder=(encode, *maps.encoder[1:]), decoder=(decode, *maps.decoder[1:])
-        )
+    def _finest_level(self) -> FinestLevel:
+        level: FinestLevel = self.finest.value()
+        return level
 
     def forward(self, x: Tensor, node_mask: Tensor | None = None) -> Tensor:
         """Compute what the net computes; see :meth:`AdaptiveGraphUNet.forward`."""
@@ -98,28 +90,6 @@ class FoldedUNet(AdaptiveGraphUNet):
         branches, nodes = self.node_mask.shape
         batch = math.prod(x.shape[: -3 if branched else -2])
         return x.reshape(batch, branches, nodes * self.in_channels).transpose(0, 1)
-
-
-class _FinestLevel(nn.Module):
-    """What the finest level is made of, for samples that hide nodes of their own."""
-
-    adjacency: Tensor
-    down: Tensor
-    down_bias: Tensor
-    unpool: Tensor
-    unpool_bias: Tensor
-    skip: Tensor
-    deep: Tensor
-    up_bias: Tensor
-
-    def __init__(self, net: AdaptiveGraphUNet):
-        super().__init__()
-        down, up = (cast("AdaptiveGraphConv", c[0]).lin for c in (net.encoder, net.decoder))
-        unpool = cast("NodePool", net.unpools[0]).node_map()
-        skip, deep = up.weight.mT.chunk(2, dim=1)
-        _keep(self, adjacency=net._finest(), unpool=unpool.matrix, unpool_bias=unpool.bias)
-        _keep(self, down=down.weight.mT, down_bias=down.bias.unsqueeze(1))
-        _keep(self, skip=skip, deep=deep, up_bias=up.bias[:, None, None])
 
 
 class _NodeMajorMaps(nn.Module):
@@ -146,7 +116,7 @@ class _NodeMajorMaps(nn.Module):
 class _Kept(nn.Module):
     """One stage as buffers."""
 
-    def __init__(self, stage: EncoderMap | DecoderMap):
+    def __init__(self, stage: EncoderMap | DecoderMap | FinestLevel):
         super().__init__()
         self.kind = type(stage)
         _keep(self, **stage._asdict())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from handgraph.nn.conv import AdaptiveGraphConv, Normalization, normalize_adjacency
 from handgraph.nn.linear import BranchLinear
 from handgraph.nn.pool import NodeMap, NodePool
-from handgraph.nn.unet_gate import GatedDecoderMap, GatedEncoderMap, gate_adjacency
+from handgraph.nn.unet_gate import FinestLevel
 from handgraph.nn.unet_maps import DecoderMap, EncoderMap, UNetMaps
 from handgraph.skeleton import Skeleton
 from handgraph.subgraph import RemovalSets
@@ -181,18 +181,25 @@ class AdaptiveGraphUNet(nn.Module):
             tuple(decoder),
         )
 
+    def _finest_level(self) -> FinestLevel:
+        down, up = (cast("AdaptiveGraphConv", c[0]).lin for c in (self.encoder, self.decoder))
+        unpool = cast("NodePool", self.unpools[0]).node_map()
+        skip, deep = up.weight.mT.chunk(2, dim=1)
+        return FinestLevel(
+            self._finest(),
+            down.weight.mT,
+            down.bias.unsqueeze(1),
+            unpool.matrix,
+            unpool.bias,
+            skip,
+            deep,
+            up.bias[:, None, None],
+        )
+
     def _gated_maps(self, gate: Tensor) -> UNetMaps:
         """The maps for samples that each hide nodes of their own. gate: ``[N, J, B]``."""
-        maps = self.maps()
-        down, up = (cast("AdaptiveGraphConv", c[0]).lin for c in (self.encoder, self.decoder))
-        graph = gate_adjacency(self._finest(), gate, self.normalization, self.renormalize)
-        encode = GatedEncoderMap(graph, down.weight.mT, down.bias.unsqueeze(1))
-        skip, deep = up.weight.mT.chunk(2, dim=1)
-        unpool = cast("NodePool", self.unpools[0]).node_map()
-        decode = GatedDecoderMap(graph, unpool, skip, deep, up.bias[:, None, None])
-        return maps._replace(
-            encoder=(encode, *maps.encoder[1:]), decoder=(decode, *maps.decoder[1:])
-        )
+        finest = self._finest_level()
+        return finest.gate(self.maps(), gate, self.normalization, self.renormalize)
 
     def forward(self, x: Tensor, node_mask: Tensor | None = None) -> Tensor:
         """Estimate every node's output from all nodes of its branch that the sample has.

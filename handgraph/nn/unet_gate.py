@@ -22,7 +22,7 @@ from torch import Tensor
 
 from handgraph.nn.conv import EPS, Normalization
 from handgraph.nn.pool import NodeMap
-from handgraph.nn.unet_maps import mix_channels, mix_nodes
+from handgraph.nn.unet_maps import UNetMaps, mix_channels, mix_nodes
 
 
 class GatedAdjacency(NamedTuple):
@@ -98,3 +98,35 @@ class GatedDecoderMap(NamedTuple):
         constant = self.unpool.bias * self.channels.sum(dim=1, keepdim=True)
         sent = mix_channels(skip, self.skip_channels) + unpooled + constant.unsqueeze(2)
         return self.adjacency(sent) + self.bias
+
+
+class FinestLevel(NamedTuple):
+    """The finest level before anything is merged: what gated maps are made of.
+
+    Shapes:
+        - adjacency: ``[N, J, J]``, not normalised
+        - down, skip, deep: ``[N, C, C']``, channels of encoder and decoder
+        - down_bias: ``[N, 1, C']``; up_bias: ``[N, 1, 1, C']``
+        - unpool, unpool_bias: ``[N, J, J']`` and ``[N, J, 1]``
+    """
+
+    adjacency: Tensor
+    down: Tensor
+    down_bias: Tensor
+    unpool: Tensor
+    unpool_bias: Tensor
+    skip: Tensor
+    deep: Tensor
+    up_bias: Tensor
+
+    def gate(
+        self, maps: UNetMaps, gate: Tensor, normalization: Normalization, renormalize: bool
+    ) -> UNetMaps:
+        """Put gated maps in the place of this level's; the arguments of :func:`gate_adjacency`."""
+        graph = gate_adjacency(self.adjacency, gate, normalization, renormalize)
+        encode = GatedEncoderMap(graph, self.down, self.down_bias)
+        unpool = NodeMap(self.unpool, self.unpool_bias)
+        decode = GatedDecoderMap(graph, unpool, self.skip, self.deep, self.up_bias)
+        return maps._replace(
+            encoder=(encode, *maps.encoder[1:]), decoder=(decode, *maps.decoder[1:])
+        )

@@ -58,6 +58,7 @@ class ConsistencyMerger(WeightedMerger):
         [0.03, 0.32, 0.32, 0.32]
     """
 
+    takes_features = False
     temperature: Tensor
 
     def __init__(
@@ -70,7 +71,6 @@ class ConsistencyMerger(WeightedMerger):
         temperature: float | Sequence[float] = 0.1,
     ):
         super().__init__(in_channels, out_channels, removal, feature_channels=feature_channels)
-        self._refuse_features()
         each = tuple(temperature) if isinstance(temperature, Sequence) else (temperature,)
         if len(each) not in (1, in_channels) or not all(0 < t < math.inf for t in each):
             raise ValueError(

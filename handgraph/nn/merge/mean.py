@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from handgraph.nn.merge.weighted import Listed, WeightedMerger
-from handgraph.subgraph import RemovalSets
 
 
 class MeanMerger(WeightedMerger):
@@ -44,16 +43,7 @@ class MeanMerger(WeightedMerger):
         (1.0, 1.732)
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        removal: RemovalSets,
-        *,
-        feature_channels: int = 0,
-    ):
-        super().__init__(in_channels, out_channels, removal, feature_channels=feature_channels)
-        self._refuse_features()
+    takes_features = False
 
     def weigh(self, listed: Listed, feature: Tensor | None) -> Tensor:
         """Weigh all alike."""

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from handgraph.nn.merge.weighted import Listed, WeightedMerger
-from handgraph.subgraph import RemovalSets
 
 
 class PrecisionMerger(WeightedMerger):
@@ -55,16 +54,7 @@ class PrecisionMerger(WeightedMerger):
         -0.242
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        removal: RemovalSets,
-        *,
-        feature_channels: int = 0,
-    ):
-        super().__init__(in_channels, out_channels, removal, feature_channels=feature_channels)
-        self._refuse_features()
+    takes_features = False
 
     def _check_channels(self) -> None:
         """Raise unless there is one log-scale for each channel of the pose, or one for all."""

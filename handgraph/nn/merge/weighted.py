@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -65,6 +65,9 @@ class WeightedMerger(Merger):
         0.0112
     """
 
+    takes_features: ClassVar[bool] = True
+    """Whether :meth:`weigh` looks at a feature; if not, none may be announced."""
+
     def __init__(
         self,
         in_channels: int,
@@ -75,6 +78,10 @@ class WeightedMerger(Merger):
     ):
         super().__init__(in_channels, out_channels, removal, feature_channels=feature_channels)
         self._check_channels()
+        if feature_channels and not self.takes_features:
+            raise ValueError(
+                f"{type(self).__name__} takes no features, got feature_channels={feature_channels}"
+            )
         self.hypotheses = Hypotheses(removal)
 
     def _check_channels(self) -> None:
@@ -83,14 +90,6 @@ class WeightedMerger(Merger):
             raise ValueError(
                 f"{type(self).__name__} averages hypotheses, so it needs as many channels out as "
                 f"in, got {self.in_channels} and {self.out_channels}"
-            )
-
-    def _refuse_features(self) -> None:
-        """Raise if features were announced."""
-        if self.feature_channels:
-            raise ValueError(
-                f"{type(self).__name__} takes no features, "
-                f"got feature_channels={self.feature_channels}"
             )
 
     def forward(
