@@ -58,4 +58,4 @@ names: env  ## rewrite tests/public_names.txt after a public name came or went
 	$(PY) tests/public_names.py > tests/public_names.txt
 
 clean:  ## remove what the other targets made
-	rm -rf .venv .venv-scatter .cache runs docs/_build
+	rm -rf .venv .venv-scatter .cache runs docs/_build docs/api/generated

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
+from pkgutil import resolve_name
+
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)  # importing torch_geometric uses torch.jit
@@ -16,16 +21,40 @@ version = release = handgraph.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
 ]
 exclude_patterns = ["_build"]
+templates_path = ["_templates"]
 html_theme = "furo"
 html_title = "handgraph"
 myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
 
+autosummary_generate = True
+autosummary_imported_members = True
+autosummary_ignore_module_all = False  # every public name has a page, and nothing else has
 autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Shapes", "Units"]
 python_maximum_signature_line_length = 88
+
+
+def require_all_names(app: Sphinx, exception: Exception | None) -> None:
+    """Fail if a public class or function has no page."""
+    if exception is not None or app.builder.name != "html":
+        return
+    names = Path(app.confdir, "../tests/public_names.txt").read_text().split()
+    documented = app.env.domaindata["py"]["objects"]
+    missing = [name for name in names if callable(resolve_name(name)) and name not in documented]
+    if missing:
+        raise ExtensionError(f"public names without a page: {', '.join(missing)}")
+
+
+def setup(app: Sphinx) -> None:
+    """Check what was built."""
+    app.connect("build-finished", require_all_names)

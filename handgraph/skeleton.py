@@ -145,7 +145,10 @@ class Skeleton:
         """
         name = self.aliases.get(joint, joint)
         if name not in self.joints:
-            raise ValueError(f"{self.name} has no joint {joint!r}; it has {', '.join(self.joints)}")
+            groups = f", and groups {', '.join(self.groups)}" if self.groups else ""
+            raise ValueError(
+                f"{self.name} has no joint {joint!r}; it has {', '.join(self.joints)}{groups}"
+            )
         return self.joints.index(name)
 
     def select(self, what: What) -> list[int]:

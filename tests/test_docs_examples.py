@@ -35,7 +35,8 @@ def pages():
 
 def run_doctest(test):
     report = []
-    failed, _ = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=report.append)
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    failed, _ = runner.run(test, out=report.append, clear_globs=False)
     assert not failed, "".join(report)
 
 
@@ -59,8 +60,9 @@ def test_page(page):
         if block[1] == "python":
             exec(compile("\n" * line + block[2], str(page), "exec"), names)
         else:
-            parse = doctest.DocTestParser().get_doctest
-            run_doctest(parse(block[2], names, page.name, str(page), line))
+            test = doctest.DocTestParser().get_doctest(block[2], names, page.name, str(page), line)
+            run_doctest(test)
+            names.update(test.globs)  # a doctest works on a copy
 
 
 def test_the_extractor_finds_blocks():
