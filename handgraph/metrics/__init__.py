@@ -31,6 +31,7 @@ from handgraph.metrics.bootstrap import (
     bootstrap_interval,
     bootstrap_means,
 )
+from handgraph.metrics.bootstrap_pck import bootstrap_pck
 from handgraph.metrics.calibration import calibration_curve, expected_calibration_error, sharpness
 from handgraph.metrics.errors import joint_errors, mpjpe, pa_mpjpe
 from handgraph.metrics.groups import (
@@ -58,6 +59,7 @@ __all__ = [
     "bootstrap_difference",
     "bootstrap_interval",
     "bootstrap_means",
+    "bootstrap_pck",
     "calibration_curve",
     "expected_calibration_error",
     "joint_auc",

@@ -92,8 +92,7 @@ def bootstrap_means(
     sums, counts = _image_sums(values, visible, average)
     check_count("num_resamples", num_resamples, 1)
     table = torch.cat([sums, counts], dim=-1)
-    totals = [_draws(size, table, generator) @ table for size in _chunks(num_resamples)]
-    drawn_sums, drawn_counts = torch.cat(totals).chunk(2, dim=-1)
+    drawn_sums, drawn_counts = resample(table, num_resamples, generator).chunk(2, dim=-1)
     return combine_joints(drawn_sums, drawn_counts, average).to(values.dtype)
 
 
@@ -140,8 +139,7 @@ def bootstrap_interval(
         >>> [round(x.item(), 2) for x in bootstrap_interval(areas, generator=rng)]
         [0.5, 0.49, 0.51]
     """
-    if not 0 < level < 1:
-        raise ValueError(f"expected level between 0 and 1, got {level}")
+    check_level(level)
     means = bootstrap_means(
         values, visible, average=average, num_resamples=num_resamples, generator=generator
     )
@@ -218,6 +216,18 @@ def _image_sums(values: Tensor, visible: Tensor | None, average: Average) -> tup
     if average == "joint":
         return kept, mask.double()
     return kept.sum(-1, keepdim=True), mask.double().sum(-1, keepdim=True)
+
+
+def check_level(level: float) -> None:
+    """Raise unless ``level`` is a share of the resamples that leaves some outside."""
+    if not 0 < level < 1:
+        raise ValueError(f"expected level between 0 and 1, got {level}")
+
+
+def resample(table: Tensor, num_resamples: int, generator: torch.Generator | None) -> Tensor:
+    """Sum the rows (images) of ``table`` ``[n, C]`` over each resample. ``[num_resamples, C]``."""
+    sums = [_draws(size, table, generator) @ table for size in _chunks(num_resamples)]
+    return torch.cat(sums)
 
 
 def _chunks(total: int) -> list[int]:

@@ -1,0 +1,50 @@
+"""What the pictures check before they draw; and tensors as the arrays that matplotlib takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from handgraph._check import check_floating
+from handgraph.skeleton import Skeleton
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def to_array(tensor: Tensor, shape: Sequence[int], name: str, what: str) -> Array:
+    """Give a floating-point tensor of exactly this shape as an array."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"expected {name} as torch.Tensor, got {type(tensor).__name__}")
+    check_floating(tensor, name)
+    if tuple(tensor.shape) != tuple(shape):
+        raise ValueError(f"expected {name} of shape {list(shape)}, {what}, "
+                         f"got {list(tensor.shape)}")  # fmt: skip
+    array: Array = tensor.detach().cpu().double().numpy()
+    return array
+
+
+def to_points(points: Tensor, skeleton: Skeleton, channels: int, name: str) -> Array:
+    """Give the coordinates of a skeleton's joints as an array ``[J, channels]``."""
+    return to_array(points, (skeleton.num_joints, channels), name, f"the joints of {skeleton.name}")
+
+
+def to_hidden(visible: Tensor | None, skeleton: Skeleton) -> Mask:
+    """Which joints are hidden, from which are visible; none for ``None``. ``[J]``."""
+    if visible is None:
+        return np.zeros(skeleton.num_joints, dtype=np.bool_)
+    if not isinstance(visible, Tensor) or visible.dtype != torch.bool:
+        raise TypeError(
+            f"expected visible as torch.bool, got {getattr(visible, 'dtype', type(visible))}"
+        )
+    if visible.shape != (skeleton.num_joints,):
+        raise ValueError(
+            f"expected visible of shape [{skeleton.num_joints}], the joints of {skeleton.name}, "
+            f"got {list(visible.shape)}"
+        )
+    hidden: Mask = (~visible).cpu().numpy()
+    return hidden

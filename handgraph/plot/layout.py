@@ -1,0 +1,121 @@
+"""Where the joints of a skeleton are drawn when they have no coordinates."""
+
+from __future__ import annotations
+
+import math
+
+import networkx
+import torch
+from torch import Tensor
+
+from handgraph.skeleton import Skeleton
+
+_WRIST = (0.0, 0.0)
+_FINGERS = {
+    "thumb": ((-1.2, 0.9), (-2.2, 1.7), (-3.0, 2.5), (-3.6, 3.3)),
+    "index": ((-1.2, 3.2), (-1.6, 4.5), (-1.85, 5.4), (-2.05, 6.2)),
+    "middle": ((0.0, 3.4), (0.0, 4.9), (0.0, 5.9), (0.0, 6.8)),
+    "ring": ((1.1, 3.2), (1.45, 4.6), (1.65, 5.5), (1.8, 6.3)),
+    "pinky": ((2.1, 2.8), (2.75, 3.8), (3.15, 4.5), (3.5, 5.2)),
+}
+"""From base to tip: the back of a right hand, fingers up."""
+
+_MIDDLE = {
+    "nose": 8.4, "head": 9.2, "neck": 8.2, "thorax": 7.2, "spine": 5.8, "pelvis": 4.5
+}  # fmt: skip
+_SIDE = {
+    "eye": (0.4, 9.5), "ear": (1.0, 9.0), "shoulder": (1.6, 6.9), "elbow": (2.6, 5.8),
+    "wrist": (3.5, 4.9), "hip": (1.0, 4.1), "knee": (1.2, 2.0), "ankle": (1.3, 0.0),
+}  # fmt: skip
+"""A body that faces us, on a line down the middle and left of it (right in the picture)."""
+
+
+def skeleton_layout(skeleton: Skeleton) -> Tensor:
+    """Place the joints of a skeleton in the plane, by their names or else by their edges.
+
+    Names of :data:`handgraph.HAND`, in any order or number, give the back of a right hand; with
+    ``left_`` and ``right_`` before them, two hands side by side; those of :data:`handgraph.COCO`
+    and :data:`handgraph.H36M` a body that faces us. Of any other skeleton each component is laid
+    out by Kamada and Kawai, "An algorithm for drawing general undirected graphs" (1989), as
+    networkx does it, and they stand side by side; joints without any edge form a circle.
+
+    Args:
+        skeleton: The skeleton.
+
+    Shapes:
+        -> ``[J, 2]``, in torch's default float type
+
+    Units:
+        x to the right and y up, in no unit: bones are about 1 long.
+
+    Example:
+        >>> from handgraph import HAND
+        >>> from handgraph.plot import skeleton_layout
+        >>> skeleton_layout(HAND)[HAND.index("middle_tip")].tolist()
+        [0.0, 6.800000190734863]
+    """
+    for known in (_one_hand(), _two_hands(), _body()):
+        if all(joint in known for joint in skeleton.joints):
+            return torch.tensor([known[joint] for joint in skeleton.joints])
+    return _by_edges(skeleton)
+
+
+def _one_hand() -> dict[str, tuple[float, float]]:
+    levels = ("mcp", "pip", "dip", "tip")
+    joints = {
+        f"{finger}_{level}": place
+        for finger, places in _FINGERS.items()
+        for level, place in zip(levels, places, strict=True)
+    }
+    return {"wrist": _WRIST, **joints}
+
+
+def _two_hands() -> dict[str, tuple[float, float]]:
+    hand = _one_hand()
+    right = {f"right_{joint}": (x + 4.5, y) for joint, (x, y) in hand.items()}
+    return right | {f"left_{joint}": (-x - 4.5, y) for joint, (x, y) in hand.items()}
+
+
+def _body() -> dict[str, tuple[float, float]]:
+    middle = {joint: (0.0, y) for joint, y in _MIDDLE.items()}
+    left = {f"left_{joint}": place for joint, place in _SIDE.items()}
+    return middle | left | {f"right_{joint}": (-x, y) for joint, (x, y) in _SIDE.items()}
+
+
+def _by_edges(skeleton: Skeleton) -> Tensor:
+    if not skeleton.edges:
+        angles = math.tau * torch.arange(skeleton.num_joints) / skeleton.num_joints
+        return torch.stack([angles.sin(), angles.cos()], dim=-1) / math.tau * skeleton.num_joints
+    places: dict[str, tuple[float, float]] = {}
+    start = 0.0
+    for piece in _components(skeleton):
+        xy = _component_layout(piece)
+        xy = xy - xy.min(dim=0).values + torch.tensor([start, 0.0])
+        start = float(xy[:, 0].max()) + 1
+        places |= zip(piece, xy.tolist(), strict=True)
+    return torch.tensor([places[joint] for joint in skeleton.joints])
+
+
+def _components(skeleton: Skeleton) -> list[networkx.Graph]:
+    """The components, nodes in the order of the joints: the layout starts from that order."""
+    joined = networkx.connected_components(skeleton.to_networkx())
+    pieces = []
+    for joints in sorted(joined, key=lambda some: min(map(skeleton.index, some))):
+        piece = networkx.Graph()
+        piece.add_nodes_from(sorted(joints, key=skeleton.index))
+        piece.add_edges_from(edge for edge in skeleton.edges if edge[0] in joints)
+        pieces.append(piece)
+    return pieces
+
+
+def _component_layout(piece: networkx.Graph) -> Tensor:
+    """Place a connected graph so that its edges are 1 long on average. ``[n, 2]``."""
+    places = networkx.kamada_kawai_layout(piece)
+    xy = torch.stack([torch.as_tensor(places[joint]) for joint in piece]).float()
+    if not piece.edges:
+        return xy
+    nodes = {joint: i for i, joint in enumerate(piece)}
+    ends = torch.tensor([[nodes[u], nodes[v]] for u, v in piece.edges])
+    lengths = torch.linalg.vector_norm(xy[ends[:, 0]] - xy[ends[:, 1]], dim=-1)
+    scaled: Tensor = xy / lengths.mean()
+    return scaled
