@@ -129,6 +129,22 @@ def forward_kinematics(angles: HandAngles, bones: HandBones) -> Array:
     return np.concatenate([wrist, flat], axis=-2)[..., _HAND_ORDER, :]
 
 
+def finger_hinges(angles: HandAngles) -> Array:
+    """Give the axis around which the joints of each finger bend; it depends on the abduction only.
+
+    Shapes:
+        output: ``[*, 5, 3]``, unit vectors in the hand's frame. A turn around the axis by the right
+        hand's rule bends the finger toward the palm.
+
+    Example:
+        >>> finger_hinges(HandAngles(np.zeros((5, 3)), np.zeros(5)))[2].tolist()  # middle finger
+        [1.0, 0.0, 0.0]
+    """
+    side = np.radians(angles.abduction)
+    local = np.stack([np.cos(side), -np.sin(side), np.zeros_like(side)], axis=-1)
+    return np.asarray(np.einsum("fij,...fj->...fi", finger_frames(), local))
+
+
 _JOINTS = ("wrist", *(f"{f}_{joint}" for f in FINGERS for joint in ("mcp", "pip", "dip", "tip")))
 _HAND_ORDER = [_JOINTS.index(joint) for joint in HAND.joints]
 

@@ -23,6 +23,15 @@ class Objects(NamedTuple):
     boxes: Boxes
     capsules: Capsules
 
+    def pick(self, chosen: int | NDArray[np.intp]) -> Objects:
+        """Take one object of each row, ``[n, C]`` to ``[n]``: the same one, or of each its own."""
+        rows = np.arange(len(self.is_box))
+        return Objects(
+            self.is_box[rows, chosen],
+            Boxes(*(values[rows, chosen] for values in self.boxes)),
+            Capsules(*(values[rows, chosen] for values in self.capsules)),
+        )
+
 
 def sample_objects(rng: np.random.Generator, xyz: Array, num_objects: int) -> Objects:
     """Draw objects between the camera and each hand.

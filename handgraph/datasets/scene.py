@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from handgraph.datasets.kinematics import (
     Array,
+    finger_hinges,
     forward_kinematics,
     sample_angles,
     sample_bones,
@@ -15,6 +17,7 @@ from handgraph.datasets.kinematics import (
 )
 from handgraph.datasets.objects import Objects, object_entry, sample_objects
 from handgraph.datasets.occlusion import hand_surfaces, view_rays
+from handgraph.skeletons import HAND
 
 MIN_DISTANCE = 0.3
 """Least distance of a hand from the camera in metres."""
@@ -54,50 +57,115 @@ class Camera(NamedTuple):
         return np.asarray(self.focal * xyz[..., :2] / xyz[..., 2:] + self.centre)
 
 
-class Scene(NamedTuple):
-    """Hands, objects, and what the ray to each joint meets first.
+class Hands(NamedTuple):
+    """Hands before the camera.
 
     Shapes:
-        xyz: ``[n, 21, 3]``, joints in the camera frame, metres.
+        xyz: ``[n, 21, 3]``, joints.
         scale: ``[n]``, the subjects' sizes (no unit).
-        objects: ``[n, 8]``, of which an image shows one at most.
-        own, other: ``[n, 21]``, metres along the ray: to the joint's own skin, and to the rest of
-            the hand (infinite if it is not on the ray).
-        entry: ``[n, 8, 21]``, metres along the ray: to each object.
+        palm: ``[n, 3, 3]``, the palms' frames: the columns point to the thumb's side, to the
+            fingers, and out of the palm.
+        hinge: ``[n, 5, 3]``, the axes around which the fingers bend.
+        forearm: ``[n, 3]``, unit vectors from the wrist toward the elbow.
+
+    Units:
+        Metres in the camera frame.
     """
 
     xyz: Array
     scale: Array
-    objects: Objects
+    palm: Array
+    hinge: Array
+    forearm: Array
+
+
+class Sight(NamedTuple):
+    """What the ray to each joint meets.
+
+    Shapes:
+        own, other: ``[n, 21]``: the joint's own skin, and the rest of the hand (infinite if it is
+            not on the ray).
+        entry: ``[n, 8, 21]``: each object.
+
+    Units:
+        Metres along the ray from the camera.
+    """
+
     own: Array
     other: Array
     entry: Array
 
 
-def sample_scene(rng: np.random.Generator, num_scenes: int, camera: Camera) -> Scene:
+class Scene(NamedTuple):
+    """Hands, the objects that are tried before each (``[n, 8]``), and what the rays meet."""
+
+    hands: Hands
+    objects: Objects
+    sight: Sight
+
+
+def sample_scene(
+    rng: np.random.Generator,
+    num_scenes: int,
+    camera: Camera,
+    look: Callable[[Hands, Objects, Camera], Sight] | None = None,
+) -> Scene:
     """Draw hands, place them in the image, and draw objects before them.
 
     Args:
         rng: Source of random numbers.
         num_scenes: Number of scenes.
         camera: The camera.
+        look: Finds what the rays meet. Default: :func:`capsule_sight`.
 
     Example:
         >>> scene = sample_scene(np.random.default_rng(0), 4, Camera(256, 500.0))
-        >>> scene.xyz.shape, scene.entry.shape
+        >>> scene.hands.xyz.shape, scene.sight.entry.shape
         ((4, 21, 3), (4, 8, 21))
     """
-    bones = sample_bones(rng, num_scenes)
-    hand = forward_kinematics(sample_angles(rng, num_scenes), bones)
-    rotation = sample_rotations(rng, num_scenes)
-    turned = np.einsum("nij,nkj->nki", rotation, hand)
-    fill = rng.uniform(0.6, 0.8, num_scenes)
-    jitter = rng.uniform(-0.4, 0.4, (num_scenes, 2)) * (1.0 - fill[:, None])
+    hands = sample_hands(rng, num_scenes, camera)
+    objects = sample_objects(rng, hands.xyz, NUM_OBJECTS)
+    return Scene(hands, objects, (look or capsule_sight)(hands, objects, camera))
+
+
+def sample_hands(rng: np.random.Generator, num_hands: int, camera: Camera) -> Hands:
+    """Draw hands and place them in the image.
+
+    Example:
+        >>> hands = sample_hands(np.random.default_rng(0), 4, Camera(256, 500.0))
+        >>> np.allclose(np.linalg.norm(hands.hinge, axis=-1), 1.0)
+        True
+    """
+    bones, angles = sample_bones(rng, num_hands), sample_angles(rng, num_hands)
+    palm = sample_rotations(rng, num_hands)
+    turned = np.einsum("nij,nkj->nki", palm, forward_kinematics(angles, bones))
+    fill = rng.uniform(0.6, 0.8, num_hands)
+    jitter = rng.uniform(-0.4, 0.4, (num_hands, 2)) * (1.0 - fill[:, None])
     xyz = place_in_image(turned, camera, fill, jitter)
-    own, other = hand_surfaces(xyz, bones.scale)
-    objects = sample_objects(rng, xyz, NUM_OBJECTS)
-    entry = object_entry(view_rays(xyz), objects).swapaxes(1, 2)
-    return Scene(xyz, bones.scale, objects, own, other, entry)
+    hinge = np.einsum("nij,nfj->nfi", palm, finger_hinges(angles))
+    forearm = _sample_forearms(rng.spawn(1)[0], palm, xyz)
+    return Hands(xyz, bones.scale, palm, hinge, forearm)
+
+
+def capsule_sight(hands: Hands, objects: Objects, camera: Camera) -> Sight:
+    """Look at hands that are a capsule along each bone, without a forearm."""
+    own, other = hand_surfaces(hands.xyz, hands.scale)
+    return Sight(own, other, object_entry(view_rays(hands.xyz), objects).swapaxes(1, 2))
+
+
+def _sample_forearms(rng: np.random.Generator, palm: Array, xyz: Array) -> Array:
+    """Bend wrists at random, and of four such choices take one that leads away from the camera.
+
+    Up to 50 degrees toward palm or back, 20 degrees to the sides. The random numbers are not those
+    of the hands, which stay as they are.
+    """
+    bend = np.radians(rng.uniform(-50.0, 50.0, (4, len(palm))))
+    side = np.radians(rng.uniform(-20.0, 20.0, (4, len(palm))))
+    local = np.stack([np.sin(side), -np.cos(side) * np.cos(bend), np.cos(side) * np.sin(bend)], -1)
+    forearm = np.einsum("nij,knj->kni", palm, local)
+    away = np.einsum("kni,ni->kn", forearm, view_rays(xyz)[:, HAND.index("wrist")])
+    best = np.abs(away - 0.25).argmin(axis=0)
+    return np.asarray(forearm[best, np.arange(len(palm))])
 
 
 def place_in_image(xyz: Array, camera: Camera, fill: Array, jitter: Array) -> Array:
@@ -120,7 +188,7 @@ def place_in_image(xyz: Array, camera: Camera, fill: Array, jitter: Array) -> Ar
         Metres; the output is in the camera frame.
 
     Example:
-        >>> hand = sample_scene(np.random.default_rng(0), 1, Camera(256, 500.0)).xyz
+        >>> hand = sample_hands(np.random.default_rng(0), 1, Camera(256, 500.0)).xyz
         >>> camera = Camera(100, 200.0)
         >>> moved = place_in_image(hand, camera, np.array([0.5]), np.zeros((1, 2)))
         >>> float(np.ptp(camera.project(moved), axis=1).max().round(1))

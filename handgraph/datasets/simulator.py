@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +12,10 @@ from tqdm import tqdm
 
 from handgraph.datasets.detector import CUE_NOISE, confidence, detect
 from handgraph.datasets.kinematics import Array
+from handgraph.datasets.objects import Objects
 from handgraph.datasets.occlusion import view_rays
-from handgraph.datasets.scene import Camera, Scene, sample_scene
+from handgraph.datasets.render.sight import rendered_sight, to_stage
+from handgraph.datasets.scene import Camera, Hands, Scene, capsule_sight, sample_scene
 from handgraph.geometry import keybone_length, project, relative_depth
 from handgraph.skeletons import HAND
 
@@ -34,6 +36,8 @@ class Settings(NamedTuple):
         severe_fraction: Share of severe images.
         occluder_fraction: Share of the other images that show an object.
         noise: Standard deviation of the detector's noise in pixels.
+        rendered: Whether a joint is visible if the rendered image shows it. If not, hands are
+            capsules, and no image shows them.
     """
 
     seed: int
@@ -42,18 +46,22 @@ class Settings(NamedTuple):
     severe_fraction: float
     occluder_fraction: float
     noise: float
+    rendered: bool = False
 
 
 class View(NamedTuple):
     """What a camera sees of hands.
 
     Shapes:
-        xyz: ``[n, 21, 3]``, metres in the camera frame.
+        hands: ``[n]`` of them.
+        objects: ``[n]``, one before each hand; with_object: Bool ``[n]``, whether it is there.
         visible: Bool ``[n, 21]``.
         surface: ``[n, 21]``, depth of the first surface on the ray to each joint, metres.
     """
 
-    xyz: Array
+    hands: Hands
+    objects: Objects
+    with_object: NDArray[np.bool_]
     visible: NDArray[np.bool_]
     surface: Array
 
@@ -95,30 +103,47 @@ def simulate_chunk(chunk: int, settings: Settings) -> dict[str, Tensor]:
     camera = Camera(settings.image_size, settings.focal)
     severe = rng.random(CHUNK) < settings.severe_fraction
     with_object = severe | (rng.random(CHUNK) < settings.occluder_fraction)
-    view = _sample_views(rng, severe, with_object, camera)
+    view = _sample_views(rng, severe, with_object, settings)
     truth = _ground_truth(view, camera)
     exact = {**_observe(rng, view, truth, settings), **truth}
     tensors = {name: torch.from_numpy(value).float() for name, value in exact.items()}
-    return {**tensors, "visible": torch.from_numpy(view.visible)}
+    tensors["visible"] = torch.from_numpy(view.visible)
+    return {**tensors, **_stage(view)} if settings.rendered else tensors
 
 
 def _sample_views(
     rng: np.random.Generator,
     severe: NDArray[np.bool_],
     with_object: NDArray[np.bool_],
-    camera: Camera,
+    settings: Settings,
 ) -> View:
     """Draw scenes until every image is as it must be."""
-    joints = (len(severe), HAND.num_joints)
-    view = View(np.empty((*joints, 3)), np.empty(joints, dtype=bool), np.empty(joints))
-    pending = np.arange(len(severe))
+    camera = Camera(settings.image_size, settings.focal)
+    sight = rendered_sight if settings.rendered else capsule_sight
+    view, accepted = look(
+        sample_scene(rng, len(severe), camera, sight), severe, with_object, camera
+    )
+    pending = np.flatnonzero(~accepted)
     while len(pending):
-        scene = sample_scene(rng, len(pending), camera)
+        scene = sample_scene(rng, len(pending), camera, sight)
         seen, accepted = look(scene, severe[pending], with_object[pending], camera)
-        for values, drawn in zip(view, seen, strict=True):
-            values[pending[accepted]] = drawn[accepted]
+        _put(view, pending[accepted], seen, accepted)
         pending = pending[~accepted]
     return view
+
+
+def _put(
+    target: tuple[Any, ...] | NDArray[Any],
+    rows: NDArray[np.intp],
+    source: tuple[Any, ...] | NDArray[Any],
+    chosen: NDArray[np.bool_],
+) -> None:
+    """Put the chosen rows of all arrays of one tuple into those of another."""
+    if isinstance(target, tuple):
+        for inner, values in zip(target, source, strict=True):
+            _put(inner, rows, values, chosen)
+    else:
+        target[rows] = source[chosen]
 
 
 def look(
@@ -144,27 +169,31 @@ def look(
         severe, with_object: ``[n]``; output: the view, and Bool ``[n]``, whether hand and some
         object were as they must be (where they were not, the view means nothing).
     """
-    uv = camera.project(scene.xyz)
+    xyz, (own, other, entry) = scene.hands.xyz, scene.sight
+    uv = camera.project(xyz)
     in_image = (np.abs(uv - camera.centre) <= camera.image_size / 2).all(axis=-1)
-    alone = (in_image & (scene.own <= scene.other))[:, None]
-    entry = np.where(with_object[:, None, None], scene.entry, np.inf)
-    covered = entry < scene.own[:, None]
+    alone = (in_image & (own <= other))[:, None]
+    entry = np.where(with_object[:, None, None], entry, np.inf)
+    covered = entry < own[:, None]
     num_seen = (alone & ~covered).sum(axis=-1)
     hard = (covered.sum(axis=-1) >= MIN_VISIBLE) & (num_seen > 0)
     allowed = np.where(severe[:, None], hard, num_seen >= MIN_VISIBLE)
     allowed &= alone.sum(axis=-1) >= MIN_VISIBLE
-    chosen = (np.arange(len(entry)), allowed.argmax(axis=1))
-    distance = np.minimum(np.minimum(scene.own, scene.other), entry[chosen])
-    surface = distance * view_rays(scene.xyz)[..., 2]
-    return View(scene.xyz, alone[:, 0] & ~covered[chosen], surface), allowed.any(axis=1)
+    first = allowed.argmax(axis=1)
+    chosen = (np.arange(len(entry)), first)
+    distance = np.minimum(np.minimum(own, other), entry[chosen])
+    surface = distance * view_rays(xyz)[..., 2]
+    visible = alone[:, 0] & ~covered[chosen]
+    view = View(scene.hands, scene.objects.pick(first), with_object.copy(), visible, surface)
+    return view, allowed.any(axis=1)
 
 
 def _ground_truth(view: View, camera: Camera) -> dict[str, Array]:
-    xyz, matrix = torch.from_numpy(view.xyz), torch.from_numpy(camera.matrix())
+    xyz, matrix = torch.from_numpy(view.hands.xyz), torch.from_numpy(camera.matrix())
     scale = keybone_length(xyz)
     return {
         "uv_true": project(xyz, matrix).numpy(),
-        "xyz": view.xyz,
+        "xyz": view.hands.xyz,
         "K": np.tile(camera.matrix(), (len(xyz), 1, 1)),
         "d": relative_depth(xyz, scale).numpy(),
         "s": scale.numpy(),
@@ -178,7 +207,7 @@ def _observe(
     found = detect(rng, truth["uv_true"], visible, settings.noise, settings.image_size)
     score_noise = rng.standard_normal(visible.shape)
     cue_noise = CUE_NOISE * rng.standard_normal(visible.shape)
-    root = view.xyz[:, [HAND.index(str(HAND.root))], 2]
+    root = view.hands.xyz[:, [HAND.index(str(HAND.root))], 2]
     surface = (view.surface - root) / truth["s"][:, None]
     cue = np.where(visible, truth["d"], surface)
     return {
@@ -189,3 +218,9 @@ def _observe(
         "cue": (cue + cue_noise)[..., None],
         "cue_clean": (truth["d"] + cue_noise)[..., None],
     }
+
+
+def _stage(view: View) -> dict[str, Tensor]:
+    """What the renderer needs beyond the joints."""
+    stage = to_stage(view.hands, view.objects, view.with_object)
+    return {f"stage_{name}": values for name, values in stage._asdict().items() if name != "xyz"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -15,43 +15,59 @@ from torch import Tensor
 from torch_geometric.data import Data, Dataset
 
 from handgraph.datasets.cache import read_tensors, write_tensors
+from handgraph.datasets.render.pictures import render
+from handgraph.datasets.render.stage import Stage
+from handgraph.datasets.scene import Camera
 from handgraph.datasets.simulator import Settings, simulate
 from handgraph.skeletons import HAND
 
 _VERSION = 1  # of the simulator: raise it whenever the same arguments give other numbers
+_SURFACE = 1  # of the rendered hand's anatomy: the same, for what is visible in images
+_FRAME, _FOCAL = 256, 500.0  # the camera of datasets without images, pixels
+_SMALLEST = 16  # images that can show a hand
 
 
 class SyntheticHands(Dataset):
     r"""Right hands of random shape and pose, hidden in part by themselves and by an object.
 
     A kinematic hand within anatomical limits is turned at random and put before a pinhole camera,
-    so that all joints lie in the image. Its bones are capsules; 60 % of the images show an object
-    (a capsule or a box) before the hand. A joint is visible if the first surface on the ray toward
-    it is its own skin. A model of a 2D detector gives positions, a score and a depth cue for every
-    joint, hidden or not. No image is rendered.
+    so that all joints lie in the image. 60 % of the images show an object (a capsule or a box)
+    before the hand. A joint is visible if the first surface on the ray toward it is its own skin. A
+    model of a 2D detector gives positions, a score and a depth cue for every joint, hidden or not.
+
+    Without ``image_size`` bones are capsules, and no image is rendered. With it the hand has a
+    palm, skin and a forearm; samples carry an image, its depth and its mask, which are rendered
+    when they are taken out, a loader's batch at once; and a joint is visible if the first surface
+    in its *pixel* belongs to the bones that meet in it. All else follows from that: which images
+    are severe, detections and cues.
 
     Severe images (at most 10 joints visible) are *matched*: the hand alone would show at least 11
     joints, as it does in all images, and an object hides at least 11. So the object makes an image
     severe and not the pose.
 
     The data are a function of the arguments alone. A sample does not depend on ``num_samples``: the
-    first 1000 of 5000 are the 1000. About 8000 samples are made in a second on one core.
+    first 1000 of 5000 are the 1000. About 8000 samples are made in a second on one core, 4000 with
+    ``image_size``, and about 400 images of 128 pixels rendered, or 120 of 256.
 
     Args:
         num_samples: Number of samples.
         seed: Non-negative integer. Training and test sets need different ones.
-        root: Folder for the cache; made if there is none. Without it nothing is written.
-        image_size: Side of the square image in pixels.
-        focal: Focal length in pixels, from ``image_size / 10`` to ``100 * image_size``.
+        root: Folder for the cache; made if there is none. Without it nothing is written. Images are
+            never stored.
+        image_size: Side of the square images in pixels, at least 16. Without it there are no
+            images, and ``uv`` and ``K`` are those of a camera of 256 pixels.
+        focal: Focal length in pixels, from a tenth of the image's side to 100 times that. Default:
+            500 for 256 pixels, and in proportion for others.
         severe_fraction: Share of severe images, on average.
         occluder_fraction: Share of the other images that show an object, on average.
-        noise: Standard deviation of the detector's noise on u and on v, in pixels.
+        noise: Standard deviation of the detector's noise on u and on v, in pixels of the image.
         transform: Called with each sample (a ``Data``) when it is taken out.
         progress: Whether a progress bar is shown while the samples are made (in a terminal only).
 
     Shapes:
         Each sample is a ``Data`` on the graph ``HAND.edge_index``. The property ``tensors`` holds
-        the same entries for all samples, ``[n, 21, 2]`` and so on, and ``K`` as ``[n, 3, 3]``.
+        the same entries for all samples, ``[n, 21, 2]`` and so on, and ``K`` as ``[n, 3, 3]``, but
+        no images; :meth:`render` gives those.
 
         - ``uv [21, 2]``: detected positions; ``uv_true``: projected joints; ``uv_clean``: what the
           detector would find if nothing were hidden, equal to ``uv`` at visible joints
@@ -62,11 +78,15 @@ class SyntheticHands(Dataset):
         - ``xyz [21, 3]``: joints in the camera frame; ``K [1, 3, 3]``: intrinsic matrix
         - ``visible [21]``: Bool
         - ``d [21]``: relative depth (Eq. 1); ``s [1]``: keybone length
+        - with ``image_size`` S: ``image [1, 3, S, S]`` uint8, RGB; ``depth [1, S, S]``, 0 where
+          there is only background; ``mask [1, S, S]`` uint8 with the codes of RHD: 0 background and
+          objects, 1 forearm, 18 to 32 the fingers, three for each from its tip to the palm, thumb
+          to pinky, 33 the palm
 
     Units:
         ``uv``, ``uv_true``, ``uv_clean`` and ``K`` in pixels, (u, v) order, integers are pixel
-        centres; ``xyz`` and ``s`` in metres (x right, y down, z forward); ``d``, ``cue`` and
-        ``cue_clean`` in keybone lengths (noise of the cue: 0.5).
+        centres; ``xyz``, ``s`` and ``depth`` in metres (x right, y down, z forward; ``depth`` is
+        z); ``d``, ``cue`` and ``cue_clean`` in keybone lengths (noise of the cue: 0.5).
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -79,6 +99,8 @@ class SyntheticHands(Dataset):
         (torch.Size([21, 2]), torch.Size([1, 3, 3]), 21)
         >>> dataset.tensors["xyz"].shape
         torch.Size([100, 21, 3])
+        >>> SyntheticHands(100, seed=1, image_size=128)[0].image.shape
+        torch.Size([1, 3, 128, 128])
     """
 
     def __init__(
@@ -87,8 +109,8 @@ class SyntheticHands(Dataset):
         *,
         seed: int = 0,
         root: str | Path | None = None,
-        image_size: int = 256,
-        focal: float = 500.0,
+        image_size: int | None = None,
+        focal: float | None = None,
         severe_fraction: float = 0.2,
         occluder_fraction: float = 0.6,
         noise: float = 1.5,
@@ -97,27 +119,33 @@ class SyntheticHands(Dataset):
     ) -> None:
         _check_integer("num_samples", num_samples, least=1)
         _check_integer("seed", seed, least=0)
-        _check_integer("image_size", image_size, least=1)
-        _check_real("focal", focal, least=image_size / 10, most=image_size * 100)
+        if image_size is not None:
+            _check_integer("image_size", image_size, least=_SMALLEST)
+        size = _FRAME if image_size is None else int(image_size)
+        focal = _FOCAL * size / _FRAME if focal is None else focal
+        _check_real("focal", focal, least=size / 10, most=size * 100)
         _check_real("severe_fraction", severe_fraction, least=0.0, most=1.0)
         _check_real("occluder_fraction", occluder_fraction, least=0.0, most=1.0)
         _check_real("noise", noise, least=0.0)
         self.settings = Settings(
             int(seed),
-            int(image_size),
+            size,
             float(focal),
             float(severe_fraction),
             float(occluder_fraction),
             float(noise),
+            rendered=image_size is not None,
         )
         super().__init__(None if root is None else str(root), transform)
-        self._tensors = self._load(int(num_samples), root, progress)
+        tensors = self._load(int(num_samples), root, progress)
+        self._tensors = {k: v for k, v in tensors.items() if not k.startswith("stage_")}
+        self._stage = {k: v for k, v in tensors.items() if k.startswith("stage_")}
 
     def _load(self, num_samples: int, root: str | Path | None, progress: bool) -> dict[str, Tensor]:
         """Read the cache, or simulate and write it."""
         if root is None:
             return simulate(num_samples, self.settings, progress)
-        key = f"version={_VERSION} num_samples={num_samples} {self.settings}"
+        key = f"version={_VERSION} num_samples={num_samples} {_key(self.settings)}"
         name = f"synthetic_hands_{hashlib.sha256(key.encode()).hexdigest()[:16]}.bin"
         path = Path(root).expanduser() / name
         tensors = read_tensors(path, key) if path.exists() else None
@@ -142,9 +170,85 @@ class SyntheticHands(Dataset):
 
     def get(self, idx: int) -> Data:
         """Give one sample as a graph."""
-        sample = {name: values[idx].clone() for name, values in self._tensors.items()}
-        sample["K"], sample["s"] = sample["K"][None], sample["s"][None]
-        return HAND.to_data(**sample)
+        return self._samples([idx])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        """Give many samples, as loaders ask for them; their images are rendered at once."""
+        chosen = self.indices()
+        samples = self._samples([chosen[k] for k in indices])
+        return [s if self.transform is None else self.transform(s) for s in samples]
+
+    def render(
+        self,
+        index: int | slice | Sequence[int] | Tensor,
+        device: torch.device | str | None = None,
+    ) -> dict[str, Tensor]:
+        """Render images of this dataset, many at once.
+
+        The images are functions of the dataset's arguments and their own numbers: not of the other
+        images that are rendered with them.
+
+        Args:
+            index: Which samples.
+            device: Where the work is done. Default: the CPU.
+
+        Shapes:
+            output: ``image`` uint8 ``[n, 3, S, S]``, ``depth`` float32 ``[n, S, S]``, ``mask``
+            uint8 ``[n, S, S]``, on the device.
+
+        Raises:
+            ValueError: If the dataset has no images.
+            IndexError: If there is no such sample.
+
+        Example:
+            >>> dataset = SyntheticHands(10, image_size=64, progress=False)
+            >>> dataset.render([3, 5])["image"].shape
+            torch.Size([2, 3, 64, 64])
+        """
+        if not self._stage:
+            raise ValueError("render: this dataset has no images; give it an image_size")
+        chosen = torch.tensor(list(self.indices()), dtype=torch.long, device="cpu")
+        return self._render(chosen[_positions(index, len(chosen))], torch.device(device or "cpu"))
+
+    def _render(self, index: Tensor, device: torch.device) -> dict[str, Tensor]:
+        stage = {name.removeprefix("stage_"): v[index] for name, v in self._stage.items()}
+        on_device = Stage(xyz=self._tensors["xyz"][index], **stage).to(device)
+        camera = Camera(self.settings.image_size, self.settings.focal)
+        return render(on_device, camera, self.settings.seed, index.to(device))._asdict()
+
+    def _samples(self, numbers: list[int]) -> list[Data]:
+        index = torch.tensor(numbers, dtype=torch.long)
+        entries = {name: values[index] for name, values in self._tensors.items()}
+        entries["K"], entries["s"] = entries["K"][:, None], entries["s"][:, None]
+        if self._stage:
+            pictures = self._render(index, torch.device("cpu"))
+            entries.update({name: values[:, None] for name, values in pictures.items()})
+        return [
+            HAND.to_data(**{name: values[k].clone() for name, values in entries.items()})
+            for k in range(len(numbers))
+        ]
+
+
+def _positions(index: int | slice | Sequence[int] | Tensor, length: int) -> Tensor:
+    """Turn what may stand in brackets into positions, all of them there."""
+    if isinstance(index, slice):
+        return torch.arange(length, device="cpu")[index]
+    positions = torch.as_tensor(index, device="cpu")
+    if positions.numel() == 0:
+        return torch.zeros(0, dtype=torch.long, device="cpu")
+    if positions.dtype == torch.bool or positions.is_floating_point() or positions.ndim > 1:
+        raise TypeError(f"render: index must be an integer, a slice or integers, got {index!r}")
+    positions = positions.long().reshape(-1)
+    if not -length <= int(positions.min()) <= int(positions.max()) < length:
+        raise IndexError(f"render: index must be from {-length} to {length - 1}, got {index!r}")
+    return positions % length
+
+
+def _key(settings: Settings) -> str:
+    """What the numbers depend on. Without images it is as it was before there were any."""
+    if settings.rendered:
+        return f"surface={_SURFACE} {settings}"
+    return str(settings).replace(", rendered=False", "")
 
 
 def _check_integer(name: str, value: object, *, least: int) -> None:

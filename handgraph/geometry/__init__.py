@@ -10,6 +10,8 @@ from handgraph.geometry.crop import crop_matrix, denormalize_uv, normalize_uv
 from handgraph.geometry.depth import absolute_depth, keybone_length, relative_depth
 from handgraph.geometry.mirror import mirror_hand, mirror_matrix
 from handgraph.geometry.plane import transform_intrinsics, transform_points
+from handgraph.geometry.view import view_rotation
+from handgraph.geometry.warp import warp_image
 
 __all__ = [
     "absolute_depth",
@@ -26,4 +28,6 @@ __all__ = [
     "transform_intrinsics",
     "transform_points",
     "uvd_to_camera",
+    "view_rotation",
+    "warp_image",
 ]

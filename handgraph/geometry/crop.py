@@ -115,6 +115,12 @@ def denormalize_uv(uv: Tensor, size: int) -> Tensor:
     return ((uv + 1) * size - 1) / 2
 
 
+def in_frame(uv: Tensor, height: int, width: int) -> Tensor:
+    """Whether pixels lie in an image of this size, edges included. ``[*, 2]`` -> Bool ``[*]``."""
+    u, v = uv.unbind(dim=-1)
+    return (u >= -0.5) & (v >= -0.5) & (u <= width - 0.5) & (v <= height - 0.5)
+
+
 def _box(uv: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Lowest and highest coordinates of the joints, each ``[*, 2]``."""
     check_points(uv, 2, "uv")

@@ -3,7 +3,8 @@
 A transform changes a shallow copy, as PyG's own do, and composes with them in
 ``torch_geometric.transforms.Compose``. Random ones draw from PyTorch's source of random numbers:
 ``torch.manual_seed`` repeats them, and a ``DataLoader`` seeds it differently in each worker. Pixels
-are ``uv`` and every entry whose name starts with ``uv_``.
+are ``uv`` and every entry whose name starts with ``uv_``. The pictures ``image``, ``mask`` and
+``depth`` move with them, or are refused.
 """
 
 from handgraph.transforms.jitter import JitterKeypoints

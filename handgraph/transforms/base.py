@@ -8,6 +8,8 @@ from torch.utils.data import get_worker_info
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
+NORMALIZED = 4.0  # a hand smaller than this is in units of half an image
+
 
 class RandomTransform(BaseTransform):
     """A transform that draws random numbers.
@@ -68,6 +70,33 @@ def require_camera(transform: BaseTransform, data: Data) -> None:
 def pixel_names(data: Data) -> list[str]:
     """Entries that hold pixels: ``uv`` and all whose names start with ``uv_``."""
     return [name for name in data.keys() if name == "uv" or name.startswith("uv_")]  # noqa: SIM118
+
+
+def picture_names(data: Data) -> list[str]:
+    """Entries that hold pictures, which move with the pixels: ``image``, ``mask``, ``depth``."""
+    return [name for name in ("image", "mask", "depth") if name in data]
+
+
+def require_sides(transform: BaseTransform, data: Data, **sides: int) -> None:
+    """Raise unless all pictures have this ``height`` and ``width``, as far as they are given."""
+    for name in picture_names(data):
+        height, width = data[name].shape[-2:]
+        if {"height": height, "width": width} | sides != {"height": height, "width": width}:
+            raise ValueError(
+                f"{type(transform).__name__}: expected {name} of "
+                f"{' and '.join(f'{side} {length}' for side, length in sides.items())}, "
+                f"got {list(data[name].shape)}"
+            )
+
+
+def require_pixels(transform: BaseTransform, data: Data) -> None:
+    """Raise if there are pictures, and ``uv`` can hardly be in their pixels."""
+    for name in pixel_names(data) if picture_names(data) else []:
+        if (data[name].amax(dim=0) - data[name].amin(dim=0)).max() < NORMALIZED:
+            raise ValueError(
+                f"{type(transform).__name__}: all joints of {name} lie within {NORMALIZED:g} "
+                "pixels: with pictures, this transform goes before NormalizeKeypoints"
+            )
 
 
 def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -6,8 +6,16 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from handgraph._check import check_positive
+from handgraph.datasets.rhd.layout import swap_hands
 from handgraph.geometry import mirror_hand, mirror_matrix, transform_points
-from handgraph.transforms.base import pixel_names, require, require_camera
+from handgraph.transforms.base import (
+    picture_names,
+    pixel_names,
+    require,
+    require_camera,
+    require_pixels,
+    require_sides,
+)
 
 
 class MirrorHand(BaseTransform):
@@ -15,7 +23,8 @@ class MirrorHand(BaseTransform):
 
     Pixels (``uv`` and every entry whose name starts with ``uv_``) go to W - 1 - u; ``xyz`` and
     ``K`` change by :func:`handgraph.geometry.mirror_hand`, so that they still project to each
-    other. Depths, scores and cues stay. Mirroring twice gives the hand back.
+    other. ``image``, ``mask`` and ``depth`` are mirrored, and the classes of the mask (RHD's)
+    change sides. Relative depths, scores and cues stay. Mirroring twice gives the hand back.
 
     Args:
         width: Width of the image.
@@ -25,7 +34,8 @@ class MirrorHand(BaseTransform):
 
     Raises:
         ValueError: If the width is not positive, or if a ``Data`` has no ``uv`` and no ``xyz``, has
-            ``xyz`` without ``K``, or a ``K`` that is not ``[1, 3, 3]``.
+            ``xyz`` without ``K``, a ``K`` that is not ``[1, 3, 3]``, a picture of another width, or
+            a picture and joints that are not in its pixels.
 
     Example:
         >>> from handgraph.datasets import SyntheticHands
@@ -41,9 +51,11 @@ class MirrorHand(BaseTransform):
         self.width = width
 
     def forward(self, data: Data) -> Data:
-        """Replace pixels, ``xyz`` and ``K``."""
+        """Replace pixels, pictures, ``xyz`` and ``K``."""
         names = pixel_names(data)
         require(self, data, *([] if names else ["K", "xyz"]))
+        require_sides(self, data, width=self.width)
+        require_pixels(self, data)
         if "xyz" in data or "K" in data:
             require_camera(self, data)
             xyz = data.xyz if "xyz" in data else data.K.new_zeros(0, 3)
@@ -54,6 +66,9 @@ class MirrorHand(BaseTransform):
             uv = data[name]
             mirror = mirror_matrix(self.width, dtype=uv.dtype, device=uv.device)
             data[name] = transform_points(mirror, uv)
+        for name in picture_names(data):
+            mirrored = data[name].flip(-1)
+            data[name] = swap_hands(mirrored) if name == "mask" else mirrored
         return data
 
     def __repr__(self) -> str:

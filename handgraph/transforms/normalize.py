@@ -9,7 +9,7 @@ from torch_geometric.transforms import BaseTransform
 
 from handgraph._check import check_positive
 from handgraph.geometry import denormalize_uv, normalize_uv, transform_intrinsics
-from handgraph.transforms.base import pixel_names, require, require_camera
+from handgraph.transforms.base import pixel_names, require, require_camera, require_sides
 
 
 class NormalizeKeypoints(BaseTransform):
@@ -17,7 +17,8 @@ class NormalizeKeypoints(BaseTransform):
 
     ``uv`` and every entry whose name starts with ``uv_`` change by
     :func:`handgraph.geometry.normalize_uv`, and ``K`` with them: it then projects ``xyz`` to
-    [-1, 1]. Transforms that count in pixels go before this one.
+    [-1, 1]. ``image``, ``mask`` and ``depth`` stay as they are. Transforms that count in pixels go
+    before this one.
 
     Args:
         image_size: Side of the image.
@@ -26,8 +27,8 @@ class NormalizeKeypoints(BaseTransform):
         Pixels -> half image sides, (u, v) order, 0 at the image centre.
 
     Raises:
-        ValueError: If the size is not positive, or if a ``Data`` has no ``uv``, or a ``K`` that is
-            not ``[1, 3, 3]``.
+        ValueError: If the size is not positive, or if a ``Data`` has no pixels, or a ``K`` that is
+            not ``[1, 3, 3]``, or a picture of another size.
 
     Example:
         >>> import torch
@@ -61,7 +62,8 @@ class NormalizeKeypoints(BaseTransform):
         return data
 
     def _map_camera(self, data: Data, zoom: float, shift: float) -> None:
-        require(self, data, "uv")
+        require(self, data, *([] if pixel_names(data) else ["uv"]))
+        require_sides(self, data, height=self.image_size, width=self.image_size)
         if "K" in data:
             require_camera(self, data)
             data.K = transform_intrinsics(_zoom(zoom, shift, data.K), data.K)

@@ -8,8 +8,16 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from handgraph.geometry import transform_points
-from handgraph.transforms.base import RandomTransform, pixel_names, require, require_camera
+from handgraph.geometry import project, transform_points, warp_image
+from handgraph.geometry.crop import in_frame
+from handgraph.transforms.base import (
+    RandomTransform,
+    picture_names,
+    pixel_names,
+    require,
+    require_camera,
+    require_pixels,
+)
 
 
 class RotateInPlane(RandomTransform):
@@ -17,8 +25,10 @@ class RotateInPlane(RandomTransform):
 
     :math:`x' = R x` with R a rotation about z, and :math:`(u', v', 1)^T = K R K^{-1} (u, v, 1)^T`
     for pixels (``uv`` and every entry whose name starts with ``uv_``). This is exact for every K,
-    which does not change; in the image it is a rotation if pixels are square. Depths, bone lengths,
-    scores and cues stay. Joints may leave the image.
+    which does not change; in the image it is a rotation if pixels are square. ``image``, ``mask``
+    and ``depth`` move with the pixels (:func:`handgraph.geometry.warp_image`; mask and depth by the
+    nearest pixel) and are 0 where nothing was seen. Relative depths, bone lengths, scores and cues
+    stay. Joints may leave the image; if there is one, they are not ``visible`` any more.
 
     Args:
         degrees: The angle, or the least and the greatest of a uniform one. Positive angles turn
@@ -32,7 +42,8 @@ class RotateInPlane(RandomTransform):
     Raises:
         TypeError: If the generator is none.
         ValueError: If degrees is no number and no range, or if a ``Data`` has no ``K``, a singular
-            one or one that is not ``[1, 3, 3]``, or neither ``uv`` nor ``xyz``.
+            one or one that is not ``[1, 3, 3]``, neither ``uv`` nor ``xyz``, or a picture and
+            joints that are not in its pixels.
 
     Example:
         >>> from handgraph.datasets import SyntheticHands
@@ -57,20 +68,35 @@ class RotateInPlane(RandomTransform):
         self.degrees = (low, high)
 
     def forward(self, data: Data) -> Data:
-        """Replace pixels and ``xyz``."""
-        names = pixel_names(data)
+        """Replace pixels, pictures and ``xyz``."""
+        names, pictures = pixel_names(data), picture_names(data)
         require(self, data, "K", *([] if names or "xyz" in data else ["uv or xyz"]))
         require_camera(self, data)
+        require_pixels(self, data)
         low, high = self.degrees
         share = torch.rand((), generator=self.generator, dtype=torch.float64).item()
         turn = _about_z(math.radians(low + (high - low) * share), data.K)
-        if names:
+        if names or pictures:
             image = self._image_map(data.K[0].double(), turn)
-            for name in names:
-                data[name] = transform_points(image.to(data[name]), data[name])
+        for name in names:
+            data[name] = transform_points(image.to(data[name]), data[name])
+        for name in pictures:
+            height, width = data[name].shape[-2:]
+            mode = "bilinear" if name == "image" else "nearest"
+            data[name] = warp_image(data[name], image, (height, width), mode=mode)
         if "xyz" in data:
             data.xyz = (turn.to(data.xyz) * data.xyz.unsqueeze(-2)).sum(dim=-1)
+        if pictures and "visible" in data:
+            uv = self._where(data, names)
+            data.visible = data.visible & in_frame(uv, *data[pictures[0]].shape[-2:])
         return data
+
+    def _where(self, data: Data, names: list[str]) -> Tensor:
+        """Pixels of the joints, and not of what a detector said of them if that can be."""
+        if "xyz" in data:
+            return project(data.xyz.unsqueeze(0), data.K)[0]
+        uv: Tensor = data["uv_true" if "uv_true" in names else min(names)]
+        return uv
 
     def _image_map(self, K: Tensor, turn: Tensor) -> Tensor:
         """``K R K^-1``, in double precision."""

@@ -7,7 +7,7 @@ from torch_geometric.data import Data
 
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
-from handgraph.transforms.base import RandomTransform, require
+from handgraph.transforms.base import RandomTransform, picture_names, require
 from handgraph.transforms.occlude import check_detector, simulate_occlusion
 from handgraph.transforms.regions import check_region, sample_region
 
@@ -18,7 +18,8 @@ class SimulateOcclusion(RandomTransform):
     :func:`sample_region` draws the region, :func:`simulate_occlusion` gives new values of ``uv``
     and, where the ``Data`` has them, ``cue`` and ``confidence`` for the hidden joints. ``visible``
     becomes False there. Without ``visible`` all joints were visible. Everything else stays, as do
-    the values of visible joints. For many samples at once call the two functions.
+    the values of visible joints. A picture would still show what is said to be hidden, so a
+    ``Data`` that has one is refused. For many samples at once call the two functions.
 
     Args:
         probability: That anything is hidden.
@@ -36,7 +37,7 @@ class SimulateOcclusion(RandomTransform):
     Raises:
         TypeError: If the generator is none, or an entry has the wrong type.
         ValueError: If an argument is out of its range, or if a ``Data`` has no ``uv`` or an entry
-            of the wrong shape.
+            of the wrong shape, or has an ``image``, ``mask`` or ``depth``.
 
     Example:
         >>> import torch
@@ -69,6 +70,11 @@ class SimulateOcclusion(RandomTransform):
     def forward(self, data: Data) -> Data:
         """Replace ``uv``, ``cue``, ``confidence`` and ``visible``."""
         require(self, data, "uv")
+        if pictures := picture_names(data):
+            raise ValueError(
+                "SimulateOcclusion: draws nothing, and the picture would show the hidden joints: "
+                f"remove {' and '.join(pictures)} from the Data first"
+            )
         hidden = sample_region(
             data.uv,
             probability=self.probability,

@@ -14,6 +14,7 @@ from handgraph.datasets.kinematics import (
     HandAngles,
     HandBones,
     finger_frames,
+    finger_hinges,
     forward_kinematics,
     sample_angles,
     sample_bones,
@@ -200,3 +201,15 @@ def test_genuine_right_hands_bend_the_same_way():
     for hand in json.loads(RHD_FILE.read_text())["annotations"]:
         xyz = np.array(hand["joint_cam"])[HAND.index_from(RHD).numpy()]
         assert (palm_side_of_tips(xyz) > 0) == (hand["hand_type"] == "right")
+
+
+def test_fingers_bend_around_their_hinges():
+    """Two bones of a finger turn around the hinge by the right hand's rule."""
+    angles, _, xyz = hands(200)
+    joints = np.stack([xyz[:, HAND.select(finger)] for finger in FINGERS], axis=1)
+    bones = np.diff(joints, axis=2)
+    hinge = finger_hinges(angles)
+    np.testing.assert_allclose(np.linalg.norm(hinge, axis=-1), 1.0, rtol=1e-12)
+    assert np.abs(np.einsum("nfi,nfbi->nfb", hinge, bones)).max() < 1e-12
+    turn = np.einsum("nfi,nfi->nf", hinge, np.cross(bones[:, :, 0], bones[:, :, 1]))
+    np.testing.assert_array_equal(turn > 0, angles.flexion[..., 1] > 0)

@@ -106,7 +106,7 @@ def test_what_lies_behind_the_camera_is_not_met():
 
 def test_any_leading_dimensions_and_strides():
     scene = sample_scene(np.random.default_rng(0), 6, CAMERA)
-    rays, capsules = view_rays(scene.xyz), hand_capsules(scene.xyz, scene.scale)
+    rays, capsules = view_rays(scene.hands.xyz), hand_capsules(scene.hands.xyz, scene.hands.scale)
     entry = capsule_entry(rays, capsules)
     shaped = capsule_entry(
         np.asfortranarray(rays.reshape(2, 3, 21, 3)),
@@ -151,19 +151,19 @@ def test_visibility_equals_a_ray_marcher_over_hand_and_object():
     severe = np.arange(30) % 2 == 0
     view, accepted = look(scene, severe, np.ones(30, dtype=bool), CAMERA)
     for row in np.flatnonzero(accepted)[:6]:
-        views = [slow_view(scene, row, which) for which in range(scene.entry.shape[1])]
+        views = [slow_view(scene, row, which) for which in range(scene.sight.entry.shape[1])]
         fits = [depth for seen, depth in views if (seen == view.visible[row]).all()]
         assert any(np.allclose(depth, view.surface[row], atol=1e-4) for depth in fits)
 
 
 def slow_view(scene, row, which):
     """What one object of a scene leaves visible, and the depth of what is met first."""
-    hand = [part[row] for part in hand_capsules(scene.xyz, scene.scale)]
+    hand = [part[row] for part in hand_capsules(scene.hands.xyz, scene.hands.scale)]
     is_box = scene.objects.is_box[row, which]
     shape = scene.objects.boxes if is_box else scene.objects.capsules
     parts = [part[row, [which]] for part in shape]
     distance = box_distance if is_box else capsule_distance
-    rays = view_rays(scene.xyz[row])
+    rays = view_rays(scene.hands.xyz[row])
     hits = [
         march(ray, lambda p: np.concatenate([capsule_distance(p, *hand), distance(p, *parts)]))
         for ray in rays
@@ -178,10 +178,10 @@ def slow_view(scene, row, which):
 
 def test_objects_stand_before_the_hand():
     scene = sample_scene(np.random.default_rng(0), 200, CAMERA)
-    objects = sample_objects(np.random.default_rng(1), scene.xyz, 4)
+    objects = sample_objects(np.random.default_rng(1), scene.hands.xyz, 4)
     assert objects.is_box.mean() == pytest.approx(0.5, abs=0.06)
     corners = np.linalg.norm(objects.boxes.centre, axis=-1)
-    assert (corners < np.linalg.norm(scene.xyz, axis=-1).max(axis=1)[:, None]).all()
+    assert (corners < np.linalg.norm(scene.hands.xyz, axis=-1).max(axis=1)[:, None]).all()
     lengths = np.linalg.norm(objects.capsules.end - objects.capsules.start, axis=-1)
     assert lengths.min() >= 0.012
     assert lengths.max() <= 0.2
@@ -195,3 +195,17 @@ def test_an_object_is_a_box_or_a_capsule():
     boxes = Boxes(np.array([[0, 0, 2.0]] * 2), np.stack([np.eye(3)] * 2), np.full((2, 3), 0.5))
     entry = object_entry(AHEAD, Objects(np.array([True, False]), boxes, capsules))
     np.testing.assert_allclose(entry, [[1.5, 0.9]])
+
+
+def test_one_object_of_each_row_is_picked():
+    xyz = sample_scene(np.random.default_rng(0), 5, CAMERA).hands.xyz
+    objects = sample_objects(np.random.default_rng(1), xyz, 4)
+    chosen = np.array([3, 0, 1, 1, 2])
+    picked = objects.pick(chosen)
+    for row, which in enumerate(chosen):
+        assert picked.is_box[row] == objects.is_box[row, which]
+        for one, many in zip(
+            (*picked.boxes, *picked.capsules), (*objects.boxes, *objects.capsules), strict=True
+        ):
+            np.testing.assert_array_equal(one[row], many[row, which])
+    np.testing.assert_array_equal(objects.pick(2).is_box, objects.is_box[:, 2])

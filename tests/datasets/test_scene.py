@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from handgraph.datasets.scene import MIN_DISTANCE, Camera, place_in_image, sample_scene
+from handgraph.datasets.scene import (
+    MIN_DISTANCE,
+    Camera,
+    place_in_image,
+    sample_hands,
+    sample_scene,
+)
 from handgraph.datasets.simulator import MIN_VISIBLE, look
 from handgraph.geometry import project
 
@@ -17,7 +23,7 @@ def views(severe, with_object, num_scenes=300, seed=0):
 
 
 def test_camera_projects_as_geometry_does():
-    xyz = sample_scene(np.random.default_rng(0), 5, CAMERA).xyz
+    xyz = sample_hands(np.random.default_rng(0), 5, CAMERA).xyz
     expected = project(torch.from_numpy(xyz), torch.from_numpy(CAMERA.matrix()))
     np.testing.assert_allclose(CAMERA.project(xyz), expected.numpy(), rtol=1e-12)
 
@@ -30,7 +36,7 @@ def test_the_principal_point_is_the_image_centre():
     "camera", [CAMERA, Camera(64, 125.0), Camera(320, 2000.0), Camera(256, 30)]
 )
 def test_all_joints_lie_in_the_image_and_the_hand_fills_it(camera):
-    xyz = sample_scene(np.random.default_rng(0), 2000, camera).xyz
+    xyz = sample_hands(np.random.default_rng(0), 2000, camera).xyz
     uv = camera.project(xyz)
     assert uv.min() >= -0.5
     assert uv.max() <= camera.image_size - 0.5
@@ -42,7 +48,7 @@ def test_all_joints_lie_in_the_image_and_the_hand_fills_it(camera):
 
 
 def test_placement_meets_fill_and_jitter():
-    xyz = sample_scene(np.random.default_rng(0), 200, CAMERA).xyz
+    xyz = sample_hands(np.random.default_rng(0), 200, CAMERA).xyz
     fill, jitter = np.full(200, 0.4), np.tile([0.1, -0.2], (200, 1))
     uv = CAMERA.project(place_in_image(xyz, CAMERA, fill, jitter))
     low, high = uv.min(axis=1), uv.max(axis=1)
@@ -51,7 +57,7 @@ def test_placement_meets_fill_and_jitter():
 
 
 def test_placement_moves_without_turning():
-    xyz = sample_scene(np.random.default_rng(0), 3, CAMERA).xyz
+    xyz = sample_hands(np.random.default_rng(0), 3, CAMERA).xyz
     moved = place_in_image(xyz, CAMERA, np.full(3, 0.5), np.zeros((3, 2)))
     np.testing.assert_allclose(np.diff(moved, axis=1), np.diff(xyz, axis=1), atol=1e-12)
 
@@ -59,8 +65,10 @@ def test_placement_moves_without_turning():
 def test_severe_images_are_matched():
     scene, view, accepted = views(severe=True, with_object=True)
     assert 0.7 < accepted.mean() < 0.95
-    alone = scene.own <= scene.other
-    hidden_by_object = view.surface < (scene.own * scene.xyz[..., 2] / norm(scene.xyz)) - 1e-12
+    alone = scene.sight.own <= scene.sight.other
+    hidden_by_object = (
+        view.surface < (scene.sight.own * scene.hands.xyz[..., 2] / norm(scene.hands.xyz)) - 1e-12
+    )
     assert (alone[accepted].sum(axis=1) >= 11).all()
     assert (hidden_by_object | ~alone)[accepted].sum(axis=1).min() >= 11
     assert view.visible[accepted].sum(axis=1).max() <= 10
@@ -75,7 +83,7 @@ def test_other_images_show_at_least_eleven_joints():
 
 def test_without_an_object_the_hand_alone_decides():
     scene, view, accepted = views(severe=False, with_object=False)
-    np.testing.assert_array_equal(view.visible, scene.own <= scene.other)
+    np.testing.assert_array_equal(view.visible, scene.sight.own <= scene.sight.other)
     np.testing.assert_array_equal(accepted, view.visible.sum(axis=1) >= 11)
     assert 0.85 < accepted.mean() < 0.97
 
@@ -85,9 +93,9 @@ def test_joints_outside_the_image_are_hidden():
     flags = np.zeros((2, 50), dtype=bool)
     small = Camera(128, 500.0)
     view, _ = look(scene, *flags, small)
-    outside = (np.abs(small.project(scene.xyz) - 63.5) > 64).any(axis=-1)
+    outside = (np.abs(small.project(scene.hands.xyz) - 63.5) > 64).any(axis=-1)
     assert outside.sum() > 50
-    np.testing.assert_array_equal(view.visible, (scene.own <= scene.other) & ~outside)
+    np.testing.assert_array_equal(view.visible, (scene.sight.own <= scene.sight.other) & ~outside)
 
 
 def norm(xyz):

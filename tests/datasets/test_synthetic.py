@@ -254,12 +254,11 @@ def test_slices_transforms_and_copies():
 
 
 def test_image_size_and_noise_are_arguments():
-    small = SyntheticHands(500, image_size=64, focal=125.0, noise=0.0).tensors
+    small = SyntheticHands(500, image_size=64, noise=0.0).tensors
     assert small["uv_true"].max() <= 63.5
     assert torch.equal(small["uv_clean"], small["uv_true"])
-    assert small["K"][0, 0, 2] == 31.5
-    large = SyntheticHands(500, noise=0.0).tensors
-    torch.testing.assert_close(small["xyz"], large["xyz"], rtol=0, atol=1e-6)
+    assert small["K"][0].tolist() == [[125, 0, 31.5], [0, 125, 31.5], [0, 0, 1]]
+    assert SyntheticHands(10, focal=300.0).tensors["K"][0, 0, 0] == 300
 
 
 def test_a_cache_is_written_and_read(tmp_path, monkeypatch):
@@ -276,6 +275,7 @@ def test_a_cache_is_written_and_read(tmp_path, monkeypatch):
         {"num_samples": 51},
         {"seed": 1},
         {"image_size": 128},
+        {"image_size": 256},
         {"focal": 400.0},
         {"severe_fraction": 0.1},
         {"occluder_fraction": 0.1},
@@ -323,7 +323,8 @@ def test_progress_is_shown_in_terminals_only(capsys, monkeypatch):
         ({"num_samples": 10.0}, TypeError, "num_samples must be an integer, got 10.0"),
         ({"num_samples": True}, TypeError, "num_samples must be an integer, got True"),
         ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
-        ({"image_size": 0}, ValueError, "image_size must be at least 1"),
+        ({"image_size": 15}, ValueError, "image_size must be at least 16, got 15"),
+        ({"image_size": 128.0}, TypeError, "image_size must be an integer, got 128.0"),
         ({"focal": 0.0}, ValueError, r"focal must be from 25.6 to 25600, got 0.0"),
         ({"focal": float("nan")}, ValueError, "focal must be from 25.6 to 25600, got nan"),
         ({"severe_fraction": 1.1}, ValueError, "severe_fraction must be from 0 to 1, got 1.1"),

@@ -1,0 +1,103 @@
+"""From a stage to images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from handgraph.datasets.render.anatomy import BONES, OBJECT, PERSON
+from handgraph.datasets.render.background import NUM_NUMBERS, draw_background
+from handgraph.datasets.render.camera import photograph
+from handgraph.datasets.render.cloth import draw_cloth, lay_cloth
+from handgraph.datasets.render.counters import uniform
+from handgraph.datasets.render.fields import Draws, stretch
+from handgraph.datasets.render.fragments import Fragments, look_up
+from handgraph.datasets.render.light import cast_shade, draw_light, shine
+from handgraph.datasets.render.raster import draw
+from handgraph.datasets.render.skin import draw_skin, paint_skin
+from handgraph.datasets.render.stage import Stage
+from handgraph.datasets.render.surface import hand_shapes, join, object_shapes
+from handgraph.datasets.scene import Camera
+from handgraph.skeletons import FINGERS
+
+_PIXELS = 2**19  # of the images that are rendered at once: a processor's cache is small
+_GPU_PIXELS = 2**23
+_NUM_NUMBERS = NUM_NUMBERS + 400  # the background's, and all the rest
+
+
+class Pictures(NamedTuple):
+    """Rendered images.
+
+    Shapes:
+        image: uint8 ``[n, 3, S, S]``, RGB.
+        depth: float32 ``[n, S, S]``, metres, 0 where there is only background.
+        mask: uint8 ``[n, S, S]``, the codes of RHD.
+    """
+
+    image: Tensor
+    depth: Tensor
+    mask: Tensor
+
+
+def render(stage: Stage, camera: Camera, seed: int, index: Tensor) -> Pictures:
+    """Render images, a few at a time.
+
+    Args:
+        stage: What stands before the camera.
+        camera: The camera.
+        seed: Decides, with ``index``, about all that the stage leaves open.
+        index: Number of each image in its dataset, Long ``[n]``.
+    """
+    pixels = _PIXELS if index.device.type == "cpu" else _GPU_PIXELS
+    step = max(1, pixels // camera.image_size**2)
+    parts = [
+        _render_chunk(stage.take(chunk), camera, seed, index[chunk])
+        for chunk in torch.arange(len(index), device=index.device).split(step)
+    ]
+    return Pictures(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def _render_chunk(stage: Stage, camera: Camera, seed: int, index: Tensor) -> Pictures:
+    draws = Draws(uniform(seed, index, _NUM_NUMBERS))
+    shapes = join(hand_shapes(stage), object_shapes(stage))
+    seen = look_up(draw(shapes, camera), shapes, stage, camera)
+    codes = torch.tensor(MASK_CODES, dtype=torch.uint8, device=index.device)
+    shown = seen.tiles.spread(seen.shown)
+    depth = seen.tiles.spread(seen.depth * seen.shown)
+    mask = seen.tiles.spread(codes[seen.bone] * seen.shown.to(torch.uint8))
+    size = camera.image_size
+    image = photograph(_emit(seen, draws, depth, shown, camera)[..., :size, :size], draws)
+    return Pictures(image, depth[:, :size, :size], mask[:, :size, :size])
+
+
+def _emit(seen: Fragments, draws: Draws, depth: Tensor, shown: Tensor, camera: Camera) -> Tensor:
+    """Give the light that comes from each pixel, ``[n, 3, size, size]``."""
+    tiles, size = seen.tiles, depth.shape[-1]
+    noise = tiles.collect(stretch(draws.take(-1.0, 1.0, 16, 16), size))
+    colour, nail = paint_skin(seen, draw_skin(draws), noise)
+    colour = lay_cloth(colour, seen, draw_cloth(draws), noise).clamp(0.0, 1.0)
+    light = draw_light(draws)
+    shade = cast_shade(depth, shown, light, camera)
+    front = tiles.spread(shine(seen, colour, nail, shade, light) * seen.shown).transpose(0, 1)
+    dim = (0.35 + 0.65 * shade.key) * (0.8 + 0.2 * shade.ambient) * (1.0 - shown)
+    return draw_background(draws, size).mul_(dim[:, None]).add_(front)
+
+
+def _mask_codes() -> list[int]:
+    """RHD's code of each bone: 18 to 32 the right hand's fingers from tip to palm, 33 its palm."""
+    codes = []
+    for name in BONES:
+        finger, _, level = name.partition("_")
+        if name in (PERSON, OBJECT):
+            codes.append(int(name == PERSON))
+        elif level == "mcp":
+            codes.append(33)
+        else:
+            codes.append(18 + 3 * FINGERS.index(finger) + ("tip", "dip", "pip").index(level))
+    return codes
+
+
+MASK_CODES = _mask_codes()
+"""RHD's mask code of each bone, in the order of ``anatomy.BONES``."""

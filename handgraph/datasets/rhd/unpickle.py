@@ -1,0 +1,219 @@
+"""Pickles of plain NumPy arrays, read without running anything that they ask for.
+
+NumPy's own objects are not built from the file either: a hostile state makes them read memory that
+is not theirs. Stand-ins collect what the file says and check it, and then an array is made of its
+bytes. The opcodes are those of Python's unpickler in Python, cut down to the ones that plain data
+needs; the unpickler in C would let five bytes of a file ask for 64 GB.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+_PLAIN = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
+_OPCODES = {
+    *(pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK, pickle.POP, pickle.POP_MARK),
+    *(pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.INT, pickle.FLOAT, pickle.BINFLOAT),
+    *(pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG, pickle.LONG1, pickle.LONG4),
+    *(pickle.STRING, pickle.BINSTRING, pickle.SHORT_BINSTRING, pickle.UNICODE, pickle.BINUNICODE),
+    *(pickle.SHORT_BINUNICODE, pickle.BINUNICODE8, pickle.BINBYTES, pickle.SHORT_BINBYTES),
+    *(pickle.BINBYTES8, pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2),
+    *(pickle.TUPLE3, pickle.EMPTY_DICT, pickle.GET, pickle.BINGET, pickle.LONG_BINGET),
+    *(pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE, pickle.GLOBAL),
+    pickle.STACK_GLOBAL,
+}
+
+
+def unpickle_arrays(path: Path, content: bytes) -> object:
+    """Read a pickle that holds dicts, text, numbers and plain arrays, and nothing else.
+
+    Pickles of Python 2 and 3 and of NumPy 1 and 2 in any protocol. Anything else that a pickle may
+    hold or ask for is refused when it is met, and nothing of it has run.
+
+    Args:
+        path: The file, for messages.
+        content: What is in it.
+
+    Raises:
+        ValueError: If it is no such pickle, or not all of one.
+
+    Example:
+        >>> content = pickle.dumps({7: {"K": np.eye(3)}})
+        >>> unpickle_arrays(Path("a.pickle"), content)[7]["K"].tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+        >>> unpickle_arrays(Path("a.pickle"), pickle.dumps(print))
+        Traceback (most recent call last):
+        ValueError: a.pickle: not a pickle of plain arrays: it asks for builtins.print
+    """
+    try:
+        return _made(_Unpickler(io.BytesIO(content), encoding="latin1").load())
+    except Exception as error:  # whatever a damaged pickle makes Python raise
+        what = str(error)[:200] or type(error).__name__
+        if isinstance(error, KeyError):
+            what = f"it holds something else than dicts, text, numbers and arrays (opcode {what})"
+        raise ValueError(f"{path}: not a pickle of plain arrays: {what}") from error
+
+
+class _Function:
+    """What stands for a function that a pickle may call."""
+
+    def __init__(self, call: Callable[..., object]) -> None:
+        self.call = call
+
+
+class _Dtype:
+    """What stands for a ``numpy.dtype``: the type of a number, and the order of its bytes."""
+
+    def __init__(self, name: object, *_: object) -> None:
+        if not isinstance(name, str) or not _PLAIN.fullmatch(name):
+            raise pickle.UnpicklingError("it holds an array of something else than numbers")
+        self.dtype = np.dtype(name)
+
+    def build(self, state: object) -> None:
+        """Take the state that ``numpy.dtype`` is pickled with."""
+        if not isinstance(state, tuple) or len(state) < 5:
+            raise pickle.UnpicklingError("a dtype without its state")
+        if state[1] not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
+            raise pickle.UnpicklingError("it holds an array of something else than numbers")
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array:
+    """What stands for a ``numpy.ndarray`` until its state is known."""
+
+    values: NDArray[Any] | None = None
+
+    def build(self, state: object) -> None:
+        """Take the state that ``numpy.ndarray`` is pickled with."""
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise pickle.UnpicklingError("an array without its state")
+        _, shape, dtype, fortran, buffer = state
+        self.values = _array(buffer, dtype, shape, "F" if fortran else "C")
+
+
+def _made(value: object) -> object:
+    """Give the array that a stand-in stands for, and anything else as it is."""
+    return value.values if isinstance(value, _Array) else value
+
+
+def _array(
+    buffer: object, dtype: object, shape: object, order: object, axes: object = None
+) -> NDArray[Any]:
+    """Make an array of its bytes, of which there must be as many as it says."""
+    if axes is not None:  # only ever of three dimensions or more
+        raise pickle.UnpicklingError("it holds an array whose axes are in another order")
+    if isinstance(buffer, str):  # bytes in a pickle of Python 2
+        buffer = buffer.encode("latin1")
+    if not isinstance(dtype, _Dtype) or not isinstance(buffer, bytes) or order not in ("C", "F"):
+        raise pickle.UnpicklingError("it holds an array of something else than numbers")
+    if not isinstance(shape, tuple) or not all(type(side) is int and side >= 0 for side in shape):
+        raise pickle.UnpicklingError("an array without a shape")
+    if math.prod(shape) * dtype.dtype.itemsize != len(buffer):
+        raise pickle.UnpicklingError(f"an array with {len(buffer)} bytes for another shape")
+    flat = np.frombuffer(buffer, dtype.dtype) if buffer else np.empty(0, dtype.dtype)
+    return flat.reshape(shape, order="F" if order == "F" else "C")
+
+
+def _scalar(dtype: object, buffer: object) -> object:
+    return _array(buffer, dtype, (), "C").item()
+
+
+def _bytes(text: object = "", encoding: object = "latin1") -> bytes:
+    """Bytes, which protocols 0 to 2 write as text to be encoded."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("bytes that are not written as text in latin1")
+    return text.encode("latin1")
+
+
+def _empty_array(*_: object) -> _Array:
+    return _Array()
+
+
+_GLOBALS: dict[tuple[str, str], object] = {
+    ("numpy", "dtype"): _Function(_Dtype),
+    ("numpy", "ndarray"): None,  # only ever an argument, which nothing reads
+    ("_codecs", "encode"): _Function(_bytes),
+    ("builtins", "bytes"): _Function(_bytes),
+    ("__builtin__", "bytes"): _Function(_bytes),
+}
+for _core in ("numpy.core", "numpy._core"):  # NumPy 1 and 2
+    _GLOBALS[f"{_core}.multiarray", "_reconstruct"] = _Function(_empty_array)
+    _GLOBALS[f"{_core}.multiarray", "scalar"] = _Function(_scalar)
+    _GLOBALS[f"{_core}.numeric", "_frombuffer"] = _Function(_array)
+
+
+class _Unpickler(pickle._Unpickler):
+    """Python's unpickler, without the opcodes that plain data has no need of."""
+
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+    read: Callable[[int], bytes]
+
+    def find_class(self, module: str, name: str) -> object:
+        """Give what stands for one of NumPy's names; there are no others."""
+        if (module, name) not in _GLOBALS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return _GLOBALS[module, name]
+
+    def load_reduce(self) -> None:
+        """Call a stand-in."""
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if not isinstance(function, _Function) or not isinstance(arguments, tuple):
+            raise pickle.UnpicklingError("it calls something")
+        self.append(function.call(*arguments))
+
+    def load_build(self) -> None:
+        """Give a stand-in its state."""
+        state = self.stack.pop()
+        if not isinstance(self.stack[-1], _Array | _Dtype):
+            raise pickle.UnpicklingError("it changes something")
+        self.stack[-1].build(state)
+
+    def load_dict(self) -> None:
+        """Make a dict of what is on the stack."""
+        items = self.pop_mark()
+        self.append({})
+        self._put(items)
+
+    def load_setitem(self) -> None:
+        """Put an item into a dict."""
+        value, key = self.stack.pop(), self.stack.pop()
+        self._put([key, value])
+
+    def load_setitems(self) -> None:
+        """Put items into a dict."""
+        self._put(self.pop_mark())
+
+    def load_bytearray8(self) -> None:
+        """Read bytes, and no more than there are."""
+        self.append(bytes(self.read(struct.unpack("<Q", self.read(8))[0])))
+
+    def _put(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if type(target) is not dict or len(items) % 2:
+            raise pickle.UnpicklingError("an item without a dict")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if type(key) not in (int, str):  # to hash a tuple can take forever
+                raise pickle.UnpicklingError(f"a key that is a {type(key).__name__}")
+            target[key] = _made(value)
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **{op[0]: pickle._Unpickler.dispatch[op[0]] for op in _OPCODES},
+        pickle.REDUCE[0]: load_reduce,
+        pickle.BUILD[0]: load_build,
+        pickle.DICT[0]: load_dict,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+    }

@@ -1,0 +1,50 @@
+"""The camera turned toward the hand: the frame of poses that are known without a camera."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from handgraph.geometry.camera import back_project
+from handgraph.geometry.crop import _box
+
+
+def view_rotation(uv: Tensor, K: Tensor) -> Tensor:
+    r"""Rotation from the camera's axes to those of a camera that looks at the middle of the joints.
+
+    The least rotation R with :math:`R\, r = e_z`, where r is the unit ray through the centre of the
+    box around the joints. What a crop around the hand shows does not tell where in the image it
+    was cut out, so a pose that is estimated from the crop alone is best given in these axes:
+    :math:`x_{view} = R\, x_{camera}`. For joints as rows, ``xyz @ R.mT`` goes there and ``xyz @ R``
+    comes back. A singular K gives NaN.
+
+    Args:
+        uv: Joints in the image.
+        K: Camera matrix of each sample, or one for all.
+
+    Shapes:
+        uv ``[*, J, 2]``, K ``[*, 3, 3]`` or ``[3, 3]`` -> ``[*, 3, 3]``.
+
+    Units:
+        uv in pixels, (u, v) order; the rotation has none.
+
+    Raises:
+        TypeError: If uv is not floating point, or the dtypes differ.
+        ValueError: If a last dimension is wrong, the leading dimensions differ, or there is no
+            joint.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.geometry import view_rotation
+        >>> K = torch.tensor([[100.0, 0.0, 50.0], [0.0, 100.0, 50.0], [0.0, 0.0, 1.0]])
+        >>> R = view_rotation(torch.tensor([[100.0, 40.0], [150.0, 60.0]]), K)  # 37 degrees off
+        >>> (torch.tensor([[0.6, 0.0, 0.8]]) @ R.mT).round(decimals=4).abs().tolist()
+        [[0.0, 0.0, 1.0]]
+    """
+    low, high = _box(uv, None)
+    centre = ((low + high) / 2).unsqueeze(-2)
+    ray = back_project(centre, torch.ones_like(centre[..., 0]), K).squeeze(-2)
+    a, b, c = (ray / torch.linalg.vector_norm(ray, dim=-1, keepdim=True)).unbind(dim=-1)
+    k = 1 / (1 + c)
+    entries = [1 - k * a * a, -k * a * b, -a, -k * a * b, 1 - k * b * b, -b, a, b, c]
+    return torch.stack(entries, dim=-1).reshape(*ray.shape[:-1], 3, 3)
