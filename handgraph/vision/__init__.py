@@ -1,0 +1,25 @@
+"""Images in: a 2D heatmap generator, its targets and their decoding, and feature encoders.
+
+Only :class:`HeatmapGenerator` needs the extra ``handgraph[vision]`` (timm), when it is made.
+"""
+
+from handgraph.vision.branch_encoder import BranchFeatureEncoder, SharedFeatureEncoder
+from handgraph.vision.checkpoint import LoadedCheckpoint, load_pose_checkpoint
+from handgraph.vision.decoding import decode_heatmaps, soft_argmax
+from handgraph.vision.encoder import FeatureEncoder
+from handgraph.vision.generator import HeatmapGenerator
+from handgraph.vision.sampler import JointFeatureSampler
+from handgraph.vision.targets import gaussian_heatmaps
+
+__all__ = [
+    "BranchFeatureEncoder",
+    "FeatureEncoder",
+    "HeatmapGenerator",
+    "JointFeatureSampler",
+    "LoadedCheckpoint",
+    "SharedFeatureEncoder",
+    "decode_heatmaps",
+    "gaussian_heatmaps",
+    "load_pose_checkpoint",
+    "soft_argmax",
+]

@@ -1,0 +1,47 @@
+"""What is checked and done where images enter."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+MULTIPLE = 32
+"""An HRNet halves its input five times, and adds what it doubles again."""
+
+
+def check_images(images: Tensor) -> None:
+    """Raise unless these are RGB images that an HRNet can take."""
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise TypeError(
+            f"expected images of torch.uint8, or floating point in [0, 1], got {images.dtype}"
+        )
+    if images.dim() != 4 or images.shape[1] != 3:
+        raise ValueError(f"expected RGB images [B, 3, H, W], got {list(images.shape)}")
+    height, width = images.shape[2:]
+    if height % MULTIPLE or width % MULTIPLE or not height or not width:
+        raise ValueError(
+            f"expected images whose sides are multiples of {MULTIPLE}, got {height} x {width}"
+        )
+    if images.is_floating_point() and not torch.compiler.is_compiling():
+        _check_range(images)
+
+
+def _check_range(images: Tensor) -> None:
+    if images.numel() == 0:
+        return
+    low, high = (value.item() for value in images.aminmax())
+    if not (low >= 0 and high <= 1):  # false for NaN
+        raise ValueError(
+            f"expected floating-point images in [0, 1] without NaN, got values from {low:g} to "
+            f"{high:g}; images in 0 to 255 go in as torch.uint8"
+        )
+
+
+def to_unit_range(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Images in [0, 1] and of this dtype."""
+    if images.dtype == torch.uint8:
+        return images.to(dtype) / 255
+    return images.to(dtype)

@@ -1,0 +1,134 @@
+"""The paper's feature encoder: from a feature map to a few numbers for each joint."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class FeatureEncoder(nn.Module):
+    r"""Encode a feature map as one vector for each joint (Table 1 of the paper).
+
+    ============================ ======================
+    layer                        channels, at 256 x 256
+    ============================ ======================
+    3x3 convolution, stride 2    256 x 32 x 32
+    3x3 convolution              256 x 32 x 32
+    3x3 convolution              KD x 32 x 32
+    global average pooling       KD
+    ============================ ======================
+
+    with batch norm and ReLU behind each convolution. Channel :math:`k D + d` becomes number d of
+    joint k (decision 4). As printed, the features are averages of a ReLU: never negative, and
+    without a place. ``signed`` leaves out the last batch norm and ReLU (decision 3);
+    :class:`JointFeatureSampler` keeps the place.
+
+    A branch has one with D = 2, the ensemble network one with D = 3. See
+    :class:`BranchFeatureEncoder` for all branches at once.
+
+    Args:
+        in_channels: Channels of the feature map.
+        num_joints: K.
+        out_channels: D, the size of each joint's vector.
+        hidden_channels: Channels in between.
+        signed: Whether the last convolution has a bias instead of batch norm and ReLU.
+
+    Shapes:
+        - input: ``[B, in_channels, h, w]``
+        - output: ``[B, K, D]``
+
+    Raises:
+        ValueError: If a size is not positive, or the input does not have these channels.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.vision import FeatureEncoder
+        >>> encoder = FeatureEncoder(256, 16, 2)
+        >>> encoder(torch.rand(4, 256, 16, 16)).shape
+        torch.Size([4, 16, 2])
+        >>> sum(p.numel() for p in encoder.parameters())
+        1254464
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_joints: int,
+        out_channels: int,
+        *,
+        hidden_channels: int = 256,
+        signed: bool = False,
+    ):
+        super().__init__()
+        self.in_channels = in_channels
+        self.num_joints = num_joints
+        self.out_channels = out_channels
+        check_sizes(
+            self,
+            in_channels=in_channels,
+            num_joints=num_joints,
+            out_channels=out_channels,
+            hidden_channels=hidden_channels,
+        )
+        self.layers = nn.Sequential(
+            *trunk(in_channels, hidden_channels),
+            *last_layer(hidden_channels, num_joints * out_channels, signed=signed),
+        )
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        reset_layers(self.layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Encode the map."""
+        check_features(self, features)
+        pooled = self.layers(features).mean(dim=(-2, -1))
+        out: Tensor = pooled.unflatten(-1, (self.num_joints, self.out_channels))
+        return out
+
+    def __repr__(self) -> str:
+        """Sizes; the layers are in ``layers``."""
+        return f"FeatureEncoder({self.in_channels}, {self.num_joints}, {self.out_channels})"
+
+
+def trunk(in_channels: int, hidden_channels: int) -> list[nn.Module]:
+    """The first two rows of Table 1."""
+    return [
+        *conv_norm_relu(in_channels, hidden_channels, stride=2),
+        *conv_norm_relu(hidden_channels, hidden_channels),
+    ]
+
+
+def last_layer(in_channels: int, out_channels: int, *, signed: bool) -> list[nn.Module]:
+    """The third row of Table 1, or a convolution only."""
+    if signed:
+        return [nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)]
+    return conv_norm_relu(in_channels, out_channels)
+
+
+def conv_norm_relu(in_channels: int, out_channels: int, stride: int = 1) -> list[nn.Module]:
+    """A 3x3 convolution, batch norm, ReLU."""
+    conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+    return [conv, nn.BatchNorm2d(out_channels), nn.ReLU()]
+
+
+def reset_layers(layers: nn.Sequential) -> None:
+    """Draw the parameters of convolutions and batch norms anew."""
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+            layer.reset_parameters()
+
+
+def check_sizes(module: nn.Module, **sizes: int) -> None:
+    """Raise unless all sizes are positive."""
+    if min(sizes.values()) < 1:
+        got = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise ValueError(f"{type(module).__name__}: expected positive sizes, got {got}")
+
+
+def check_features(module: nn.Module, features: Tensor) -> None:
+    """Raise unless this is a feature map with the module's ``in_channels``."""
+    if features.dim() != 4 or features.shape[1] != module.in_channels or 0 in features.shape[2:]:
+        raise ValueError(
+            f"{module!r}: expected features [B, {module.in_channels}, h, w], "
+            f"got {list(features.shape)}"
+        )

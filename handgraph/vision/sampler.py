@@ -1,0 +1,97 @@
+"""Features of each joint, taken from the map where the joint is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample
+
+from handgraph._check import check_points, check_positive
+from handgraph.vision.encoder import check_features, check_sizes
+
+
+class JointFeatureSampler(nn.Module):
+    r"""Sample a feature map at each joint's 2D position, and map what is there linearly.
+
+    .. math:: y_j = W f(u_j, v_j) + b
+
+    with f interpolated bilinearly between the pixels of the map. An alternative to
+    :class:`FeatureEncoder`, whose average over the map cannot say what is near a joint (decision
+    3). A joint outside of the map has the features of the nearest edge. A position that is not
+    finite gives NaN. Positions have gradients.
+
+    For branches, give the output to :class:`handgraph.nn.SubgraphMask`: ``[B, N, K, D]``.
+
+    Args:
+        in_channels: Channels of the feature map.
+        out_channels: Size of each joint's vector.
+        stride: Image pixels per pixel of the map.
+
+    Shapes:
+        - features: ``[B, in_channels, h, w]``
+        - uv: ``[B, J, 2]``
+        - output: ``[B, J, out_channels]``
+
+    Units:
+        uv in pixels of the image, (u, v) order, as :func:`decode_heatmaps` gives them: pixel x of
+        the map covers the image pixels from ``stride * x`` to ``stride * x + stride - 1``.
+
+    Raises:
+        TypeError: If uv is not floating point.
+        ValueError: If a size is not positive, or an input has another shape.
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND, RemovalSets
+        >>> from handgraph.nn import SubgraphMask
+        >>> from handgraph.vision import JointFeatureSampler
+        >>> sample = JointFeatureSampler(256, 2)
+        >>> features = sample(torch.rand(4, 256, 16, 16), 63 * torch.rand(4, 21, 2))
+        >>> SubgraphMask(RemovalSets.by_level(HAND))(features).shape
+        torch.Size([4, 4, 16, 2])
+        >>> sum(p.numel() for p in sample.parameters())
+        514
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 4):
+        super().__init__()
+        check_sizes(self, in_channels=in_channels, out_channels=out_channels)
+        check_positive(stride, "stride")
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.stride = stride
+        self.lin = nn.Linear(in_channels, out_channels)
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        self.lin.reset_parameters()
+
+    def forward(self, features: Tensor, uv: Tensor) -> Tensor:
+        """Sample the map at uv."""
+        check_features(self, features)
+        check_points(uv, 2, "uv")
+        if uv.dim() != 3 or uv.shape[0] != features.shape[0]:
+            raise ValueError(
+                f"{self!r}: expected uv [{features.shape[0]}, J, 2] for features "
+                f"{list(features.shape)}, got {list(uv.shape)}"
+            )
+        out: Tensor = self.lin(self._sample(features, uv))
+        return out
+
+    def _sample(self, features: Tensor, uv: Tensor) -> Tensor:
+        """The features at uv, ``[B, J, in_channels]``."""
+        height, width = features.shape[-2:]
+        grid = (2 * uv + 1) / (self.stride * uv.new_tensor([width, height])) - 1
+        dtype = torch.promote_types(features.dtype, uv.dtype)  # that of uv where features are half
+        there = grid_sample(
+            features.to(dtype),
+            grid.unsqueeze(1).to(dtype),
+            padding_mode="border",
+            align_corners=False,
+        )
+        finite = uv.isfinite().all(dim=-1, keepdim=True)
+        return there.squeeze(2).mT.where(finite, torch.nan).to(features.dtype)
+
+    def __repr__(self) -> str:
+        """Sizes."""
+        return f"JointFeatureSampler({self.in_channels}, {self.out_channels}, stride={self.stride})"

@@ -1,0 +1,185 @@
+"""Decoding of heatmaps: sub-pixel positions, order of coordinates, borders, NaN."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from handgraph.testing import assert_compiles
+from handgraph.vision import decode_heatmaps, gaussian_heatmaps, soft_argmax
+
+DECODERS = pytest.mark.parametrize("decode", [decode_heatmaps, soft_argmax])
+
+
+def slow_decode(heatmap):
+    """The published decoding, with loops, in heatmap pixels."""
+    height, width = heatmap.shape
+    pixels = [(x, y) for y in range(height) for x in range(width)]
+    x, y = max(pixels, key=lambda pixel: heatmap[pixel[1], pixel[0]].item())
+    u, v = float(x), float(y)
+    if 0 < x < width - 1:
+        u += 0.25 * float(torch.sign(heatmap[y, x + 1] - heatmap[y, x - 1]))
+    if 0 < y < height - 1:
+        v += 0.25 * float(torch.sign(heatmap[y + 1, x] - heatmap[y - 1, x]))
+    return [u, v]
+
+
+def slow_soft(heatmap, temperature):
+    weights = (heatmap.double() / temperature).exp()
+    pairs = [(x, y) for y in range(heatmap.shape[0]) for x in range(heatmap.shape[1])]
+    total = weights.sum()
+    return [sum(weights[p[1], p[0]] * p[axis] for p in pairs) / total for axis in (0, 1)]
+
+
+@pytest.mark.parametrize("size", [(6, 9), (1, 5), (4, 1), (2, 2)])
+def test_equals_the_slow_twin(size):
+    maps = torch.rand(20, *size)
+    uv, confidence = decode_heatmaps(maps, stride=1)
+    assert_close(uv, torch.tensor([slow_decode(heatmap) for heatmap in maps]))
+    assert torch.equal(confidence, maps.amax(dim=(-2, -1)))
+
+
+def test_soft_argmax_equals_the_slow_twin():
+    maps = torch.rand(5, 6, 9)
+    uv, confidence = soft_argmax(maps, stride=1, temperature=0.3)
+    expected = torch.tensor([slow_soft(heatmap, 0.3) for heatmap in maps])
+    assert_close(uv, expected.float())
+    assert torch.equal(confidence, maps.amax(dim=(-2, -1)))
+
+
+@given(st.floats(0, 127), st.floats(0, 255), st.sampled_from([1.0, 2.0, 3.0]))
+def test_targets_decode_to_within_a_pixel(u, v, sigma):
+    """A quarter of a heatmap pixel, which is a pixel, and a pixel more at the image's edge."""
+    uv = torch.tensor([[u, v]], dtype=torch.float64)
+    found, confidence = decode_heatmaps(gaussian_heatmaps(uv, (256, 128), sigma=sigma))
+    inner = (uv >= 5.5) & (uv <= torch.tensor([127, 255]) - 5.5)
+    assert ((found - uv).abs() <= torch.where(inner, 1, 2) + 1e-9).all()
+    assert confidence.item() >= torch.tensor(-0.25 / sigma**2).exp()
+
+
+def test_a_quarter_is_exact_where_the_joint_is_a_quarter_away():
+    uv = torch.tensor([[41.5, 22.5], [42.5, 20.5], [40.5, 21.5]])  # 41.5 and 21.5 are centres
+    assert torch.equal(decode_heatmaps(gaussian_heatmaps(uv, 64))[0], uv)
+
+
+def test_soft_argmax_is_finer_than_a_fifth_of_a_pixel():
+    uv = 30 + 196 * torch.rand(200, 2)
+    found, _ = soft_argmax(gaussian_heatmaps(uv, 256))
+    assert (found - uv).norm(dim=-1).max() < 0.2
+
+
+@DECODERS
+def test_u_is_the_column_and_v_the_row(decode):
+    maps = torch.zeros(1, 8, 16)
+    maps[0, 2, 11] = 1.0
+    found = decode(maps)[0] if decode is decode_heatmaps else decode(maps, temperature=0.01)[0]
+    assert_close(found, torch.tensor([[4 * 11 + 1.5, 4 * 2 + 1.5]]))
+
+
+def test_no_step_beyond_the_border():
+    maps = torch.rand(4, 5, 5) / 2
+    maps[0, 0, 0] = maps[1, 0, 4] = maps[2, 4, 0] = maps[3, 4, 4] = 1.0
+    expected = torch.tensor([[0.0, 0], [4, 0], [0, 4], [4, 4]])
+    assert torch.equal(decode_heatmaps(maps, stride=1)[0], expected)
+
+
+def test_a_flat_map_gives_its_first_pixel():
+    assert decode_heatmaps(torch.zeros(3, 4, 4), stride=1)[0].eq(0).all()
+
+
+@pytest.mark.parametrize(("peak", "share"), [(0.5, 0.22), (0.3, 0.81)])
+def test_low_peaks_pull_to_the_centre_as_documented(peak, share):
+    uv = torch.tensor([[60.0, 60.0], [200.0, 80.0]])
+    found, _ = soft_argmax(peak * gaussian_heatmaps(uv, 256))
+    assert_close((found - uv) / (127.5 - uv), torch.full((2, 2), share), atol=0.01, rtol=0)
+
+
+@DECODERS
+@pytest.mark.parametrize("lead", [(), (0,), (1,), (2, 3)])
+def test_any_leading_dimensions_and_strides(decode, lead):
+    maps = torch.rand(7, *lead, 5).movedim(0, -1)
+    uv, confidence = decode(maps)
+    assert uv.shape == (*lead, 2)
+    assert confidence.shape == lead
+    flat = zip(maps.reshape(-1, 5, 7), uv.reshape(-1, 2), confidence.reshape(-1), strict=True)
+    for sample, *expected in flat:
+        assert_close([*decode(sample.contiguous())], expected)
+
+
+@DECODERS
+def test_dtype_is_kept_but_for_half_precision(decode):
+    for dtype in (torch.float64, torch.float32):
+        assert [x.dtype for x in decode(torch.rand(2, 8, 8, dtype=dtype))] == [dtype, dtype]
+    maps = gaussian_heatmaps(torch.tensor([[250.5, 247.0]]), 256).bfloat16()
+    uv, confidence = decode(maps)
+    assert uv.dtype == confidence.dtype == torch.float32
+    assert torch.equal(uv, decode(maps.float())[0])
+    assert uv[0, 0] % 1 != 0  # bfloat16 has whole numbers only between 128 and 256
+
+
+@DECODERS
+def test_nan_gives_nan_in_its_own_joint_only(decode):
+    maps = torch.rand(2, 8, 8)
+    maps[1, 3, 3] = torch.nan
+    uv, confidence = decode(maps)
+    assert uv[0].isfinite().all()
+    assert uv[1].isnan().all()
+    assert confidence.isnan().tolist() == [False, True]
+
+
+def test_soft_argmax_has_gradients():
+    maps = torch.rand(2, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: soft_argmax(x, temperature=0.5), maps)
+
+
+def test_argmax_has_gradients_of_the_confidence_only():
+    maps = torch.rand(2, 4, 5, requires_grad=True)
+    uv, confidence = decode_heatmaps(maps)
+    assert not uv.requires_grad
+    confidence.sum().backward()
+    assert maps.grad.sum() == 2
+    assert torch.equal(maps.grad.bool(), maps == maps.amax(dim=(-2, -1), keepdim=True))
+
+
+@DECODERS
+def test_compiles_and_exports(decode):
+    class Decoder(torch.nn.Module):
+        def forward(self, x):
+            return decode(x)
+
+    maps = torch.rand(3, 21, 8, 8)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(Decoder(), (maps,), dynamic_shapes=[{0: batch}])
+    maps = torch.rand(5, 21, 8, 8)
+    assert_close(program.module()(maps), decode(maps))
+    torch.compiler.reset()
+    compiled = torch.compile(decode, fullgraph=True, backend="aot_eager")
+    assert_close(compiled(maps), decode(maps))
+    torch.compiler.reset()
+
+
+def test_gradients_survive_compilation():
+    assert_compiles(soft_argmax, torch.rand(2, 5, 5))
+
+
+@DECODERS
+@pytest.mark.parametrize(
+    ("maps", "kwargs", "error", "match"),
+    [
+        (torch.zeros(4), {}, ValueError, r"expected heatmaps \[\*, H, W\] with a pixel, got \[4\]"),
+        (torch.zeros(2, 0, 4), {}, ValueError, "with a pixel"),
+        (torch.zeros(4, 4, dtype=torch.uint8), {}, TypeError, "floating point"),
+        (torch.zeros(4, 4), {"stride": 0}, ValueError, "stride"),
+    ],
+)
+def test_wrong_arguments(decode, maps, kwargs, error, match):
+    with pytest.raises(error, match=match):
+        decode(maps, **kwargs)
+
+
+def test_temperature_is_positive():
+    with pytest.raises(ValueError, match="temperature"):
+        soft_argmax(torch.zeros(4, 4), temperature=0.0)
