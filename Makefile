@@ -13,7 +13,7 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 env:  ## make .venv, or leave it alone if it is sound
-	@.ci/env .venv train,plot dev
+	@.ci/env .venv train,plot,vision,hub,export dev
 
 demo: env  ## train on occluded hands and print the paper's Table 2 for them (minutes)
 	$(PY) examples/occlusion_benchmark.py --preset quick --out runs/demo
@@ -47,6 +47,11 @@ examples: env  ## run the examples in small
 	$(PY) examples/swap_layers.py --samples 500 --epochs 1 --seeds 1
 	$(PY) examples/body.py --samples 300 --epochs 1 --seeds 1
 	$(PY) examples/uncertainty.py --samples 500 --epochs 1 --seeds 1 --picture runs/calibration.png
+	$(PY) examples/gallery.py --samples 60 --epochs 1 --out runs/gallery
+	$(PY) examples/contact_sheet.py --rows 1 --columns 3 --size 64 --out runs/hands.png
+	$(PY) examples/train_lifter.py --samples 512 --epochs 1 --seeds 1 --out runs/keypoint_lifter
+	$(PY) examples/lift_keypoints.py --out runs/lifted.png
+	$(PY) examples/export.py --formats pt2 onnx --out runs/export
 
 bench: env  ## time the core against the published path and PyG, in short (minutes)
 	$(PY) -m benchmarks.core --quick --out runs/bench/core.json

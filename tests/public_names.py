@@ -8,13 +8,16 @@ MODULES = (
     "handgraph",
     "handgraph.datasets",
     "handgraph.geometry",
+    "handgraph.hub",
     "handgraph.losses",
     "handgraph.masks",
     "handgraph.metrics",
     "handgraph.metrics.modules",
     "handgraph.nn",
+    "handgraph.plot",
     "handgraph.testing",
     "handgraph.transforms",
+    "handgraph.vision",
 )
 
 

@@ -57,7 +57,8 @@ def test_import_adds_at_most_a_tenth_of_a_second(fresh_import):
 def test_import_adds_no_optional_package(fresh_import):
     packages = {name.split(".")[0] for name in fresh_import[1]}
     assert "handgraph" in packages
-    assert not packages & {"timm", "torchvision", "matplotlib", "lightning", "torchmetrics"}
+    optional = {"timm", "torchvision", "matplotlib", "lightning", "torchmetrics", "onnxruntime"}
+    assert not packages & (optional | {"huggingface_hub", "safetensors", "onnx", "onnxscript"})
 
 
 def test_import_is_silent(fresh_import):
@@ -65,7 +66,13 @@ def test_import_is_silent(fresh_import):
 
 
 @pytest.mark.parametrize(
-    ("package", "module", "extra"), [("torchmetrics", "handgraph.metrics.modules", "train")]
+    ("package", "module", "extra"),
+    [
+        ("torchmetrics", "handgraph.metrics.modules", "train"),
+        ("matplotlib", "handgraph.plot", "plot"),
+        ("huggingface_hub", "handgraph.hub", "hub"),
+        ("safetensors", "handgraph.hub", "hub"),
+    ],
 )
 def test_missing_extra_is_named(monkeypatch, package, module, extra):
     monkeypatch.setitem(sys.modules, package, None)
@@ -130,6 +137,8 @@ def test_wheel_holds_the_package_only(distributions):
     assert {name.split("/")[0] for name in names} == {"handgraph", info}
     assert {"handgraph/__init__.py", "handgraph/py.typed"} < set(names)
     assert f"{info}/licenses/LICENSE" in names
+    lifter = ("README.md", "config.json", "model.safetensors")
+    assert {f"handgraph/hub/keypoint_lifter/{name}" for name in lifter} < set(names)
 
 
 @pytest.mark.slow

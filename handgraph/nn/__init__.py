@@ -5,6 +5,7 @@ from handgraph.nn.agcn_conv import AGCNConv, skeleton_partitions
 from handgraph.nn.conv import AdaptiveGraphConv, normalize_adjacency
 from handgraph.nn.fold import fold
 from handgraph.nn.head import JointHead
+from handgraph.nn.hope import load_hope_weights
 from handgraph.nn.linear import BranchLinear
 from handgraph.nn.mask import Hypotheses, SubgraphMask
 from handgraph.nn.merge import (
@@ -59,6 +60,7 @@ __all__ = [
     "fold",
     "from_dense",
     "halving_ladder",
+    "load_hope_weights",
     "normalize_adjacency",
     "skeleton_partitions",
     "to_dense",

@@ -1,0 +1,119 @@
+"""Make the pictures of the documentation's gallery, one function each."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from lifters import fit, inputs, lift
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from handgraph import COCO, H36M, HAND, RemovalSets, Skeleton, metrics, plot
+from handgraph.datasets import SyntheticHands
+from handgraph.nn import AdaptiveGraphUNet, GatedMerger, SubgraphMask
+
+REMOVAL = RemovalSets.by_level(HAND)
+SHOWN = 38  # a hand that is held up, eight joints visible
+
+
+def skeletons() -> Figure:
+    """Any skeleton: hands and bodies by their names, others by their edges."""
+    axes = Figure(figsize=(11, 8), layout="constrained").subplots(2, 2).flatten()
+    own = Skeleton("of your own", "abcdefg", [*zip("abcde", "bcdea", strict=True), ("f", "g")])
+    for ax, skeleton in zip(axes, (HAND, H36M, own, COCO), strict=True):
+        plot.draw_skeleton(skeleton, names=True, ax=ax).set_title(skeleton.name)
+    return axes[0].figure
+
+
+def removal_sets() -> Figure:
+    """What each branch loses (crosses), and the edges that bridge it (dashed)."""
+    axes = Figure(figsize=(12, 3), layout="constrained").subplots(1, 4)
+    for ax, which in zip(axes, REMOVAL.names, strict=True):
+        plot.draw_removal_set(REMOVAL, which, ax=ax)
+    return axes[0].figure
+
+
+def hand_in_image() -> Figure:
+    """Hidden joints are hollow."""
+    hand = SyntheticHands(SHOWN + 1, seed=3, image_size=256)[SHOWN]
+    ax = Figure(figsize=(3.6, 3.6), layout="constrained").add_subplot()
+    plot.draw_pose(hand.uv_true, visible=hand.visible, ax=plot.draw_image(hand.image[0], ax=ax))
+    return ax.legend(fontsize="small").figure
+
+
+def hand_in_space(hands: dict[str, Tensor]) -> Figure:
+    """The camera looks along z; y points down."""
+    ax = plot.draw_pose_3d(hands["xyz"][SHOWN], visible=hands["visible"][SHOWN])
+    return ax.legend(loc="upper left").figure
+
+
+def truth_and_prediction(net: nn.Module, hands: dict[str, Tensor]) -> Figure:
+    """Several poses over each other, in 2D or in 3D."""
+    poses = {"truth": hands["xyz"][SHOWN], "lifted": lift(net, hands)[SHOWN]}
+    return plot.draw_poses(poses, visible=hands["visible"][SHOWN]).figure
+
+
+def learned_graph(net: AdaptiveGraphUNet) -> Figure:
+    """What a net has learned to take from where: all of it, and the largest weights."""
+    heat, arcs = Figure(figsize=(11, 5), layout="constrained").subplots(1, 2)
+    plot.draw_adjacency(net.adjacencies()[0], HAND, ax=heat)
+    plot.draw_adjacency_edges(net.adjacencies()[0], HAND, threshold=0.08, ax=arcs)
+    return heat.figure
+
+
+def gate_weights(net: nn.Sequential, hands: dict[str, Tensor]) -> Figure:
+    """Which branch a gate listens to, joint by joint, on average."""
+    _, weights = net[-1](net[:-1](inputs(hands)), return_weights=True)
+    return plot.draw_weights(weights.mean(dim=0), REMOVAL).figure
+
+
+def pck_curves(nets: dict[str, nn.Module], hands: dict[str, Tensor]) -> Figure:
+    """Severe occlusion; bands hold 95 % of the bootstrap resamples of the images."""
+    grid, severe = metrics.thresholds(steps=51), hands["visible"].sum(dim=1) <= 10
+    errors = {n: metrics.joint_errors(lift(net, hands), hands["xyz"]) for n, net in nets.items()}
+    seen = hands["visible"][severe]
+    curves = {name: metrics.bootstrap_pck(e[severe], grid, seen) for name, e in errors.items()}
+    return plot.draw_pck(curves, grid).figure
+
+
+def uncertainty(net: nn.Sequential, hands: dict[str, Tensor]) -> Figure:
+    """Does the disagreement of the branches say how large the error of the depth is."""
+    partial = net[:-1](inputs(hands))
+    pose, weights = net[-1](partial, return_weights=True)
+    error, spread = (pose[..., 2] - hands["d"]).abs(), net[-1].spread(partial, weights)[..., 2]
+    left, right = Figure(figsize=(10, 4), layout="constrained").subplots(1, 2)
+    levels = torch.linspace(0, 1, 21)
+    shown = {"visible joints": hands["visible"], "hidden joints": ~hands["visible"]}
+    curves = {n: metrics.calibration_curve(error, spread, levels, m) for n, m in shown.items()}
+    plot.draw_calibration(curves, levels, ax=left)
+    curves = {"spread": metrics.sparsification_curve(error, spread)}
+    curves["oracle"] = metrics.sparsification_curve(error, error)
+    return plot.draw_sparsification(curves, ax=right).figure
+
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--samples", type=int, default=2000, help="at least 39")
+parser.add_argument("--epochs", type=int, default=15)
+parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
+args = parser.parse_args()
+args.out.mkdir(parents=True, exist_ok=True)
+torch.manual_seed(0)
+train, test = (SyntheticHands(args.samples, seed=seed).tensors for seed in (0, 3))
+single, branches = AdaptiveGraphUNet(3, 3, HAND), AdaptiveGraphUNet(3, 3, REMOVAL)
+parts = nn.Sequential(SubgraphMask(REMOVAL), branches, GatedMerger(3, 3, REMOVAL))
+fit(single, train, args.epochs)
+fit(parts, train, args.epochs)
+for name, figure in {
+    "skeletons": skeletons(),
+    "removal_sets": removal_sets(),
+    "hand_in_image": hand_in_image(),
+    "hand_in_space": hand_in_space(test),
+    "truth_and_prediction": truth_and_prediction(parts, test),
+    "learned_graph": learned_graph(single),
+    "gate_weights": gate_weights(parts, test),
+    "pck_curves": pck_curves({"one graph": single, "four sets, gated": parts}, test),
+    "uncertainty": uncertainty(parts, test),
+}.items():
+    figure.savefig(args.out / f"{name}.png", dpi=90)

@@ -1,0 +1,1 @@
+"""What the example of the heatmap generator reads and draws."""

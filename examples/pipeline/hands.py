@@ -1,0 +1,86 @@
+"""Hands to train on: rendered, or RHD's; batches of them as dicts of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Dataset
+from torch_geometric.loader import DataLoader
+
+from handgraph import HAND
+from handgraph.datasets import RHDHands, SyntheticHands
+from pipeline.settings import Settings
+from pipeline.targets import Hands
+
+SEEDS = {"training": 0, "validation": 1000, "evaluation": 2000}
+"""Of the rendered hands, whatever the seed of the run is: all runs train on the same."""
+
+HELD_OUT = 500
+"""The last hands of RHD's training split are not trained on, but scored after each step."""
+
+PER_JOINT = ("uv_true", "xyz", "visible", "d")
+PER_HAND = ("image", "K", "s", "depth", "mask")
+
+
+def load(settings: Settings, split: str, num_samples: int = 0) -> Dataset:
+    """Open the hands of a split: ``"training"``, ``"validation"`` or ``"evaluation"``.
+
+    Args:
+        settings: Of the run.
+        split: Which.
+        num_samples: How many; 0 for all, of rendered hands as many as are trained on.
+    """
+    if settings.data == "synthetic":
+        number = num_samples or settings.samples
+        seed, size = SEEDS[split], settings.image_size
+        return SyntheticHands(number, seed=seed, image_size=size)
+    name = "evaluation" if split == "evaluation" else "training"
+    hands = RHDHands(settings.root, name, image_size=settings.image_size)
+    if split == "training":
+        hands = hands[: min(settings.samples or len(hands), len(hands) - HELD_OUT)]
+    elif split == "validation":
+        hands = hands[-HELD_OUT:]
+    return hands[:num_samples] if num_samples else hands
+
+
+def batches(
+    hands: Dataset, index: Iterable[list[int]], device: torch.device, workers: int = 0
+) -> Iterator[Hands]:
+    """Take out the hands of each batch, and move them to the device.
+
+    Rendered hands are rendered there, a batch at once; others are read by ``workers`` processes.
+    """
+    if hasattr(hands, "render"):
+        return rendered(hands, index, device)
+    loader = DataLoader(hands, batch_sampler=index, num_workers=workers)
+    return (to(as_dict(batch), device) for batch in loader)
+
+
+def rendered(
+    hands: SyntheticHands, index: Iterable[list[int]], device: torch.device
+) -> Iterator[Hands]:
+    """Render the hands of each batch on the device."""
+    labels = {name: hands.tensors[name] for name in (*PER_JOINT, "K", "s")}
+    for some in index:
+        chosen = to({name: value[some] for name, value in labels.items()}, device)
+        yield {**chosen, **hands.render(some, device)}
+
+
+def to(hands: Hands, device: torch.device) -> Hands:
+    """Move hands to a device."""
+    return {name: value.to(device) for name, value in hands.items()}
+
+
+def as_dict(batch: Batch) -> Hands:
+    """Stack the hands of a PyG batch."""
+    joints = {name: batch[name].unflatten(0, (-1, HAND.num_joints)) for name in PER_JOINT}
+    return joints | {name: batch[name] for name in PER_HAND if name in batch}
+
+
+def jittered(hands: Hands, amounts: Tensor) -> Hands:
+    """Change the colours: ``amounts [B, 2, 3]`` are gain (less 1) and shift of each channel."""
+    gain, shift = amounts.to(hands["image"].device)[..., None, None].unbind(dim=1)
+    image = hands["image"].float() / 255 * (1 + gain) + shift
+    return {**hands, "image": (image.clamp(0, 1) * 255).round().to(torch.uint8)}

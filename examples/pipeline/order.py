@@ -1,0 +1,92 @@
+"""Which hands an iteration trains on, and by what chance, as functions of seed, step, iteration.
+
+Nothing here has a state: an interrupted run needs no more than its position to go on as it would
+have. Several processes share each batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+def keyed(*key: object) -> torch.Generator:
+    """Random numbers that belong to a key."""
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+class Order(NamedTuple):
+    """The order of the hands in one step.
+
+    Args:
+        num_samples: Hands there are.
+        batch_size: Hands of an iteration, over all processes.
+        seed: Of the run.
+        step: Of the training.
+        rank: Which process this is.
+        world: How many processes there are.
+    """
+
+    num_samples: int
+    batch_size: int
+    seed: int
+    step: int
+    rank: int = 0
+    world: int = 1
+
+    def check(self) -> None:
+        """Raise unless processes share a batch evenly, and there is at least one batch."""
+        if self.batch_size % self.world or not 0 < self.batch_size <= self.num_samples:
+            raise ValueError(
+                f"expected a batch size from 1 to {self.num_samples} that {self.world} processes "
+                f"share evenly, got {self.batch_size}"
+            )
+
+    def whole(self, iteration: int) -> Tensor:
+        """Hands of all processes; the odd ones at the end of an epoch are left out."""
+        epoch, place = divmod(iteration, self.num_samples // self.batch_size)
+        order = _permutation(self.num_samples, self.seed, self.step, epoch)
+        return order[place * self.batch_size : (place + 1) * self.batch_size]
+
+    def mine(self, iteration: int) -> Tensor:
+        """Hands of this process."""
+        return self.whole(iteration)[self.rank :: self.world]
+
+    def jitter(self, iteration: int, amount: float) -> Tensor:
+        """Gain and shift of each colour of this process's images, ``[B, 2, 3]``."""
+        rng = keyed("jitter", self.seed, self.step, iteration)
+        drawn = amount * (2 * torch.rand(self.batch_size, 2, 3, generator=rng) - 1)
+        return drawn[self.rank :: self.world]
+
+
+class Batches(NamedTuple):
+    """The batches of the iterations from ``first`` to before ``last``, for a data loader."""
+
+    order: Order
+    first: int
+    last: int
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Give the numbers of the hands of each batch."""
+        return (self.order.mine(i).tolist() for i in range(self.first, self.last))
+
+
+@lru_cache(maxsize=2)
+def _permutation(num_samples: int, seed: int, step: int, epoch: int) -> Tensor:
+    return torch.randperm(num_samples, generator=keyed("order", seed, step, epoch))
+
+
+def warm_cosine(iteration: int, length: int, warm: float = 0.05, floor: float = 0.01) -> float:
+    """Factor of the learning rate: up in a line over 5 % of the step, down as a cosine to 1 %."""
+    rise = max(1, round(warm * length))
+    if iteration < rise:
+        return (iteration + 1) / rise
+    fall = (iteration - rise) / max(1, length - rise)
+    return floor + (1 - floor) * (1 + math.cos(math.pi * min(1.0, fall))) / 2

@@ -1,0 +1,104 @@
+"""Train PSJNet, or a rival, on images in the paper's four steps.
+
+``python examples/train.py --out runs/psjnet`` trains on rendered hands;
+``--data rhd --root RHD_published_v2`` on RHD. Interrupt it at any time: the same command with
+``--resume`` goes on where it stopped. ``--generator runs/psjnet`` takes step 1 from another run.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lightning.fabric import Fabric
+
+from pipeline.generator import check_same, take_generator
+from pipeline.methods import METHODS
+from pipeline.run import Options, Run
+from pipeline.settings import STEPS, Settings, differences
+from pipeline.store import finished, load_settings, write_text
+
+
+def main() -> None:
+    """Read the command line, open the run folder, train."""
+    args = parse()
+    settings, out = read_settings(args), args.out
+    check_folder(args, settings)
+    many = "ddp" if args.devices > 1 else "auto"
+    fabric = Fabric(
+        accelerator=args.device, devices=args.devices, strategy=many, precision=args.precision
+    )
+    fabric.launch()
+    if fabric.is_global_zero:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "run.json", settings.to_json())
+        if args.generator is not None:
+            take_generator(args.generator, out, settings)
+    fabric.barrier()
+    options = Options(
+        args.cache, args.cache_limit, args.workers, args.checkpoint_every, args.validate
+    )
+    run = Run(fabric, settings, out, options)
+    run.run([step for step in run.steps if step in args.steps])
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    own, four = Settings(), {"nargs": 4, "metavar": ("S1", "S2", "S3", "S4")}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    weights = parser.add_argument_group("what the weights depend on")
+    weights.add_argument("--method", choices=METHODS, default=own.method)
+    weights.add_argument("--data", choices=("synthetic", "rhd"), default=own.data)
+    weights.add_argument("--root", default="", help="folder of RHD")
+    weights.add_argument("--samples", type=int, help="hands to train on; of RHD all by default")
+    weights.add_argument("--image-size", type=int, default=own.image_size)
+    weights.add_argument("--backbone", default=own.backbone, help="an HRNet of timm")
+    weights.add_argument("--weights", default="", help="HRNet checkpoint to start step 1 from")
+    weights.add_argument("--channels", type=int, default=own.channels, help="of the graph U-Nets")
+    weights.add_argument("--encoder-channels", type=int, default=own.encoder_channels)
+    weights.add_argument("--batch-size", type=int, default=own.batch_size, help="of all processes")
+    weights.add_argument("--seed", type=int, default=own.seed)
+    weights.add_argument("--epochs", type=int, default=own.epochs, **four)
+    weights.add_argument("--iterations", type=int, default=(), **four, help="instead of epochs")
+    weights.add_argument("--rates", type=float, default=own.rates, **four)
+    weights.add_argument("--jitter", type=float, default=own.jitter, help="of the colours")
+    run = parser.add_argument_group("how it is run")
+    run.add_argument("--out", type=Path, required=True, help="folder of the run")
+    run.add_argument("--steps", type=int, nargs="+", choices=STEPS, default=STEPS)
+    run.add_argument("--generator", type=Path, help="a run whose step 1 is taken")
+    run.add_argument("--resume", action="store_true", help="go on with a run in --out, if any")
+    run.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+    run.add_argument("--devices", type=int, default=1, help="processes")
+    run.add_argument("--precision", default="32-true", help="of Fabric: bf16-mixed, ...")
+    run.add_argument("--cache", type=Path, help="folder for what the frozen generator finds")
+    run.add_argument("--cache-limit", type=float, default=20.0, help="GB")
+    run.add_argument("--workers", type=int, default=0, help="processes that read RHD")
+    run.add_argument("--checkpoint-every", type=int, default=200, help="iterations")
+    run.add_argument("--validate", type=int, default=500, help="held-out hands; 0 for none")
+    return parser.parse_args()
+
+
+def read_settings(args: argparse.Namespace) -> Settings:
+    """Take from the command line what the weights depend on."""
+    own = Settings.__dataclass_fields__
+    values = {name: value for name, value in vars(args).items() if name in own}
+    if args.samples is None:
+        values["samples"] = 0 if args.data == "rhd" else Settings.samples
+    return Settings(**values)
+
+
+def check_folder(args: argparse.Namespace, settings: Settings) -> None:
+    """Raise if the folder holds another run, or one that we are not told to go on with."""
+    out = args.out
+    done = [step for step in finished(out) if step in args.steps]
+    if not args.resume and (done or (out / "resume.pt").exists()):
+        raise FileExistsError(f"{out} holds a run of these steps: --resume goes on with it")
+    changed = differences(load_settings(out), settings) if (out / "run.json").exists() else []
+    if changed:
+        raise ValueError(f"{out} holds a run with other settings: {'; '.join(changed)}")
+    if args.generator is not None:
+        check_same(args.generator, settings)
+
+
+if __name__ == "__main__":
+    main()

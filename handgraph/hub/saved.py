@@ -1,0 +1,142 @@
+"""Modules that are saved as a folder and built anew from it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import safetensors
+from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
+from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
+from safetensors.torch import load_file, save
+from torch import nn
+
+from handgraph import __version__
+from handgraph.hub.card import write_card
+from handgraph.hub.config import (
+    FORMAT,
+    Config,
+    read_config,
+    removal_from_json,
+    skeleton_from_json,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["hand-pose"]):
+    """A module that is saved as a folder, by ``huggingface_hub``'s mixin, and built anew from it.
+
+    ``save_pretrained(folder)`` writes ``config.json``, ``model.safetensors`` and a card, if there
+    is none; ``push_to_hub("name/of-repository")`` uploads the same. :meth:`from_pretrained` takes a
+    folder or the name of a repository. Loading is strict: each parameter must be there, in its
+    shape, and nothing else; dtypes stay as they were saved. A folder that was written in a format
+    later than this version knows is refused.
+
+    Subclasses say by :meth:`arguments` what they are built from, and call ``super().__init__()``.
+
+    Attributes:
+        about: What the reader of the card should know: a title, and text, a list or a mapping for
+            each section, all JSON. Units and training belong here.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from handgraph import HAND, RemovalSets
+        >>> from handgraph.hub import BranchLifter
+        >>> net = BranchLifter(2, 3, RemovalSets(HAND, {"tips": "TIP", "palm": ["wrist", "MCP"]}))
+        >>> net.about["Units"] = {"input": "(u, v) in [-1, 1]", "output": "(u, v) and d of Eq. 1"}
+        >>> x = torch.rand(8, 21, 2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save_pretrained(folder)
+        ...     again = BranchLifter.from_pretrained(folder)
+        >>> torch.equal(again(x), net(x)), again.removal == net.removal
+        (True, True)
+    """
+
+    about: dict[str, Any]
+    _decoders: ClassVar[Mapping[str, Any]] = {
+        "removal": removal_from_json,
+        "skeleton": skeleton_from_json,
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.about = {}
+
+    def arguments(self) -> dict[str, Any]:
+        """What the class is called with, as JSON; ``skeleton`` and ``removal`` are decoded."""
+        raise NotImplementedError
+
+    def config(self) -> Config:
+        """What ``config.json`` holds."""
+        return {
+            "format": FORMAT,
+            "handgraph": __version__,
+            "class": type(self).__name__,
+            "arguments": self.arguments(),
+            "about": self.about,
+        }
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write config and parameters; called by ``save_pretrained``."""
+        text = json.dumps(self.config(), indent=1, ensure_ascii=False, allow_nan=False)
+        (save_directory / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+        state = {name: value.contiguous() for name, value in self.state_dict().items()}
+        (save_directory / SAFETENSORS_SINGLE_FILE).write_bytes(save(state))
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """Write the card; called by ``save_pretrained`` where the folder has none."""
+        summary = (inspect.getdoc(type(self)) or "").partition("\n")[0]
+        return write_card(self.config(), summary, self._hub_mixin_info.model_card_data)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **download: Any) -> Self:
+        """Build the module from a folder, or from a repository on the Hub, in eval mode.
+
+        Args:
+            pretrained_model_name_or_path: A folder, or the name of a repository.
+            download: Options of ``huggingface_hub.snapshot_download``, such as ``revision``.
+
+        Raises:
+            FileNotFoundError: If a ``Path`` is no folder, or a file in it is missing.
+            ValueError: If config or parameters are damaged, of another class, of a later format,
+                or do not fit each other.
+        """
+        name, wanted = pretrained_model_name_or_path, [CONFIG_NAME, SAFETENSORS_SINGLE_FILE]
+        folder = Path(name)
+        if not folder.is_dir():
+            if isinstance(name, Path):
+                raise FileNotFoundError(f"there is no folder {name}")
+            folder = Path(snapshot_download(name, allow_patterns=wanted, **download))
+        module = cls._built(folder / CONFIG_NAME)
+        module._read(folder / SAFETENSORS_SINGLE_FILE)
+        return module.eval()
+
+    @classmethod
+    def _built(cls, path: Path) -> Self:
+        """Build the module that a config describes."""
+        config = read_config(path, cls.__name__)
+        try:
+            arguments = {
+                name: cls._decoders[name](value) if name in cls._decoders else value
+                for name, value in config["arguments"].items()
+            }
+            module = cls(**arguments)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path}: no {cls.__name__} has these arguments: {error}") from error
+        module.about = config["about"]
+        return module
+
+    def _read(self, path: Path) -> None:
+        """Take the parameters of a file, if they are those of this module."""
+        try:
+            self.load_state_dict(load_file(path), strict=True, assign=True)
+        except (safetensors.SafetensorError, RuntimeError) as error:
+            raise ValueError(
+                f"{path} does not hold the parameters of this {type(self).__name__}: {error}"
+            ) from error

@@ -1,0 +1,113 @@
+"""Weights of the published graph U-Net of HOPE-Net."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from handgraph.nn.unet import AdaptiveGraphUNet
+from handgraph.skeleton import Skeleton
+
+
+def load_hope_weights(state: Mapping[str, Tensor]) -> AdaptiveGraphUNet:
+    """Build the graph U-Net whose weights the published code of HOPE-Net saved.
+
+    The layout of ``GraphUNet`` in the code of Doosti et al. (CVPR 2020): with L levels,
+    ``A_0`` to ``A_L`` are adjacencies (the last, of one node, is never used and left out),
+    ``gconv1.fc`` to ``gconvL.fc`` and ``pool1.fc`` to ``poolL.fc`` lead down, ``fc1`` and ``fc2``
+    are the bottleneck, and ``unpool(L+1).fc``, ``gconv(L+1).fc`` to ``2L`` lead up. Node counts,
+    widths and channels follow from the shapes. The net has signed degrees, as published
+    (decision 11): a column of an adjacency with a negative sum gives NaN there and here.
+
+    Args:
+        state: The state dict of ``GraphUNet``, or of a net that holds it as ``graphunet``, with or
+            without the ``module.`` of ``nn.DataParallel``; what else it holds is left alone.
+
+    Returns:
+        The net, over nodes without names, ``[*, J, in] -> [*, J, out]``.
+
+    Raises:
+        ValueError: If a tensor is missing, left over, or has another shape than it should.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.nn import load_hope_weights
+        >>> linear = {"gconv1": (2, 4), "pool1": (3, 1), "fc1": (4, 20), "fc2": (20, 4)}
+        >>> linear |= {"unpool2": (1, 3), "gconv2": (8, 3)}  # one level of three nodes
+        >>> state = {"A_0": torch.eye(3), "A_1": torch.eye(1)}
+        >>> for name, (ins, outs) in linear.items():
+        ...     path = name if name in ("fc1", "fc2") else f"{name}.fc"
+        ...     state |= {f"{path}.weight": torch.rand(outs, ins), f"{path}.bias": torch.rand(outs)}
+        >>> load_hope_weights(state)
+        AdaptiveGraphUNet(2, 3, edgeless(3), nodes=(3, 1))
+    """
+    given = _graph_unet(state)
+    net = _sized(given)
+    layout = _layout(net)
+    unused = f"A_{len(net.nodes) - 1}"  # the adjacency of the one node in the middle
+    if given.keys() - {unused} != layout.keys():
+        differing = ", ".join(sorted((given.keys() - {unused}) ^ layout.keys()))
+        raise ValueError(
+            f"state: expected a GraphUNet of {len(net.nodes) - 1} levels; missing or left over are "
+            f"{differing}"
+        )
+    for name, parameter in layout.items():
+        if given[name].shape != parameter.shape:
+            raise ValueError(
+                f"state: expected {name} {list(parameter.shape)}, got {list(given[name].shape)}"
+            )
+        with torch.no_grad():
+            parameter.copy_(given[name])
+    return net
+
+
+def _graph_unet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The entries of the graph U-Net, without what its names start with."""
+    starts = [name[: -len("A_0")] for name in state if f".{name}".endswith(".A_0")]
+    if len(starts) != 1:
+        raise ValueError(
+            f"state: expected the weights of one GraphUNet, with an A_0; found {len(starts)} "
+            f"in {', '.join(state) or 'nothing'}"
+        )
+    start = starts[0]
+    return {name.removeprefix(start): v for name, v in state.items() if name.startswith(start)}
+
+
+def _sized(given: Mapping[str, Tensor]) -> AdaptiveGraphUNet:
+    """A net of the sizes that the weights have."""
+    nodes = [len(given[f"A_{level}"]) for level in range(len(given)) if f"A_{level}" in given]
+    last = f"gconv{2 * (len(nodes) - 1)}.fc.weight"
+    wanted = ("gconv1.fc.weight", "fc1.weight", last)
+    missing = [name for name in wanted if name not in given]
+    if missing:
+        raise ValueError(f"state: expected {', '.join(missing)} in a GraphUNet, got {len(given)}")
+    channels, in_channels = given["gconv1.fc.weight"].shape
+    net = AdaptiveGraphUNet(
+        in_channels,
+        len(given[last]),
+        Skeleton.edgeless(nodes[0]),
+        channels=channels,
+        nodes=nodes,
+        bottleneck_channels=len(given["fc1.weight"]),
+        normalization="signed",
+    )
+    return net.to(given["A_0"])
+
+
+def _layout(net: AdaptiveGraphUNet) -> dict[str, Tensor]:
+    """Our parameters under their names, in their shapes."""
+    levels = len(net.adjacency)
+    linear: dict[str, Any] = {"fc1": net.squeeze, "fc2": net.expand}
+    for level in range(levels):
+        down, up = level + 1, 2 * levels - level
+        linear[f"gconv{down}.fc"] = net.encoder[level].lin
+        linear[f"pool{down}.fc"] = net.pools[level]
+        linear[f"unpool{up}.fc"] = net.unpools[level]
+        linear[f"gconv{up}.fc"] = net.decoder[level].lin
+    layout = {f"A_{level}": net.adjacency[level][0] for level in range(levels)}
+    for name, layer in linear.items():
+        layout[f"{name}.weight"], layout[f"{name}.bias"] = layer.weight[0], layer.bias[0].view(-1)
+    return layout

@@ -1,0 +1,215 @@
+"""The keypoint lifter: what it is invariant to, what it refuses, and the one that is trained."""
+
+from __future__ import annotations
+
+import json
+import stat
+from importlib.resources import files
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+from torch.testing import assert_close
+
+from handgraph import COCO, HAND, RHD, Skeleton
+from handgraph.datasets import SyntheticHands
+from handgraph.geometry import view_rotation
+from handgraph.hub import KeypointLifter, pretrained_lifter
+from handgraph.metrics import joint_errors, occlusion_groups, visible_mean
+
+WRIST = HAND.index("wrist")
+FOLDER = files("handgraph.hub") / "keypoint_lifter"
+
+
+@pytest.fixture(scope="module")
+def lifter():
+    torch.manual_seed(0)
+    return KeypointLifter(channels=4, hidden_channels=4).double().eval()
+
+
+def hands(*lead, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    uv = 300 * torch.rand(*lead, 21, 2, generator=generator, dtype=torch.float64)
+    return uv, torch.rand(*lead, 21, generator=generator, dtype=torch.float64)
+
+
+# What goes in and comes out
+
+
+def test_pose_is_that_of_the_net_in_the_crop_relative_to_the_wrist(lifter):
+    uv, score = hands(3)
+    expected = []
+    for points, scores in zip(uv, score, strict=True):
+        low, high = points.min(dim=0).values, points.max(dim=0).values
+        x = (points - (low + high) / 2) / (1.25 * (high - low).max() / 2)
+        pose = lifter.net(torch.cat([x, scores[:, None]], dim=1))
+        expected.append(pose - pose[WRIST])
+    assert_close(lifter(uv, score), torch.stack(expected), rtol=1e-10, atol=1e-10)
+
+
+def test_place_and_size_of_the_hand_play_no_part(lifter):
+    uv, score = hands(4)
+    moved = 0.01 * uv + torch.tensor([-70.0, 12.0], dtype=torch.float64)
+    assert_close(lifter(moved, score), lifter(uv, score), rtol=1e-8, atol=1e-8)
+
+
+def test_root_is_zero(lifter):
+    assert (lifter(hands(4)[0])[:, WRIST] == 0).all()
+
+
+def test_no_score_is_one_half(lifter):
+    uv, score = hands(4)
+    assert torch.equal(lifter(uv), lifter(uv, torch.full_like(score, 0.5)))
+    assert not torch.equal(lifter(uv), lifter(uv, score))
+
+
+def test_left_hand_is_the_right_hand_in_a_mirror(lifter):
+    uv, score = hands(4)
+    mirrored = torch.stack([639 - uv[..., 0], uv[..., 1]], dim=-1)
+    pose = lifter(uv, score)
+    expected = torch.stack([-pose[..., 0], pose[..., 1], pose[..., 2]], dim=-1)
+    assert_close(lifter(mirrored, score, side="left"), expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("lead", [(), (0,), (1,), (2, 3)])
+def test_any_leading_dimensions(lifter, lead):
+    uv, score = hands(*lead)
+    pose = lifter(uv, score)
+    assert pose.shape == (*lead, 21, 3)
+    flat = lifter(uv.reshape(-1, 21, 2), score.reshape(-1, 21))
+    assert_close(pose.reshape(-1, 21, 3), flat, rtol=1e-10, atol=1e-10)
+
+
+def test_gradients_reach_the_input(lifter):
+    uv, score = (x.requires_grad_() for x in hands())
+    assert gradcheck(lifter, (uv, score), eps=1e-6, atol=1e-5)
+
+
+def test_compiled_equals_eager(lifter):
+    compiled = torch.compile(lifter, fullgraph=True, backend="aot_eager")
+    uv, score = hands(2)
+    assert_close(compiled(uv, score), lifter(uv, score), rtol=1e-10, atol=1e-10)
+
+
+def test_another_skeleton_takes_its_own_root():
+    skeleton = Skeleton("rod", "abc", [("a", "b"), ("b", "c")], root="b")
+    pose = KeypointLifter(skeleton, channels=2)(torch.rand(5, 3, 2))
+    assert pose.shape == (5, 3, 3)
+    assert (pose[:, 1] == 0).all()
+    assert pose[:, 0].abs().min() > 0
+
+
+# What is refused
+
+
+def test_nan_makes_its_own_hand_nan(lifter):
+    uv, _ = hands(3)
+    uv[1, 5, 0] = torch.nan
+    pose = lifter(uv)
+    assert pose[1].isnan().all()
+    assert_close(pose[[0, 2]], lifter(uv[[0, 2]]), rtol=1e-10, atol=1e-10)
+
+
+def test_hand_without_size_is_nan(lifter):
+    assert lifter(torch.ones(21, 2, dtype=torch.float64)).isnan().all()
+
+
+@pytest.mark.parametrize("value", [torch.nan, -0.1, 1.1])
+def test_score_that_is_no_probability_is_refused(lifter, value):
+    uv, score = hands(2)
+    score[1, 3] = value
+    with pytest.raises(ValueError, match="score: expected probabilities"):
+        lifter(uv, score)
+
+
+@pytest.mark.parametrize(
+    ("uv", "score", "options", "error", "message"),
+    [
+        (torch.ones(20, 2), None, {}, ValueError, r"\[\*, 21, 2\] for HAND, got \[20, 2\]"),
+        (torch.ones(21, 3), None, {}, ValueError, r"\[\*, J, 2\]"),
+        (torch.ones(21, 2).long(), None, {}, TypeError, "floating point"),
+        (torch.rand(21, 2), torch.ones(21, 1), {}, ValueError, r"score of shape \[21\]"),
+        (torch.rand(21, 2), torch.ones(21).double(), {}, TypeError, "score of torch.float32"),
+        (torch.rand(21, 2), None, {"side": "both"}, ValueError, "'right' or 'left', got 'both'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(uv, score, options, error, message):
+    with pytest.raises(error, match=message):
+        KeypointLifter(channels=2)(uv, score, **options)
+
+
+def test_skeleton_without_a_root_is_refused():
+    with pytest.raises(ValueError, match="expected a skeleton with a root, got COCO"):
+        KeypointLifter(COCO)
+
+
+# The lifter that comes with the package
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return pretrained_lifter()
+
+
+def test_files_are_small_and_readable():
+    sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir()}
+    assert sizes.keys() == {"README.md", "config.json", "model.safetensors"}
+    assert sum(sizes.values()) < 400_000
+    assert all(path.stat().st_mode & stat.S_IROTH for path in FOLDER.iterdir())
+
+
+def test_card_and_config_agree(trained, tmp_path):
+    trained.save_pretrained(tmp_path)
+    written = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))
+    assert trained.about == written["about"]
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for row, errors in trained.about["Errors"].items():
+        assert f"| {row} | {' | '.join(errors.values())} |" in card
+    for limit in trained.about["Limits"]:
+        assert f"- {limit}" in card
+
+
+def errors_of(trained, scores, focal=500.0):
+    """Errors of fresh hands in mm: of visible joints but the wrist, and the groups of images."""
+    seen = SyntheticHands(4000, seed=777, focal=focal, progress=False).tensors
+    metres = seen["s"].reshape(-1, 1, 1)
+    axes = view_rotation(seen["uv"], seen["K"])
+    truth = (seen["xyz"] - seen["xyz"][:, [WRIST]]) @ axes.mT
+    with torch.no_grad():
+        pose = metres * trained(seen["uv"], seen["confidence"][..., 0] if scores else None)
+    visible = seen["visible"].clone()
+    visible[:, WRIST] = False
+    errors = 1000 * joint_errors(pose, truth)
+    control = 1000 * joint_errors(truth.mean(dim=0).expand_as(truth), truth)
+    groups = occlusion_groups(seen["visible"])
+    return {
+        name: (visible_mean(errors[rows], visible[rows]).item(), control[rows].mean().item())
+        for name, rows in groups.items()
+    }
+
+
+@pytest.mark.parametrize("scores", [True, False])
+@pytest.mark.parametrize("group", ["small", "severe"])
+def test_errors_on_fresh_hands_are_those_of_the_card(trained, scores, group):
+    row = trained.about["Errors"][f"{group}, {'scores' if scores else 'no scores'}"]
+    published = float(row["MPJPE mm"].split(" ")[0])
+    error, control = errors_of(trained, scores)[group]
+    assert error == pytest.approx(published, rel=0.12)
+    assert error < control / 2
+
+
+def test_pose_can_be_put_into_the_frame_of_a_camera(trained):
+    """The lifter's axes, turned back by view_rotation, are those of the camera."""
+    seen = SyntheticHands(2000, seed=778, focal=350.0, progress=False).tensors
+    seen = {name: values[seen["visible"].all(dim=1)] for name, values in seen.items()}
+    truth = seen["xyz"] - seen["xyz"][:, [WRIST]]
+    with torch.no_grad():
+        pose = seen["s"].reshape(-1, 1, 1) * trained(seen["uv"])
+    turned = pose @ view_rotation(seen["uv"], seen["K"])
+    assert joint_errors(turned, truth).mean() < joint_errors(pose, truth).mean()
+
+
+def test_other_orders_go_by_name(trained):
+    hand = SyntheticHands(1, seed=5, progress=False)[0]
+    theirs = hand.uv[RHD.index_from(HAND)]
+    assert_close(trained(theirs[HAND.index_from(RHD)]), trained(hand.uv))

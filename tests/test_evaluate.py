@@ -1,0 +1,192 @@
+"""What evaluate.py and predict.py say, against closed forms and slow twins."""
+
+import json
+import subprocess
+import sys
+from argparse import Namespace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from handgraph import HAND
+from handgraph.datasets import SyntheticHands
+from handgraph.geometry import crop_matrix, normalize_uv, transform_points, uvd_to_camera
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+import predict  # noqa: E402
+
+from pipeline.pictures import ranked, write_curves  # noqa: E402
+from pipeline.scores import RANGES, Predictions, counts, markdown, row  # noqa: E402
+from pipeline.scores import predict as predict_all  # noqa: E402
+from psjnet import PoseNet, detection  # noqa: E402
+
+JOINTS = HAND.num_joints
+
+
+def made_up(offset, num_visible):
+    """Predictions that are off by so many metres in x, one row an image."""
+    true = torch.rand(len(offset), JOINTS, 3, generator=torch.Generator().manual_seed(0))
+    uv = torch.zeros(len(offset), JOINTS, 2)
+    shift = torch.tensor(offset)[:, None, None] * torch.tensor([1.0, 0, 0])
+    visible = torch.arange(JOINTS) < torch.tensor(num_visible)[:, None]
+    return Predictions(true + shift, uv, uv + torch.tensor([3.0, 4.0]), true, uv, visible)
+
+
+def area(error, low, high, steps=20):
+    """AUC of a PCK curve that steps from 0 to 1 at ``error``, by the trapezoid rule."""
+    grid = [low + (high - low) * i / (steps - 1) for i in range(steps)]
+    hits = [float(error <= t) for t in grid]
+    return sum((a + b) / 2 for a, b in pairwise(hits)) / (steps - 1)
+
+
+@pytest.mark.parametrize(
+    ("how", "low", "high"),
+    list(zip(RANGES, (0, 0, 0.02, 0), (0.05, 0.05, 0.05, 0.03), strict=True)),
+)
+def test_a_row_is_the_closed_form(how, low, high):
+    net = made_up([0.0101, 0.0101, 0.0251], [21, 21, 7])
+    result = row("a net", [net], how)
+    near, far = area(0.0101, low, high), area(0.0251, low, high)
+    assert result.auc["small"].value.item() == pytest.approx(near, abs=1e-5)
+    assert result.auc["severe"].value.item() == pytest.approx(far, abs=1e-5)
+    assert result.relative.value.item() == pytest.approx(far / near, abs=1e-4)
+    pooled = (42 * near + 7 * far) / 49
+    by_joint = (7 * (2 * near + far) / 3 + 14 * near) / 21
+    wanted = pooled if how.average == "pooled" else by_joint
+    assert result.auc["all"].value.item() == pytest.approx(wanted, abs=1e-5)
+    assert result.millimetres == pytest.approx((42 * 10.1 + 7 * 25.1) / 49, abs=1e-2)
+    assert result.pixels == pytest.approx(5.0)
+
+
+def test_nets_of_a_method_are_averaged():
+    nets = [made_up([0.0101, 0.0301], [21, 5]), made_up([0.0301, 0.0101], [21, 5])]
+    one, two, both = (row("", some, RANGES[0]) for some in ([nets[0]], [nets[1]], nets))
+    for group in ("small", "severe"):
+        mean = (one.auc[group].value + two.auc[group].value) / 2
+        torch.testing.assert_close(both.auc[group].value, mean)
+    assert both.nets == 2
+
+
+def test_a_table_says_what_it_counts():
+    net = made_up([0.0101, 0.0251], [21, 7])
+    text = markdown([row("a net", [net], RANGES[0])], RANGES[0])
+    assert counts(net.visible) == "images (visible joints): all 2 (28), small 1 (21), severe 1 (7)"
+    assert "| a net | 1 |" in text
+    assert f"{100 * area(0.0101, 0, 0.05):.1f} [" in text
+
+
+def test_images_are_ranked_by_their_visible_joints():
+    net = made_up([0.03, 0.01, 0.02, 0.5, 0.04], [21, 21, 21, 0, 3])
+    assert ranked(net, "small").tolist() == [1, 2, 0]
+    assert ranked(net, "severe").tolist() == [4]  # the one without a visible joint is in no list
+
+
+def test_curves_are_written(tmp_path):
+    write_curves({"a net": [made_up([0.01001], [21])]}, tmp_path / "pck.csv")
+    lines = (tmp_path / "pck.csv").read_text().splitlines()
+    assert lines[0] == "method,group,millimetres,pck"
+    assert '"a net",all,10,0.000000' in lines
+    assert '"a net",all,11,1.000000' in lines
+
+
+class Oracle(nn.Module):
+    """A lifter that knows the truth of the hands in the order in which they come."""
+
+    def __init__(self, hands):
+        super().__init__()
+        uv = normalize_uv(hands["uv_true"], 64)
+        self.poses = torch.cat([uv, hands["d"].unsqueeze(-1)], dim=-1)
+
+    def forward(self, found):
+        taken, self.poses = self.poses.split([len(found.uv), len(self.poses) - len(found.uv)])
+        return taken, None
+
+
+class Blank(nn.Module):
+    """A generator whose heatmaps peak in the first pixel."""
+
+    def forward(self, image):
+        heatmaps = torch.zeros(len(image), JOINTS, 16, 16)
+        heatmaps[..., 0, 0] = 1
+        return heatmaps, torch.zeros(len(image), 1, 16, 16)
+
+
+def test_true_poses_have_no_error_in_camera_space():
+    hands = SyntheticHands(6, seed=4, image_size=64)
+    tensors = hands.tensors
+    batches = [{k: v[i : i + 3] for k, v in tensors.items()} for i in (0, 3)]
+    for batch in batches:
+        batch["image"] = torch.zeros(3, 3, 64, 64, dtype=torch.uint8)
+    found = predict_all(PoseNet(Blank(), Oracle(tensors)), batches, 64)
+    assert found.errors().max() < 1e-5
+    torch.testing.assert_close(found.uv, tensors["uv_true"], atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.detected, torch.full((6, JOINTS, 2), 1.5))
+    assert torch.equal(found.visible, tensors["visible"])
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_joints_go_back_to_the_image(left):
+    image = torch.zeros(3, 100, 140, dtype=torch.uint8)
+    rng = torch.Generator().manual_seed(1)
+    uv, d = 20 + 60 * torch.rand(JOINTS, 2, generator=rng), torch.rand(JOINTS, generator=rng)
+    as_seen = torch.stack([139 - uv[:, 0], uv[:, 1]], dim=-1) if left else uv
+    box = [30.0, 20.0, 90.0, 80.0]
+    to_crop = crop_matrix(predict.box_corners(box, image, mirrored=left), 64)
+    args = Namespace(left=left, scale=0.03, root_depth=0.5, focal=120.0)
+    joints = predict.describe(transform_points(to_crop, as_seen), d, to_crop, image, args)
+    found = torch.tensor([joints["uv"][name] for name in HAND.joints])
+    torch.testing.assert_close(found, uv, atol=1e-3, rtol=0)
+    K = torch.tensor([[120.0, 0, 69.5], [0, 120, 49.5], [0, 0, 1]])
+    known = torch.tensor(0.03), torch.tensor(0.5)
+    wanted = uvd_to_camera(torch.cat([uv, d[:, None]], dim=-1), K, *known)
+    xyz = torch.tensor([joints["xyz"][name] for name in HAND.joints])
+    torch.testing.assert_close(xyz, wanted, atol=2e-4, rtol=0)
+
+
+def test_the_box_of_a_mirrored_image_is_mirrored():
+    image = torch.zeros(3, 100, 140, dtype=torch.uint8)
+    corners = predict.box_corners([10.0, 20.0, 40.0, 60.0], image, mirrored=True)
+    assert corners.tolist() == [[99.0, 20.0], [129.0, 60.0]]
+
+
+def test_without_a_box_the_crop_is_the_largest_square():
+    image = torch.zeros(3, 100, 140, dtype=torch.uint8)
+    to_crop = crop_matrix(predict.box_corners(None, image, mirrored=False), 50)
+    ends = transform_points(to_crop, torch.tensor([[19.5, -0.5], [119.5, 99.5]]))
+    torch.testing.assert_close(ends, torch.tensor([[-0.5, -0.5], [49.5, 49.5]]))
+
+
+def test_detection_is_that_of_the_heatmaps():
+    assert detection(*Blank()(torch.zeros(1, 3, 64, 64))).uv[0, 0].tolist() == pytest.approx(
+        [2 * (1.5 + 0.5) / 64 - 1] * 2
+    )
+
+
+@pytest.mark.slow
+def test_train_evaluate_predict(tmp_path):
+    """The three commands of the readme, in small."""
+
+    def run(script, *arguments):
+        command = [sys.executable, "-W", "ignore", EXAMPLES / script, *map(str, arguments)]
+        subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+
+    run("train.py", "--out", "run", "--image-size", 64, "--backbone", "hrnet_w18_small",
+        "--encoder-channels", 8, "--samples", 16, "--iterations", 1, 1, 1, 1, "--batch-size", 8,
+        "--validate", 8)  # fmt: skip
+    run("evaluate.py", "run", "--samples", 40, "--out", "table")
+    content = json.loads((tmp_path / "table/table2.json").read_text())
+    (first, *_) = content["tables"]["0 to 50 mm in 20 steps, visible joints pooled"]
+    assert 0 <= first["auc"]["all"][1] <= first["auc"]["all"][0] <= first["auc"]["all"][2] <= 1
+    assert (tmp_path / "table/psjnet_small_worst.png").exists()
+    Image.new("RGB", (90, 70), "brown").save(tmp_path / "hand.png")
+    run("predict.py", "--run", "run", "--out", "found", "hand.png")
+    joints = json.loads((tmp_path / "found/hand/joints.json").read_text())
+    assert list(joints["uv"]) == list(HAND.joints)
+    assert "no scale is known" in joints["note"]
+    assert "xyz" not in joints

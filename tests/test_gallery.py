@@ -1,0 +1,41 @@
+"""The gallery: the script makes every picture that the page shows, and the page shows its code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+SHOWN = re.findall(r"\(pictures/(\w+)\.png\)", PAGE)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The pictures of the script, in small."""
+    folder = tmp_path_factory.mktemp("pictures")
+    script, flags = ROOT / "examples" / "gallery.py", ["--samples", "60", "--epochs", "1"]
+    command = [sys.executable, "-W", "ignore", str(script), *flags, "--out", str(folder)]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+def test_script_makes_what_the_page_shows(made):
+    assert sorted(path.stem for path in made.iterdir()) == sorted(SHOWN)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in made.iterdir())
+
+
+def test_pictures_of_the_page_are_small():
+    pictures = [ROOT / "docs" / "pictures" / f"{name}.png" for name in SHOWN]
+    sheet = ROOT / "docs" / "pictures" / "rendered_hands.png"  # of examples/contact_sheet.py
+    assert sorted((ROOT / "docs" / "pictures").iterdir()) == sorted([*pictures, sheet])
+    assert max(path.stat().st_size for path in pictures) < 150_000
+
+
+def test_page_shows_the_code_of_each_picture():
+    code = (ROOT / "examples" / "gallery.py").read_text(encoding="utf-8")
+    assert re.findall(r":pyobject: (\w+)", PAGE) == SHOWN == re.findall(r"^def (\w+)", code, re.M)

@@ -1,0 +1,290 @@
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from handgraph import HAND, RemovalSets
+from handgraph.geometry import normalize_uv
+from handgraph.nn import AdaptiveGraphUNet, HypothesisGraphMerger, MeanMerger
+from handgraph.vision import HeatmapGenerator, decode_heatmaps
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+
+import baselines
+from pipeline.methods import METHODS, build, count, steps_of
+from pipeline.objectives import DEPTH_WEIGHT, depth_map_loss, psjnet_losses
+from pipeline.settings import Settings
+from pipeline.step import StepModule, set_step, trains_generator
+from pipeline.targets import camera_space, pixel_errors, pose_target, to_pixels
+from psjnet import Detection, PoseNet, PSJNetLifter, detection
+
+SIZE, BATCH = 64, 3
+
+
+class TinyGenerator(nn.Module):
+    """Heatmaps and features of the right shape from two convolutions and a batch norm."""
+
+    def __init__(self, feature_channels=8):
+        super().__init__()
+        self.feature_channels = feature_channels
+        self.features = nn.Conv2d(3, feature_channels, 4, stride=4)
+        self.norm = nn.BatchNorm2d(feature_channels)
+        self.head = nn.Conv2d(feature_channels, 21, 1)
+
+    def forward(self, images):
+        features = self.norm(self.features(images.float() / 255))
+        return self.head(features), features
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setattr("pipeline.methods.HeatmapGenerator", lambda *args: TinyGenerator())
+
+
+@pytest.fixture
+def hands():
+    rng = torch.Generator().manual_seed(0)
+
+    def rand(*shape):
+        return torch.rand(shape, generator=rng)
+
+    return {
+        "image": (255 * rand(BATCH, 3, SIZE, SIZE)).to(torch.uint8),
+        "uv_true": SIZE * rand(BATCH, 21, 2),
+        "d": 4 * rand(BATCH, 21) - 2,
+        "visible": rand(BATCH, 21) > 0.3,
+        "xyz": rand(BATCH, 21, 3) + 0.5,
+        "K": torch.tensor([[100.0, 0, 32], [0, 100, 32], [0, 0, 1]]).repeat(BATCH, 1, 1),
+        "s": torch.full((BATCH,), 0.03),
+        "depth": rand(BATCH, SIZE, SIZE) + 0.5,
+        "mask": (34 * rand(BATCH, SIZE, SIZE)).to(torch.uint8),
+    }
+
+
+def settings(method):
+    return Settings(method=method, image_size=SIZE, encoder_channels=8)
+
+
+def found(channels=8, dtype=torch.float64):
+    torch.manual_seed(1)
+    shapes = [(BATCH, 21, 2), (BATCH, channels, 16, 16), (BATCH, 21, 16, 16)]
+    return Detection(*(torch.rand(shape, dtype=dtype) for shape in shapes))
+
+
+def test_lifter_is_the_composition_branch_by_branch():
+    lifter = PSJNetLifter(8, encoder_channels=8).double().eval()
+    seen, removal = found(), RemovalSets.by_level(HAND)
+    pose, partial = lifter(seen)
+    for n, kept in enumerate(removal.kept):
+        feature = lifter.encode.branches[n](seen.features)
+        x = torch.cat([seen.uv[:, kept], feature], dim=-1).unsqueeze(1).expand(-1, 4, -1, -1)
+        torch.testing.assert_close(partial[:, n], lifter.branches(x)[:, n])
+    torch.testing.assert_close(pose, lifter.merge(partial, lifter.merge_encode(seen.features)))
+
+
+def test_lifter_takes_any_sets_branches_and_merger():
+    removal = RemovalSets(HAND, {"tips": "TIP", "palm": ["wrist", "MCP"]})  # of 16 and 15 joints
+    branches = AdaptiveGraphUNet(4, 3, removal, channels=2)
+    lifter = PSJNetLifter(8, removal, branches, MeanMerger(3, 3, removal), encoder_channels=4)
+    assert lifter.merge_encode is None
+    pose, partial = lifter(found(dtype=torch.float32))
+    assert pose.shape == (BATCH, 21, 3)
+    torch.testing.assert_close(pose, lifter.merge(partial))
+    assert partial.shape == (BATCH, 2, 16, 3)
+
+
+def test_what_was_removed_does_not_reach_a_branch():
+    lifter = PSJNetLifter(8, encoder_channels=8).double().eval()
+    seen = found()
+    uv = seen.uv.requires_grad_()
+    lifter.branch_poses(seen)[:, 0].sum().backward()  # this branch has lost the tips
+    reached = (uv.grad != 0).any(dim=-1).any(dim=0)
+    assert reached.nonzero().flatten().tolist() == RemovalSets.by_level(HAND).kept[0].tolist()
+
+
+def test_detection_is_the_decoded_heatmaps_in_half_sides():
+    heatmaps = torch.rand(BATCH, 21, 16, 16)
+    seen = detection(heatmaps, torch.zeros(1))
+    uv, _ = decode_heatmaps(heatmaps)
+    torch.testing.assert_close(seen.uv, normalize_uv(uv, 64))
+
+
+def test_kept_2d_is_that_of_the_heatmaps():
+    torch.manual_seed(0)
+    lifters = [PSJNetLifter(8, encoder_channels=8, refine_uv=refine) for refine in (True, False)]
+    lifters[1].load_state_dict(lifters[0].state_dict())
+    seen = found(dtype=torch.float32)
+    refined, kept = (lifter.eval()(seen)[0] for lifter in lifters)
+    assert torch.equal(kept[..., :2], seen.uv)
+    assert torch.equal(kept[..., 2], refined[..., 2])
+    assert not torch.equal(kept, refined)
+
+
+def test_parameter_counts():
+    encoder = [256 * 256 * 9 * 2 + 2 * 2 * 256]  # two convolutions with batch norm
+    for outputs in (16 * 2, 21 * 3):
+        encoder.append(encoder[0] + 256 * outputs * 9 + 2 * outputs)
+    assert encoder[1] == 1_254_464
+    lifter = PSJNetLifter()
+    graphs = count(lifter.branches) + count(lifter.merge)
+    assert count(lifter) == 4 * encoder[1] + encoder[2] + graphs
+    assert graphs < 60_000
+    assert count(baselines.HopeNetLifter()) == count(AdaptiveGraphUNet(2, 3, HAND))
+    regression = [128 * 16 * 512 + 512, 512 * 512 + 512, 512 * 21 + 21]
+    regress = baselines.CaiLifter().regress
+    assert sum(count(layer) for layer in regress if isinstance(layer, nn.Linear)) == sum(regression)
+
+
+@pytest.mark.slow
+def test_hrnet_has_the_published_number_of_parameters():
+    assert count(HeatmapGenerator()) == pytest.approx(28.54e6, abs=5e3)
+
+
+def test_literal_ensemble_reads_64_hypotheses_and_16_features(tiny):
+    lifter = build(settings("psjnet_literal")).lifter
+    assert isinstance(lifter.merge, HypothesisGraphMerger)
+    assert lifter.merge.unet.nodes[0] == 64 + 16
+    assert (lifter.merge_encode.num_joints, lifter.merge_encode.out_channels) == (16, 3)
+
+
+def test_plain_ensemble_removes_nothing(tiny):
+    lifter = build(settings("ensemble")).lifter
+    assert lifter.split.removal.keep_mask.all()
+    assert lifter.branch_poses(found(dtype=torch.float32)).shape == (BATCH, 4, 21, 3)
+
+
+def test_features_as_nodes_keep_the_branches_apart():
+    removal = RemovalSets.by_level(HAND)
+    branches = baselines.FeatureNodes(removal)
+    assert branches.unet.nodes[0] == 32
+    x = torch.rand(2, 4, 16, 4, requires_grad=True)
+    branches(x)[:, 1].sum().backward()
+    assert (x.grad[:, 1] != 0).all()
+    assert not x.grad[:, [0, 2, 3]].any()
+
+
+def test_pose_machine_refines_by_stages():
+    machine = baselines.PoseMachine(21, 3).eval()
+    image = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8)
+    maps, features = machine.all_stages(image)
+    assert maps.shape == (3, 1, 21, 16, 16)
+    assert features.shape == (1, 128, 16, 16)
+    assert torch.equal(machine(image)[0], maps[-1])
+    assert count(machine.trunk) > 7e6  # VGG's
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_step_trains_its_parts_and_nothing_else(method, hands, tiny):
+    model = build(settings(method))
+    steps = steps_of(model, settings(method))
+    for number, step in steps.items():
+        model.zero_grad()
+        module = StepModule(model, step)
+        loss, pose = module(hands)
+        loss.backward()
+        assert loss.isfinite()
+        assert pose.shape[:2] == (BATCH, 21)
+        wanted = {id(p) for part in step.parts for p in part.parameters()}
+        assert {id(p) for p in model.parameters() if p.grad is not None} == wanted, number
+    trained = {id(p) for step in steps.values() for part in step.parts for p in part.parameters()}
+    assert trained == {id(p) for p in model.parameters()}
+
+
+def test_frozen_parts_are_bit_identical(hands, tiny):
+    model = build(settings("psjnet"))
+    frozen = {
+        2: "generator lifter.merge lifter.merge_encode",
+        3: "generator lifter.branches lifter.encode",
+    }
+    for number, step in steps_of(model, settings("psjnet")).items():
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        module = StepModule(model, step)
+        trained = [p for p in module.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=0.1)
+        module(hands)[0].backward()
+        optimizer.step()
+        fixed = tuple(f"{part}." for part in frozen.get(number, "generator").split())
+        for name, value in model.state_dict().items():
+            if name.startswith("lifter." if number == 1 else fixed):
+                assert torch.equal(value, before[name]), (number, name)
+            elif value.is_floating_point():
+                assert not torch.equal(value, before[name]), (number, name)
+
+
+def test_set_step_keeps_batch_norms_of_frozen_parts_in_eval_mode(tiny):
+    model = build(settings("psjnet"))
+    steps = steps_of(model, settings("psjnet"))
+    set_step(model.train(), steps[3])
+    assert not model.generator.training
+    assert not any(module.training for module in model.lifter.encode.modules())
+    assert all(module.training for module in model.lifter.merge_encode.modules())
+    assert [trains_generator(model, step) for step in steps.values()] == [True] + 3 * [False]
+
+
+def test_branches_get_no_gradient_from_the_ensemble_of_step_3(hands):
+    lifter = PSJNetLifter(8, encoder_channels=8)  # nothing is frozen here
+    psjnet_losses(lifter, SIZE)[1](found(dtype=torch.float32), hands)[0].backward()
+    assert all(p.grad is None for p in [*lifter.branches.parameters(), *lifter.encode.parameters()])
+
+
+def test_loss_counts_pixels_of_a_crop_of_256(hands):
+    target = pose_target(hands, SIZE)
+    moved = {**hands, "uv_true": hands["uv_true"] + 1.0}  # 4 pixels of 256
+    pose = torch.cat([normalize_uv(moved["uv_true"], SIZE), hands["d"][..., None]], dim=-1)
+    error = to_pixels(pose) - target
+    wanted = torch.tensor([4.0, 4.0, 0.0]).expand_as(error)
+    torch.testing.assert_close(error, wanted, atol=1e-3, rtol=0)
+    off = pixel_errors(pose[..., :2], hands, SIZE)
+    torch.testing.assert_close(off, torch.full_like(off, 2**0.5), atol=1e-4, rtol=0)
+
+
+def test_true_poses_lead_back_to_the_camera():
+    from handgraph.datasets import SyntheticHands
+
+    hands = SyntheticHands(4, image_size=64, progress=False).tensors
+    pose = torch.cat([normalize_uv(hands["uv_true"], 64), hands["d"].unsqueeze(-1)], dim=-1)
+    xyz = camera_space(pose, {**hands, "s": hands["s"].reshape(-1)}, 64)
+    torch.testing.assert_close(xyz, hands["xyz"], atol=1e-5, rtol=0)  # metres
+
+
+def test_depth_map_loss_by_hand(hands):
+    hands = {name: value[:1] for name, value in hands.items()}
+    hands["mask"] = torch.zeros(1, SIZE, SIZE, dtype=torch.uint8)
+    hands["mask"][0, 8, 12], hands["mask"][0, 8, 13] = 20, 33  # one of them is looked at
+    hands["mask"][0, 4, 4] = 5  # the left hand does not count
+    hands["xyz"][0, HAND.index("wrist"), 2] = 0.5
+    hands["depth"][0, 8, 12] = 0.56  # two keybones behind the wrist
+    drawn = torch.zeros(1, 16, 16)
+    drawn[0, 2, 3] = 0.5
+    assert depth_map_loss(drawn, hands).item() == pytest.approx(1.5, abs=1e-5)
+
+
+def test_cai_weighs_depths_and_takes_2d_as_it_is(hands, tiny):
+    model = build(settings("cai")).eval()
+    step = steps_of(model, settings("cai"))[2]
+    seen = model.detect(hands["image"])
+    loss, pose = step.loss(seen, hands)
+    assert torch.equal(pose[..., :2], seen.uv)
+    joints = nn.functional.smooth_l1_loss(pose[..., 2], hands["d"], reduction="sum") / BATCH
+    drawn = depth_map_loss(model.lifter.regularizer(seen.heatmaps, pose[..., 2]), hands)
+    torch.testing.assert_close(loss, DEPTH_WEIGHT * joints + drawn)
+
+
+def test_pose_net_runs_on_images(hands):
+    model = PoseNet(TinyGenerator(), PSJNetLifter(8, encoder_channels=8)).eval()
+    pose, partial, heatmaps = model(hands["image"])
+    assert heatmaps.shape == (BATCH, 21, 16, 16)
+    assert torch.equal(pose, model.lifter(model.detect(hands["image"]))[0])
+    assert partial.shape == (BATCH, 4, 16, 3)
+
+
+def test_same_seed_same_weights_and_the_same_generator_for_all_methods(tiny):
+    torch.manual_seed(5)
+    first, again = build(settings("psjnet")), build(settings("psjnet"))
+    other = build(settings("hopenet"))
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+    for name, value in first.generator.state_dict().items():
+        assert torch.equal(value, other.generator.state_dict()[name])

@@ -1,0 +1,280 @@
+import json
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+lightning_fabric = pytest.importorskip("lightning.fabric")
+
+import train  # noqa: E402
+
+from handgraph.datasets import SyntheticHands  # noqa: E402
+from pipeline.cache import cache_folder  # noqa: E402
+from pipeline.hands import batches  # noqa: E402
+from pipeline.order import Batches  # noqa: E402
+from pipeline.run import Options, Run  # noqa: E402
+from pipeline.settings import Settings  # noqa: E402
+from pipeline.step import set_step  # noqa: E402
+from pipeline.store import finished, load_run, load_settings, load_weights, step_path  # noqa: E402
+
+SETTINGS = Settings(
+    samples=12,
+    image_size=32,
+    backbone="hrnet_w18_small",
+    encoder_channels=4,
+    batch_size=4,
+    iterations=(3, 3, 2, 2),
+)
+CPU = torch.device("cpu")
+
+
+class TinyGenerator(nn.Module):
+    feature_channels = 8
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Conv2d(3, 8, 4, stride=4)
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Conv2d(8, 21, 1)
+
+    def forward(self, images):
+        features = self.norm(self.features(images.float() / 255))
+        return self.head(features), features
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    """Small nets, and hands that are made once."""
+    monkeypatch.setattr("pipeline.methods.HeatmapGenerator", lambda *args: TinyGenerator())
+    monkeypatch.setattr("pipeline.hands.SyntheticHands", cached_hands)
+
+
+@cache
+def cached_hands(number, *, seed, image_size):
+    return SyntheticHands(number, seed=seed, image_size=image_size, progress=False)
+
+
+def make_run(out, settings=SETTINGS, **options):
+    options = {"validate": 0, "checkpoint_every": 2, **options}
+    out.mkdir(exist_ok=True)
+    (out / "run.json").write_text(settings.to_json())
+    fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1)
+    return Run(fabric, settings, out, Options(**options))
+
+
+def same_weights(first, second):
+    pairs = zip(first.values(), second.values(), strict=True)
+    return list(first) == list(second) and all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_run_leaves_weights_logs_and_scores(tmp_path):
+    run = make_run(tmp_path, validate=5)
+    run.run([1, 2, 3, 4])
+    assert finished(tmp_path) == [1, 2, 3, 4]
+    assert not list(tmp_path.glob("*.part"))
+    assert not (tmp_path / "resume.pt").exists()
+    report = json.loads((tmp_path / "step4.json").read_text())
+    assert report["iterations"] == 2
+    assert set(report["held_out"]) == {
+        *("pck_2d", "pixels_2d", "mm"),
+        *(f"auc_{name}" for name in ("all", "small", "severe", "relative")),
+    }
+    assert "mm" not in json.loads((tmp_path / "step1.json").read_text())["held_out"]
+    header, row = (tmp_path / "log2.csv").read_text().splitlines()
+    assert header == "step,iteration,loss,pck_2d,rate,images_per_second"
+    assert row.startswith("2,3,")
+    settings, model = load_run(tmp_path)
+    assert settings == SETTINGS
+    assert same_weights(model.state_dict(), run.model.state_dict())
+    assert not model.training
+
+
+def test_steps_one_by_one_are_the_steps_in_a_row(tmp_path):
+    make_run(tmp_path / "a").run([1, 2, 3, 4])
+    for step in (1, 2, 3, 4):
+        make_run(tmp_path / "b").run([step])
+    weights = [load_weights(step_path(tmp_path / name, 4))["model"] for name in "ab"]
+    assert same_weights(*weights)
+
+
+def test_a_step_without_the_one_before_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="step 3 goes on from step 2"):
+        make_run(tmp_path).run([3])
+
+
+def test_freezing_of_whole_steps(tmp_path):
+    make_run(tmp_path).run([1, 2, 3, 4])
+    weights = [load_weights(step_path(tmp_path, n))["model"] for n in (1, 2, 3, 4)]
+    generator = [{k: v for k, v in w.items() if k.startswith("generator.")} for w in weights]
+    assert all(same_weights(g, generator[0]) for g in generator)
+    assert any("running_mean" in name for name in generator[0])
+    kept = ("lifter.branches", "lifter.encode.")
+    branches = [{k: v for k, v in w.items() if k.startswith(kept)} for w in weights]
+    assert same_weights(branches[1], branches[2])
+    assert not same_weights(branches[2], branches[3])
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_an_interrupted_step_goes_on_bit_by_bit(tmp_path, cached, monkeypatch):
+    options = {"cache": tmp_path / "cache"} if cached else {}
+    settings = replace(SETTINGS, iterations=(7, 1, 1, 1))
+    make_run(tmp_path / "whole", settings, **options).run([1, 2, 3, 4])
+    for step in (1, 2, 3, 4):
+        run = make_run(tmp_path / "cut", settings, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(Run, "finish", interrupt)
+            if step == 1:
+                patch.setattr("pipeline.trained.Trained.iterate", after(5))
+            with pytest.raises(KeyboardInterrupt):
+                run.run([step])
+        make_run(tmp_path / "cut", settings, **options).run([step])
+    for step in (1, 2, 3, 4):
+        weights = [load_weights(step_path(tmp_path / n, step))["model"] for n in ("whole", "cut")]
+        assert same_weights(*weights), step
+
+
+def interrupt(*args):
+    raise KeyboardInterrupt
+
+
+def after(count):
+    from pipeline.trained import Trained
+
+    calls, iterate = [], Trained.iterate
+
+    def counted(self, *args):
+        calls.append(1)
+        return interrupt() if len(calls) > count else iterate(self, *args)
+
+    return counted
+
+
+def test_checkpoints_are_plain_tensors_and_numbers(tmp_path, monkeypatch):
+    run = make_run(tmp_path)
+    monkeypatch.setattr(Run, "finish", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run.run([1])
+    state = torch.load(tmp_path / "resume.pt", weights_only=True)
+    assert state["iteration"] == 2
+    assert {"model", "optimizer", "schedule", "step", "seconds", "rows"} <= set(state)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+    run = make_run(tmp_path)
+    hands = list(batches(run.hands, Batches(run.order(1), 0, 3), CPU))
+    hands[2]["uv_true"][0, 0, 0] = torch.nan
+    checkpoint = tmp_path / "resume.pt"
+    monkeypatch.setattr(Run, "batches", lambda *args: iter(hands))
+    some = str(run.order(1).mine(2).tolist()).replace("[", r"\[")
+    expected = (
+        rf"step 1, iteration 2, hands {some}.*is nan; the gradient of generator.features.weight"
+    )
+    with pytest.raises(FloatingPointError, match=expected):
+        run.run([1])
+    assert load_weights(checkpoint)["iteration"] == 2
+    assert finished(tmp_path) == []
+    for name, value in run.model.named_parameters():
+        assert torch.equal(value, load_weights(checkpoint)["model"][name])
+
+
+def test_the_parameter_that_is_not_finite_is_named(tmp_path):
+    run = make_run(tmp_path)
+    with torch.no_grad():
+        run.model.generator.head.bias[3] = torch.inf
+    with pytest.raises(FloatingPointError, match="generator.head.bias is not finite"):
+        run.run([1])
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_cache_holds_what_the_generator_finds(tmp_path):
+    run = make_run(tmp_path, cache=tmp_path / "cache")
+    set_step(run.model, run.steps[2])
+    todo = Batches(run.order(2), 1, 3)
+    with torch.no_grad():
+        plain = list(batches(run.hands, todo, CPU))
+        cached = list(run.cached(todo, tmp_path / "cache", frozen=True))
+        for hands, kept in zip(plain, cached, strict=True):
+            found = run.model.detect(hands["image"])
+            assert torch.equal(kept["uv"], found.uv)
+            assert torch.equal(kept["d"], hands["d"])
+            torch.testing.assert_close(kept["features"], found.features, rtol=5e-4, atol=1e-6)
+            poses = [run.model.lifter.eval()(found._replace(features=f))[0] for f in
+                     (found.features, kept["features"])]  # fmt: skip
+            torch.testing.assert_close(*poses, rtol=0, atol=2e-3)
+    assert "image" not in cached[0]
+
+
+def test_filling_a_cache_leaves_the_modes_alone(tmp_path):
+    run = make_run(tmp_path)
+    set_step(run.model, run.steps[2])
+    modes = [module.training for module in run.model.modules()]
+    next(run.cached(Batches(run.order(2), 0, 1), tmp_path / "cache", frozen=True))
+    assert [module.training for module in run.model.modules()] == modes
+    assert any(modes)
+
+
+def test_cached_images_train_to_the_same_weights(tmp_path):
+    for name, options in {"a": {}, "b": {"cache": tmp_path / "cache"}}.items():
+        make_run(tmp_path / name, **options).run([1])
+    assert same_weights(*(load_weights(step_path(tmp_path / n, 1))["model"] for n in "ab"))
+
+
+def test_a_cache_belongs_to_hands_and_weights(tmp_path):
+    model = make_run(tmp_path).model
+    folder = cache_folder(tmp_path, SETTINGS, model.generator)
+    assert folder == cache_folder(tmp_path, replace(SETTINGS, seed=9), model.generator)
+    assert folder != cache_folder(tmp_path, replace(SETTINGS, samples=13), model.generator)
+    model.generator.norm.running_mean += 1
+    assert folder != cache_folder(tmp_path, SETTINGS, model.generator)
+
+
+def test_a_cache_that_is_too_large_is_refused(tmp_path):
+    run = make_run(tmp_path, cache=tmp_path / "cache", cache_limit=1e-6)
+    with pytest.raises(ValueError, match="go without --cache"):
+        run.run([1])
+    assert not list((tmp_path / "cache").rglob("*.npy*"))
+
+
+def command(monkeypatch, out, *more):
+    numbers = ("--samples", "12", "--image-size", "32", "--batch-size", "4", "--validate", "0")
+    size = ("--encoder-channels", "4", "--backbone", "hrnet_w18_small", "--device", "cpu")
+    steps = ("--iterations", "3", "3", "2", "2")
+    monkeypatch.setattr(
+        sys, "argv", ["train.py", "--out", str(out), *numbers, *size, *steps, *more]
+    )
+    train.main()
+
+
+def test_command_line_trains_and_shares_a_generator(tmp_path, monkeypatch, capsys):
+    command(monkeypatch, tmp_path / "a", "--steps", "1", "2")
+    assert load_settings(tmp_path / "a") == SETTINGS
+    assert finished(tmp_path / "a") == [1, 2]
+    hopenet = ("--method", "hopenet", "--generator", str(tmp_path / "a"))
+    command(monkeypatch, tmp_path / "b", *hopenet, "--seed", "3")
+    assert finished(tmp_path / "b") == [1, 2]
+    first, second = (load_run(tmp_path / name)[1].generator.state_dict() for name in "ab")
+    assert same_weights(first, second)
+    assert '"images_per_second"' in capsys.readouterr().out
+
+
+def test_command_line_protects_what_is_there(tmp_path, monkeypatch):
+    command(monkeypatch, tmp_path, "--steps", "1")
+    stamp = step_path(tmp_path, 1).stat().st_mtime_ns
+    with pytest.raises(FileExistsError, match="--resume goes on with it"):
+        command(monkeypatch, tmp_path, "--steps", "1")
+    with pytest.raises(ValueError, match="other settings: seed was 0, is 1"):
+        command(monkeypatch, tmp_path, "--steps", "2", "--seed", "1")
+    other = ("--image-size", "64", "--generator", str(tmp_path))
+    with pytest.raises(ValueError, match="does not fit: image_size was 32, is 64"):
+        command(monkeypatch, tmp_path / "other", *other)
+    assert not (tmp_path / "other").exists()
+    command(monkeypatch, tmp_path, "--resume")
+    assert finished(tmp_path) == [1, 2, 3, 4]
+    assert step_path(tmp_path, 1).stat().st_mtime_ns == stamp

@@ -1,0 +1,124 @@
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+
+from handgraph.datasets import write_rhd
+from pipeline.hands import batches, jittered, load
+from pipeline.order import Batches, Order, warm_cosine
+from pipeline.settings import Settings, differences, from_json
+
+SETTINGS = Settings(samples=12, image_size=32, batch_size=4)
+CPU = torch.device("cpu")
+
+
+def test_an_epoch_has_every_hand_once_and_the_next_another_order():
+    order = Order(12, 4, seed=3, step=2)
+    epochs = [torch.cat([order.whole(3 * e + i) for i in range(3)]) for e in range(2)]
+    for epoch in epochs:
+        assert sorted(epoch.tolist()) == list(range(12))
+    assert not torch.equal(*epochs)
+    for other in (order._replace(seed=4), order._replace(step=3)):
+        assert not torch.equal(order.whole(0), other.whole(0))
+    assert torch.equal(order.whole(5), Order(12, 4, seed=3, step=2).whole(5))
+
+
+def test_processes_share_hands_and_jitter_of_the_joined_batch():
+    joined = Order(12, 4, seed=0, step=1)
+    shares = [joined._replace(rank=rank, world=2) for rank in range(2)]
+    assert torch.stack([s.mine(1) for s in shares], dim=1).flatten().tolist() == (
+        joined.whole(1).tolist()
+    )
+    drawn = torch.stack([s.jitter(1, 0.2) for s in shares], dim=1).flatten(0, 1)
+    assert torch.equal(drawn, joined.jitter(1, 0.2))
+    assert drawn.abs().max() <= 0.2
+    assert drawn.abs().max() > 0.1
+
+
+def test_batches_go_on_where_they_stopped():
+    order = Order(12, 4, seed=0, step=1)
+    assert list(Batches(order, 0, 5))[2:] == list(Batches(order, 2, 5))
+
+
+@pytest.mark.parametrize(("size", "world"), [(5, 2), (13, 1), (0, 1)])
+def test_batches_that_cannot_be_shared_are_refused(size, world):
+    with pytest.raises(ValueError, match=f"that {world} processes share evenly, got {size}"):
+        Order(12, size, 0, 1, 0, world).check()
+
+
+def test_rate_rises_in_a_line_and_falls_as_a_cosine():
+    factors = [warm_cosine(i, 1000) for i in range(1000)]
+    assert factors[:2] == pytest.approx([0.02, 0.04])
+    assert factors[49] == factors[50] == 1
+    assert factors[525] == pytest.approx(0.505)  # halfway down, to 0.01
+    assert factors[-1] == pytest.approx(0.01, abs=1e-4)
+
+
+def test_settings_come_back_from_json_and_name_what_differs():
+    settings = replace(SETTINGS, method="cai", rates=(1, 2, 3, 4))
+    assert from_json(settings.to_json()) == settings
+    assert differences(settings, SETTINGS)[0] == "method was 'cai', is 'psjnet'"
+    assert differences(settings, replace(settings, seed=1), but=("seed",)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_size": 100}, "image_size: expected a multiple of 32, got 100"),
+        ({"epochs": (1, 2)}, "epochs: expected one number for each of 4 steps"),
+        ({"data": "rhd"}, "root: needed for rhd"),
+    ],
+)
+def test_settings_refuse_nonsense(change, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**change)
+
+
+def test_every_method_has_as_many_epochs():
+    settings = Settings(epochs=(20, 8, 4, 8), batch_size=10)
+    assert settings.length(2, (1, 2, 3, 4), 105) == 80
+    assert settings.length(2, (1, 2), 105) == 10 * (8 + 4 + 8)
+    assert settings.length(2, (1, 2, 4), 105) == 10 * (8 + 4)
+    assert replace(settings, iterations=(5, 6, 7, 8)).length(2, (1, 2), 105) == 21
+
+
+def test_jitter_is_gain_and_shift_of_each_channel():
+    image = torch.full((1, 3, 2, 2), 100, dtype=torch.uint8)
+    amounts = torch.tensor([[[0.1, 0.0, 0.0], [0.0, 0.1, 1.0]]])
+    out = jittered({"image": image}, amounts)["image"][0, :, 0, 0]
+    assert out.tolist() == [110, 126, 255]  # 100 + 25.5 rounds to even
+
+
+def test_hands_of_training_and_validation_differ():
+    first, second = (load(SETTINGS, split, 4) for split in ("training", "validation"))
+    assert len(load(SETTINGS, "training")) == 12
+    assert not torch.equal(first.tensors["xyz"], second.tensors["xyz"])
+
+
+def test_rendered_batches_are_the_samples_of_the_dataset():
+    hands = load(SETTINGS, "training", 4)
+    batch = next(batches(hands, [[2, 0]], CPU))
+    for place, number in enumerate((2, 0)):
+        sample = hands[number]
+        assert torch.equal(batch["image"][place], sample.image[0])
+        assert torch.equal(batch["depth"][place], sample.depth[0])
+        for name in ("uv_true", "xyz", "visible", "d"):
+            assert torch.equal(batch[name][place], sample[name])
+        assert torch.equal(batch["K"][place], sample.K[0])
+        assert torch.equal(batch["s"][place], sample.s[0])
+
+
+def test_rhd_is_read_in_batches_of_the_same_names(tmp_path, monkeypatch):
+    write_rhd(tmp_path, "training", list(load(SETTINGS, "training", 4)))
+    monkeypatch.setattr("pipeline.hands.HELD_OUT", 1)
+    settings = replace(SETTINGS, data="rhd", root=str(tmp_path), samples=0)
+    hands = load(settings, "training")
+    assert len(hands) + len(load(settings, "validation")) == 4
+    ours = next(batches(load(SETTINGS, "training", 4), [[0, 1]], CPU))
+    theirs = next(batches(hands, [[0, 1]], CPU))
+    assert {n: v.shape for n, v in theirs.items()} == {n: v.shape for n, v in ours.items()}
+    assert all(theirs[n].dtype == ours[n].dtype for n in ours)
