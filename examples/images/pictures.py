@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -36,7 +37,8 @@ def save_hands(hand: dict[str, Tensor], path: Path) -> None:
         draw_heatmaps(hand["image"][i], hand["heatmaps"][i], top)
         poses = {"truth": hand["uv"][i], "found": hand["found"][i]}
         draw_poses(poses, visible=hand["visible"][i], ax=draw_image(hand["image"][i], ax=bottom))
-        bottom.set_title(f"{int(hand['visible'][i].sum())} visible")
+        error = (hand["found"][i] - hand["uv"][i]).norm(dim=-1).mean().item()
+        bottom.set_title(f"mean error {error:.1f} pixels", fontsize=10)
         for axis in (top, bottom):
             axis.axis("off")
         if i > 0:
@@ -44,9 +46,9 @@ def save_hands(hand: dict[str, Tensor], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def draw_heatmaps(image: Tensor, heatmaps: Tensor, ax: object) -> None:
+def draw_heatmaps(image: Tensor, heatmaps: Tensor, ax: Axes) -> None:
     """The highest of all heatmaps, the more opaque the higher."""
     draw_image(image, ax=ax)
-    size, highest = image.shape[-1], heatmaps.amax(dim=0).clamp(0, 1)
+    size, highest = image.shape[-1], heatmaps.amax(dim=0).clamp(0, 1).numpy()
     edges = (-0.5, size - 0.5, size - 0.5, -0.5)
-    ax.imshow(highest, cmap="inferno", alpha=highest.sqrt(), extent=edges, vmin=0, vmax=1)
+    ax.imshow(highest, cmap="inferno", alpha=highest**0.5, extent=edges, vmin=0, vmax=1)
