@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.contestants import PHASES, Call, Contestant, in_cuda_graph
+from benchmarks.contestants import PHASES, Call, Contestant, in_cuda_graph, is_compiled
 from benchmarks.measures import flops, operations, peak_memory, relative_error
 from benchmarks.sizes import Core
 from benchmarks.timing import Plan, cpu_stopwatch, cuda_stopwatch, flusher, interleave, summary
@@ -58,7 +58,9 @@ def _measure(core: Core, contestant: Contestant, phase: str, x: Tensor) -> tuple
     row: Row = {"name": contestant.name, "same": contestant.same}
     call = PHASES[phase](contestant)
     try:
-        row |= {"operations": operations(call, x), "peak_bytes": peak_memory(call, x)}
+        row["peak_bytes"] = peak_memory(call, x)
+        if x.device.type == "cuda" or not is_compiled(contestant):  # counted eagerly on the CPU
+            row["operations"] = operations(call, x)
         if contestant.same:  # sparse products are counted as if they were dense
             row["flops"] = flops(call, x)
             row["error"] = relative_error(contestant, core, x, phase)

@@ -72,8 +72,17 @@ def silent() -> None:
 
 
 def compiled(contestants: Iterable[Contestant]) -> list[Contestant]:
-    """``torch.compile`` of each; their first calls take minutes."""
+    """``torch.compile`` of each; their first calls take minutes.
+
+    All run the code of :class:`Core`, and torch gives up on code that it has compiled too often.
+    """
+    torch._dynamo.config.recompile_limit = 64
     return [c._replace(name=f"{c.name}, compiled", module=_compile(c.module)) for c in contestants]
+
+
+def is_compiled(contestant: Contestant) -> bool:
+    """Whether it is one of :func:`compiled`."""
+    return isinstance(contestant.module, torch._dynamo.OptimizedModule)
 
 
 def _compile(module: nn.Module) -> nn.Module:

@@ -45,9 +45,14 @@ def normalize_adjacency(adj: Tensor, normalization: Normalization = "abs") -> Te
     check_normalization(normalization)
     if adj.dim() < 2 or adj.shape[-2] != adj.shape[-1]:
         raise ValueError(f"adj: expected [*, J, J], got {list(adj.shape)}")
-    degree = (adj.abs() if normalization == "abs" else adj).sum(dim=-2) + EPS
-    scale = degree.pow(-0.5)
-    return scale.unsqueeze(-1) * adj * scale.unsqueeze(-2)
+    scale = degree_scale(adj, normalization)
+    return scale.mT * adj * scale
+
+
+def degree_scale(adj: Tensor, normalization: Normalization) -> Tensor:
+    """One over the root of each node's degree: ``[*, J, J]`` to ``[*, 1, J]``."""
+    entries = adj.abs() if normalization == "abs" else adj
+    return (entries.sum(dim=-2, keepdim=True) + EPS).pow(-0.5)
 
 
 def check_normalization(normalization: str) -> None:

@@ -10,9 +10,15 @@ import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from handgraph.nn.folded_merger import FoldedCore, FoldedGraphMerger, is_core
+from handgraph.nn.folded_merger import (
+    FoldedCore,
+    FoldedGraphMerger,
+    FoldedHypothesisGraphMerger,
+    is_core,
+)
 from handgraph.nn.folded_unet import FoldedUNet, in_double
 from handgraph.nn.merge.graph import GraphMerger
+from handgraph.nn.merge.literal import HypothesisGraphMerger
 from handgraph.nn.pool import NodePool
 from handgraph.nn.unet import AdaptiveGraphUNet
 
@@ -24,8 +30,8 @@ def fold(module: nn.Module) -> nn.Module:
     pass, as their gradients need it. Once trained, this can be done for ever. What is folded,
     wherever it stands in the module:
 
-    - ``AdaptiveGraphUNet`` and ``GraphMerger``, also inside of other modules such as
-      :class:`HypothesisGraphMerger`, :class:`JointHead` or :class:`VisibilityLifter`;
+    - ``AdaptiveGraphUNet``, ``GraphMerger`` and ``HypothesisGraphMerger``, also inside of other
+      modules such as :class:`JointHead` or :class:`VisibilityLifter`;
     - in an ``nn.Sequential``, PSJNet's core ``SubgraphMask, AdaptiveGraphUNet, GraphMerger`` over
       the same removal sets, as one chain of matrices (without a further feature);
     - in an ``nn.Sequential``, neighbouring ``NodePool``, and convolutions with batch norms.
@@ -33,7 +39,8 @@ def fold(module: nn.Module) -> nn.Module:
     All else is copied as it is, subclasses of these too; hooks on what is folded are lost. The copy
     computes the same to rounding, takes the same arguments (``node_mask`` included), raises the
     same errors and is in eval mode. Its maps are buffers and not parameters: it cannot be trained,
-    but gradients reach its input. It is fastest with few samples, where the calls took the time.
+    but gradients reach its input. It gains most with few samples, where the calls took the time: a
+    small net is then a chain of dense matrices, and for large batches one of merged maps.
     Its state dict is that of another folded module, not that of the module. A change of the
     module's parameters does not reach the copy.
 
@@ -82,10 +89,12 @@ def _folded(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
         return FoldedUNet(module)
     if type(module) is GraphMerger:
         return FoldedGraphMerger(module)
+    if type(module) is HypothesisGraphMerger:
+        return FoldedHypothesisGraphMerger(module)
     if type(module) is nn.Sequential:
         module = _join_neighbours(module)
     for name, child in list(module._modules.items()):
-        if child is not None:
+        if child is not None and type(child) is not FoldedCore:
             setattr(module, name, _fold(child, done))
     return module
 

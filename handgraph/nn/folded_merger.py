@@ -23,7 +23,10 @@ from handgraph.nn.folded_unet import (
     is_small,
 )
 from handgraph.nn.mask import SubgraphMask
+from handgraph.nn.merge.base import Merger
 from handgraph.nn.merge.graph import GraphMerger
+from handgraph.nn.merge.literal import HypothesisGraphMerger
+from handgraph.nn.pool import NodePool
 from handgraph.nn.unet import AdaptiveGraphUNet
 from handgraph.subgraph import RemovalSets
 
@@ -47,17 +50,17 @@ class FoldedGraphMerger(nn.Module):
         self.merger = copy.deepcopy(merger)
         self.merger.unet = FoldedUNet(merger.unet)
         small = self.merger.unet.dense is not None
-        self.dense = DenseUNet(_merger_stages(merger)) if small else None
+        self.dense = DenseUNet(merger_stages(merger)) if small else None
         self.to(merger.unet.squeeze.weight)
 
     def forward(
         self, partial: Tensor, feature: Tensor | None = None, *, node_mask: Tensor | None = None
     ) -> Tensor:
         """Regress every joint; see :meth:`GraphMerger.forward`."""
-        if self.dense is None or node_mask is not None:
+        lead, batch = partial.shape[:-3], math.prod(partial.shape[:-3])
+        if self.dense is None or node_mask is not None or not self.dense.pays(batch):
             return cast("Tensor", self.merger(partial, feature, node_mask=node_mask))
         self.merger.check(partial, feature, None)
-        lead, batch = partial.shape[:-3], math.prod(partial.shape[:-3])
         if self.is_ragged:
             partial = partial.where(self.node_mask.unsqueeze(-1), 0)
         x = partial.reshape(batch, math.prod(partial.shape[-3:]))
@@ -65,6 +68,31 @@ class FoldedGraphMerger(nn.Module):
             x = torch.cat([x, feature.reshape(batch, math.prod(feature.shape[-2:]))], dim=-1)
         out: Tensor = self.dense(x.unsqueeze(0))
         return out.reshape(*lead, self.merger.feature_shape[0], self.merger.out_channels)
+
+
+class FoldedHypothesisGraphMerger(HypothesisGraphMerger):
+    """A :class:`HypothesisGraphMerger` without parameters, its last map part of its U-Net.
+
+    Args:
+        merger: The merger, which is left alone.
+    """
+
+    def __init__(self, merger: HypothesisGraphMerger):
+        Merger.__init__(
+            self,
+            merger.in_channels,
+            merger.out_channels,
+            merger.removal,
+            feature_channels=merger.feature_channels,
+        )
+        self.feature_nodes = merger.feature_nodes
+        self.hypotheses = copy.deepcopy(merger.hypotheses)
+        self.unet = FoldedUNet(merger.unet, merger.pool)
+        self.pool = cast("NodePool", nn.Identity())
+
+    def reset_parameters(self) -> None:
+        """Raise: there is nothing to draw anew."""
+        self.unet.reset_parameters()
 
 
 class FoldedCore(nn.Module):
@@ -81,30 +109,49 @@ class FoldedCore(nn.Module):
     skip: Tensor
     deep: Tensor
     bias: Tensor
+    column: Tensor
+    padding: Tensor
 
     def __init__(self, split: SubgraphMask, branches: AdaptiveGraphUNet, merge: GraphMerger):
         super().__init__()
         self.out_channels = merge.out_channels
+        self.in_shape = (split.removal.skeleton.num_joints, branches.in_channels)
         self.split = copy.deepcopy(split)
         self.branches = FoldedUNet(branches)
         with torch.no_grad():
-            stages = _merger_stages(merge)
+            stages = merger_stages(merge)
             skip, deep, bias = dense_stages(in_double(branches).maps()).ups[0]
             matrix, constant = stages.downs[0]
             first = matrix.reshape(len(skip), -1, matrix.shape[-1])
+        channels = torch.arange(branches.in_channels)
+        column = split.kept.cpu().unsqueeze(-1) * branches.in_channels + channels
+        padding = ~split.node_mask.cpu().unsqueeze(-1).expand(column.shape)
+        self.register_buffer("column", column.flatten(), persistent=False)
+        self.register_buffer("padding", padding.flatten(), persistent=False)
         self.register_buffer("skip", skip @ first)
         self.register_buffer("deep", deep @ first)
         self.register_buffer("bias", (bias @ first).sum(dim=0) + constant.squeeze(0))
-        self.merge = DenseUNet(stages)
+        self.merge = FoldedGraphMerger(merge)
         self.to(branches.squeeze.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Lift the pose."""
-        branches, merge = cast("DenseUNet", self.branches.dense), self.merge
-        skip, below = branches.inside(branches.first(self.branches.flatten(self.split(x))))
+        branches, merge = cast("list[DenseUNet]", (self.branches.dense, self.merge.dense))
+        batch = math.prod(x.shape[:-2])
+        if x.shape[-2:] != self.in_shape or not branches.pays(batch):
+            return cast("Tensor", self.merge(self.branches(self.split(x))))
+        skip, below = branches.inside(branches.first(self._gather(x, batch)))
         joined = torch.addbmm(torch.addbmm(self.bias, skip, self.skip), below, self.deep)
         out = merge.last(*merge.inside(joined.relu_().unsqueeze(0)))
         return out.reshape(*x.shape[:-1], self.out_channels)
+
+    def _gather(self, x: Tensor, batch: int) -> Tensor:
+        """Take ``[*, J, C]`` to what the branches have of it, ``[N, B, K * C]``; padding is 0."""
+        kept = x.reshape(batch, math.prod(self.in_shape)).index_select(1, self.column)
+        if self.branches.is_ragged:
+            kept = kept.masked_fill(self.padding, 0)
+        branches = len(self.branches.node_mask)
+        return kept.view(batch, branches, len(self.column) // branches).transpose(0, 1)
 
 
 def is_core(split: nn.Module, branches: nn.Module, merge: nn.Module) -> bool:
@@ -123,7 +170,7 @@ def is_core(split: nn.Module, branches: nn.Module, merge: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def _merger_stages(merger: GraphMerger) -> DenseStages:
+def merger_stages(merger: GraphMerger) -> DenseStages:
     """The stages of the U-Net, the first of them from the incomplete poses and the feature."""
     merger = in_double(merger)
     stages = dense_stages(merger.unet.maps())

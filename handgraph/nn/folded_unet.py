@@ -14,15 +14,21 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from handgraph.nn.mixing import mix_nodes
+from handgraph.nn.pool import NodeMap, NodePool
 from handgraph.nn.unet import AdaptiveGraphUNet
-from handgraph.nn.unet_gate import FinestLevel
-from handgraph.nn.unet_maps import DecoderMap, EncoderMap, UNetMaps
+from handgraph.nn.unet_gate import gate_level
+from handgraph.nn.unet_maps import DecoderMap, EncoderMap, Level, UNetMaps
 from handgraph.subgraph import RemovalSets
 
 _Net = TypeVar("_Net", bound=nn.Module)
 
-DENSE_SIZE = 2**15
-"""A net is computed by dense maps unless one of them has more entries than so for a branch."""
+DENSE_SIZE = 2**19
+"""A net has dense maps if these have no more entries in all."""
+
+DENSE_WORK = 2**24
+"""Dense maps are used for a batch that multiplies less often: with more, products take longer than
+the calls that are saved."""
 
 
 class FoldedUNet(AdaptiveGraphUNet):
@@ -33,6 +39,8 @@ class FoldedUNet(AdaptiveGraphUNet):
 
     Args:
         net: The net, which is left alone.
+        after: A map over the nodes that follows the net, for nets without ``node_mask``; the
+            output has its nodes.
 
     Example:
         >>> from handgraph import HAND
@@ -42,17 +50,21 @@ class FoldedUNet(AdaptiveGraphUNet):
         0
     """
 
-    def __init__(self, net: AdaptiveGraphUNet):
+    def __init__(self, net: AdaptiveGraphUNet, after: NodePool | None = None):
         nn.Module.__init__(self)
         self.in_channels, self.out_channels = net.in_channels, net.out_channels
         self.graph, self.nodes, self.is_ragged = net.graph, net.nodes, net.is_ragged
+        self.out_nodes = net.nodes[0] if after is None else after.out_nodes
         self.normalization, self.renormalize = net.normalization, net.renormalize
         self.register_buffer("node_mask", net.node_mask.clone(), persistent=False)
         with torch.no_grad():
             exact = in_double(net)
             maps = exact.maps()
-            self.finest = _Kept(exact._finest_level())
-            self.node_major = _NodeMajorMaps(maps)
+            if after is not None:
+                last = map_after(in_double(after).node_map(), cast("DecoderMap", maps.decoder[0]))
+                maps = maps._replace(decoder=(last, *maps.decoder[1:]))
+            self.finest = _Kept(exact._levels()[0])
+            self.merged = _MergedMaps(maps)
             self.dense = DenseUNet(dense_stages(maps)) if is_small(maps) else None
         self.to(net.squeeze.weight.device, net.squeeze.weight.dtype)
         self.eval()
@@ -63,36 +75,49 @@ class FoldedUNet(AdaptiveGraphUNet):
 
     def maps(self) -> UNetMaps:
         """The maps as they were multiplied."""
-        return self.node_major.maps()
+        return self.merged.maps()
 
-    def _adjacencies(self) -> list[Tensor]:
-        return [cast("DecoderMap", up).skip_nodes for up in self.maps().decoder]
+    def _run(self, x: Tensor, gate: Tensor | None) -> Tensor:
+        return (self.maps() if gate is None else self._gated_maps(gate))(x)
 
-    def _finest_level(self) -> FinestLevel:
-        level: FinestLevel = self.finest.value()
-        return level
+    def _gated_maps(self, gate: Tensor) -> UNetMaps:
+        maps = self.maps()
+        down, up = gate_level(self.finest.value(), gate, self.normalization, self.renormalize)
+        return maps._replace(encoder=(down, *maps.encoder[1:]), decoder=(up, *maps.decoder[1:]))
 
     def forward(self, x: Tensor, node_mask: Tensor | None = None) -> Tensor:
         """Compute what the net computes; see :meth:`AdaptiveGraphUNet.forward`."""
-        if self.dense is None or node_mask is not None:
+        if self.dense is None or node_mask is not None or not self.dense.pays(self._batch(x)):
             return super().forward(x, node_mask)
         flat = self.flatten(x)
-        shape = (*x.shape[:-1], self.out_channels)
-        out: Tensor = self.dense(flat).transpose(0, 1).reshape(shape)
+        out: Tensor = self.dense(flat).transpose(0, 1)
+        out = out.reshape(*x.shape[:-2], self.out_nodes, self.out_channels)
         return out.where(self.node_mask.unsqueeze(-1), 0) if self.is_ragged else out
 
     def flatten(self, x: Tensor) -> Tensor:
         """Check the input, and take it to ``[N, B, K * C]``; padding is 0."""
-        branched = isinstance(self.graph, RemovalSets)
-        self._check_input(x, None, branched)
+        self._check_input(x, None, isinstance(self.graph, RemovalSets))
         if self.is_ragged:
             x = x.where(self.node_mask.unsqueeze(-1), 0)
         branches, nodes = self.node_mask.shape
-        batch = math.prod(x.shape[: -3 if branched else -2])
+        batch = self._batch(x)
         return x.reshape(batch, branches, nodes * self.in_channels).transpose(0, 1)
 
+    def _batch(self, x: Tensor) -> int:
+        return math.prod(x.shape[: -3 if isinstance(self.graph, RemovalSets) else -2])
 
-class _NodeMajorMaps(nn.Module):
+
+def map_after(pool: NodeMap, stage: DecoderMap) -> DecoderMap:
+    """A last stage up with a map over the nodes behind it."""
+    bias = mix_nodes(stage.bias, pool.matrix.expand(len(stage.bias), -1, -1))
+    return stage._replace(
+        skip_nodes=pool.matrix @ stage.skip_nodes,
+        nodes=pool.matrix @ stage.nodes,
+        bias=bias + pool.bias.unsqueeze(-1),
+    )
+
+
+class _MergedMaps(nn.Module):
     """:class:`UNetMaps` as buffers."""
 
     expand: Tensor
@@ -116,7 +141,7 @@ class _NodeMajorMaps(nn.Module):
 class _Kept(nn.Module):
     """One stage as buffers."""
 
-    def __init__(self, stage: EncoderMap | DecoderMap | FinestLevel):
+    def __init__(self, stage: EncoderMap | DecoderMap | Level):
         super().__init__()
         self.kind = type(stage)
         _keep(self, **stage._asdict())
@@ -148,6 +173,11 @@ class DenseUNet(nn.Module):
         super().__init__()
         self.downs = [_keep_stage(self, f"down_{i}", s) for i, s in enumerate(stages.downs)]
         self.ups = [_keep_stage(self, f"up_{i}", s) for i, s in enumerate(stages.ups)]
+        self.size = sum(buffer.numel() for buffer in self.buffers())
+
+    def pays(self, batch: int) -> bool:
+        """Whether this is the fastest way; a compiled program, made for any batch, has no other."""
+        return torch.compiler.is_compiling() or batch * self.size <= DENSE_WORK
 
     def forward(self, x: Tensor) -> Tensor:
         """Down with ReLUs, and up with ReLUs but for the last stage."""
@@ -213,9 +243,9 @@ def dense_stages(maps: UNetMaps) -> DenseStages:
 
 def dense_down(stage: EncoderMap) -> tuple[Tensor, Tensor]:
     """The matrix and the bias of a stage down."""
-    table = stage.bias
+    table = stage.bias.mT
     if stage.node_bias is not None:
-        table = table + stage.node_bias * stage.channels.sum(dim=1, keepdim=True)
+        table = table + stage.node_bias * stage.channels.sum(dim=2).unsqueeze(1)
     table = table.expand(-1, stage.nodes.shape[1], -1)
     return _product(stage.nodes, stage.channels), table.flatten(1).unsqueeze(1)
 
@@ -226,19 +256,23 @@ def _dense_up(stage: DecoderMap) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _product(nodes: Tensor, channels: Tensor) -> Tensor:
-    """``[N, J', J]`` over the nodes and ``[N, C, C']`` over the channels as one matrix."""
-    return torch.einsum("nij,ncd->njcid", nodes, channels).flatten(3).flatten(1, 2)
+    """``[N, J', J]`` over the nodes and ``[N, C', C]`` over the channels as one matrix."""
+    return torch.einsum("nij,ndc->njcid", nodes, channels).flatten(3).flatten(1, 2)
 
 
 def is_small(maps: UNetMaps) -> bool:
     """Whether all dense matrices would be small."""
     stages = (*maps.encoder, maps.squeeze, *maps.decoder)
-    return max(map(_size, stages)) <= DENSE_SIZE
+    return sum(map(_size, stages)) <= DENSE_SIZE
 
 
 def _size(stage: object) -> int:
-    nodes, channels = (getattr(stage, name).shape[1:].numel() for name in ("nodes", "channels"))
-    size: int = nodes * channels
+    """Entries of the dense matrices of a stage."""
+    size = 0
+    for name in ("nodes", "channels"), ("skip_nodes", "skip_channels"):
+        nodes, channels = (getattr(stage, part, None) for part in name)
+        if nodes is not None and channels is not None:
+            size += nodes.numel() * channels[0].numel()
     return size
 
 

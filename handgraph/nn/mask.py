@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.utils import segment
 
+from handgraph.nn.mixing import samples_first, samples_last
 from handgraph.subgraph import RemovalSets
 
 
@@ -62,8 +63,8 @@ class SubgraphMask(nn.Module):
                 f"SubgraphMask: expected [*, {joints}, C] for {self.removal.skeleton.name}, "
                 f"got {list(x.shape)}"
             )
-        out = x.index_select(-2, self.kept.flatten())
-        out = out.reshape(*x.shape[:-2], *self.kept.shape, x.shape[-1])
+        nodes = samples_last(x, 2).contiguous().index_select(0, self.kept.flatten())
+        out = samples_first(nodes.unflatten(0, self.kept.shape), x.shape[:-2])
         return out.masked_fill(~self.node_mask.unsqueeze(-1), 0) if self.is_ragged else out
 
     def scatter(self, y: Tensor, reduce: Literal["mean", "sum", "min", "max"] = "mean") -> Tensor:

@@ -79,6 +79,7 @@ class NodePool(nn.Module):
         self.in_nodes = in_nodes
         self.out_nodes = out_nodes
         self.register_buffer("node_mask", node_mask, persistent=False)
+        self.is_ragged = node_mask is not None and not bool(node_mask.all())
         branches = () if node_mask is None else (len(node_mask),)
         self.weight = nn.Parameter(torch.empty(*branches, out_nodes, in_nodes))
         self.bias = nn.Parameter(torch.empty(*branches, out_nodes, 1))
@@ -96,7 +97,7 @@ class NodePool(nn.Module):
 
     def node_map(self) -> NodeMap:
         """What this layer does to the nodes, masked nodes left out."""
-        if self.node_mask is None:
+        if self.node_mask is None or not self.is_ragged:
             return NodeMap(self.weight, self.bias)
         return NodeMap(self.weight.where(self.node_mask.unsqueeze(-2), 0), self.bias)
 

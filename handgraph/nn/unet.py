@@ -10,11 +10,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from handgraph.nn.conv import AdaptiveGraphConv, Normalization, normalize_adjacency
+from handgraph.nn.conv import AdaptiveGraphConv, Normalization
 from handgraph.nn.linear import BranchLinear
-from handgraph.nn.pool import NodeMap, NodePool
-from handgraph.nn.unet_gate import FinestLevel
-from handgraph.nn.unet_maps import DecoderMap, EncoderMap, UNetMaps
+from handgraph.nn.mixing import is_plain, samples_first, samples_last
+from handgraph.nn.pool import NodePool
+from handgraph.nn.unet_gate import gate_level
+from handgraph.nn.unet_maps import Bottleneck, DecoderMap, Level, UNetMaps, merge_maps
+from handgraph.nn.unet_step import run_net
 from handgraph.skeleton import Skeleton
 from handgraph.subgraph import RemovalSets
 
@@ -147,59 +149,46 @@ class AdaptiveGraphUNet(nn.Module):
         Returns:
             One tensor per level, ``[J_l, J_l]``, or ``[N, K_l, K_l]`` for branches.
         """
-        maps = self._adjacencies()
+        maps = [cast("DecoderMap", stage).skip_nodes for stage in self.maps().decoder]
         return maps if isinstance(self.graph, RemovalSets) else [a.squeeze(0) for a in maps]
-
-    def _finest(self) -> Tensor:
-        """The learned adjacency of the finest level, without its padding."""
-        finest: Tensor = self.adjacency[0]
-        if not self.is_ragged:
-            return finest
-        both = self.node_mask.unsqueeze(1) & self.node_mask.unsqueeze(2)
-        return finest.where(both, 0)
-
-    def _adjacencies(self) -> list[Tensor]:
-        coarser = [self.adjacency[level] for level in range(1, len(self.adjacency))]
-        return [normalize_adjacency(a, self.normalization) for a in (self._finest(), *coarser)]
 
     def maps(self) -> UNetMaps:
         """Multiply neighbouring linear maps together: all that :meth:`forward` computes with."""
-        laplacians = self._adjacencies()
-        pools = [pool.node_map() for pool in cast("list[NodePool]", self.pools)]
-        unpools = [pool.node_map() for pool in cast("list[NodePool]", self.unpools)]
-        down = [conv.lin for conv in cast("list[AdaptiveGraphConv]", self.encoder)]
-        up = [conv.lin for conv in cast("list[AdaptiveGraphConv]", self.decoder)]
-        encoder = [_encoder_map(down[0], laplacians[0], None)]
-        for lin, laplacian, pool in zip(down[1:], laplacians[1:], pools[:-1], strict=True):
-            encoder.append(_encoder_map(lin, laplacian @ pool.matrix, laplacian @ pool.bias))
-        decoder = map(_decoder_map, up, laplacians, unpools)
-        return UNetMaps(
-            tuple(encoder),
-            _encoder_map(self.squeeze, *pools[-1]),
-            self.expand.weight.mT,
-            self.expand.bias.unsqueeze(1),
-            tuple(decoder),
-        )
-
-    def _finest_level(self) -> FinestLevel:
-        down, up = (cast("AdaptiveGraphConv", c[0]).lin for c in (self.encoder, self.decoder))
-        unpool = cast("NodePool", self.unpools[0]).node_map()
-        skip, deep = up.weight.mT.chunk(2, dim=1)
-        return FinestLevel(
-            self._finest(),
-            down.weight.mT,
-            down.bias.unsqueeze(1),
-            unpool.matrix,
-            unpool.bias,
-            skip,
-            deep,
-            up.bias[:, None, None],
-        )
+        return merge_maps(self._levels(), self._bottleneck(), self.normalization)
 
     def _gated_maps(self, gate: Tensor) -> UNetMaps:
         """The maps for samples that each hide nodes of their own. gate: ``[N, J, B]``."""
-        finest = self._finest_level()
-        return finest.gate(self.maps(), gate, self.normalization, self.renormalize)
+        levels = self._levels()
+        finest = gate_level(levels[0], gate, self.normalization, self.renormalize)
+        return merge_maps(levels, self._bottleneck(), self.normalization, finest)
+
+    def _levels(self) -> list[Level]:
+        """The parameters, without those of padding."""
+        encoder, decoder = (
+            [conv.lin for conv in cast("list[AdaptiveGraphConv]", convs)]
+            for convs in (self.encoder, self.decoder)
+        )
+        pools, unpools = (
+            [pool.node_map() for pool in cast("list[NodePool]", pools)]
+            for pools in (self.pools, self.unpools)
+        )
+        layers = zip(self._entries(), encoder, decoder, pools, unpools, strict=True)
+        return [
+            Level(adjacency, down.weight, down.bias, up.weight, up.bias, *pool, *unpool)
+            for adjacency, down, up, pool, unpool in layers
+        ]
+
+    def _entries(self) -> list[Tensor]:
+        """The learned adjacencies, the finest without its padding."""
+        finest, *coarser = self.adjacency
+        if self.is_ragged:
+            both = self.node_mask.unsqueeze(1) & self.node_mask.unsqueeze(2)
+            finest = finest.where(both, 0)
+        return [finest, *coarser]
+
+    def _bottleneck(self) -> Bottleneck:
+        squeeze, expand = self.squeeze, self.expand
+        return Bottleneck(squeeze.weight, squeeze.bias, expand.weight, expand.bias)
 
     def forward(self, x: Tensor, node_mask: Tensor | None = None) -> Tensor:
         """Estimate every node's output from all nodes of its branch that the sample has.
@@ -213,21 +202,28 @@ class AdaptiveGraphUNet(nn.Module):
         branched = isinstance(self.graph, RemovalSets)
         self._check_input(x, node_mask, branched)
         lead = x.shape[: -3 if branched else -2]
-        x = x.reshape(math.prod(lead), *self.node_mask.shape, self.in_channels)
-        gate = None if node_mask is None else self._gate(node_mask, x)
-        there = (self.node_mask if gate is None else gate != 0).unsqueeze(-1)
-        is_full = gate is None and not self.is_ragged
-        x = x if is_full else x.where(there, 0)
-        maps = self.maps() if gate is None else self._gated_maps(gate.permute(1, 2, 0))
-        out = maps(x.permute(1, 2, 0, 3).contiguous()).permute(2, 0, 1, 3)
-        out = out if is_full else out.where(there, 0)
-        shape = self.node_mask.shape if branched else self.node_mask.shape[1:]
-        return out.reshape(*lead, *shape, self.out_channels)
+        nodes = samples_last(x if branched else x.unsqueeze(-3), 3)
+        gate = None if node_mask is None else self._gate(node_mask, math.prod(lead), x.dtype)
+        there = None
+        if gate is not None or self.is_ragged:
+            there = self.node_mask[..., None, None] if gate is None else gate.unsqueeze(2) != 0
+            nodes = nodes.where(there, 0)
+        out = self._run(nodes.contiguous(), gate)
+        out = samples_first(out if there is None else out.where(there, 0), lead)
+        return out if branched else out.squeeze(-3)
 
-    def _gate(self, node_mask: Tensor, x: Tensor) -> Tensor:
-        """What each node of x ``[B, N, J, C]`` sends; padding sends nothing."""
-        gate = node_mask.reshape(x.shape[:-1]).to(x.dtype)
-        return gate.where(self.node_mask, 0) if self.is_ragged else gate
+    def _run(self, x: Tensor, gate: Tensor | None) -> Tensor:
+        """Map ``[N, J, C, B]`` to ``[N, J, C', B]``."""
+        if gate is not None:
+            return self._gated_maps(gate)(x)
+        if torch.is_grad_enabled() and is_plain(x):
+            return run_net(x, self._levels(), self._bottleneck(), self.normalization)
+        return self.maps()(x)
+
+    def _gate(self, node_mask: Tensor, batch: int, dtype: torch.dtype) -> Tensor:
+        """What each node sends, ``[N, J, B]``; padding sends nothing."""
+        gate = node_mask.reshape(batch, *self.node_mask.shape).permute(1, 2, 0).to(dtype)
+        return gate.where(self.node_mask.unsqueeze(-1), 0) if self.is_ragged else gate
 
     def _check_input(self, x: Tensor, node_mask: Tensor | None, branched: bool) -> None:
         shape = (*self.node_mask.shape[0 if branched else 1 :], self.in_channels)
@@ -276,14 +272,3 @@ def _check_ladder(
             f"{num_nodes} of {_name(graph)}, got {ladder}"
         )
     return ladder
-
-
-def _encoder_map(lin: BranchLinear, nodes: Tensor, node_bias: Tensor | None) -> EncoderMap:
-    return EncoderMap(nodes, node_bias, lin.weight.mT, lin.bias.unsqueeze(1))
-
-
-def _decoder_map(lin: BranchLinear, laplacian: Tensor, unpool: NodeMap) -> DecoderMap:
-    """Split the weights of the concatenation [skip, unpooled], and fold the unpooling's bias."""
-    skip, deep = lin.weight.mT.chunk(2, dim=1)
-    bias = (laplacian @ unpool.bias) * deep.sum(dim=1, keepdim=True) + lin.bias.unsqueeze(1)
-    return DecoderMap(laplacian, laplacian @ unpool.matrix, skip, deep, bias.unsqueeze(2))

@@ -10,7 +10,7 @@ normalised adjacency is a matrix between two diagonal ones, and so is its restri
 where g is the gate, 0 for a hidden node and 1 for one that is there; what a hidden node receives is
 dropped. So a masked net costs two multiplications by vectors more than one without. Below the
 finest level no node is a joint, and everything stays as it was. Tensors are node-major,
-``[N, J, B, C]``.
+``[N, J, C, B]``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from handgraph.nn.conv import EPS, Normalization
+from handgraph.nn.mixing import mix_channels, mix_nodes
 from handgraph.nn.pool import NodeMap
-from handgraph.nn.unet_maps import UNetMaps, mix_channels, mix_nodes
+from handgraph.nn.unet_maps import Level
 
 
 class GatedAdjacency(NamedTuple):
@@ -30,7 +31,7 @@ class GatedAdjacency(NamedTuple):
 
     Shapes:
         - adjacency: ``[N, J, J]``, not normalised
-        - receive, send, gate: ``[N, J, B, 1]``
+        - receive, send, gate: ``[N, J, 1, B]``
     """
 
     adjacency: Tensor
@@ -39,7 +40,7 @@ class GatedAdjacency(NamedTuple):
     gate: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Send over the edges: ``[N, J, B, C]`` to the same shape."""
+        """Send over the edges: ``[N, J, C, B]`` to the same shape."""
         return self.receive * mix_nodes(self.send * x, self.adjacency)
 
 
@@ -57,15 +58,15 @@ def gate_adjacency(
     entries = adjacency.abs() if normalization == "abs" else adjacency
     degree = torch.bmm(entries.mT, gate if renormalize else torch.ones_like(gate)) + EPS
     scale = degree.where(gate != 0, 1).pow(-0.5)  # signed degrees of hidden nodes have no root
-    return GatedAdjacency(adjacency, *(g.unsqueeze(-1) for g in (scale, scale * gate, gate)))
+    return GatedAdjacency(adjacency, *(g.unsqueeze(2) for g in (scale, scale * gate, gate)))
 
 
 class GatedEncoderMap(NamedTuple):
     """The first stage down: convolve among the nodes that are there.
 
     Shapes:
-        - channels: ``[N, C, C']``
-        - bias: ``[N, 1, C']``
+        - channels: ``[N, C', C]``
+        - bias: ``[N, C', 1]``
     """
 
     adjacency: GatedAdjacency
@@ -73,7 +74,7 @@ class GatedEncoderMap(NamedTuple):
     bias: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Map ``[N, J, B, C]`` to ``[N, J, B, C']``; a hidden node has 0."""
+        """Map ``[N, J, C, B]`` to ``[N, J, C', B]``; a hidden node has 0."""
         x = mix_channels(self.adjacency(x), self.channels, self.bias).relu_()
         return self.adjacency.gate * x
 
@@ -82,8 +83,8 @@ class GatedDecoderMap(NamedTuple):
     """The last stage up: unpool to the nodes that are there, and convolve among them.
 
     Shapes:
-        - skip_channels, channels: ``[N, C, C']``
-        - bias: ``[N, 1, 1, C']``
+        - skip_channels, channels: ``[N, C', C]``
+        - bias: ``[N, 1, C', 1]``
     """
 
     adjacency: GatedAdjacency
@@ -93,40 +94,21 @@ class GatedDecoderMap(NamedTuple):
     bias: Tensor
 
     def __call__(self, skip: Tensor, x: Tensor) -> Tensor:
-        """Map ``[N, J, B, C]`` and ``[N, J', B, C]`` to ``[N, J, B, C']``."""
+        """Map ``[N, J, C, B]`` and ``[N, J', C, B]`` to ``[N, J, C', B]``."""
         unpooled = mix_nodes(mix_channels(x, self.channels), self.unpool.matrix)
-        constant = self.unpool.bias * self.channels.sum(dim=1, keepdim=True)
-        sent = mix_channels(skip, self.skip_channels) + unpooled + constant.unsqueeze(2)
+        constant = self.unpool.bias * self.channels.sum(dim=2).unsqueeze(1)
+        sent = mix_channels(skip, self.skip_channels) + unpooled + constant.unsqueeze(3)
         return self.adjacency(sent) + self.bias
 
 
-class FinestLevel(NamedTuple):
-    """The finest level before anything is merged: what gated maps are made of.
-
-    Shapes:
-        - adjacency: ``[N, J, J]``, not normalised
-        - down, skip, deep: ``[N, C, C']``, channels of encoder and decoder
-        - down_bias: ``[N, 1, C']``; up_bias: ``[N, 1, 1, C']``
-        - unpool, unpool_bias: ``[N, J, J']`` and ``[N, J, 1]``
-    """
-
-    adjacency: Tensor
-    down: Tensor
-    down_bias: Tensor
-    unpool: Tensor
-    unpool_bias: Tensor
-    skip: Tensor
-    deep: Tensor
-    up_bias: Tensor
-
-    def gate(
-        self, maps: UNetMaps, gate: Tensor, normalization: Normalization, renormalize: bool
-    ) -> UNetMaps:
-        """Put gated maps in the place of this level's; the arguments of :func:`gate_adjacency`."""
-        graph = gate_adjacency(self.adjacency, gate, normalization, renormalize)
-        encode = GatedEncoderMap(graph, self.down, self.down_bias)
-        unpool = NodeMap(self.unpool, self.unpool_bias)
-        decode = GatedDecoderMap(graph, unpool, self.skip, self.deep, self.up_bias)
-        return maps._replace(
-            encoder=(encode, *maps.encoder[1:]), decoder=(decode, *maps.decoder[1:])
-        )
+def gate_level(
+    level: Level, gate: Tensor, normalization: Normalization, renormalize: bool
+) -> tuple[GatedEncoderMap, GatedDecoderMap]:
+    """The stages of the finest level; for the arguments see :func:`gate_adjacency`."""
+    graph = gate_adjacency(level.adjacency, gate, normalization, renormalize)
+    skip, deep = level.up.chunk(2, dim=2)
+    unpool = NodeMap(level.unpool, level.unpool_bias)
+    return (
+        GatedEncoderMap(graph, level.down, level.down_bias.unsqueeze(2)),
+        GatedDecoderMap(graph, unpool, skip, deep, level.up_bias[:, None, :, None]),
+    )

@@ -100,7 +100,7 @@ def test_unet_computes_the_same(options, channels, normalization):
             for adjacency in net.adjacency:
                 adjacency.abs_()
     folded, x = fold(net), torch.randn(5, 21, 2, dtype=torch.float64)
-    assert (folded.dense is not None) == (channels == 4)
+    assert (folded.dense is not None) == (channels == 4 or options == {"nodes": (21, 4)})
     assert_close(folded(x), net(x), **EXACT)
     assert_close(folded.adjacencies(), net.adjacencies(), **EXACT)
 
@@ -131,14 +131,30 @@ def test_merger_computes_the_same(removal, features):
 
 
 @SETS
-def test_literal_merger_computes_the_same(removal):
-    merge = trained(HypothesisGraphMerger(3, 3, removal, feature_nodes=5)).double()
+@pytest.mark.parametrize("channels", [2, 8], ids=["dense", "merged"])
+def test_literal_merger_computes_the_same(removal, channels):
+    merge = HypothesisGraphMerger(3, 3, removal, feature_nodes=5, channels=channels)
+    merge = trained(merge).double()
     partial = torch.randn(4, len(removal), removal.num_nodes, 3).double()
     feature, mask = torch.randn(4, 5, 3).double(), torch.rand(partial.shape[:-1]) < 0.6
     folded = fold(merge)
     assert_close(folded(partial, feature), merge(partial, feature), **EXACT)
     expected = merge(partial, feature, node_mask=mask)
     assert_close(folded(partial, feature, node_mask=mask), expected, **EXACT)
+    assert (folded.unet.dense is not None) == (channels == 2)
+    with pytest.raises(TypeError, match="no parameters to reset"):
+        folded.reset_parameters()
+
+
+@SETS
+def test_large_batches_compute_the_same(removal):
+    net, x = core(removal).double(), torch.randn(300, 21, 2, dtype=torch.float64)
+    folded = fold(net)
+    assert not folded[0].branches.dense.pays(300)
+    assert_close(folded(x), net(x), **EXACT)
+    few = torch.cat([folded(part) for part in x.split(50)])
+    assert folded[0].branches.dense.pays(50)
+    assert_close(few, net(x), **EXACT)
 
 
 def test_what_contains_a_unet_computes_the_same():

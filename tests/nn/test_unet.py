@@ -377,7 +377,7 @@ def test_maps_expose_what_forward_computes():
     net = trained(AdaptiveGraphUNet(2, 3, RAGGED))
     maps = net.maps()
     x = torch.randn(4, 4, 21, 2).where(RAGGED.node_mask.unsqueeze(-1), 0)
-    y = maps(x.permute(1, 2, 0, 3)).permute(2, 0, 1, 3)
+    y = maps(x.permute(1, 2, 3, 0)).permute(3, 0, 1, 2)
     assert_close(y.where(RAGGED.node_mask.unsqueeze(-1), 0), net(x))
     first = maps.encoder[0]
     assert first.nodes.shape == (4, 21, 21)

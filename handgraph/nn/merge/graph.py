@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from handgraph.nn.merge.base import Merger
+from handgraph.nn.mixing import samples_first, samples_last
 from handgraph.nn.unet import AdaptiveGraphUNet
 from handgraph.subgraph import RemovalSets
 
@@ -45,7 +46,7 @@ class GraphMerger(Merger):
     """
 
     slot: Tensor
-    keep_mask: Tensor
+    there: Tensor
 
     def __init__(
         self,
@@ -59,8 +60,8 @@ class GraphMerger(Merger):
         super().__init__(in_channels, out_channels, removal, feature_channels=feature_channels)
         first = torch.arange(len(removal)).unsqueeze(1) * removal.num_nodes
         slot = (first + removal.position).where(removal.keep_mask, 0)
-        self.register_buffer("slot", slot, persistent=False)
-        self.register_buffer("keep_mask", removal.keep_mask, persistent=False)
+        self.register_buffer("slot", slot.mT.contiguous(), persistent=False)
+        self.register_buffer("there", removal.keep_mask.mT[..., None, None], persistent=False)
         width = len(removal) * (in_channels + 1) + feature_channels
         self.unet = AdaptiveGraphUNet(width, out_channels, removal.skeleton, channels=channels)
 
@@ -73,17 +74,18 @@ class GraphMerger(Merger):
     ) -> Tensor:
         """Regress every joint from the hypotheses of all."""
         self.check(partial, feature, node_mask)
-        there = self.keep_mask if node_mask is None else self.keep_mask & self._by_joint(node_mask)
-        there = there.unsqueeze(-1).expand(*partial.shape[:-3], *self.keep_mask.shape, 1)
-        values = self._by_joint(partial, -3).where(there, 0)
-        nodes = torch.cat([values, there.to(values.dtype)], dim=-1).transpose(-3, -2).flatten(-2)
+        values, there = self._by_joint(partial), self.there
+        if node_mask is not None:
+            there = there & self._by_joint(node_mask.unsqueeze(-1))
+        flags = there.to(values.dtype).expand(-1, -1, -1, values.shape[3])
+        nodes = torch.cat([values.where(there, 0), flags], dim=2).flatten(1, 2)
         if feature is not None:
-            nodes = torch.cat([nodes, feature], dim=-1)
-        out: Tensor = self.unet(nodes)
+            nodes = torch.cat([nodes, samples_last(feature, 2)], dim=1)
+        out: Tensor = self.unet(samples_first(nodes, partial.shape[:-3]))
         return out
 
-    def _by_joint(self, y: Tensor, dim: int = -2) -> Tensor:
-        """Take the node dimensions [N, K] that start at ``dim`` to [N, J]."""
-        flat = y.flatten(dim, dim + 1).index_select(dim + 1, self.slot.flatten())
-        joints: Tensor = flat.unflatten(dim + 1, self.slot.shape)
-        return joints
+    def _by_joint(self, y: Tensor) -> Tensor:
+        """Take ``[*, N, K, C]`` to ``[J, N, C, B]``."""
+        flat = samples_last(y, 3).flatten(0, 1)
+        joints = flat.index_select(0, self.slot.flatten())
+        return joints.view(*self.slot.shape, *joints.shape[1:])
