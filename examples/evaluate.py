@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -18,7 +18,16 @@ from tqdm import tqdm
 from pipeline.hands import batches, load
 from pipeline.methods import METHODS
 from pipeline.pictures import ranked, save_curves, save_hands, write_curves
-from pipeline.scores import RANGES, Predictions, Range, Row, counts, markdown, predict, row
+from pipeline.scores import (
+    RANGES,
+    Predictions,
+    as_json,
+    counts,
+    heading,
+    markdown,
+    predict,
+    row,
+)
 from pipeline.settings import Settings
 from pipeline.store import load_run
 
@@ -78,38 +87,11 @@ def report(
     )
     print(text)
     (args.out / "table2.md").write_text(text + "\n", encoding="utf-8")
-    runs = [replace(settings, root="").__dict__ for settings in seen]
+    runs = [asdict(settings) | {"root": ""} for settings in seen]
     content = {"runs": runs, "tables": {h.title: as_json(h, r) for h, r in tables.items()}}
     (args.out / "table2.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     save_curves(nets, args.out / "pck.png")
     write_curves(nets, args.out / "pck.csv")
-
-
-def heading(settings: Settings) -> str:
-    """Say what is measured, and on what."""
-    data = "RHD, evaluation split" if settings.data == "rhd" else "rendered hands, seed 2000"
-    return (
-        f"# Table 2 on {data}, {settings.image_size} px\n\n"
-        "Visible joints, camera space with known scale, root depth and K; severe: at most 10 "
-        "joints visible; [95 % bootstrap over images]. mm: mean error in 3D; px: of the heatmaps' "
-        "joints."
-    )
-
-
-def as_json(how: Range, rows: list[Row]) -> list[dict[str, object]]:
-    """The numbers of a table."""
-    return [
-        {
-            "title": each.title,
-            "nets": each.nets,
-            "average": how.average,
-            "auc": {group: [x.item() for x in value] for group, value in each.auc.items()},
-            "relative": [x.item() for x in each.relative],
-            "millimetres": each.millimetres,
-            "pixels": each.pixels,
-        }
-        for each in rows
-    ]
 
 
 def show(hands: object, predictions: Predictions, title: str, out: Path) -> None:

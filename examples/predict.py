@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from handgraph import HAND
@@ -26,8 +25,7 @@ from handgraph.geometry import (
     uvd_to_camera,
     warp_image,
 )
-from handgraph.plot import draw_image, draw_pose, draw_pose_3d
-from pipeline.pictures import save_heatmaps
+from pipeline.pictures import save_heatmaps, save_overlay
 from pipeline.store import load_run
 
 
@@ -36,7 +34,7 @@ def main() -> None:
     args = parse()
     settings, model = load_run(args.run)
     for path in args.images:
-        image = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
+        image = read_image(path)
         if args.left:
             image = image.flip(-1)
         to_crop = crop_matrix(box_corners(args.box, image, mirrored=args.left), settings.image_size)
@@ -75,6 +73,13 @@ def parse() -> argparse.Namespace:
     return args
 
 
+def read_image(path: Path) -> Tensor:
+    """An image file as it is to be looked at: photographs may say how they are to be turned."""
+    with Image.open(path) as file:
+        pixels = np.array(ImageOps.exif_transpose(file).convert("RGB"))
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
 def box_corners(box: list[float] | None, image: Tensor, *, mirrored: bool) -> Tensor:
     """Corners of what is cropped, ``[2, 2]``; the crop adds a quarter to their square."""
     height, width = image.shape[-2:]
@@ -110,23 +115,6 @@ def describe(
 def name_joints(values: Tensor) -> dict[str, object]:
     """Values by the names of the joints."""
     return dict(zip(HAND.joints, values.double().round(decimals=4).tolist(), strict=True))
-
-
-def save_overlay(crop: Tensor, uv: Tensor, d: Tensor, path: Path) -> None:
-    """The crop with the pose, and the pose in space: units of one keybone, seen from the camera."""
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    draw_pose(uv, HAND, ax=draw_image(crop, ax=figure.add_subplot(1, 2, 1)))
-    bone = torch.linalg.vector_norm(uv[HAND.index("middle_pip")] - uv[HAND.index("middle_mcp")])
-    flat = (uv - uv[HAND.index("wrist")]) / bone.clamp(min=1)
-    space = figure.add_subplot(1, 2, 2, projection="3d")
-    draw_pose_3d(torch.cat([flat, d[:, None]], dim=-1), HAND, ax=space)
-    space.set(
-        title="relative depth: no scale",
-        xlabel="u (projected keybones)",
-        ylabel="d (keybones)",
-        zlabel="v",
-    )
-    figure.savefig(path, dpi=90)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def parse() -> argparse.Namespace:
     run.add_argument("--resume", action="store_true", help="go on with a run in --out, if any")
     run.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     run.add_argument("--devices", type=int, default=1, help="processes")
-    run.add_argument("--precision", default="32-true", help="of Fabric: bf16-mixed, ...")
+    run.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
     run.add_argument("--cache", type=Path, help="folder for what the frozen generator finds")
     run.add_argument("--cache-limit", type=float, default=20.0, help="GB")
     run.add_argument("--workers", type=int, default=0, help="processes that read RHD")

@@ -1,12 +1,14 @@
 """What evaluate.py and predict.py say, against closed forms and slow twins."""
 
 import json
+import re
 import subprocess
 import sys
 from argparse import Namespace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -19,9 +21,10 @@ from handgraph.geometry import crop_matrix, normalize_uv, transform_points, uvd_
 EXAMPLES = Path(__file__).parent.parent / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
+import evaluate  # noqa: E402
 import predict  # noqa: E402
 
-from pipeline.pictures import ranked, write_curves  # noqa: E402
+from pipeline.pictures import ranked, save_curves, write_curves  # noqa: E402
 from pipeline.scores import RANGES, Predictions, counts, markdown, row  # noqa: E402
 from pipeline.scores import predict as predict_all  # noqa: E402
 from psjnet import PoseNet, detection  # noqa: E402
@@ -95,6 +98,33 @@ def test_curves_are_written(tmp_path):
     assert '"a net",all,11,1.000000' in lines
 
 
+def test_curves_of_a_group_without_images_stay_empty(tmp_path):
+    save_curves({"a net": [made_up([0.01, 0.02], [21, 21])]}, tmp_path / "pck.png")
+    pixels = np.asarray(Image.open(tmp_path / "pck.png").convert("RGB")).astype(int)
+    colourful = (pixels.max(axis=-1) - pixels.min(axis=-1)) > 60
+    small, severe = np.array_split(colourful, 2, axis=1)
+    assert small.sum() > 500
+    assert severe.sum() == 0
+
+
+def test_median_and_worst_images_of_both_groups_are_drawn(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        evaluate, "save_hands", lambda images, net, path, title: drawn.update({path.name: images})
+    )
+    net = made_up([0.03, 0.01, 0.02, 0.07, 0.05, 0.06, 0.04, 0.01], [21] * 7 + [5])
+    hands = [HAND.to_data(image=torch.full((1, 3, 4, 4), i)) for i in range(8)]
+    evaluate.show(hands, net, "A net", tmp_path)
+    shown = {name: [*images] for name, images in drawn.items()}
+    assert shown == {
+        "a_net_small_median.png": [2, 0, 6, 4],
+        "a_net_small_worst.png": [6, 4, 5, 3],
+        "a_net_severe_median.png": [7],
+        "a_net_severe_worst.png": [7],
+    }
+    assert drawn["a_net_small_worst.png"][5].eq(5).all()
+
+
 class Oracle(nn.Module):
     """A lifter that knows the truth of the hands in the order in which they come."""
 
@@ -162,6 +192,18 @@ def test_without_a_box_the_crop_is_the_largest_square():
     torch.testing.assert_close(ends, torch.tensor([[-0.5, -0.5], [49.5, 49.5]]))
 
 
+def test_photographs_are_turned_as_their_camera_was(tmp_path):
+    pixels = np.zeros((8, 16, 3), dtype=np.uint8)
+    pixels[:, :8] = 200  # bright on the left; turned by a quarter, on top
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(pixels).save(tmp_path / "hand.png", exif=exif)
+    image = predict.read_image(tmp_path / "hand.png")
+    assert image.shape == (3, 16, 8)
+    assert image[:, :8].eq(200).all()
+    assert image[:, 8:].eq(0).all()
+
+
 def test_detection_is_that_of_the_heatmaps():
     assert detection(*Blank()(torch.zeros(1, 3, 64, 64))).uv[0, 0].tolist() == pytest.approx(
         [2 * (1.5 + 0.5) / 64 - 1] * 2
@@ -183,9 +225,16 @@ def test_train_evaluate_predict(tmp_path):
     content = json.loads((tmp_path / "table/table2.json").read_text())
     (first, *_) = content["tables"]["0 to 50 mm in 20 steps, visible joints pooled"]
     assert 0 <= first["auc"]["all"][1] <= first["auc"]["all"][0] <= first["auc"]["all"][2] <= 1
-    assert (tmp_path / "table/psjnet_small_worst.png").exists()
+    pictures = {f"psjnet_{g}_{w}.png" for g in ("small", "severe") for w in ("worst", "median")}
+    written = {path.name for path in (tmp_path / "table").iterdir()}
+    assert written == pictures | {"pck.png", "pck.csv", "table2.md", "table2.json"}
+    table = (tmp_path / "table/table2.md").read_text()
+    assert len(re.findall(r"^images \(visible joints\): all 40 \(\d+\), small", table, re.M)) == 1
+    assert table.count("### AUC x 100, ") == len(RANGES) == 4
     Image.new("RGB", (90, 70), "brown").save(tmp_path / "hand.png")
     run("predict.py", "--run", "run", "--out", "found", "hand.png")
+    found = {path.name for path in (tmp_path / "found/hand").iterdir()}
+    assert found == {"joints.json", "heatmaps.png", "overlay.png"}
     joints = json.loads((tmp_path / "found/hand/joints.json").read_text())
     assert list(joints["uv"]) == list(HAND.joints)
     assert "no scale is known" in joints["note"]

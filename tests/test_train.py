@@ -13,9 +13,10 @@ sys.path.insert(0, str(EXAMPLES))
 
 lightning_fabric = pytest.importorskip("lightning.fabric")
 
+import evaluate  # noqa: E402
 import train  # noqa: E402
 
-from handgraph.datasets import SyntheticHands  # noqa: E402
+from handgraph.datasets import SyntheticHands, write_rhd  # noqa: E402
 from pipeline.cache import cache_folder  # noqa: E402
 from pipeline.hands import batches  # noqa: E402
 from pipeline.order import Batches  # noqa: E402
@@ -262,6 +263,25 @@ def test_command_line_trains_and_shares_a_generator(tmp_path, monkeypatch, capsy
     first, second = (load_run(tmp_path / name)[1].generator.state_dict() for name in "ab")
     assert same_weights(first, second)
     assert '"images_per_second"' in capsys.readouterr().out
+
+
+def test_files_in_the_layout_of_rhd_are_trained_on_and_scored(tmp_path, monkeypatch, capsys):
+    """Writer, reader, training and evaluation end to end."""
+    for split, seed in (("training", 0), ("evaluation", 2000)):
+        hands = cached_hands(14, seed=seed, image_size=64)
+        write_rhd(tmp_path / "rhd", split, hands, progress=False)
+    data = ("--data", "rhd", "--root", str(tmp_path / "rhd"), "--cache", str(tmp_path / "cache"))
+    command(monkeypatch, tmp_path / "run", *data, "--validate", "1")
+    assert finished(tmp_path / "run") == [1, 2, 3, 4]
+    flags = [str(tmp_path / "run"), "--out", str(tmp_path / "table"), "--samples", "0"]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *flags])
+    evaluate.main()
+    joints = int(cached_hands(14, seed=2000, image_size=64).tensors["visible"].sum())
+    printed = capsys.readouterr().out
+    assert "# Table 2 on RHD, evaluation split, 32 px" in printed
+    assert f"images (visible joints): all 14 ({joints}), small" in printed
+    (scored,) = json.loads((tmp_path / "table/table2.json").read_text())["runs"]
+    assert (scored["data"], scored["root"], scored["method"]) == ("rhd", "", "psjnet")
 
 
 def test_command_line_protects_what_is_there(tmp_path, monkeypatch):

@@ -112,13 +112,29 @@ def test_rendered_batches_are_the_samples_of_the_dataset():
         assert torch.equal(batch["s"][place], sample.s[0])
 
 
-def test_rhd_is_read_in_batches_of_the_same_names(tmp_path, monkeypatch):
+def test_rhd_is_read_in_batches_of_the_same_names(tmp_path):
     write_rhd(tmp_path, "training", list(load(SETTINGS, "training", 4)))
-    monkeypatch.setattr("pipeline.hands.HELD_OUT", 1)
     settings = replace(SETTINGS, data="rhd", root=str(tmp_path), samples=0)
     hands = load(settings, "training")
-    assert len(hands) + len(load(settings, "validation")) == 4
+    held_out = load(settings, "validation")
+    assert hands.sample_ids.tolist() == [0, 1, 2]
+    assert held_out.sample_ids.tolist() == [3]
+    assert len(load(replace(settings, samples=2), "training")) == 2
     ours = next(batches(load(SETTINGS, "training", 4), [[0, 1]], CPU))
     theirs = next(batches(hands, [[0, 1]], CPU))
     assert {n: v.shape for n, v in theirs.items()} == {n: v.shape for n, v in ours.items()}
     assert all(theirs[n].dtype == ours[n].dtype for n in ours)
+    todo = Batches(Order(3, 1, seed=0, step=1), 0, 5)
+    alone, shared = (list(batches(hands, todo, CPU, workers)) for workers in (0, 2))
+    assert len(alone) == len(shared) == 5
+    for first, second in zip(alone, shared, strict=True):
+        assert all(torch.equal(first[name], second[name]) for name in ours)
+
+
+@pytest.mark.parametrize(("number", "trained_on"), [(4, 3), (30, 27), (41258, 40758)])
+def test_held_out_hands_are_a_tenth_or_500(monkeypatch, number, trained_on):
+    monkeypatch.setattr("pipeline.hands.RHDHands", lambda *args, **kwargs: range(number))
+    settings = replace(SETTINGS, data="rhd", root="somewhere", samples=0)
+    assert load(settings, "training") == range(trained_on)
+    assert load(settings, "validation") == range(trained_on, number)
+    assert load(settings, "evaluation", 2) == range(2)

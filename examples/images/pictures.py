@@ -51,4 +51,5 @@ def draw_heatmaps(image: Tensor, heatmaps: Tensor, ax: Axes) -> None:
     draw_image(image, ax=ax)
     size, highest = image.shape[-1], heatmaps.amax(dim=0).clamp(0, 1).numpy()
     edges = (-0.5, size - 0.5, size - 0.5, -0.5)
-    ax.imshow(highest, cmap="inferno", alpha=highest**0.5, extent=edges, vmin=0, vmax=1)
+    shown = {"cmap": "inferno", "vmin": 0, "vmax": 1, "interpolation": "bilinear"}
+    ax.imshow(highest, alpha=highest**0.5, extent=edges, **shown)

@@ -18,7 +18,7 @@ SEEDS = {"training": 0, "validation": 1000, "evaluation": 2000}
 """Of the rendered hands, whatever the seed of the run is: all runs train on the same."""
 
 HELD_OUT = 500
-"""The last hands of RHD's training split are not trained on, but scored after each step."""
+"""The last hands of RHD's training split, a tenth if it is small, are not trained on but scored."""
 
 PER_JOINT = ("uv_true", "xyz", "visible", "d")
 PER_HAND = ("image", "K", "s", "depth", "mask")
@@ -38,10 +38,12 @@ def load(settings: Settings, split: str, num_samples: int = 0) -> Dataset:
         return SyntheticHands(number, seed=seed, image_size=size)
     name = "evaluation" if split == "evaluation" else "training"
     hands = RHDHands(settings.root, name, image_size=settings.image_size)
+    if split == "evaluation":
+        return hands[:num_samples] if num_samples else hands
+    trained_on = len(hands) - min(HELD_OUT, max(1, len(hands) // 10))
     if split == "training":
-        hands = hands[: min(settings.samples or len(hands), len(hands) - HELD_OUT)]
-    elif split == "validation":
-        hands = hands[-HELD_OUT:]
+        return hands[: min(settings.samples or trained_on, trained_on)]
+    hands = hands[trained_on:]
     return hands[:num_samples] if num_samples else hands
 
 

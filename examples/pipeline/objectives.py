@@ -20,10 +20,15 @@ DEPTH_WEIGHT = 0.1
 
 
 def generator_step(model: PoseNet, image_size: int) -> Step:
-    """Step 1: heatmaps of all joints (Eq. 2); of a pose machine, the mean over its stages."""
+    """Step 1: heatmaps of all joints (Eq. 2); of a pose machine, the mean over its stages.
+
+    A Gaussian is as wide in the image as at the paper's 256 pixels (decision 19), where heatmaps
+    are not too coarse for it.
+    """
+    sigma = max(1.0, 2.0 * image_size / 256)
 
     def loss(found: Detection, hands: Hands) -> tuple[Tensor, Tensor]:
-        wanted = gaussian_heatmaps(hands["uv_true"], image_size)
+        wanted = gaussian_heatmaps(hands["uv_true"], image_size, sigma=sigma)
         maps = found.heatmaps.float()
         return heatmap_loss(maps, wanted.expand_as(maps)), found.uv
 

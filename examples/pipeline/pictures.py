@@ -12,7 +12,7 @@ from torch import Tensor
 
 from handgraph import HAND
 from handgraph.metrics import bootstrap_pck, occlusion_groups, pck_curve, thresholds, visible_mean
-from handgraph.plot import draw_image, draw_pck, draw_poses
+from handgraph.plot import draw_image, draw_pck, draw_pose, draw_pose_3d, draw_poses
 from pipeline.scores import GROUPS, Predictions
 
 GRID = thresholds(0.05, 51)
@@ -25,13 +25,15 @@ def save_curves(nets: Mapping[str, list[Predictions]], path: Path) -> None:
     groups = occlusion_groups(visible)
     for ax, group in zip(figure.subplots(1, 2, sharey=True), ("small", "severe"), strict=True):
         images = groups[group]
+        ax.set(title=f"{group} occlusion, {int(images.sum())} images")
+        if not images.any():
+            continue
         rng = torch.Generator().manual_seed(0)
         curves = {
             title: bootstrap_pck(some[0].errors()[images], GRID, visible[images], generator=rng)
             for title, some in nets.items()
         }
         draw_pck(curves, GRID, ax=ax)
-        ax.set(title=f"{group} occlusion, {int(images.sum())} images")
     figure.savefig(path, dpi=110)
 
 
@@ -68,6 +70,8 @@ def save_hands(
         ax = draw_image(image, ax=figure.add_subplot(2, len(images), column))
         pixels = {"truth": predictions.true_uv[i], "prediction": predictions.uv[i]}
         draw_poses(pixels, HAND, visible=visible, ax=ax)
+        if column > 1:
+            ax.get_legend().remove()
         error = 1000 * visible_mean(predictions.errors()[i], visible)
         ax.set(title=f"image {i}: {error:.0f} mm, {int(visible.sum())} visible")
         ax.axis("off")
@@ -86,14 +90,33 @@ def without_numbers(space: Axes) -> None:
 
 
 def save_heatmaps(image: Tensor, heatmaps: Tensor, uv: Tensor, path: Path) -> None:
-    """An image, and the heatmap of each joint over it with its peak."""
+    """An image, and the heatmap of each joint over it with its peak: where, and how high."""
     figure = Figure(figsize=(15, 6.5), layout="constrained")
     size = image.shape[-1]
     extent = (-0.5, size - 0.5, size - 0.5, -0.5)
     for position, ax in enumerate(figure.subplots(3, 7).flat):
         draw_image(image, ax=ax)
-        ax.imshow(heatmaps[position].float().numpy(), extent=extent, alpha=0.6, cmap="cividis")
+        heatmap = heatmaps[position].float().numpy()
+        ax.imshow(heatmap, extent=extent, alpha=0.6, cmap="cividis", vmin=0)
         ax.plot(*uv[position].tolist(), "x", color="white", markersize=6)
-        ax.set_title(HAND.joints[position], fontsize=8)
+        ax.set_title(f"{HAND.joints[position]}: {heatmap.max():.2f}", fontsize=9)
         ax.axis("off")
     figure.savefig(path, dpi=80)
+
+
+def save_overlay(crop: Tensor, uv: Tensor, d: Tensor, path: Path) -> None:
+    """The crop with the pose, and the pose in space: units of one keybone, seen from the camera."""
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    draw_pose(uv, HAND, ax=draw_image(crop, ax=figure.add_subplot(1, 2, 1)))
+    bone = torch.linalg.vector_norm(uv[HAND.index("middle_pip")] - uv[HAND.index("middle_mcp")])
+    flat = (uv - uv[HAND.index("wrist")]) / bone.clamp(min=1)
+    space = figure.add_subplot(1, 2, 2, projection="3d")
+    draw_pose_3d(torch.cat([flat, d[:, None]], dim=-1), HAND, ax=space)
+    space.locator_params(axis="y", nbins=2)  # a flat hand has no room for more
+    space.set(
+        title="depth relative to the wrist",
+        xlabel="u (projected keybones)",
+        ylabel="d (keybones)",
+        zlabel="v",
+    )
+    figure.savefig(path, dpi=90)

@@ -353,6 +353,21 @@ def test_the_second_time_nothing_is_read(root, monkeypatch):
     assert torch.equal(RHDHands(root)[3].image, first[3].image)
 
 
+def test_a_bar_is_shown_the_first_time_in_a_terminal_only(root, capsys, monkeypatch):
+    RHDHands(root)
+    assert capsys.readouterr().err == ""
+    for path in root.glob("*.bin"):
+        path.unlink()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    RHDHands(root)
+    shown = capsys.readouterr().err
+    assert "RHD: masks" in shown
+    assert f"{COUNT}/{COUNT}" in shown
+    RHDHands(root)
+    RHDHands(root, cache=root / "elsewhere", progress=False)
+    assert capsys.readouterr().err == ""
+
+
 def test_the_index_can_be_elsewhere(root, tmp_path, monkeypatch):
     first = RHDHands(root, cache=tmp_path / "elsewhere")
     assert len(list((tmp_path / "elsewhere").iterdir())) == 1
