@@ -6,7 +6,7 @@ export PYTHON
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 
-.PHONY: help env demo test test-slow test-scatter lint docs examples bench names clean
+.PHONY: help env demo test test-slow test-scatter test-oldest lint docs examples bench gpu names clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -19,7 +19,7 @@ demo: env  ## train on occluded hands and print the paper's Table 2 for them (mi
 	$(PY) examples/occlusion_benchmark.py --preset quick --out runs/demo
 	@echo "The pictures are in runs/demo:"; ls runs/demo/*.png
 
-test test-slow test-scatter: export OMP_NUM_THREADS = 1
+test test-slow test-scatter test-oldest: export OMP_NUM_THREADS = 1
 test: env  ## run the tests, with coverage
 	$(PYTEST) -n 2 --dist loadfile --cov=handgraph --cov-report=term --cov-fail-under=90
 
@@ -30,6 +30,10 @@ test-scatter:  ## run the mergers with torch-scatter, in .venv-scatter
 	@.ci/env .venv-scatter plot,train test
 	@.ci/scatter .venv-scatter
 	HANDGRAPH_REQUIRE_SCATTER=1 .venv-scatter/bin/python -m pytest tests/nn/test_mergers.py tests/test_scatter_extra.py
+
+test-oldest:  ## run the tests with the oldest versions that are allowed, in .venv-oldest
+	@UV_RESOLUTION=lowest-direct .ci/env .venv-oldest vision,train,plot,hub,export test
+	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile
 
 lint: env  ## run ruff and mypy, as the pre-commit hooks do
 	$(PY) -m ruff check .
@@ -49,9 +53,19 @@ examples: env  ## run the examples in small
 	$(PY) examples/uncertainty.py --samples 500 --epochs 1 --seeds 1 --picture runs/calibration.png
 	$(PY) examples/gallery.py --samples 60 --epochs 1 --out runs/gallery
 	$(PY) examples/contact_sheet.py --rows 1 --columns 3 --size 64 --out runs/hands.png
+	$(PY) examples/heatmaps.py --samples 96 --batch-size 16 --out runs/heatmaps
+	rm -rf runs/psjnet
+	$(PY) examples/train.py --samples 32 --image-size 64 --backbone hrnet_w18_small --encoder-channels 8 --epochs 1 1 1 1 --batch-size 8 --validate 16 --device cpu --out runs/psjnet
+	$(PY) examples/evaluate.py runs/psjnet --samples 32 --out runs/psjnet/table2
+	$(PY) examples/predict.py --run runs/psjnet --out runs/predictions docs/pictures/rendered_hands.png
 	$(PY) examples/train_lifter.py --samples 512 --epochs 1 --seeds 1 --out runs/keypoint_lifter
 	$(PY) examples/lift_keypoints.py --out runs/lifted.png
 	$(PY) examples/export.py --formats pt2 onnx --out runs/export
+	$(PY) examples/heatmaps.py --samples 256 --out runs/heatmaps
+	$(PY) examples/train.py --image-size 64 --backbone hrnet_w18_small --encoder-channels 16 \
+	    --samples 64 --batch-size 16 --epochs 1 1 1 1 --validate 50 --out runs/small --resume
+	$(PY) examples/evaluate.py runs/small --samples 100 --out runs/small_table
+	$(PY) examples/predict.py --run runs/small --out runs/predictions runs/hands.png
 
 bench: env  ## time the core against the published path and PyG, in short (minutes)
 	$(PY) -m benchmarks.core --quick --out runs/bench/core.json
@@ -59,8 +73,11 @@ bench: env  ## time the core against the published path and PyG, in short (minut
 	$(PY) -m benchmarks.data --quick --out runs/bench/data.json
 	$(PY) -m benchmarks.report runs/bench runs/bench/benchmarks.md
 
+gpu: env  ## run every check and benchmark that wants a GPU; JSON in runs/gpu
+	$(PY) -m benchmarks.gpu --out runs/gpu
+
 names: env  ## rewrite tests/public_names.txt after a public name came or went
 	$(PY) tests/public_names.py > tests/public_names.txt
 
 clean:  ## remove what the other targets made
-	rm -rf .venv .venv-scatter .cache runs docs/_build docs/api/generated
+	rm -rf .venv .venv-scatter .venv-oldest .cache runs docs/_build docs/api/generated

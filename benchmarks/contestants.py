@@ -15,6 +15,7 @@ from benchmarks.plain import PublishedConv, RepairedConv, plain_core
 from benchmarks.pyg_forms import DenseGIN, DisjointGCN, StaticGCN
 from benchmarks.sizes import Core
 from handgraph.nn import fold
+from handgraph.nn.kernels import enabled
 
 PUBLISHED = "published path"
 REPAIRED = "published, normalised once"
@@ -55,6 +56,28 @@ def equal_forms(core: Core) -> list[Contestant]:
     chain = nn.Sequential(core.split, core.branches, core.merge)
     folded = fold(core if core.feature_nodes else chain)
     return [*forms, Contestant(FOLDED, folded, trains=False)]
+
+
+class InKernels(nn.Module):
+    """A module that takes the kernels where there are some for it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> object:
+        """Compute with the kernels."""
+        with enabled():
+            return self.module(x)
+
+
+def in_kernels(contestants: Iterable[Contestant]) -> list[Contestant]:
+    """What the library computes on CUDA where the kernels are switched on."""
+    return [
+        c._replace(name=f"{c.name}, kernels", module=InKernels(copy.deepcopy(c.module)))
+        for c in contestants
+        if c.name in (OURS, FOLDED)
+    ]
 
 
 def other_functions(core: Core) -> list[Contestant]:

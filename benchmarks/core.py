@@ -21,6 +21,7 @@ from benchmarks.contestants import (
     Contestant,
     compiled,
     equal_forms,
+    in_kernels,
     other_functions,
     silent,
 )
@@ -71,6 +72,8 @@ def make_plan(args: argparse.Namespace) -> Plan:
 def contestants(core: Core, device: torch.device, with_compile: bool) -> list[Contestant]:
     """All who are compared."""
     same = equal_forms(core)
+    if device.type == "cuda":
+        same += in_kernels(same)
     faster = compiled(c for c in same if c.name not in PYG) if with_compile else []
     return to_device([*same, *faster, *other_functions(core)], device)
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from torch._C._autograd import DeviceType
 from torch._ops import OpOverload
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.benchmark import Timer
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from benchmarks.contestants import Call, Contestant
+from handgraph.nn.kernels.plan import decode
 
 FREE = {"_unsafe_view", "_reshape_alias", "detach", "empty", "empty_like", "empty_strided"}
 """Operations that compute nothing, and are no views by their schema."""
@@ -84,7 +85,9 @@ def peak_memory(call: Call, x: Tensor) -> int:
         torch.cuda.synchronize()
         peak: int = torch.cuda.max_memory_allocated()
         return peak - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with profile(
+        activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
+    ) as profiler:
         call(x)
     return _peak(profiler)
 
@@ -99,6 +102,20 @@ def _peak(profiler: profile) -> int:
         held += change
         most = max(most, held)
     return most
+
+
+@register_flop_formula([torch.ops.handgraph.chain])
+def _chain_flops(x: Size, table: Size, plan: list[int], **options: object) -> int:
+    """Those of the kernels: dense matrices of all channels of all nodes, which are more."""
+    return 2 * x[0] * x[1] * sum(rows * columns for rows, columns in decode(plan).matrices())
+
+
+@register_flop_formula([torch.ops.handgraph.chain_backward])
+def _chain_backward_flops(
+    grad: Size, x: Size, table: Size, plan: list[int], **options: object
+) -> int:
+    """The way forward anew, the gradients of activations, and those of the table."""
+    return 3 * _chain_flops(x, table, plan)
 
 
 def flops(call: Call, x: Tensor) -> int:

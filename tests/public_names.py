@@ -14,6 +14,7 @@ MODULES = (
     "handgraph.metrics",
     "handgraph.metrics.modules",
     "handgraph.nn",
+    "handgraph.nn.kernels",
     "handgraph.plot",
     "handgraph.testing",
     "handgraph.transforms",

@@ -69,3 +69,19 @@ def test_the_extractor_finds_blocks():
     text = "text\n```python\nx = 1\n```\n```bash\nls\n```\n```pycon\n>>> x\n1\n```\n"
     found = BLOCK.findall(text)
     assert found == [("python", "x = 1\n"), ("pycon", ">>> x\n1\n")]
+
+
+def commands():
+    """What pages tell the reader to type: a script of ours, and what is passed to it."""
+    for page in [*pages(), *ROOT.glob("CONTRIBUTING.md")]:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for script, arguments in re.findall(r"python (examples/\w+\.py)([^\n`#]*)", text):
+            yield page.name, script, tuple(re.findall(r"--[a-z-]+", arguments))
+
+
+def test_commands_name_scripts_and_options_that_exist():
+    found = set(commands())
+    assert len(found) > 5
+    for page, script, options in found:
+        source = (ROOT / script).read_text(encoding="utf-8")
+        assert [o for o in options if f'"{o}"' not in source] == [], f"{page}: {script}"

@@ -20,7 +20,8 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "export.py"
 BATCHES = (1, 3, 8)
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:No complete tensor found in the group:UserWarning"  # torch.export.save
+    "ignore:No complete tensor found in the group:UserWarning",  # torch.export.save
+    "ignore:The given buffer is not writable:UserWarning",  # torch.export.load, torch 2.11
 )
 
 LEVELS = RemovalSets.by_level(HAND)
@@ -59,8 +60,8 @@ def inputs(batch, count):
 
 
 def program(net, count):
-    batch = torch.export.Dim("batch")
-    return torch.export.export(net, inputs(2, count), dynamic_shapes=tuple([{0: batch}] * count))
+    dynamic = tuple([{0: torch.export.Dim.DYNAMIC}] * count)
+    return torch.export.export(net, inputs(2, count), dynamic_shapes=dynamic)
 
 
 def onnx_session(exported):
@@ -141,7 +142,7 @@ def test_psjnet_computes_the_same_from_images(monkeypatch):
 
     lifter = PSJNetLifter(128, encoder_channels=16)
     net = Pose(PoseNet(HeatmapGenerator(backbone="hrnet_w18_small"), lifter)).eval()
-    dynamic = ({0: torch.export.Dim("batch")},)
+    dynamic = ({0: torch.export.Dim.DYNAMIC},)
     exported = torch.export.export(net, (torch.rand(2, 3, 64, 64),), dynamic_shapes=dynamic)
     session, module = onnx_session(exported), exported.module()
     with torch.no_grad():

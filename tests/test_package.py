@@ -119,7 +119,7 @@ def test_public_module_has_a_page(module):
 
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory):
-    """The names in the sdist, and in the wheel built from it."""
+    """The names in the sdist, those in the wheel built from it, and what an index shows of it."""
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
@@ -127,12 +127,22 @@ def distributions(tmp_path_factory):
     with tarfile.open(sdist) as archive:
         sources = [name.partition("/")[2] for name in archive.getnames()]
     with zipfile.ZipFile(wheel) as archive:
-        return sources, archive.namelist()
+        names = archive.namelist()
+        (metadata,) = [name for name in names if name.endswith("/METADATA")]
+        return sources, names, archive.read(metadata).decode()
+
+
+@pytest.mark.slow
+def test_readme_on_an_index_links_to_nothing_that_is_not_there(distributions):
+    shown = distributions[2].partition("\n\n")[2]
+    assert shown.startswith("# handgraph")
+    assert re.search(r"\[[^\]]+\]\([\w.]+[/.]", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert re.findall(r"\]\((?!https?:)[\w./#-]+\)", shown) == []
 
 
 @pytest.mark.slow
 def test_wheel_holds_the_package_only(distributions):
-    _, names = distributions
+    _, names, _ = distributions
     info = f"handgraph-{handgraph.__version__}.dist-info"
     assert {name.split("/")[0] for name in names} == {"handgraph", info}
     assert {"handgraph/__init__.py", "handgraph/py.typed"} < set(names)
@@ -144,7 +154,7 @@ def test_wheel_holds_the_package_only(distributions):
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", ["handgraph", "tests", "examples", "docs", "benchmarks"])
 def test_sdist_holds_what_developers_need(distributions, folder):
-    sources, _ = distributions
+    sources, _, _ = distributions
     expected = {
         path.relative_to(ROOT).as_posix()
         for path in ROOT.glob(f"{folder}/**/*.py")

@@ -22,6 +22,7 @@ from handgraph.nn.folded_unet import (
     in_double,
     is_small,
 )
+from handgraph.nn.kernels.dispatch import takes
 from handgraph.nn.mask import SubgraphMask
 from handgraph.nn.merge.base import Merger
 from handgraph.nn.merge.graph import GraphMerger
@@ -58,7 +59,7 @@ class FoldedGraphMerger(nn.Module):
     ) -> Tensor:
         """Regress every joint; see :meth:`GraphMerger.forward`."""
         lead, batch = partial.shape[:-3], math.prod(partial.shape[:-3])
-        if self.dense is None or node_mask is not None or not self.dense.pays(batch):
+        if self.dense is None or node_mask is not None or not self.dense.pays(partial, batch):
             return cast("Tensor", self.merger(partial, feature, node_mask=node_mask))
         self.merger.check(partial, feature, None)
         if self.is_ragged:
@@ -138,7 +139,8 @@ class FoldedCore(nn.Module):
         """Lift the pose."""
         branches, merge = cast("list[DenseUNet]", (self.branches.dense, self.merge.dense))
         batch = math.prod(x.shape[:-2])
-        if x.shape[-2:] != self.in_shape or not branches.pays(batch):
+        fits = x.shape[-2:] == self.in_shape and branches.pays(x, batch)
+        if not fits or takes(x, branches.plan):
             return cast("Tensor", self.merge(self.branches(self.split(x))))
         skip, below = branches.inside(branches.first(self._gather(x, batch)))
         joined = torch.addbmm(torch.addbmm(self.bias, skip, self.skip), below, self.deep)

@@ -14,6 +14,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from handgraph.nn.kernels.dispatch import takes
+from handgraph.nn.kernels.ops import chain
+from handgraph.nn.kernels.plan import pack, stages_plan
 from handgraph.nn.mixing import mix_nodes
 from handgraph.nn.pool import NodeMap, NodePool
 from handgraph.nn.unet import AdaptiveGraphUNet
@@ -55,6 +58,7 @@ class FoldedUNet(AdaptiveGraphUNet):
         self.in_channels, self.out_channels = net.in_channels, net.out_channels
         self.graph, self.nodes, self.is_ragged = net.graph, net.nodes, net.is_ragged
         self.out_nodes = net.nodes[0] if after is None else after.out_nodes
+        self.plan = net.plan if after is None else None
         self.normalization, self.renormalize = net.normalization, net.renormalize
         self.register_buffer("node_mask", net.node_mask.clone(), persistent=False)
         with torch.no_grad():
@@ -77,6 +81,9 @@ class FoldedUNet(AdaptiveGraphUNet):
         """The maps as they were multiplied."""
         return self.merged.maps()
 
+    def _table(self) -> Tensor:
+        return pack(dense_stages(self.maps()))
+
     def _run(self, x: Tensor, gate: Tensor | None) -> Tensor:
         return (self.maps() if gate is None else self._gated_maps(gate))(x)
 
@@ -87,7 +94,7 @@ class FoldedUNet(AdaptiveGraphUNet):
 
     def forward(self, x: Tensor, node_mask: Tensor | None = None) -> Tensor:
         """Compute what the net computes; see :meth:`AdaptiveGraphUNet.forward`."""
-        if self.dense is None or node_mask is not None or not self.dense.pays(self._batch(x)):
+        if self.dense is None or node_mask is not None or not self.dense.pays(x, self._batch(x)):
             return super().forward(x, node_mask)
         flat = self.flatten(x)
         out: Tensor = self.dense(flat).transpose(0, 1)
@@ -174,13 +181,17 @@ class DenseUNet(nn.Module):
         self.downs = [_keep_stage(self, f"down_{i}", s) for i, s in enumerate(stages.downs)]
         self.ups = [_keep_stage(self, f"up_{i}", s) for i, s in enumerate(stages.ups)]
         self.size = sum(buffer.numel() for buffer in self.buffers())
+        self.plan = stages_plan(stages)
 
-    def pays(self, batch: int) -> bool:
+    def pays(self, x: Tensor, batch: int) -> bool:
         """Whether this is the fastest way; a compiled program, made for any batch, has no other."""
-        return torch.compiler.is_compiling() or batch * self.size <= DENSE_WORK
+        is_few = torch.compiler.is_compiling() or batch * self.size <= DENSE_WORK
+        return is_few or takes(x, self.plan)
 
     def forward(self, x: Tensor) -> Tensor:
         """Down with ReLUs, and up with ReLUs but for the last stage."""
+        if takes(x, self.plan):
+            return chain(x.transpose(0, 1), pack(self._stages()), self.plan).transpose(0, 1)
         return self.last(*self.inside(self.first(x)))
 
     def first(self, x: Tensor) -> Tensor:
@@ -200,6 +211,13 @@ class DenseUNet(nn.Module):
     def last(self, skip: Tensor, x: Tensor) -> Tensor:
         """The finest level on the way up."""
         return self._up(self.ups[0], skip, x)
+
+    def _stages(self) -> DenseStages:
+        downs, ups = (
+            tuple(tuple(getattr(self, name) for name in names) for names in stages)
+            for stages in (self.downs, self.ups)
+        )
+        return DenseStages(cast("Any", downs), cast("Any", ups))
 
     def _down(self, names: list[str], x: Tensor) -> Tensor:
         matrix, bias = (getattr(self, name) for name in names)
@@ -234,7 +252,8 @@ class DenseStages(NamedTuple):
 def dense_stages(maps: UNetMaps) -> DenseStages:
     """Multiply out the map over the nodes and the map over the channels of every stage."""
     nodes = maps.squeeze.nodes.shape[1]
-    same = torch.eye(nodes).to(maps.expand).expand(len(maps.expand), nodes, nodes)
+    one = torch.eye(nodes, dtype=maps.expand.dtype, device=maps.expand.device)
+    same = one.expand(len(maps.expand), nodes, nodes)
     expand = EncoderMap(same, None, maps.expand, maps.expand_bias)
     downs = (*cast("tuple[EncoderMap, ...]", maps.encoder), maps.squeeze, expand)
     ups = cast("tuple[DecoderMap, ...]", maps.decoder)

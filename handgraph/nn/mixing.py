@@ -44,12 +44,19 @@ def add_nodes(out: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
 
 def is_plain(x: Tensor) -> bool:
     """Whether operations are just run: not traced, cast, batched or given a tangent."""
-    return not (
-        torch.compiler.is_compiling()
-        or torch.is_autocast_enabled(x.device.type)
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-    )
+    return not (torch.compiler.is_compiling() or is_cast(x) or is_transformed())
+
+
+def is_cast(x: Tensor) -> bool:
+    """Whether autocast is on for a device that has it: the meta device has none."""
+    device = x.device.type
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def is_transformed() -> bool:
+    """Whether operations are batched or given a tangent."""
+    active: bool = torch._C._are_functorch_transforms_active()
+    return active or forward_ad._current_level >= 0
 
 
 def node_gradient(grad: Tensor, x: Tensor) -> Tensor:

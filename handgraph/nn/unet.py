@@ -11,6 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from handgraph.nn.conv import AdaptiveGraphConv, Normalization
+from handgraph.nn.kernels.dispatch import takes
+from handgraph.nn.kernels.ops import chain
+from handgraph.nn.kernels.plan import Plan
+from handgraph.nn.kernels.sizes import Sizes
+from handgraph.nn.kernels.table import net_table
 from handgraph.nn.linear import BranchLinear
 from handgraph.nn.mixing import is_plain, samples_first, samples_last
 from handgraph.nn.pool import NodePool
@@ -125,13 +130,15 @@ class AdaptiveGraphUNet(nn.Module):
             )
 
         ins, outs = [self.in_channels, *widths], [self.out_channels, *widths]
-        sizes = list(enumerate(pairwise(self.nodes)))
+        sizes = Sizes(branches, ins[0], outs[0], bottleneck_channels, self.nodes, tuple(widths))
+        self.plan: Plan | None = sizes.plan
+        steps = list(enumerate(pairwise(self.nodes)))
         self.adjacency = nn.ParameterList(torch.empty(branches, n, n) for n in self.nodes[:-1])
         self.encoder = nn.ModuleList(conv(ins[i], widths[i]) for i in range(levels))
-        self.pools = nn.ModuleList(NodePool(n, m, node_mask=masks[i]) for i, (n, m) in sizes)
+        self.pools = nn.ModuleList(NodePool(n, m, node_mask=masks[i]) for i, (n, m) in steps)
         self.squeeze = BranchLinear(widths[-1], bottleneck_channels, branches)
         self.expand = BranchLinear(bottleneck_channels, widths[-1], branches)
-        self.unpools = nn.ModuleList(NodePool(m, n, node_mask=masks[i + 1]) for i, (n, m) in sizes)
+        self.unpools = nn.ModuleList(NodePool(m, n, node_mask=masks[i + 1]) for i, (n, m) in steps)
         self.decoder = nn.ModuleList(conv(2 * widths[i], outs[i]) for i in range(levels))
 
     def reset_parameters(self) -> None:
@@ -201,6 +208,8 @@ class AdaptiveGraphUNet(nn.Module):
         """
         branched = isinstance(self.graph, RemovalSets)
         self._check_input(x, node_mask, branched)
+        if node_mask is None and self.plan is not None and takes(x, self.plan):
+            return self._run_kernel(x, self.plan)
         lead = x.shape[: -3 if branched else -2]
         nodes = samples_last(x if branched else x.unsqueeze(-3), 3)
         gate = None if node_mask is None else self._gate(node_mask, math.prod(lead), x.dtype)
@@ -211,6 +220,19 @@ class AdaptiveGraphUNet(nn.Module):
         out = self._run(nodes.contiguous(), gate)
         out = samples_first(out if there is None else out.where(there, 0), lead)
         return out if branched else out.squeeze(-3)
+
+    def _run_kernel(self, x: Tensor, plan: Plan) -> Tensor:
+        """Map what comes to what goes out."""
+        there = self.node_mask.unsqueeze(-1)
+        nodes = x.where(there, 0) if self.is_ragged else x
+        nodes = nodes.reshape(-1, len(self.node_mask), plan.in_width)
+        out = chain(nodes, self._table(), plan)
+        out = out.reshape(*x.shape[:-1], self.out_channels)
+        return out.where(there, 0) if self.is_ragged else out
+
+    def _table(self) -> Tensor:
+        """The merged maps, multiplied out for the kernel."""
+        return net_table(self._levels(), self._bottleneck(), self.normalization)
 
     def _run(self, x: Tensor, gate: Tensor | None) -> Tensor:
         """Map ``[N, J, C, B]`` to ``[N, J, C', B]``."""

@@ -160,7 +160,7 @@ def level_gradient(
     laplacian = torch.baddbmm(laplacian, product, merged.steps.mT)
     steps = split_steps(torch.bmm(merged.laplacian.mT, product), below)
     found = Level(
-        _scale_gradient(level.adjacency, merged, normalization, laplacian),
+        scale_gradient(level.adjacency, merged, normalization, laplacian),
         down.channels,
         down.bias,
         torch.cat([up.skip_channels, up.channels + constant], dim=2),
@@ -172,7 +172,7 @@ def level_gradient(
     return found, steps[2:]
 
 
-def _scale_gradient(
+def scale_gradient(
     adjacency: Tensor, merged: Merged, normalization: Normalization, grad: Tensor
 ) -> Tensor:
     r"""The derivative of :math:`L = s_i A_{ij} s_j` with :math:`s_j = d_j^{-1/2}`."""

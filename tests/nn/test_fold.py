@@ -150,10 +150,10 @@ def test_literal_merger_computes_the_same(removal, channels):
 def test_large_batches_compute_the_same(removal):
     net, x = core(removal).double(), torch.randn(300, 21, 2, dtype=torch.float64)
     folded = fold(net)
-    assert not folded[0].branches.dense.pays(300)
+    assert not folded[0].branches.dense.pays(x, 300)
     assert_close(folded(x), net(x), **EXACT)
     few = torch.cat([folded(part) for part in x.split(50)])
-    assert folded[0].branches.dense.pays(50)
+    assert folded[0].branches.dense.pays(x, 50)
     assert_close(few, net(x), **EXACT)
 
 

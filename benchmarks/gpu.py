@@ -1,0 +1,95 @@
+"""Every check and benchmark that wants a GPU, one after the other; each leaves JSON.
+
+``python -m benchmarks.gpu --out runs/gpu``, or ``make gpu``
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from benchmarks.machine import machine, write
+from benchmarks.sizes import default_core, poses
+from handgraph.nn.kernels import enabled
+
+SANITIZER = "compute-sanitizer"
+ERROR = 77  # what the sanitizer exits with when it found something
+
+
+def steps(out: Path, quick: bool) -> Iterator[tuple[str, list[str]]]:
+    """Name and command of each step."""
+    python = [sys.executable, "-W", "ignore"]
+    tests = [sys.executable, "-m", "pytest", "tests/nn/kernels", "-m", "slow or not slow", "-q"]
+    yield "tests", [*tests, f"--junitxml={out / 'tests.xml'}"]
+    if shutil.which(SANITIZER):
+        for tool in ("memcheck", "racecheck", "initcheck"):
+            command = [SANITIZER, "--tool", tool, "--error-exitcode", str(ERROR)]
+            yield tool, [*command, *python, "-m", "benchmarks.gpu", "--once"]
+    short = ["--quick"] if quick else []
+    cuda = ["--device", "cuda", *short]
+    yield "kernels", [*python, "-m", "benchmarks.kernels", "--out", f"{out}/kernels.json"]
+    yield "tune", [*python, "-m", "benchmarks.tune", "--out", f"{out}/tune.json"]
+    for name in ("core", "scaling", "pipeline"):
+        command = [*python, "-m", f"benchmarks.{name}", *cuda, "--out", f"{out}/{name}_cuda.json"]
+        more = {"core": [] if quick else ["--compile"]}
+        more["scaling"] = ["--picture", f"{out}/scaling_cuda.png"]
+        yield name, [*command, *more.get(name, [])]
+
+
+def once() -> None:
+    """Run the core forward and backward: what the sanitizer watches."""
+    torch.use_deterministic_algorithms(True)
+    core = default_core().cuda()
+    for batch in (1, 33, 600):
+        (x,) = poses(batch, core.split.removal.skeleton.num_joints, 1)
+        with enabled():
+            core(x.cuda()).square().mean().backward()
+    torch.cuda.synchronize()
+
+
+def run(command: list[str]) -> dict[str, Any]:
+    """Run one command, with the kernels compiled and not interpreted."""
+    start = perf_counter()
+    env = os.environ | {"TRITON_INTERPRET": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    code = subprocess.run(command, env=env, check=False).returncode
+    return {"command": command, "exit_code": code, "seconds": round(perf_counter() - start, 1)}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run all steps; exit with 1 if one failed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="where the JSON goes")
+    parser.add_argument("--quick", action="store_true", help="small batches, few rounds")
+    parser.add_argument("--once", action="store_true", help="run the core once, and nothing else")
+    args = parser.parse_args(arguments)
+    if not torch.cuda.is_available():
+        parser.exit(2, "benchmarks.gpu: expected a CUDA device, found none\n")
+    if args.once:
+        once()
+        return
+    args.out.mkdir(parents=True, exist_ok=True)
+    result: dict[str, Any] = {"machine": machine(torch.device("cuda")), "steps": {}}
+    if not shutil.which(SANITIZER):
+        result["steps"]["sanitizer"] = {"left out": f"{SANITIZER} is not installed"}
+    for name, command in steps(args.out, args.quick):
+        print(f"== {name}", flush=True)
+        result["steps"][name] = run(command)
+        write(result, args.out / "summary.json")
+    failed = [name for name, step in result["steps"].items() if step.get("exit_code")]
+    print(f"failed: {', '.join(failed)}" if failed else f"all passed; JSON in {args.out}")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The parts of the pipeline from an image to a pose, each a module of one tensor."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from handgraph import HAND, RemovalSets
+from handgraph.nn import AdaptiveGraphUNet, GraphMerger, SubgraphMask
+from handgraph.vision import (
+    BranchFeatureEncoder,
+    FeatureEncoder,
+    HeatmapGenerator,
+    decode_heatmaps,
+)
+
+
+class Detector(nn.Module):
+    """HRNet: images ``[B, 3, S, S]`` to (u, v) in [-1, 1] ``[B, J, 2]`` and the feature map."""
+
+    def __init__(self, backbone: str) -> None:
+        super().__init__()
+        self.generator = HeatmapGenerator(HAND.num_joints, backbone)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the joints."""
+        heatmaps, features = self.generator(images)
+        uv = decode_heatmaps(heatmaps.float())[0]
+        return uv * (2 / images.shape[-1]) - 1, features
+
+
+class Encoders(nn.Module):
+    """The feature encoders of the branches and of the merger, on the map ``[B, C, h, w]``."""
+
+    def __init__(self, in_channels: int, removal: RemovalSets, hidden_channels: int) -> None:
+        super().__init__()
+        joints, hidden = removal.skeleton.num_joints, hidden_channels
+        self.branches = BranchFeatureEncoder(in_channels, 2, removal, hidden_channels=hidden)
+        self.merge = FeatureEncoder(in_channels, joints, 3, hidden_channels=hidden)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode for the branches ``[B, N, K, 2]``, and for the merger ``[B, J, 3]``."""
+        return self.branches(features), self.merge(features)
+
+
+class GraphCore(nn.Module):
+    """Branches and merger with features, on joints ``[B, J, 2]``."""
+
+    def __init__(self, removal: RemovalSets) -> None:
+        super().__init__()
+        self.split = SubgraphMask(removal)
+        self.branches = AdaptiveGraphUNet(4, 3, removal)
+        self.merge = GraphMerger(3, 3, removal, feature_channels=3)
+
+    def lift(self, uv: Tensor, of_branches: Tensor, of_joints: Tensor) -> Tensor:
+        """Estimate the pose ``[B, J, 3]``."""
+        partial = self.branches(torch.cat([self.split(uv), of_branches.to(uv)], dim=-1))
+        out: Tensor = self.merge(partial, of_joints.to(partial))
+        return out
+
+    def forward(self, uv: Tensor) -> Tensor:
+        """Estimate the pose, with the joints standing in for the features, which cost as much."""
+        joints = torch.cat([uv, uv[..., :1]], dim=-1)
+        return self.lift(uv, self.split(uv), joints)
+
+
+class Pipeline(nn.Module):
+    """From an image to a pose."""
+
+    def __init__(self, backbone: str, hidden_channels: int) -> None:
+        super().__init__()
+        removal = RemovalSets.by_level(HAND)
+        self.detector = Detector(backbone)
+        channels = self.detector.generator.feature_channels
+        self.encoders = Encoders(channels, removal, hidden_channels)
+        self.core = GraphCore(removal)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Estimate the pose ``[B, J, 3]``."""
+        uv, features = self.detector(images)
+        return self.core.lift(uv, *self.encoders(features))

@@ -1,0 +1,88 @@
+"""Whether a net takes the kernel, and how it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from handgraph.nn.kernels.plan import Plan
+from handgraph.nn.mixing import is_transformed
+
+HAS_TRITON = find_spec("triton") is not None
+DEVICES = ("cuda",)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+MIN_CAPABILITY = 8
+"""Triton wants an NVIDIA GPU of this compute capability or later: Ampere."""
+
+_enabled = False  # they have not yet run on a GPU
+
+
+@contextmanager
+def enabled() -> Iterator[None]:
+    """Let the graph U-Nets take the kernels on CUDA, in the whole process.
+
+    They are off until asked for, as they have not yet run on a GPU. Off CUDA, or without Triton,
+    nothing changes.
+
+    Example:
+        >>> import torch
+        >>> from handgraph import HAND
+        >>> from handgraph.nn import AdaptiveGraphUNet, kernels
+        >>> net = AdaptiveGraphUNet(2, 3, HAND)
+        >>> with kernels.enabled():
+        ...     pose = net(torch.rand(8, 21, 2))
+        >>> pose.shape
+        torch.Size([8, 21, 3])
+    """
+    with _switched(True):
+        yield
+
+
+@contextmanager
+def disabled() -> Iterator[None]:
+    """Compute by PyTorch what the kernels would, inside of :func:`enabled`.
+
+    For comparisons, and for gradients of gradients, which the kernels do not have.
+
+    Example:
+        >>> from handgraph.nn import kernels
+        >>> with kernels.enabled(), kernels.disabled():
+        ...     print(sum([1, 2]))  # by PyTorch, if this were a net
+        3
+    """
+    with _switched(False):
+        yield
+
+
+@contextmanager
+def _switched(on: bool) -> Iterator[None]:
+    global _enabled
+    before, _enabled = _enabled, on
+    try:
+        yield
+    finally:
+        _enabled = before
+
+
+def takes(x: Tensor, plan: Plan) -> bool:
+    """Whether the kernel computes this plan for this input."""
+    return (
+        _enabled
+        and x.device.type in DEVICES
+        and HAS_TRITON
+        and plan.is_small()
+        and x.dtype in DTYPES
+        and _is_recent(x.device)
+        and (torch.compiler.is_compiling() or not is_transformed())
+    )
+
+
+def _is_recent(device: torch.device) -> bool:
+    if device.type != "cuda" or torch.version.hip is not None:
+        return True
+    major: int = torch.cuda.get_device_properties(device).major
+    return major >= MIN_CAPABILITY

@@ -1,0 +1,54 @@
+"""Where the kernels run: on a GPU if there is one, and else in Triton's interpreter."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from handgraph.nn.kernels import dispatch, launch
+
+DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
+pytest.importorskip("triton", reason="there is no Triton for this system")
+
+
+@pytest.fixture
+def device():
+    return torch.device(DEVICE)
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """Let the modules take the kernels wherever they run, and count the launches."""
+    monkeypatch.setattr(dispatch, "DEVICES", (DEVICE,))
+    monkeypatch.setattr(dispatch, "_enabled", True)
+    calls = {"forward": 0, "backward": 0}
+
+    def count(name):
+        original = getattr(launch, name)
+
+        def counted(*args):
+            calls[name] += 1
+            return original(*args)
+
+        monkeypatch.setattr(launch, name, counted)
+
+    count("forward")
+    count("backward")
+    return calls
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """Tiles so small that narrow chains have several."""
+    for name in ("FEW", "MANY", "REDUCE"):
+        monkeypatch.setattr(launch, name, launch.Tiling(16, 16, 1))
+
+
+@pytest.fixture
+def exact():
+    """Deterministic algorithms; PyTorch then fills memory that nobody has written with NaN."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)

@@ -1,0 +1,28 @@
+"""The kernels compile to machine code for Hopper, here, without a GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton.backends.nvidia")
+
+
+@pytest.mark.slow
+def test_kernels_compile_without_spills(tmp_path):
+    out = tmp_path / "kernels.json"
+    env = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.kernels", "--out", str(out)]
+    root = Path(__file__).parents[3]
+    subprocess.run(command, env=env, cwd=root, check=True, capture_output=True)
+    rows = json.loads(out.read_text())["kernels"]
+    assert {row["kernel"] for row in rows} == {"forward", "back", "reduce_products", "reduce_sums"}
+    for row in rows:
+        assert row["spilled"] == row["noncoherent_loads"] == 0, row
+        assert row["registers"] * 32 * row["warps"] <= 65536, row
+        assert row["shared"] <= 227 * 1024, row

@@ -1,0 +1,297 @@
+"""The kernels against torch in double precision: values, gradients, and every kind of input."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from handgraph.nn.kernels import Plan, Stage, chain, launch
+from handgraph.nn.kernels.ops import _chain, _chain_backward
+from handgraph.nn.kernels.plan import decode, run_plan, unpack
+from handgraph.nn.kernels.program import program
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+UNET = Plan(
+    5,
+    (
+        Stage((0,), 20, True),
+        Stage((1,), 18, True),
+        Stage((2,), 3, True),
+        Stage((2, 3), 7, True),
+        Stage((1, 4), 33, False),
+    ),
+)
+LINEAR = Plan(2, (Stage((0,), 3, False),))
+OVERFLOW = pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")  # by numpy
+pytestmark = pytest.mark.usefixtures("exact")
+
+
+def problem(plan, batch, branches, *, dtype=torch.float32, device="cpu", seed=0):
+    """Input, table and weights of the output, as leaves in double precision and as operands."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = (batch, branches, plan.in_width), (branches, plan.table_size)
+    shapes = *shapes, (batch, branches, plan.widths[-1])
+    operands = [torch.randn(shape, generator=generator).to(device, dtype) for shape in shapes]
+    operands[1] = operands[1] / 4
+    leaves = [operand.double().requires_grad_() for operand in operands]
+    return leaves, [operand.requires_grad_() for operand in operands]
+
+
+def differentiate(out, operands):
+    x, table, weights = operands
+    return [out, *torch.autograd.grad(out, (x, table), weights.detach())]
+
+
+def check(plan, batch, branches, *, dtype=torch.float32, device="cpu", seed=0, **tolerance):
+    leaves, operands = problem(plan, batch, branches, dtype=dtype, device=device, seed=seed)
+    expected = differentiate(run_plan(*leaves[:2], plan), leaves)
+    found = differentiate(chain(*operands[:2], plan), operands)
+    assert [tensor.dtype for tensor in found] == [dtype] * 3
+    assert_close([t.double() for t in found], expected, **(tolerance or CLOSE))
+
+
+@st.composite
+def plans(draw):
+    """Chains with skips: every stage reads one or two of what comes before it."""
+    count = draw(st.integers(1, 4))
+    stages = []
+    for number in range(count):
+        skips = draw(st.lists(st.integers(0, number), max_size=1))
+        sources = (*skips, number)
+        stages.append(
+            Stage(sources, draw(st.integers(1, 40)), number < count - 1 and draw(st.booleans()))
+        )
+    return Plan(draw(st.integers(1, 40)), tuple(stages))
+
+
+@given(plan=plans(), batch=st.integers(0, 18), branches=st.integers(1, 2))
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_values_and_gradients(device, small_tiles, plan, batch, branches):
+    check(plan, batch, branches, device=device)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 15, 16, 17, 64, 65])
+def test_every_batch(device, batch):
+    check(UNET, batch, 2, device=device)
+
+
+@pytest.mark.parametrize("tiling", [launch.FEW, launch.MANY], ids=["few", "many"])
+def test_tilings(device, monkeypatch, tiling):
+    monkeypatch.setattr(launch, "_tiling", lambda *_: tiling)
+    check(UNET, 70, 1, device=device)
+
+
+def test_many_samples_are_cut_otherwise():
+    assert launch._tiling(16, 1) == launch.FEW
+    assert launch._tiling(2**11, 4) == launch._tiling(2**13, 1) == launch.MANY
+
+
+def test_exactly_in_double_precision(device):
+    if device.type == "cuda":
+        pytest.skip("float64 runs in the interpreter only")
+    check(UNET, 17, 2, dtype=torch.float64, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(device, dtype):
+    leaves, operands = problem(UNET, 17, 2, dtype=dtype, device=device)
+    expected = differentiate(run_plan(*leaves[:2], UNET), leaves)
+    found = differentiate(chain(*operands[:2], UNET), operands)
+    for low, exact in zip(found, expected, strict=True):
+        assert low.dtype == dtype
+        assert (low - exact).abs().max() < 0.02 * exact.abs().max()
+
+
+def test_every_source_of_a_stage_counts(device):
+    """The same activation twice, and one that nothing reads."""
+    stages = Stage((0,), 4, True), Stage((0,), 9, True), Stage((2, 2, 0), 5, False)
+    check(Plan(3, stages), 3, 1, device=device)
+
+
+@pytest.mark.parametrize("programs", [1, 2, 5])
+def test_programs_take_several_blocks(device, monkeypatch, small_tiles, programs):
+    monkeypatch.setattr(launch, "PROGRAMS", programs)
+    check(LINEAR, 70, 2, device=device)
+
+
+@pytest.mark.parametrize("samples", [1, 40, 66, 132])
+def test_large_batches_go_back_in_pieces(device, monkeypatch, samples):
+    monkeypatch.setattr(launch, "SAMPLES", samples)
+    check(LINEAR, 33 if samples > 1 else 3, 2, device=device)
+
+
+def test_same_bits_every_time(device, small_tiles):
+    _, operands = problem(UNET, 20, 2, device=device)
+    once, again = (differentiate(chain(*operands[:2], UNET), operands) for _ in range(2))
+    assert all(map(torch.equal, once, again))
+
+
+def test_a_sample_does_not_depend_on_the_others(device):
+    _, (x, table, _) = problem(UNET, 33, 2, device=device)
+    assert torch.equal(chain(x[17:18], table, UNET), chain(x, table, UNET)[17:18])
+
+
+def test_strides_do_not_matter(device):
+    leaves, (x, table, weights) = problem(UNET, 5, 3, device=device)
+    mirrored = [t.detach().flip(-1).mT.contiguous().mT for t in (x, weights)]
+    strided = [t.flip(-1).requires_grad_() for t in mirrored]
+    strided = [t.detach().permute(2, 1, 0).contiguous().permute(2, 1, 0) for t in strided]
+    spread = torch.stack([table.detach()] * 2, dim=-1)[..., 0].requires_grad_()
+    strided[0].requires_grad_()
+    assert not any(t.is_contiguous() for t in (*strided, spread))
+    expected = differentiate(run_plan(*leaves[:2], UNET), leaves)
+    found = differentiate(chain(strided[0], spread, UNET), [strided[0], spread, strided[1]])
+    assert_close([t.double() for t in found], expected, **CLOSE)
+
+
+def test_nan_stays_in_its_sample_and_branch(device):
+    _, (x, table, _) = problem(UNET, 18, 2, device=device)
+    x = x.detach()
+    expected = chain(x, table, UNET)
+    x[16, 1, 2] = torch.nan
+    out = chain(x, table, UNET)
+    assert out[16, 1].isnan().all()
+    out[16, 1] = expected[16, 1]
+    assert torch.equal(out, expected)
+
+
+@OVERFLOW
+def test_infinity_stays_in_its_column(device):
+    """A sum may overflow where a ReLU then closes; columns that fill a tile up take no part."""
+    plan = Plan(1, (Stage((0,), 2, True), Stage((1,), 1, False)))
+    table = torch.tensor([[-1.0, 2.0, 0.0, 1.0, 5.0, 7.0, 1.0]], device=device)
+    x = torch.tensor([torch.inf, -torch.inf, 1.0], device=device).view(3, 1, 1)
+    assert chain(x, table, plan).flatten().tolist() == [torch.inf, torch.inf, 22]
+    table[0, 1] = -2.0  # both close
+    assert chain(x, table, plan).flatten().tolist() == [1, torch.inf, 1]
+
+
+def test_a_relu_keeps_nan(device):
+    plan = Plan(2, (Stage((0,), 2, True), Stage((1,), 1, False)))
+    table = torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0]], device=device)
+    x = torch.tensor([[torch.nan, 0.0], [1.0, -1.0]], device=device).unsqueeze(1)
+    out = chain(x, table, plan).flatten()
+    assert out[0].isnan()
+    assert out[1] == 1
+
+
+@OVERFLOW
+def test_rows_that_fill_a_block_up_have_no_gradient(device):
+    """They are zeros, for which this chain overflows; 0 times infinity would be NaN."""
+    plan = Plan(1, (Stage((0,), 1, True), Stage((1,), 1, True), Stage((2,), 1, False)))
+    table = torch.tensor([[-1e30, 1e30, 1e30, 1.0, 1.0, 0.0]], device=device, requires_grad=True)
+    x = torch.ones(1, 1, 1, device=device)
+    (grad,) = torch.autograd.grad(chain(x, table, plan).sum(), table)
+    assert grad.tolist() == [[0, 0, 0, 1, 1, 1]]
+
+
+def test_no_gradient_passes_a_closed_relu(device):
+    """At 0, as in torch, it is closed."""
+    plan = Plan(1, (Stage((0,), 1, True), Stage((1,), 1, False)))
+    table = torch.tensor([[2.0, 0.0, 3.0, 0.0]], device=device)  # 3 relu(2 x)
+    x = torch.tensor([-1.0, 0.0, 1.0], device=device).view(3, 1, 1).requires_grad_()
+    out = chain(x, table, plan)
+    (grad,) = torch.autograd.grad(out.sum(), x)
+    assert out.flatten().tolist() == [0, 0, 6]
+    assert grad.flatten().tolist() == [0, 0, 6]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's own check reads it
+def test_opcheck(device, small_tiles):
+    plan = Plan(3, (Stage((0,), 4, True), Stage((0, 1), 2, False)))
+    for batch, dtype in [(0, torch.float32), (3, torch.bfloat16)]:
+        _, (x, table, weights) = problem(plan, batch, 2, dtype=dtype, device=device)
+        torch.library.opcheck(_chain, (x, table, plan.encode()))
+        args = weights.detach(), x.detach(), table.detach(), plan.encode()
+        torch.library.opcheck(_chain_backward, args)
+
+
+def test_gradients_of_gradients_are_refused(device):
+    _, (x, table, _) = problem(LINEAR, 2, 1, device=device)
+    (grad,) = torch.autograd.grad(chain(x, table, LINEAR).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="autograd"):
+        grad.sum().backward()
+
+
+def test_tf32_is_by_choice(device):
+    x, matmul = torch.empty(1, device=device), torch.backends.cuda.matmul
+    assert launch._options(x, launch.FEW)["PRECISION"] == "ieee"
+    before, matmul.fp32_precision = matmul.fp32_precision, "tf32"
+    try:
+        assert launch._options(x, launch.FEW)["PRECISION"] == "tf32"
+        check(UNET, 2, 1, device=device, rtol=0.01, atol=0.01)
+    finally:
+        matmul.fp32_precision = before
+
+
+@pytest.mark.parametrize(
+    ("shapes", "dtypes", "error", "message"),
+    [
+        (((2, 1, 3), (1, 9)), "ff", ValueError, "expected x .B, N, 2. and table .N, 9., got"),
+        (((2, 2), (1, 9)), "ff", ValueError, "expected x"),
+        (((2, 1, 2), (1, 8)), "ff", ValueError, "expected x"),
+        (((2, 3, 2), (1, 9)), "ff", ValueError, "expected x"),
+        (((2, 1, 2), (1, 9)), "fd", TypeError, "one floating-point dtype, got torch.float32 and"),
+        (((2, 1, 2), (1, 9)), "ii", TypeError, "one floating-point dtype"),
+    ],
+)
+def test_what_does_not_fit_is_an_error(shapes, dtypes, error, message):
+    kinds = {"f": torch.float32, "d": torch.float64, "i": torch.int64}
+    x, table = (torch.zeros(s, dtype=kinds[d]) for s, d in zip(shapes, dtypes, strict=True))
+    with pytest.raises(error, match=message):
+        chain(x, table, LINEAR)
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        (),
+        (Stage((0,), 3, True),),
+        (Stage((1,), 3, False),),
+        (Stage((-1,), 3, False),),
+        (Stage((), 3, False),),
+        (Stage((0,), 0, False),),
+    ],
+)
+def test_plans_that_are_none(stages):
+    plan = Plan(2, stages)
+    with pytest.raises(ValueError, match="plan: expected"):
+        chain(torch.zeros(1, 1, 2), torch.zeros(1, plan.table_size), plan)
+
+
+# Plans
+
+
+@given(plan=plans())
+def test_plans_survive_being_integers(plan):
+    assert decode(plan.encode()) == plan
+
+
+@given(plan=plans())
+def test_a_table_is_used_once_and_whole(plan):
+    numbers = torch.arange(float(plan.table_size)).unsqueeze(0)
+    parts = [part for matrices, bias in unpack(plan, numbers) for part in (*matrices, bias)]
+    assert torch.equal(torch.cat([part.flatten() for part in parts]), numbers[0])
+
+
+@given(plan=plans(), tile=st.sampled_from([16, 32]))
+def test_lists_write_every_entry_of_a_table_once(plan, tile):
+    lists = program(plan, tile, torch.device("cpu"))
+    counts = torch.zeros(plan.table_size, dtype=torch.long)
+    for *_, start, step, height, width in lists.products.tolist():
+        for row in range(height):
+            counts[start + row * step : start + row * step + width] += 1
+    for _, start, width in lists.sums.tolist():
+        counts[start : start + width] += 1
+    assert (counts == 1).all()
+
+
+def test_sizes_of_a_small_plan():
+    assert UNET.widths == (5, 20, 18, 3, 7, 33)
+    assert list(UNET.matrices()) == [(5, 20), (20, 18), (18, 3), (18, 7), (3, 7), (20, 33), (7, 33)]
+    assert UNET.table_size == 100 + 360 + 54 + 126 + 21 + 660 + 231 + 81
+    assert UNET.is_small()
+    assert not Plan(2**10, (Stage((0,), 2**7 + 1, False),)).is_small()
