@@ -6,6 +6,8 @@ import warnings
 from pathlib import Path
 from pkgutil import resolve_name
 
+import sphinx.ext.autosummary as summaries
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
@@ -29,13 +31,17 @@ exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 html_theme = "furo"
 html_title = "handgraph"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
+summaries.WELL_KNOWN_ABBREVIATIONS += ("Eq.",)  # no sentence ends there
 autosummary_generate = True
 autosummary_imported_members = True
 autosummary_ignore_module_all = False  # every public name has a page, and nothing else has
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # skeleton=HAND, not all of its joints
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 napoleon_google_docstring = True
@@ -55,6 +61,15 @@ def require_all_names(app: Sphinx, exception: Exception | None) -> None:
         raise ExtensionError(f"public names without a page: {', '.join(missing)}")
 
 
+def keep_one_return_type(app: Sphinx, domain: str, kind: str, content: nodes.Element) -> None:
+    """Remove the return types that autodoc adds to each list of fields after the first."""
+    lists = [child for child in content if isinstance(child, nodes.field_list)]
+    types = [field for fields in lists for field in fields if field[0].astext() == "rtype"]
+    for field in types[1:]:
+        field.parent.remove(field)
+
+
 def setup(app: Sphinx) -> None:
-    """Check what was built."""
+    """Mend the fields, and check what was built."""
+    app.connect("object-description-transform", keep_one_return_type, priority=900)
     app.connect("build-finished", require_all_names)

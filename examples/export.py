@@ -38,8 +38,8 @@ def core() -> nn.Module:
 
 def export(net: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
     """Trace a net for any number of samples."""
-    batch = Dim("batch")
-    return torch.export.export(net, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
+    dynamic = tuple({0: Dim.DYNAMIC} for _ in inputs)  # before torch 2.13, a named one is refused
+    return torch.export.export(net, inputs, dynamic_shapes=dynamic)
 
 
 def write_pt2(program: ExportedProgram, path: Path) -> Run:

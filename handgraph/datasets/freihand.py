@@ -21,7 +21,8 @@ class FreiHANDKeypoints(KeypointDataset):
     """Joints from the JSON files of FreiHAND: ``{split}_xyz.json``, ``_K.json``, ``_scale.json``.
 
     Zimmermann et al., *FreiHAND*, ICCV 2019: one list entry a record; the joints in the order of
-    :data:`handgraph.HAND`; the scale is the length of the middle finger's first bone, the keybone.
+    :data:`handgraph.skeletons.HAND`; the scale is the length of the middle finger's first bone, the
+    keybone.
     Images are 224 pixels wide; the training images repeat the 32,560 records four times. Without a
     scale file the keybone is measured. Nothing is detected: ``uv`` is the projection of ``xyz``.
 

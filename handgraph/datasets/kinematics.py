@@ -105,7 +105,7 @@ def forward_kinematics(angles: HandAngles, bones: HandBones) -> Array:
         bones: Bases and lengths.
 
     Shapes:
-        output: ``[*, 21, 3]``, in the order of :data:`handgraph.HAND`.
+        output: ``[*, 21, 3]``, in the order of :data:`handgraph.skeletons.HAND`.
 
     Units:
         Angles in degrees; bones and joints in metres, in the hand's frame (wrist at the origin).

@@ -122,7 +122,7 @@ def hand_capsules(xyz: Array, scale: Array) -> Capsules:
     """Put a capsule along each bone of the hand: palm 12-14 mm, fingers 7-13 mm.
 
     Args:
-        xyz: Joints, in the order of :data:`handgraph.HAND`.
+        xyz: Joints, in the order of :data:`handgraph.skeletons.HAND`.
         scale: The subject's size; radii are :data:`RADII` times this.
 
     Shapes:

@@ -235,7 +235,7 @@ class PCKAUC(_PCKCounts):
 
     Raises:
         TypeError: As :func:`handgraph.metrics.pck_curve`.
-        ValueError: As :class:`handgraph.metrics.PCK`.
+        ValueError: As :class:`handgraph.metrics.modules.PCK`.
 
     Example:
         >>> import torch
@@ -273,8 +273,8 @@ class OcclusionAUC(_PCKCounts):
 
     Raises:
         TypeError: As :func:`handgraph.metrics.pck_curve`.
-        ValueError: As :class:`handgraph.metrics.PCK`; if ``min_visible`` is not from 1 to J; on
-            update without ``visible``.
+        ValueError: As :class:`~handgraph.metrics.modules.PCK`; if ``min_visible`` is not from 1 to
+            J; on update without ``visible``.
 
     Example:
         >>> import torch

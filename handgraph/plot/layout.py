@@ -33,11 +33,12 @@ _SIDE = {
 def skeleton_layout(skeleton: Skeleton) -> Tensor:
     """Place the joints of a skeleton in the plane, by their names or else by their edges.
 
-    Names of :data:`handgraph.HAND`, in any order or number, give the back of a right hand; with
-    ``left_`` and ``right_`` before them, two hands side by side; those of :data:`handgraph.COCO`
-    and :data:`handgraph.H36M` a body that faces us. Of any other skeleton each component is laid
-    out by Kamada and Kawai, "An algorithm for drawing general undirected graphs" (1989), as
-    networkx does it, and they stand side by side; joints without any edge form a circle.
+    Names of :data:`~handgraph.skeletons.HAND`, in any order or number, give the back of a right
+    hand; with ``left_`` and ``right_`` before them, two hands side by side; those of
+    :data:`~handgraph.skeletons.COCO` and :data:`~handgraph.skeletons.H36M` a body that faces us. Of
+    any other skeleton each component is laid out by Kamada and Kawai, "An algorithm for drawing
+    general undirected graphs" (1989), as networkx does it, and they stand side by side; joints
+    without any edge form a circle.
 
     Args:
         skeleton: The skeleton.
