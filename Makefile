@@ -24,7 +24,7 @@ test: env  ## run the tests, with coverage
 	$(PYTEST) -n 2 --dist loadfile --cov=handgraph --cov-report=term --cov-fail-under=90
 
 test-slow: env  ## run the tests that take long
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow -n 2 --dist loadfile
 
 test-scatter:  ## run the mergers with torch-scatter, in .venv-scatter
 	@.ci/env .venv-scatter plot,train test
