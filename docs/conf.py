@@ -27,7 +27,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "results/images/table2.md"]
 templates_path = ["_templates"]
 html_theme = "furo"
 html_title = "handgraph"

@@ -230,7 +230,7 @@ def test_train_evaluate_predict(tmp_path):
     assert written == pictures | {"pck.png", "pck.csv", "table2.md", "table2.json"}
     table = (tmp_path / "table/table2.md").read_text()
     assert len(re.findall(r"^images \(visible joints\): all 40 \(\d+\), small", table, re.M)) == 1
-    assert table.count("### AUC x 100, ") == len(RANGES) == 4
+    assert table.count("## AUC x 100, ") == len(RANGES) == 4
     Image.new("RGB", (90, 70), "brown").save(tmp_path / "hand.png")
     run("predict.py", "--run", "run", "--out", "found", "hand.png")
     found = {path.name for path in (tmp_path / "found/hand").iterdir()}

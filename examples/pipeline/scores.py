@@ -142,7 +142,7 @@ def counts(visible: Tensor) -> str:
 def markdown(rows: Iterable[Row], how: Range) -> str:
     """Write a table. AUC and relative values x 100, with intervals."""
     head = "| method | nets | All | Small | Severe | Rel | mm | px |\n|---|---:" + "|---:" * 6 + "|"
-    lines = [f"### AUC x 100, {how.title}\n", head]
+    lines = [f"## AUC x 100, {how.title}\n", head]
     for each in rows:
         cells = [*(each.auc[group] for group in GROUPS), each.relative]
         numbers = [f"{100 * c.value:.1f} [{100 * c.low:.1f}, {100 * c.high:.1f}]" for c in cells]
