@@ -116,50 +116,21 @@ def _decode(flat: tuple[int, ...]) -> Plan:
     return Plan(flat[0], tuple(stages))
 
 
+def unet_plan(in_width: int, downs: Sequence[int], ups: Sequence[int]) -> Plan:
+    """The plan of a U-Net: the widths of its stages down and up, both from the finest level."""
+    stages = [Stage((i,), width, True) for i, width in enumerate(downs)]
+    for level in reversed(range(len(ups))):
+        stages.append(Stage((level + 1, len(stages)), ups[level], level > 0))
+    return Plan(in_width, tuple(stages))
+
+
 def stages_plan(stages: DenseStages) -> Plan:
     """The plan of the stages of a U-Net."""
-    downs, ups = stages.downs, list(reversed(stages.ups))
-    chain = [Stage((i,), bias.shape[2], True) for i, (_, bias) in enumerate(downs)]
-    for level, (_, _, bias) in zip(reversed(range(len(ups))), ups, strict=True):
-        chain.append(Stage((level + 1, len(chain)), bias.shape[2], level > 0))
-    return Plan(downs[0][0].shape[1], tuple(chain))
+    downs, ups = ([stage[-1].shape[2] for stage in part] for part in (stages.downs, stages.ups))
+    return unet_plan(stages.downs[0][0].shape[1], downs, ups)
 
 
 def pack(stages: DenseStages) -> Tensor:
     """Lay out the stages of a U-Net as a table ``[N, T]``, differentiably."""
     parts = [part for stage in (*stages.downs, *reversed(stages.ups)) for part in stage]
     return torch.cat([part.flatten(1) for part in parts], dim=1)
-
-
-def unpack(plan: Plan, table: Tensor) -> list[tuple[list[Tensor], Tensor]]:
-    """Give the matrices ``[N, W, W']`` and the bias ``[N, 1, W']`` of each stage as views."""
-    found, start = [], 0
-    for stage in plan.stages:
-        matrices = []
-        for source in stage.sources:
-            shape = plan.widths[source], stage.width
-            matrices.append(table.narrow(1, start, shape[0] * shape[1]).unflatten(1, shape))
-            start += shape[0] * shape[1]
-        found.append((matrices, table.narrow(1, start, stage.width).unsqueeze(1)))
-        start += stage.width
-    return found
-
-
-def run_plan(x: Tensor, table: Tensor, plan: Plan) -> Tensor:
-    """Compute a chain by torch: what the kernel is compared with.
-
-    Args:
-        x: ``[B, N, W]``.
-        table: ``[N, T]``.
-        plan: The chain.
-
-    Returns:
-        ``[B, N, W']``.
-    """
-    outputs = [x.transpose(0, 1)]
-    for stage, (matrices, bias) in zip(plan.stages, unpack(plan, table), strict=True):
-        out = bias.expand(-1, x.shape[0], -1)
-        for source, matrix in zip(stage.sources, matrices, strict=True):
-            out = torch.baddbmm(out, outputs[source], matrix)
-        outputs.append(out.relu() if stage.relu else out)
-    return outputs[-1].transpose(0, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from handgraph.nn.kernels.plan import Plan, Stage
+from handgraph.nn.kernels.plan import Plan, unet_plan
 from handgraph.nn.unet_maps import Bottleneck, Level
 
 
@@ -47,10 +47,7 @@ class Sizes(NamedTuple):
         downs = [n * c for n, c in zip(nodes, widths, strict=False)]
         downs += [nodes[-1] * self.bottleneck, nodes[-1] * widths[-1]]
         ups = [n * c for n, c in zip(nodes, (self.out_channels, *widths[:-1]), strict=False)]
-        stages = [Stage((i,), width, True) for i, width in enumerate(downs)]
-        for level in reversed(range(len(widths))):
-            stages.append(Stage((level + 1, len(stages)), ups[level], level > 0))
-        return Plan(nodes[0] * self.in_channels, tuple(stages))
+        return unet_plan(nodes[0] * self.in_channels, downs, ups)
 
     def encode(self) -> list[int]:
         """As integers, which an operator can take."""

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from handgraph.nn.kernels import Plan, Stage, chain, launch
 from handgraph.nn.kernels.ops import _chain, _chain_backward
-from handgraph.nn.kernels.plan import decode, run_plan, unpack
+from handgraph.nn.kernels.plan import decode
 from handgraph.nn.kernels.program import program
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -38,6 +38,31 @@ def problem(plan, batch, branches, *, dtype=torch.float32, device="cpu", seed=0)
     operands[1] = operands[1] / 4
     leaves = [operand.double().requires_grad_() for operand in operands]
     return leaves, [operand.requires_grad_() for operand in operands]
+
+
+def unpack(plan, table):
+    """Give the matrices ``[N, W, W']`` and the bias ``[N, 1, W']`` of each stage as views."""
+    found, start = [], 0
+    for stage in plan.stages:
+        matrices = []
+        for source in stage.sources:
+            shape = plan.widths[source], stage.width
+            matrices.append(table.narrow(1, start, shape[0] * shape[1]).unflatten(1, shape))
+            start += shape[0] * shape[1]
+        found.append((matrices, table.narrow(1, start, stage.width).unsqueeze(1)))
+        start += stage.width
+    return found
+
+
+def run_plan(x, table, plan):
+    """A chain by torch, from ``[B, N, W]`` and ``[N, T]``: the slow twin."""
+    outputs = [x.transpose(0, 1)]
+    for stage, (matrices, bias) in zip(plan.stages, unpack(plan, table), strict=True):
+        out = bias.expand(-1, x.shape[0], -1)
+        for source, matrix in zip(stage.sources, matrices, strict=True):
+            out = torch.baddbmm(out, outputs[source], matrix)
+        outputs.append(out.relu() if stage.relu else out)
+    return outputs[-1].transpose(0, 1)
 
 
 def differentiate(out, operands):
