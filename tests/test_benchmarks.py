@@ -1,17 +1,13 @@
 """The contestants compute one function, and the numbers are what they are said to be."""
 
 import itertools
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks import (  # noqa: E402
+from benchmarks import (
     compare,
     contestants,
     core,
@@ -21,8 +17,9 @@ from benchmarks import (  # noqa: E402
     tables,
     timing,
 )
-from benchmarks.sizes import SIZES, poses, scaled_core, seeded  # noqa: E402
+from benchmarks.sizes import SIZES, poses, scaled_core, seeded
 
+ROOT = Path(__file__).parents[1]
 QUICK = timing.Plan(rounds=2, block=0, budget=0, min_rounds=2, warm_up=1)
 
 

@@ -1,19 +1,12 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import body
 import pytest
 import torch
 from torch.testing import assert_close
+from walkers import LENGTH, LIMBS, detect, pose, walkers
 
 from handgraph import H36M
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
-import body  # noqa: E402
-from walkers import LENGTH, LIMBS, detect, pose, walkers  # noqa: E402
 
 NETS = ["one graph U-Net", "four full graphs", "PSJNet", "PSJNet, GraphConv"]
 

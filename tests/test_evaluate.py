@@ -8,7 +8,9 @@ from argparse import Namespace
 from itertools import pairwise
 from pathlib import Path
 
+import evaluate
 import numpy as np
+import predict
 import pytest
 import torch
 from PIL import Image
@@ -17,18 +19,12 @@ from torch import nn
 from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.geometry import crop_matrix, normalize_uv, transform_points, uvd_to_camera
+from pipeline.pictures import ranked, save_curves, write_curves
+from pipeline.scores import RANGES, Predictions, counts, markdown, row
+from pipeline.scores import predict as predict_all
+from psjnet import PoseNet, detection
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
-import evaluate  # noqa: E402
-import predict  # noqa: E402
-
-from pipeline.pictures import ranked, save_curves, write_curves  # noqa: E402
-from pipeline.scores import RANGES, Predictions, counts, markdown, row  # noqa: E402
-from pipeline.scores import predict as predict_all  # noqa: E402
-from psjnet import PoseNet, detection  # noqa: E402
-
 JOINTS = HAND.num_joints
 
 

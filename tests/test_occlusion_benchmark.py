@@ -1,22 +1,15 @@
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from occlusion_benchmark import best_rates
 
 from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.metrics import joint_auc, thresholds, visible_mean
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
-from occlusion_benchmark import best_rates  # noqa: E402
-
-from occlusion import inputs, masked, running, table, training  # noqa: E402
-from occlusion.methods import METHODS, PSJNetCore, count  # noqa: E402
-from occlusion.settings import (  # noqa: E402
+from occlusion import inputs, masked, running, table, training
+from occlusion.methods import METHODS, PSJNetCore, count
+from occlusion.settings import (
     ALL_INPUTS,
     CHOSEN_RATES,
     FULL,

@@ -1,5 +1,4 @@
 import ast
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -7,15 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+import baselines
+import psjnet
 from handgraph import HAND, RemovalSets, Skeleton
 from handgraph.geometry import normalize_uv
 from handgraph.nn import AdaptiveGraphUNet, HypothesisGraphMerger, MeanMerger
 from handgraph.vision import HeatmapGenerator, decode_heatmaps
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
-
-import baselines
-import psjnet
 from pipeline.methods import METHODS, build, count, steps_of
 from pipeline.objectives import DEPTH_WEIGHT, depth_map_loss, psjnet_losses
 from pipeline.settings import Settings

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
 import pytest
+import swap_layers
 import torch
 from torch import nn
 from torch.testing import assert_close
@@ -12,10 +11,6 @@ from torch.testing import assert_close
 from handgraph import H36M
 from handgraph.datasets import SyntheticHands
 from handgraph.nn import ModulatedGraphConv, SemGraphConv, from_dense
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
-
-import swap_layers
 
 
 def test_published_skeleton_has_16_joints():

@@ -1,11 +1,7 @@
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
 from handgraph.datasets import write_rhd
 from pipeline.hands import batches, jittered, load

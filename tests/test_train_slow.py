@@ -10,9 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
 lightning_fabric = pytest.importorskip("lightning.fabric")
 
 from pipeline.hands import batches  # noqa: E402
@@ -22,6 +19,7 @@ from pipeline.settings import Settings  # noqa: E402
 from pipeline.step import StepModule  # noqa: E402
 from pipeline.store import load_weights, step_path  # noqa: E402
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
 TINY_RUN = (
     *("--samples", "16", "--image-size", "32", "--batch-size", "4", "--encoder-channels", "4"),
     *("--backbone", "hrnet_w18_small", "--device", "cpu", "--validate", "6"),
