@@ -14,6 +14,7 @@ from sphinx.errors import ExtensionError
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)  # importing torch_geometric uses torch.jit
     import handgraph
+    from handgraph.hub import SavedModule
 
 project = "handgraph"
 author = "the handgraph authors"
@@ -36,7 +37,7 @@ html_css_files = ["wide.css"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
-summaries.WELL_KNOWN_ABBREVIATIONS += ("Eq.",)  # no sentence ends there
+summaries.WELL_KNOWN_ABBREVIATIONS += ("Eq.", "Fig.")  # no sentence ends there
 autosummary_generate = True
 autosummary_imported_members = True
 autosummary_ignore_module_all = False  # every public name has a page, and nothing else has
@@ -48,6 +49,7 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Shapes", "Units"]
 python_maximum_signature_line_length = 88
+SavedModule.__new__ = object.__new__  # show arguments of __init__, not (*args, **kwargs)
 
 
 def require_all_names(app: Sphinx, exception: Exception | None) -> None:
@@ -69,7 +71,33 @@ def keep_one_return_type(app: Sphinx, domain: str, kind: str, content: nodes.Ele
         field.parent.remove(field)
 
 
+def move_return_type_up(app: Sphinx, domain: str, kind: str, content: nodes.Element) -> None:
+    """Put a return type that stands alone, after the example, where the fields of others stand."""
+    rubrics = [child for child in content if isinstance(child, nodes.rubric)]
+    if not rubrics or not isinstance(content[-1], nodes.field_list):
+        return
+    if [field[0].astext() for field in content[-1]] == ["rtype"]:
+        content.insert(content.index(rubrics[0]), content.pop())
+
+
+def skip_tuple_fields(
+    app: Sphinx, kind: str, name: str, member: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out the fields of named tuples, of which Python says nothing but a number."""
+    return True if (member.__doc__ or "").startswith("Alias for field number") else None
+
+
+def show_public_bases(
+    app: Sphinx, name: str, shown: type, options: object, bases: list[type]
+) -> None:
+    """Show the base of a private base in its place."""
+    bases[:] = [base.__base__ if base.__name__.startswith("_") else base for base in bases]
+
+
 def setup(app: Sphinx) -> None:
-    """Mend the fields, and check what was built."""
+    """Mend the members and the fields, and check what was built."""
+    app.connect("autodoc-skip-member", skip_tuple_fields)
+    app.connect("autodoc-process-bases", show_public_bases)
     app.connect("object-description-transform", keep_one_return_type, priority=900)
+    app.connect("object-description-transform", move_return_type_up, priority=901)
     app.connect("build-finished", require_all_names)

@@ -130,8 +130,8 @@ def stratified_levels(
     :func:`sample_visible`, and for fixed levels not random at all.
 
     Args:
-        num_draws: K.
-        num_joints: J.
+        num_draws: K, the number of draws.
+        num_joints: J, the number of joints.
         generator: Where the randomness comes from.
 
     Returns:

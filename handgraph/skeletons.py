@@ -42,7 +42,7 @@ HAND = Skeleton(
     aliases={"thumb_cmc": "thumb_mcp", "thumb_ip": "thumb_dip"},
     root="wrist",
 )
-"""The 21 joints of a hand: wrist, then thumb to pinky, each finger from base to tip.
+"""The 21 joints of a hand, wrist first, then thumb to pinky, each finger from base to tip.
 
 The order of FreiHAND, MediaPipe and OpenPose. The four joints of the thumb are called mcp, pip,
 dip, tip from the wrist on, like those of the other fingers, so that removing a level means the
@@ -54,7 +54,7 @@ Groups: ``"TIP"``, ``"DIP"``, ``"PIP"``, ``"MCP"``, and the five fingers.
 RHD = HAND.reorder(
     "RHD", ["wrist", *(f"{f}_{level}" for f in FINGERS for level in reversed(_BASE_TO_TIP))]
 )
-"""One hand of the Rendered Hand pose Dataset: as :data:`HAND`, but each finger from tip to base."""
+"""One hand of the Rendered Hand pose Dataset, as :data:`HAND` but each finger from tip to base."""
 
 MANO = HAND.reorder(
     "MANO",
@@ -85,7 +85,7 @@ INTERHAND = Skeleton(
     groups=_hand_groups(("right_", "left_"))
     | {side: [f"{side}_{joint}" for joint in HAND.joints] for side in _SIDES},
 )
-"""InterHand2.6M's 42 joints: right hand, then left, each from thumb tip to wrist.
+"""InterHand2.6M's 42 joints, right hand, then left, each from thumb tip to wrist.
 
 Two components and so no root. Groups are those of :data:`HAND` over both hands, and the sides.
 """

@@ -212,9 +212,9 @@ class RemovalSets:
         """List all estimates of all joints, sorted by joint, then by branch.
 
         Returns:
-            ``index``, Long ``[H]``: which of the flattened ``[N * K]`` nodes each of the H
-            hypotheses is; and ``ptr``, Long ``[J + 1]``: those of joint j are
-            ``index[ptr[j]:ptr[j + 1]]``, as PyG's ``segment`` and ``softmax(ptr=...)`` want them.
+            Long ``index [H]``, which of the flattened ``[N * K]`` nodes each of the H hypotheses
+            is, and Long ``ptr [J + 1]``. Those of joint j are ``index[ptr[j]:ptr[j + 1]]``, as
+            PyG's ``segment`` and ``softmax(ptr=...)`` want them.
 
         Example:
             >>> from handgraph import HAND, RemovalSets

@@ -182,8 +182,8 @@ class PCK(_PCKCounts):
     """PCK curve of all batches: :func:`handgraph.metrics.pck_curve` in pieces.
 
     Args:
-        thresholds: Increasing thresholds; ``None``: :func:`handgraph.metrics.thresholds`, 20
-            steps from 0 to 50 mm.
+        thresholds (Tensor | None): Increasing thresholds; ``None``:
+            :func:`handgraph.metrics.thresholds`, 20 steps from 0 to 50 mm.
         average: ``"pooled"`` or ``"joint"``, as in :func:`handgraph.metrics.pck_curve`.
         nan: ``"raise"`` or ``"miss"``, as in :func:`handgraph.metrics.pck_curve`.
         skeleton: Whose joints are scored.
@@ -219,8 +219,8 @@ class PCKAUC(_PCKCounts):
     """Area under the PCK curve of all batches: :func:`handgraph.metrics.auc` in pieces.
 
     Args:
-        thresholds: Increasing thresholds; ``None``: :func:`handgraph.metrics.thresholds`, 20
-            steps from 0 to 50 mm.
+        thresholds (Tensor | None): Increasing thresholds; ``None``:
+            :func:`handgraph.metrics.thresholds`, 20 steps from 0 to 50 mm.
         average: ``"pooled"`` or ``"joint"``, as in :func:`handgraph.metrics.pck_curve`.
         nan: ``"raise"`` or ``"miss"``, as in :func:`handgraph.metrics.pck_curve`.
         skeleton: Whose joints are scored.
@@ -255,8 +255,8 @@ class OcclusionAUC(_PCKCounts):
     """AUC over all images, and under small and severe occlusion: Table 2 of the paper, one row.
 
     Args:
-        thresholds: Increasing thresholds; ``None``: :func:`handgraph.metrics.thresholds`, 20
-            steps from 0 to 50 mm.
+        thresholds (Tensor | None): Increasing thresholds; ``None``:
+            :func:`handgraph.metrics.thresholds`, 20 steps from 0 to 50 mm.
         average: ``"pooled"`` or ``"joint"``, as in :func:`handgraph.metrics.pck_curve`.
         nan: ``"raise"`` or ``"miss"``, as in :func:`handgraph.metrics.pck_curve`.
         skeleton: Whose joints are scored.

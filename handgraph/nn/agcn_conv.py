@@ -77,7 +77,7 @@ class AGCNConv(nn.Module):
         out_channels: Size of each output node.
         skeleton: The skeleton.
         embedding_channels: E; by default a quarter of ``out_channels``, as published, 1 at least.
-        bias: Whether there is b.
+        bias (bool): Whether there is b.
 
     Shapes:
         - x: ``[*, J, in_channels]``, or ``[B * J, in_channels]`` for disjoint copies

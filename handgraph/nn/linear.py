@@ -17,7 +17,8 @@ class BranchLinear(nn.Module):
     Args:
         in_channels: Size of each input node.
         out_channels: Size of each output node.
-        num_branches: N. ``None`` gives one map without a branch axis: ``torch.nn.Linear``.
+        num_branches: The number N; ``None`` gives one map without a branch axis, as
+            ``torch.nn.Linear`` is.
 
     Shapes:
         - input: ``[*, N, K, in_channels]``, or ``[*, in_channels]`` where N is ``None``

@@ -33,7 +33,7 @@ class ModulatedGraphConv(nn.Module):
         in_channels: Size of each input node.
         out_channels: Size of each output node.
         skeleton: The skeleton.
-        bias: Whether there is b.
+        bias (bool): Whether there is b.
 
     Shapes:
         - x: ``[*, J, in_channels]``, or ``[B * J, in_channels]`` for disjoint copies

@@ -34,7 +34,7 @@ class SemGraphConv(MessagePassing):
         out_channels: Size of each output node.
         skeleton: The skeleton.
         channelwise: Whether each output channel weighs the edges by itself.
-        bias: Whether there is b.
+        bias (bool): Whether there is b.
 
     Shapes:
         - x: ``[*, J, in_channels]``, or ``[B * J, in_channels]`` for disjoint copies

@@ -38,7 +38,7 @@ class VisibilityLifter(nn.Module):
         visibility: Maps ``[*, J, C + S]`` to ``[*, J, 1]``, logits.
         lifter: Maps ``[*, J, C]`` with ``node_mask`` to ``[*, J, C']``.
         skeleton: The joints.
-        num_draws: K.
+        num_draws: K, the number of draws.
         keep: Joints that are never removed; by default the root, where there is one.
         generator: Where the levels come from.
 

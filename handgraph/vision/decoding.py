@@ -78,7 +78,7 @@ def soft_argmax(
     Args:
         heatmaps: One map for each joint, as :class:`HeatmapGenerator` gives them.
         stride: Image pixels per heatmap pixel.
-        temperature: T.
+        temperature: T, in the unit of the heatmaps' values.
 
     Returns:
         ``uv``, and the peak as ``confidence``.

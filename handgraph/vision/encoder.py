@@ -27,7 +27,7 @@ class FeatureEncoder(nn.Module):
 
     Args:
         in_channels: Channels of the feature map.
-        num_joints: K.
+        num_joints: K, the number of joints.
         out_channels: D, the size of each joint's vector.
         hidden_channels: Channels in between.
         signed: Whether the last convolution has a bias instead of batch norm and ReLU.

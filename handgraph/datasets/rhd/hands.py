@@ -143,7 +143,7 @@ class RHDHands(Dataset):
 
     @property
     def sample_ids(self) -> Tensor:
-        """Number of each sample in the files, Long ``[n]``: ``color/%05d.png``."""
+        """Number of each sample in the files (``color/%05d.png``), Long ``[n]``."""
         return self._sample[self._rows()]
 
     @property

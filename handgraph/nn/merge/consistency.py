@@ -30,8 +30,8 @@ class ConsistencyMerger(WeightedMerger):
         out_channels: The same.
         removal: The removal sets of the branches.
         feature_channels: Must be 0: agreement has no use for features.
-        temperature: :math:`\tau`, one for all channels or one for each. Channels with different
-            units should each have their own.
+        temperature (float | Sequence[float]): :math:`\tau`, one for all channels or one for each.
+            Channels with different units should each have their own.
 
     Shapes:
         - partial: ``[*, N, K, C]``
