@@ -13,7 +13,7 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 env:  ## make .venv, or leave it alone if it is sound
-	@.ci/env .venv train,plot,vision,hub,export dev
+	@.ci/env .venv train,plot,vision,hub,export,numba dev
 
 demo: env  ## train on occluded hands and print the paper's Table 2 for them (minutes)
 	$(PY) examples/occlusion_benchmark.py --preset quick --out runs/demo
@@ -32,7 +32,7 @@ test-scatter:  ## run the mergers with torch-scatter, in .venv-scatter
 	HANDGRAPH_REQUIRE_SCATTER=1 .venv-scatter/bin/python -m pytest tests/nn/test_mergers.py tests/test_scatter_extra.py
 
 test-oldest:  ## run the tests with the oldest versions that are allowed, in .venv-oldest
-	@UV_RESOLUTION=lowest-direct .ci/env .venv-oldest vision,train,plot,hub,export test
+	@UV_RESOLUTION=lowest-direct .ci/env .venv-oldest vision,train,plot,hub,export,numba test
 	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile
 
 lint: env  ## run ruff and mypy, as the pre-commit hooks do

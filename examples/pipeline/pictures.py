@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
 from handgraph import HAND
@@ -84,8 +85,10 @@ def save_hands(
 
 
 def without_numbers(space: Axes) -> None:
-    """Leave out ticks and labels of 3D axes, which small panels have no room for."""
-    space.set(xticklabels=[], yticklabels=[], zticklabels=[], xlabel="", ylabel="", zlabel="")
+    """Leave out the numbers and labels of 3D axes, which small panels have no room for."""
+    space.set(xlabel="", ylabel="", zlabel="")
+    for axis in (space.xaxis, space.yaxis, space.zaxis):
+        axis.set_major_formatter(NullFormatter())  # empty tick labels would confuse the layout
     space.get_legend().remove()
 
 
