@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import NamedTuple, cast
 
 import torch
@@ -15,7 +16,8 @@ from benchmarks.plain import PublishedConv, RepairedConv, plain_core
 from benchmarks.pyg_forms import DenseGIN, DisjointGCN, StaticGCN
 from benchmarks.sizes import Core
 from handgraph.nn import fold
-from handgraph.nn.kernels import enabled
+from handgraph.nn.kernels import disabled, enabled
+from handgraph.nn.kernels.dispatch import HAS_NUMBA, HAS_TRITON
 
 PUBLISHED = "published path"
 REPAIRED = "published, normalised once"
@@ -51,32 +53,37 @@ def equal_forms(core: Core) -> list[Contestant]:
         Contestant(PYG[0], plain_core(core, StaticGCN)),
         Contestant(PYG[1], plain_core(core, DisjointGCN)),
         Contestant(PYG[2], plain_core(core, DenseGIN)),
-        Contestant(OURS, copy.deepcopy(core)),
+        Contestant(OURS, Inside(disabled, copy.deepcopy(core))),
     ]
     chain = nn.Sequential(core.split, core.branches, core.merge)
     folded = fold(core if core.feature_nodes else chain)
-    return [*forms, Contestant(FOLDED, folded, trains=False)]
+    return [*forms, Contestant(FOLDED, Inside(disabled, folded), trains=False)]
 
 
-class InKernels(nn.Module):
-    """A module that takes the kernels where there are some for it."""
+class Inside(nn.Module):
+    """A module that is called inside of a context, such as without or with kernels."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, context: Callable[[], AbstractContextManager[None]], module: nn.Module):
         super().__init__()
+        self.context = context
         self.module = module
 
     def forward(self, x: Tensor) -> object:
-        """Compute with the kernels."""
-        with enabled():
+        """Compute there."""
+        with self.context():
             return self.module(x)
 
 
-def in_kernels(contestants: Iterable[Contestant]) -> list[Contestant]:
-    """What the library computes on CUDA where the kernels are switched on."""
+KERNELS = {"cpu": "numba"} if HAS_NUMBA else {}
+KERNELS |= {"cuda": "Triton"} if HAS_TRITON else {}
+
+
+def in_kernels(contestants: Iterable[Contestant], device: str) -> list[Contestant]:
+    """What the library computes where its kernels for the device are switched on."""
     return [
-        c._replace(name=f"{c.name}, kernels", module=InKernels(copy.deepcopy(c.module)))
+        c._replace(name=f"{c.name}, {KERNELS[device]}", module=Inside(enabled, c.module.module))
         for c in contestants
-        if c.name in (OURS, FOLDED)
+        if device in KERNELS and isinstance(c.module, Inside)
     ]
 
 
@@ -109,6 +116,7 @@ def is_compiled(contestant: Contestant) -> bool:
 
 
 def _compile(module: nn.Module) -> nn.Module:
+    module = module.module if isinstance(module, Inside) else module
     return cast("nn.Module", torch.compile(copy.deepcopy(module), dynamic=False))
 
 

@@ -72,10 +72,9 @@ def make_plan(args: argparse.Namespace) -> Plan:
 def contestants(core: Core, device: torch.device, with_compile: bool) -> list[Contestant]:
     """All who are compared."""
     same = equal_forms(core)
-    if device.type == "cuda":
-        same += in_kernels(same)
     faster = compiled(c for c in same if c.name not in PYG) if with_compile else []
-    return to_device([*same, *faster, *other_functions(core)], device)
+    everyone = [*same, *in_kernels(same, device.type), *faster, *other_functions(core)]
+    return to_device(everyone, device)
 
 
 def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,9 @@ from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from benchmarks.contestants import Call, Contestant
+from handgraph.nn.cpu.layout import layout
 from handgraph.nn.kernels.plan import decode
+from handgraph.nn.kernels.sizes import Sizes
 
 FREE = {"_unsafe_view", "_reshape_alias", "detach", "empty", "empty_like", "empty_strided"}
 """Operations that compute nothing, and are no views by their schema."""
@@ -116,6 +118,26 @@ def _chain_backward_flops(
 ) -> int:
     """The way forward anew, the gradients of activations, and those of the table."""
     return 3 * _chain_flops(x, table, plan)
+
+
+@register_flop_formula([torch.ops.handgraph.unet])
+def _unet_flops(x: Size, maps: Size, sizes: list[int], out_nodes: int, **options: object) -> int:
+    """Those of numba's net: merged maps."""
+    shape = layout(Sizes.decode(sizes), out_nodes).shape
+    comes, nodes, below = shape.comes, shape.nodes, shape.nodes[1:]
+    ins, outs, up_ins = shape.widths[:-1], shape.widths[1:], shape.widths[1:-1]
+    down = nodes * ins * (comes + outs)
+    up = shape.outs * (nodes[:-1] + below) * (up_ins + shape.goes)
+    expand = nodes[-1] * outs[-1] * outs[-2]
+    return 2 * x[0] * x[3] * int(down.sum() + up.sum() + expand)
+
+
+@register_flop_formula([torch.ops.handgraph.unet_backward])
+def _unet_backward_flops(
+    grad: Size, x: Size, maps: Size, sizes: list[int], out_nodes: int, **options: object
+) -> int:
+    """The way forward anew, the gradients of activations, and those of the maps."""
+    return 3 * _unet_flops(x, maps, sizes, out_nodes)
 
 
 def flops(call: Call, x: Tensor) -> int:

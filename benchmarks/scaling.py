@@ -15,7 +15,15 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.compare import Row, compare, to_device, too_large
-from benchmarks.contestants import FOLDED, OURS, PHASES, PUBLISHED, REPAIRED, equal_forms
+from benchmarks.contestants import (
+    FOLDED,
+    OURS,
+    PHASES,
+    PUBLISHED,
+    REPAIRED,
+    equal_forms,
+    in_kernels,
+)
 from benchmarks.machine import machine, write
 from benchmarks.sizes import Core, poses, scaled_core, seeded
 from benchmarks.timing import Plan
@@ -84,7 +92,8 @@ def _rows(
 
     device = torch.device(args.device)
     core = seeded(make, args.seed)
-    chosen = [c for c in equal_forms(core) if c.name in NAMES]
+    same = [c for c in equal_forms(core) if c.name in NAMES]
+    chosen = [*same, *in_kernels(same, device.type)]
     stay, left_out = too_large(to_device(chosen, device), before, growth, args.limit, args.memory)
     inputs = [x.to(device) for x in poses(point.batch, point.joints, 4, args.seed)]
     plan = Plan(rounds=9, budget=0.3 if args.quick else 1.0, min_rounds=3, seed=args.seed)

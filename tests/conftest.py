@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,12 @@ settings.load_profile("ci")
 torch.set_num_threads(1)
 if not torch.cuda.is_available():  # the kernels run in Triton's interpreter, on the CPU
     os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton reads it when it is imported
+
+# numba does not see that a function which a cached one calls has changed
+folder = Path(__file__).parents[1] / "handgraph/nn/cpu"
+sources = [folder / f"{name}.py" for name in ("products", "merge", "block", "batch")]
+digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+os.environ.setdefault("NUMBA_CACHE_DIR", f"{tempfile.gettempdir()}/handgraph-{digest[:16]}")
 
 
 @pytest.fixture(autouse=True)

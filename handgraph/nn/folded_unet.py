@@ -14,7 +14,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from handgraph.nn.kernels.dispatch import takes
+from handgraph.nn.cpu.ops import run_compiled
+from handgraph.nn.cpu.pack import maps_of, pack_maps
+from handgraph.nn.kernels.dispatch import takes, takes_compiled
 from handgraph.nn.kernels.ops import chain
 from handgraph.nn.kernels.plan import pack, stages_plan
 from handgraph.nn.mixing import mix_nodes
@@ -32,6 +34,9 @@ DENSE_SIZE = 2**19
 DENSE_WORK = 2**24
 """Dense maps are used for a batch that multiplies less often: with more, products take longer than
 the calls that are saved."""
+
+DENSE_WORK_COMPILED = 2**21
+"""The same where numba takes what is not dense."""
 
 
 class FoldedUNet(AdaptiveGraphUNet):
@@ -53,12 +58,14 @@ class FoldedUNet(AdaptiveGraphUNet):
         0
     """
 
+    merged: Tensor
+
     def __init__(self, net: AdaptiveGraphUNet, after: NodePool | None = None):
         nn.Module.__init__(self)
         self.in_channels, self.out_channels = net.in_channels, net.out_channels
         self.graph, self.nodes, self.is_ragged = net.graph, net.nodes, net.is_ragged
         self.out_nodes = net.nodes[0] if after is None else after.out_nodes
-        self.plan = net.plan if after is None else None
+        self.sizes, self.plan = net.sizes, net.plan if after is None else None
         self.normalization, self.renormalize = net.normalization, net.renormalize
         self.register_buffer("node_mask", net.node_mask.clone(), persistent=False)
         with torch.no_grad():
@@ -68,7 +75,7 @@ class FoldedUNet(AdaptiveGraphUNet):
                 last = map_after(in_double(after).node_map(), cast("DecoderMap", maps.decoder[0]))
                 maps = maps._replace(decoder=(last, *maps.decoder[1:]))
             self.finest = _Kept(exact._levels()[0])
-            self.merged = _MergedMaps(maps)
+            self.register_buffer("merged", pack_maps(maps))
             self.dense = DenseUNet(dense_stages(maps)) if is_small(maps) else None
         self.to(net.squeeze.weight.device, net.squeeze.weight.dtype)
         self.eval()
@@ -79,13 +86,16 @@ class FoldedUNet(AdaptiveGraphUNet):
 
     def maps(self) -> UNetMaps:
         """The maps as they were multiplied."""
-        return self.merged.maps()
+        return maps_of(self.merged, self.sizes, self.out_nodes)
 
     def _table(self) -> Tensor:
         return pack(dense_stages(self.maps()))
 
     def _run(self, x: Tensor, gate: Tensor | None) -> Tensor:
-        return (self.maps() if gate is None else self._gated_maps(gate))(x)
+        return super()._run(x, gate) if gate is not None or takes_compiled(x) else self.maps()(x)
+
+    def _run_compiled(self, x: Tensor) -> Tensor:
+        return run_compiled(x, self.merged, self.sizes, self.out_nodes)
 
     def _gated_maps(self, gate: Tensor) -> UNetMaps:
         maps = self.maps()
@@ -124,46 +134,22 @@ def map_after(pool: NodeMap, stage: DecoderMap) -> DecoderMap:
     )
 
 
-class _MergedMaps(nn.Module):
-    """:class:`UNetMaps` as buffers."""
-
-    expand: Tensor
-    expand_bias: Tensor
-
-    def __init__(self, maps: UNetMaps):
-        super().__init__()
-        self.encoder = nn.ModuleList(_Kept(cast("EncoderMap", stage)) for stage in maps.encoder)
-        self.squeeze = _Kept(maps.squeeze)
-        self.decoder = nn.ModuleList(_Kept(cast("DecoderMap", stage)) for stage in maps.decoder)
-        _keep(self, expand=maps.expand, expand_bias=maps.expand_bias)
-
-    def maps(self) -> UNetMaps:
-        encoder, decoder = (
-            tuple(cast("_Kept", stage).value() for stage in stages)
-            for stages in (self.encoder, self.decoder)
-        )
-        return UNetMaps(encoder, self.squeeze.value(), self.expand, self.expand_bias, decoder)
-
-
 class _Kept(nn.Module):
-    """One stage as buffers."""
+    """The parameters of a level as buffers."""
 
-    def __init__(self, stage: EncoderMap | DecoderMap | Level):
+    def __init__(self, level: Level):
         super().__init__()
-        self.kind = type(stage)
-        _keep(self, **stage._asdict())
+        _keep(self, **level._asdict())
 
-    def value(self) -> Any:  # noqa: ANN401
-        """The stage."""
-        return self.kind(*(getattr(self, name) for name in self.kind._fields))
+    def value(self) -> Level:
+        """The level."""
+        return Level(*(getattr(self, name) for name in Level._fields))
 
 
-def _keep(module: nn.Module, **tensors: Tensor | None) -> None:
+def _keep(module: nn.Module, **tensors: Tensor) -> None:
     """Register copies as buffers."""
     for name, tensor in tensors.items():
-        kept = (
-            None if tensor is None else tensor.detach().clone(memory_format=torch.contiguous_format)
-        )
+        kept = tensor.detach().clone(memory_format=torch.contiguous_format)
         module.register_buffer(name, kept)
 
 
@@ -185,7 +171,8 @@ class DenseUNet(nn.Module):
 
     def pays(self, x: Tensor, batch: int) -> bool:
         """Whether this is the fastest way; a compiled program, made for any batch, has no other."""
-        is_few = torch.compiler.is_compiling() or batch * self.size <= DENSE_WORK
+        most = DENSE_WORK_COMPILED if takes_compiled(x) else DENSE_WORK
+        is_few = torch.compiler.is_compiling() or batch * self.size <= most
         return is_few or takes(x, self.plan)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from handgraph.nn.conv import AdaptiveGraphConv, Normalization
-from handgraph.nn.kernels.dispatch import takes
+from handgraph.nn.cpu.ops import compiled_maps, run_compiled
+from handgraph.nn.kernels.dispatch import takes, takes_compiled
 from handgraph.nn.kernels.ops import chain
 from handgraph.nn.kernels.plan import Plan
 from handgraph.nn.kernels.sizes import Sizes
@@ -131,7 +132,7 @@ class AdaptiveGraphUNet(nn.Module):
 
         ins, outs = [self.in_channels, *widths], [self.out_channels, *widths]
         sizes = Sizes(branches, ins[0], outs[0], bottleneck_channels, self.nodes, tuple(widths))
-        self.plan: Plan | None = sizes.plan
+        self.sizes, self.plan = sizes, cast("Plan | None", sizes.plan)
         steps = list(enumerate(pairwise(self.nodes)))
         self.adjacency = nn.ParameterList(torch.empty(branches, n, n) for n in self.nodes[:-1])
         self.encoder = nn.ModuleList(conv(ins[i], widths[i]) for i in range(levels))
@@ -238,9 +239,15 @@ class AdaptiveGraphUNet(nn.Module):
         """Map ``[N, J, C, B]`` to ``[N, J, C', B]``."""
         if gate is not None:
             return self._gated_maps(gate)(x)
+        if takes_compiled(x):
+            return self._run_compiled(x)
         if torch.is_grad_enabled() and is_plain(x):
             return run_net(x, self._levels(), self._bottleneck(), self.normalization)
         return self.maps()(x)
+
+    def _run_compiled(self, x: Tensor) -> Tensor:
+        maps = compiled_maps(self._levels(), self._bottleneck(), self.normalization)
+        return run_compiled(x, maps, self.sizes, self.nodes[0])
 
     def _gate(self, node_mask: Tensor, batch: int, dtype: torch.dtype) -> Tensor:
         """What each node sends, ``[N, J, B]``; padding sends nothing."""

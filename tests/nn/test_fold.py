@@ -23,6 +23,7 @@ from handgraph.nn import (
     SubgraphMask,
     VisibilityLifter,
     fold,
+    kernels,
 )
 from handgraph.testing import assert_compiles, assert_no_leak
 
@@ -150,10 +151,12 @@ def test_literal_merger_computes_the_same(removal, channels):
 def test_large_batches_compute_the_same(removal):
     net, x = core(removal).double(), torch.randn(300, 21, 2, dtype=torch.float64)
     folded = fold(net)
-    assert not folded[0].branches.dense.pays(x, 300)
     assert_close(folded(x), net(x), **EXACT)
-    few = torch.cat([folded(part) for part in x.split(50)])
-    assert folded[0].branches.dense.pays(x, 50)
+    with kernels.disabled():  # numba would take few and many alike
+        assert not folded[0].branches.dense.pays(x, 300)
+        assert_close(folded(x), net(x), **EXACT)
+        few = torch.cat([folded(part) for part in x.split(50)])
+        assert folded[0].branches.dense.pays(x, 50)
     assert_close(few, net(x), **EXACT)
 
 

@@ -9,12 +9,19 @@ from torch.func import functional_call, grad, vmap
 from torch.testing import assert_close
 
 from handgraph import HAND, RemovalSets, Skeleton
-from handgraph.nn import AdaptiveGraphUNet
+from handgraph.nn import AdaptiveGraphUNet, kernels
 from handgraph.nn import unet as module_of_unet
 
 LEVELS = RemovalSets.by_level(HAND)
 RAGGED = RemovalSets(HAND, {"tips": "TIP", "two": ["thumb", "pinky_tip"], "nothing": ()})
 EXACT = {"rtol": 1e-9, "atol": 1e-10}
+
+
+@pytest.fixture(autouse=True)
+def by_pytorch():
+    """Keep numba out of it."""
+    with kernels.disabled():
+        yield
 
 
 def unet(graph=HAND, **options):

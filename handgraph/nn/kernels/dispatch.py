@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 
 from handgraph.nn.kernels.plan import Plan
-from handgraph.nn.mixing import is_transformed
+from handgraph.nn.mixing import is_plain, is_transformed
 
 HAS_TRITON = find_spec("triton") is not None
+HAS_NUMBA = find_spec("numba") is not None
 DEVICES = ("cuda",)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 MIN_CAPABILITY = 8
 """Triton wants an NVIDIA GPU of this compute capability or later: Ampere."""
 
 _enabled = False  # they have not yet run on a GPU
+_compiled = True
 
 
 @contextmanager
@@ -38,34 +40,39 @@ def enabled() -> Iterator[None]:
         >>> pose.shape
         torch.Size([8, 21, 3])
     """
-    with _switched(True):
+    with _switched(True, True):
         yield
 
 
 @contextmanager
 def disabled() -> Iterator[None]:
-    """Compute by PyTorch what the kernels would, inside of :func:`enabled`.
+    """Compute by PyTorch what the kernels on CUDA, or numba on the CPU, would.
 
-    For comparisons, and for gradients of gradients, which the kernels do not have.
+    For comparisons, and for gradients of gradients, which the kernels on CUDA do not have.
 
     Example:
-        >>> from handgraph.nn import kernels
-        >>> with kernels.enabled(), kernels.disabled():
-        ...     print(sum([1, 2]))  # by PyTorch, if this were a net
-        3
+        >>> import torch
+        >>> from handgraph import HAND
+        >>> from handgraph.nn import AdaptiveGraphUNet, kernels
+        >>> net, x = AdaptiveGraphUNet(2, 3, HAND), torch.rand(8, 21, 2)
+        >>> with kernels.disabled():
+        ...     pose = net(x)
+        >>> torch.allclose(pose, net(x), atol=1e-5)
+        True
     """
-    with _switched(False):
+    with _switched(False, False):
         yield
 
 
 @contextmanager
-def _switched(on: bool) -> Iterator[None]:
-    global _enabled
-    before, _enabled = _enabled, on
+def _switched(on_cuda: bool, on_cpu: bool) -> Iterator[None]:
+    global _enabled, _compiled
+    before = _enabled, _compiled
+    _enabled, _compiled = on_cuda, on_cpu
     try:
         yield
     finally:
-        _enabled = before
+        _enabled, _compiled = before
 
 
 def takes(x: Tensor, plan: Plan) -> bool:
@@ -78,6 +85,17 @@ def takes(x: Tensor, plan: Plan) -> bool:
         and x.dtype in DTYPES
         and _is_recent(x.device)
         and (torch.compiler.is_compiling() or not is_transformed())
+    )
+
+
+def takes_compiled(x: Tensor) -> bool:
+    """Whether the net compiled by numba computes this input."""
+    return (
+        _compiled
+        and HAS_NUMBA
+        and x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and is_plain(x)
     )
 
 
