@@ -75,6 +75,21 @@ def scaling(result: dict[str, Any]) -> str:
     return "\n\n".join([text, _origin(result), markdown([head, *body]), *drawn])
 
 
+def threads(result: dict[str, Any]) -> str:
+    """What one number of threads and another take."""
+    numbers = [str(number) for number in result["threads"]]
+    head = ["phase", "batch", "contestant", *(f"ms, threads {n}" for n in numbers), "times faster"]
+    body = []
+    for row in result["rows"]:
+        medians = [row["hot"][number]["median"] for number in numbers]
+        times = medians[0] / medians[1]
+        faster = f"{times:.2f}" if times >= 0.995 else f"**{times:.2f} slower**"
+        cells = [row["phase"], str(row["batch"]), row["name"], *map(milliseconds, medians)]
+        body.append([*cells, faster])
+    text = f"Each alone, turning between {' and '.join(numbers)} threads; default sizes."
+    return "\n\n".join(["## Threads", _origin(result), text, markdown([head, *body])])
+
+
 def data(result: dict[str, Any]) -> str:
     """Samples a second, and what an import costs."""
     made = result["simulation"]
@@ -95,7 +110,7 @@ def data(result: dict[str, Any]) -> str:
     return "\n\n".join(["## Data and import", _origin(result), speed, markdown([head, *body])])
 
 
-SECTIONS = {"core": core, "scaling": scaling, "data": data}
+SECTIONS = {"core": core, "threads": threads, "scaling": scaling, "data": data}
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

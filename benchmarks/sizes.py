@@ -80,7 +80,7 @@ def scaled_core(joints: int = 21, branches: int = 4, depth: int | None = None) -
     return Core(SubgraphMask(removal), net, merge)
 
 
-SIZES: dict[str, Callable[[], Core]] = {"default": default_core, "notes": literal_core}
+SIZES: dict[str, Callable[[], Core]] = {"default": default_core, "literal": literal_core}
 """The sizes that ``benchmarks.core`` knows."""
 
 

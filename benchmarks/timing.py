@@ -79,7 +79,7 @@ def interleave(
         stopwatch: How to time.
         plan: How long and how often.
         before: Called before every single call, outside the time; without it, calls follow each
-            other in blocks.
+            other in blocks, after one that is not timed.
 
     Returns:
         Seconds a call, one number a round; fewer for those whose budget was spent.
@@ -94,8 +94,7 @@ def interleave(
                 continue
             count = 1 if before else repeats[name]
             block = [inputs[(turn + i) % len(inputs)] for i in range(count)]
-            if before:
-                before()
+            before() if before else stopwatch(calls[name], block[-1:])
             seconds = stopwatch(calls[name], block)
             spent[name] += seconds
             times[name].append(seconds / count)

@@ -15,6 +15,7 @@ from benchmarks import (
     report,
     scaling,
     tables,
+    threads,
     timing,
 )
 from benchmarks.sizes import SIZES, poses, scaled_core, seeded
@@ -100,7 +101,8 @@ def test_each_round_has_each_call_once_in_an_order_of_its_own():
     plan = timing.Plan(rounds=12, block=0, budget=1e9, warm_up=1)
     times = timing.interleave({n: n for n in "abc"}, [0, 1], stopwatch, plan)
     assert times == {"a": [1.0] * 12, "b": [2.0] * 12, "c": [3.0] * 12}
-    order = ["".join(call for call, _ in seen[i : i + 3]) for i in range(3, len(seen), 3)]
+    assert seen[3::2] == seen[4::2]  # each once before it is timed
+    order = ["".join(call for call, _ in seen[i : i + 6 : 2]) for i in range(3, len(seen), 6)]
     assert all(sorted(turn) == ["a", "b", "c"] for turn in order)
     assert len(set(order)) > 1
 
@@ -109,7 +111,7 @@ def test_short_calls_are_repeated_and_inputs_rotate():
     stopwatch, seen = fake({"a": 0.25})
     plan = timing.Plan(rounds=2, block=1.0, budget=1e9, warm_up=1)
     assert timing.interleave({"a": "a"}, [0, 1, 2], stopwatch, plan) == {"a": [0.25, 0.25]}
-    assert [inputs for _, inputs in seen] == [[0], [0, 1, 2, 0], [1, 2, 0, 1]]
+    assert [inputs for _, inputs in seen] == [[0], [0], [0, 1, 2, 0], [1], [1, 2, 0, 1]]
 
 
 def test_slow_calls_stop_when_their_budget_is_spent():
@@ -271,7 +273,11 @@ def test_page_by_value():
         "simulation": {"num_samples": 2000, **spread, "per_second": 4000.0},
         "imports": [{"name": "torch", **spread, "peak_bytes": 3e8}],
     }
-    text = report.page([{**result, **ORIGIN} for result in (times, growth, data)])
+    hot = {"1": {**spread, "median": 2e-3}, "2": {**spread, "median": 2.5e-3}}
+    row = {"phase": "train", "batch": 32, "name": "handgraph", "hot": hot}
+    both = {"benchmark": "threads", "threads": [1, 2], "rows": [row]}
+    text = report.page([{**result, **ORIGIN} for result in (times, growth, data, both)])
+    assert "| train | 32 | handgraph | 2 | 2.5 | **0.80 slower** |" in text
     assert "Some CPU, 2 cores, Linux; Python 3.11.0, torch 2.11.0, torch-geometric 2.8.0" in text
     assert "### default sizes, train, batch 32, threads 2\n\n| contestant |" in text
     assert "| handgraph | 2.5 | 1.25-5 | 2.5 | 1.60 | 1.20 | **0.80 slower** |" in text
@@ -291,6 +297,17 @@ def test_a_run_ends_in_a_page(tmp_path, capsys):
     assert all(row["name"] in text for row in first["rows"])
     assert "Quick run" in text
     assert "vs best PyG" in capsys.readouterr().out
+
+
+def test_threads_are_compared(tmp_path, capsys):
+    before = torch.get_num_threads()
+    path = tmp_path / "threads.json"
+    threads.main(["--quick", "--batches", "1", "--out", str(path)])
+    assert torch.get_num_threads() == before
+    rows = report.read(tmp_path)[0]["rows"]
+    assert {row["name"] for row in rows} >= {contestants.OURS, contestants.FOLDED}
+    assert all(row["hot"][n]["median"] > 0 for row in rows for n in ("1", "2"))
+    assert "times as fast" in capsys.readouterr().out
 
 
 def test_committed_page_is_that_of_the_committed_results():

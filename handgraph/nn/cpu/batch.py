@@ -53,10 +53,10 @@ def unmerge_all(p, m, dm, at, to, shape, signed):
 
 
 @compiled
-def run_all(m, x, out, w, to, rows, shape, begin, end, block):
-    """Write the output of the samples from ``begin`` to ``end``; ``w`` has room for a block."""
-    for first in range(begin, end, block):
-        size = min(block, end - first)
+def run_all(m, x, out, w, to, rows, shape, block):
+    """Write the output; ``w`` has room for a block."""
+    for first in range(0, x.shape[2], block):
+        size = min(block, x.shape[2] - first)
         for n in range(len(m)):
             _take(w, x[n], first, size)
             run(m[n], w, to, rows, shape, size)
@@ -64,11 +64,11 @@ def run_all(m, x, out, w, to, rows, shape, begin, end, block):
 
 
 @compiled
-def run_all_back(m, x, grad, dx, w, g, to, rows, shape, begin, end, block):
+def run_all_back(m, x, grad, dx, w, g, to, rows, shape, block):
     """Write the gradient of the input, and return that of the maps."""
     dm = np.zeros_like(m)
-    for first in range(begin, end, block):
-        size = min(block, end - first)
+    for first in range(0, x.shape[2], block):
+        size = min(block, x.shape[2] - first)
         for n in range(len(m)):
             _take(w, x[n], first, size)
             run(m[n], w, to, rows, shape, size)

@@ -6,9 +6,8 @@ left to PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -25,8 +24,6 @@ WORK_SPACE = 2**19
 
 LEAST, MOST = 32, 256
 """Samples in a block."""
-
-_T = TypeVar("_T")
 
 
 def compiled_maps(
@@ -104,13 +101,9 @@ def _unet(x: Tensor, maps: Tensor, sizes: Sequence[int], out_nodes: int) -> Tens
     net = Sizes.decode(sizes)
     shape, _, to, rows = layout(net, out_nodes)
     out = x.new_empty(net.branches, out_nodes, net.out_channels, x.shape[3])
-    m, come, go, block = _numbers(maps), _rows(x), _rows(out), block_size(rows.size)
-
-    def work(begin: int, end: int) -> None:
-        w = _work_space(x, rows.size * min(block, end - begin))
-        batch.run_all(m, come, go, w, to, rows, shape, begin, end, block)
-
-    _share(work, parts(x.shape[3], block))
+    block = block_size(rows.size, x.shape[3])
+    w = _work_space(x, rows.size * block)
+    batch.run_all(_numbers(maps), _rows(x), _rows(out), w, to, rows, shape, block)
     return out
 
 
@@ -132,15 +125,10 @@ def _unet_backward(
 
     shape, _, to, rows = layout(Sizes.decode(sizes), out_nodes)
     dx = torch.empty_like(x, memory_format=torch.contiguous_format)
+    block = block_size(rows.size, x.shape[3])
+    w, g = (_work_space(x, rows.size * block) for _ in range(2))
     m, come, go, back = _numbers(maps), _rows(x), _rows(grad), _rows(dx)
-    block = block_size(rows.size)
-
-    def work(begin: int, end: int) -> Any:  # noqa: ANN401
-        w, g = (_work_space(x, rows.size * min(block, end - begin)) for _ in range(2))
-        return batch.run_all_back(m, come, go, back, w, g, to, rows, shape, begin, end, block)
-
-    found = _share(work, parts(x.shape[3], block))
-    return dx, torch.from_numpy(sum(found[1:], start=found[0]))
+    return dx, torch.from_numpy(batch.run_all_back(m, come, go, back, w, g, to, rows, shape, block))
 
 
 @_unet_backward.register_fake
@@ -150,25 +138,9 @@ def _(
     return x.new_empty(x.shape), maps.new_empty(maps.shape)
 
 
-def block_size(rows: int) -> int:
-    """How many samples are taken at once, where each takes so many rows."""
-    return max(LEAST, min(MOST, WORK_SPACE // rows // LEAST * LEAST))
-
-
-def parts(samples: int, block: int) -> list[tuple[int, int]]:
-    """What each of PyTorch's threads takes: whole blocks, about two or more."""
-    blocks = max(-(-samples // block), 1)
-    threads = max(min(torch.get_num_threads(), blocks // 2), 1)
-    each = -(-blocks // threads) * block
-    return [(i, min(i + each, samples)) for i in range(0, max(samples, 1), each)]
-
-
-def _share(work: Callable[[int, int], _T], ranges: list[tuple[int, int]]) -> list[_T]:
-    """Do the work on all ranges at once; its results in their order."""
-    if len(ranges) == 1:
-        return [work(*ranges[0])]
-    with ThreadPoolExecutor(len(ranges)) as pool:  # compiled code runs without Python's lock
-        return list(pool.map(work, *zip(*ranges, strict=True)))
+def block_size(rows: int, samples: int) -> int:
+    """How many of so many samples are taken at once, where each takes so many rows."""
+    return min(max(LEAST, min(MOST, WORK_SPACE // rows // LEAST * LEAST)), max(samples, 1))
 
 
 def _numbers(x: Tensor) -> NDArray[Any]:

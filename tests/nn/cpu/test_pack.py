@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -140,21 +138,9 @@ def test_rows_are_those_of_the_intermediates(net):
 
 @pytest.mark.parametrize("rows", [1, 2000, 3000, 2**14 + 1, 2**20])
 def test_blocks_fit_the_work_space(rows):
-    block = ops.block_size(rows)
+    block = ops.block_size(rows, 1000)
+    assert [ops.block_size(rows, samples) for samples in (0, 1, 5)] == [1, 1, 5]
     assert block % 32 == 0
     assert 32 <= block <= 256
     assert block == 32 or block * rows <= ops.WORK_SPACE
     assert block == 256 or (block + 32) * rows > ops.WORK_SPACE
-
-
-@pytest.mark.parametrize("samples", [0, 1, 32, 33, 64, 65, 127, 128, 129, 300, 1000])
-@pytest.mark.parametrize("threads", [1, 2, 3, 7])
-def test_parts_are_even_and_none_is_for_a_single_block(monkeypatch, samples, threads):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    parts = ops.parts(samples, 32)
-    blocks = [math.ceil((end - begin) / 32) for begin, end in parts]
-    assert [i for part in parts for i in range(*part)] == list(range(samples))
-    assert all(begin % 32 == 0 for begin, _ in parts)
-    assert max(blocks) == math.ceil(sum(blocks) / max(min(threads, sum(blocks) // 2), 1))
-    assert 1 <= len(parts) <= threads
-    assert len(parts) > 1 or threads == 1 or samples <= 3 * 32
