@@ -56,7 +56,7 @@ class _Net(Function):
         needed = ctx.needs_input_grad[1:]
         tensors, saved = ctx.saved_tensors[: len(needed)], ctx.saved_tensors[len(needed) :]
         inputs = _Inputs.of(tensors)
-        if torch.is_grad_enabled():  # for second derivatives
+        if torch.is_grad_enabled() or _is_batched(grads[0]):  # for second derivatives, or many
             return None, *_by_autograd(tensors, ctx.normalization, needed, grads[0])
         run = _Run.of(iter(saved), len(inputs.levels))
         return None, *_gradients(inputs, run, ctx.normalization, needed[0], grads[0].contiguous())
@@ -138,10 +138,17 @@ def _gradients(
     return [mix_nodes(down.mixed, nodes.mT) if with_x else None, *parameters]
 
 
+def _is_batched(grad: Tensor) -> bool:
+    """Whether it is many gradients, as ``jacobian(..., vectorize=True)`` gives them."""
+    batched: bool = torch._C._functorch.is_legacy_batchedtensor(grad)
+    return batched
+
+
+@torch.enable_grad()
 def _by_autograd(
     tensors: Sequence[Tensor], normalization: Normalization, needed: Sequence[bool], grad: Tensor
 ) -> list[Tensor | None]:
-    """The gradients that are needed, so that they can be differentiated themselves."""
+    """The gradients that are needed, by operations that can be differentiated and batched."""
     x, levels, bottleneck = _Inputs.of(tensors)
     wanted = [tensor for tensor, need in zip(tensors, needed, strict=True) if need]
     out = merge_maps(levels, bottleneck, normalization)(x)

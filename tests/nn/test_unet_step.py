@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
+from torch.autograd.functional import jacobian
 from torch.func import functional_call, grad, vmap
 from torch.testing import assert_close
 
@@ -115,6 +116,12 @@ def test_first_and_second_derivatives_are_those_of_differences():
     inputs = pose(net, 2).requires_grad_(), *net.parameters()
     assert gradcheck(call, inputs, fast_mode=True)
     assert gradgradcheck(call, inputs, fast_mode=True)
+
+
+def test_many_gradients_at_once_go_by_autograd():
+    net, x = unet(LEVELS), pose(unet(LEVELS), 1)
+    one_by_one = jacobian(net, x)
+    assert_close(jacobian(net, x, vectorize=True), one_by_one, **EXACT)
 
 
 def test_transforms_go_by_autograd():
