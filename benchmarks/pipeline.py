@@ -20,7 +20,7 @@ from benchmarks.core import make_plan
 from benchmarks.machine import machine, write
 from benchmarks.measures import operations
 from benchmarks.parts import Pipeline
-from benchmarks.tables import plain
+from benchmarks.tables import plain, shares
 from benchmarks.timing import Plan, cpu_stopwatch, cuda_stopwatch, interleave, summary
 from handgraph.nn import fold
 from handgraph.nn.kernels import enabled
@@ -142,26 +142,6 @@ def time_part(
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> list[list[str]]:
-    """What is printed: the share is that of the same form's whole."""
-    whole = {row["form"]: row["time"]["median"] for row in rows if row["part"] == "whole"}
-    lines = [["part", "form", "ms", "share", "images/s", "operations"]]
-    for row in rows:
-        median = row["time"]["median"]
-        share = median / whole.get(row["form"], whole["eager"])
-        lines.append(
-            [
-                row["part"],
-                row["form"],
-                f"{1e3 * median:.3g}",
-                f"{share:.1%}",
-                f"{row['images_per_second']:.4g}",
-                str(row.get("operations", "")),
-            ]
-        )
-    return lines
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run, print, write."""
     args = parse(arguments)
@@ -174,7 +154,7 @@ def main(arguments: list[str] | None = None) -> None:
     for found in run(args):
         result["tables"].append(found)
         tqdm.write(f"\n{args.backbone}, {args.image_size} pixels, batch {found['batch']}")
-        tqdm.write(plain(table(found["rows"])))
+        tqdm.write(plain(shares(found["rows"])))
         write(result, args.out)
 
 

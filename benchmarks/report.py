@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tables import markdown, milliseconds, table
+from benchmarks.tables import markdown, milliseconds, shares, table
 
 HEAD = """\
 # Benchmarks
@@ -90,6 +90,19 @@ def threads(result: dict[str, Any]) -> str:
     return "\n\n".join(["## Threads", _origin(result), text, markdown([head, *body])])
 
 
+def pipeline(result: dict[str, Any]) -> str:
+    """Where an image's time goes, one table a batch size."""
+    sizes = result["sizes"]
+    text = (
+        f"{sizes['backbone']}, images of {sizes['image_size']} pixels, encoders of width "
+        f"{sizes['hidden_channels']}, threads 1. *share*: of the same form's whole."
+    )
+    parts = [f"## From an image, {_device(result)}", _origin(result), text]
+    for found in result["tables"]:
+        parts += [f"### batch {found['batch']}", markdown(shares(found["rows"]))]
+    return "\n\n".join(parts)
+
+
 def data(result: dict[str, Any]) -> str:
     """Samples a second, and what an import costs."""
     made = result["simulation"]
@@ -110,7 +123,13 @@ def data(result: dict[str, Any]) -> str:
     return "\n\n".join(["## Data and import", _origin(result), speed, markdown([head, *body])])
 
 
-SECTIONS = {"core": core, "threads": threads, "scaling": scaling, "data": data}
+SECTIONS = {
+    "core": core,
+    "threads": threads,
+    "scaling": scaling,
+    "pipeline": pipeline,
+    "data": data,
+}
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

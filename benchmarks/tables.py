@@ -72,6 +72,26 @@ def table(rows: Sequence[Row], rate: float) -> list[list[str]]:
     return [list(HEADER), *(_cells(row, references, rate) for row in rows)]
 
 
+def shares(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Parts of a whole: the share is that of the same form's whole."""
+    whole = {row["form"]: row["time"]["median"] for row in rows if row["part"] == "whole"}
+    lines = [["part", "form", "ms", "share", "images/s", "operations"]]
+    for row in rows:
+        median = row["time"]["median"]
+        share = median / whole.get(row["form"], whole["eager"])
+        lines.append(
+            [
+                row["part"],
+                row["form"],
+                f"{1e3 * median:.3g}",
+                f"{share:.1%}",
+                f"{row['images_per_second']:.4g}",
+                str(row.get("operations", "")),
+            ]
+        )
+    return lines
+
+
 def markdown(cells: Sequence[Sequence[str]]) -> str:
     """Write cells as a markdown table, the first column to the left."""
     head, *body = ["| " + " | ".join(line) + " |" for line in cells]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gpu, pipeline, tune
+from benchmarks import gpu, pipeline, report, tables, tune
 from benchmarks.contestants import KERNELS, equal_forms, in_kernels
 from benchmarks.measures import flops
 from benchmarks.sizes import default_core
@@ -30,7 +30,10 @@ def test_pipeline(tmp_path, capsys):
     assert parts == {"whole", "HRNet", "encoders", "core"}
     for row in table["rows"]:
         assert row["images_per_second"] * row["time"]["median"] == pytest.approx(1)
-    assert pipeline.table(table["rows"])[1][:2] == ["whole", "eager"]
+    assert tables.shares(table["rows"])[1][:2] == ["whole", "eager"]
+    text = report.page(report.read(tmp_path))
+    assert "## From an image, CPU" in text
+    assert "| whole | eager |" in text
     assert "100.0%" in capsys.readouterr().out
 
 
