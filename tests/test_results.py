@@ -59,25 +59,49 @@ def test_what_sees_all_inputs_was_run_as_often_as_the_table_says():
             assert row["num_nets"] == draws * len(settings["seeds"]), row["title"]
 
 
-def test_readme_prints_the_committed_speeds():
+def medians(sizes, phase, batch):
+    """Seconds of each contestant on one thread."""
     found = json.loads((ROOT / "benchmarks" / "results" / "core_cpu.json").read_text())
-    phases = {"forward, folded": "forward", "forward + backward": "train", "forward": "forward"}
+    key = (sizes, phase, batch, 1)
+    (table,) = [
+        table
+        for table in found["tables"]
+        if (table["sizes"], table["phase"], table["batch"], table["threads"]) == key
+    ]
+    return {row["name"]: row["hot"]["median"] for row in table["rows"] if "hot" in row}
+
+
+def phase_and_name(what):
+    """The phase of a line of a table, and who computed it."""
+    phase = "train" if "backward" in what else "forward"
+    parts = ["handgraph", *(part for part in ("folded", "numba") if part in what)]
+    return phase, ", ".join(parts)
+
+
+def test_readme_prints_the_committed_speeds():
     rivals = {
         "the published path": ["published path"],
         "its one-line repair": ["published, normalised once"],
         "the best equal form of PyG's layers": PYG,
     }
-    for line in printed("with the same parameters, one CPU thread"):
+    lines = printed("with the same parameters, one CPU thread")
+    assert len(lines) == 12
+    for line in lines:
         what, rival, *ratios = [cell.strip() for cell in line.strip("|").split("|")]
-        us = "handgraph, folded" if "folded" in what else "handgraph"
+        phase, us = phase_and_name(what)
         for batch, ratio in zip((1, 32, 256, 2048), ratios, strict=True):
-            times = {
-                row["name"]: row["hot"]["median"]
-                for table in found["tables"]
-                if (table["sizes"], table["phase"], table["batch"], table["threads"])
-                == ("default", phases[what], batch, 1)
-                for row in table["rows"]
-                if "hot" in row
-            }
+            times = medians("default", phase, batch)
             best = min(times[name] for name in rivals[rival])
             assert ratio == f"{best / times[us]:.1f}", line
+
+
+def test_what_numba_gives_is_what_was_measured():
+    page = (ROOT / "docs" / "numba.md").read_text(encoding="utf-8")
+    lines = page.partition("|---|---:")[2].partition("\n\n")[0].splitlines()[1:]
+    assert len(lines) == 6
+    for number, line in enumerate(lines):
+        what, *ratios = [cell.strip(" *") for cell in line.strip("|").split("|")]
+        phase, us = phase_and_name(what)
+        for batch, ratio in zip((1, 32, 256, 2048), ratios, strict=True):
+            times = medians("default" if number < 3 else "literal", phase, batch)
+            assert ratio.removesuffix(" slower") == f"{times[us] / times[us + ', numba']:.1f}", line
