@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 
 import torch
@@ -96,7 +99,19 @@ def takes_compiled(x: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
         and is_plain(x)
+        and _numba_works()
     )
+
+
+@cache
+def _numba_works() -> bool:
+    """Whether numba can be imported: it refuses a NumPy that it does not know."""
+    try:
+        import_module("numba")
+    except ImportError as error:
+        warnings.warn(f"handgraph does without numba: {error}", stacklevel=2)
+        return False
+    return True
 
 
 def _is_recent(device: torch.device) -> bool:

@@ -67,6 +67,16 @@ def test_not_taken_without_numba(no_numba, monkeypatch):
         net(pose(4))
 
 
+def test_a_numba_that_cannot_be_imported_is_done_without(no_numba, monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    dispatch._numba_works.cache_clear()
+    net, x = unet(), pose(4)
+    with pytest.warns(UserWarning, match="handgraph does without numba: import of numba halted"):
+        out = net(x)
+    assert torch.equal(net(x), out)  # and says so once
+    dispatch._numba_works.cache_clear()
+
+
 def test_not_taken_in_half_precision(no_numba):
     net, x = unet(dtype=torch.bfloat16), pose(4, dtype=torch.bfloat16)
     out = net(x)
