@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tables import markdown, milliseconds, shares, table
+from benchmarks.tables import faster, markdown, milliseconds, shares, table
 
 HEAD = """\
 # Benchmarks
@@ -82,10 +82,8 @@ def threads(result: dict[str, Any]) -> str:
     body = []
     for row in result["rows"]:
         medians = [row["hot"][number]["median"] for number in numbers]
-        times = medians[0] / medians[1]
-        faster = f"{times:.2f}" if times >= 0.995 else f"**{times:.2f} slower**"
         cells = [row["phase"], str(row["batch"]), row["name"], *map(milliseconds, medians)]
-        body.append([*cells, faster])
+        body.append([*cells, faster(medians[0] / medians[1])])
     text = f"Each alone, turning between {' and '.join(numbers)} threads; default sizes."
     return "\n\n".join(["## Threads", _origin(result), text, markdown([head, *body])])
 

@@ -33,7 +33,11 @@ def ratio(reference: float | None, row: Row) -> str:
     """How many times faster than the reference; losses are marked."""
     if reference is None or "hot" not in row:
         return "-"
-    times = reference / row["hot"]["median"]
+    return faster(reference / row["hot"]["median"])
+
+
+def faster(times: float) -> str:
+    """So many times faster; losses are marked."""
     return f"{times:.2f}" if times >= 0.995 else f"**{times:.2f} slower**"
 
 

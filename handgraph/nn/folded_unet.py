@@ -92,7 +92,9 @@ class FoldedUNet(AdaptiveGraphUNet):
         return pack(dense_stages(self.maps()))
 
     def _run(self, x: Tensor, gate: Tensor | None) -> Tensor:
-        return super()._run(x, gate) if gate is not None or takes_compiled(x) else self.maps()(x)
+        if gate is None and takes_compiled(x):
+            return self._run_compiled(x)
+        return (self.maps() if gate is None else self._gated_maps(gate))(x)
 
     def _run_compiled(self, x: Tensor) -> Tensor:
         return run_compiled(x, self.merged, self.sizes, self.out_nodes)

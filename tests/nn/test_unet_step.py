@@ -10,8 +10,9 @@ from torch.func import functional_call, grad, vmap
 from torch.testing import assert_close
 
 from handgraph import HAND, RemovalSets, Skeleton
-from handgraph.nn import AdaptiveGraphUNet, kernels
+from handgraph.nn import kernels
 from handgraph.nn import unet as module_of_unet
+from tests.nn.nets import pose, unet
 
 LEVELS = RemovalSets.by_level(HAND)
 RAGGED = RemovalSets(HAND, {"tips": "TIP", "two": ["thumb", "pinky_tip"], "nothing": ()})
@@ -23,20 +24,6 @@ def by_pytorch():
     """Keep numba out of it."""
     with kernels.disabled():
         yield
-
-
-def unet(graph=HAND, **options):
-    torch.manual_seed(0)
-    net = AdaptiveGraphUNet(2, 3, graph, **options).double()
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(0.2 * torch.rand_like(parameter))
-    return net
-
-
-def pose(net, *batch):
-    nodes = net.node_mask.shape[0 if isinstance(net.graph, RemovalSets) else 1 :]
-    return torch.randn(*batch, *nodes, 2, dtype=torch.float64)
 
 
 def by_autograd(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from itertools import accumulate
@@ -105,13 +106,29 @@ def layout(sizes: Sizes, out_nodes: int | None = None) -> Layout:
     comes, goes = (nodes[0], *nodes[:-1]), (out_nodes or nodes[0], *nodes[1:-1])
     widths = (sizes.in_channels, *sizes.widths, sizes.bottleneck)
     shape = Shape(*map(_array, (nodes, comes, widths, goes, (sizes.out_channels, *widths[1:-2]))))
-    return Layout(shape, _parameters(sizes), _maps(shape), _rows(shape))
+    maps = _maps(map_shapes(sizes, int(shape.goes[0])))
+    return Layout(shape, _parameters(sizes), maps, _rows(shape))
 
 
-def map_sizes(at: Maps) -> list[int]:
-    """The sizes of all maps of a branch, in their order."""
-    starts = np.concatenate([np.atleast_1d(part) for part in at[:-1]])
-    return [int(size) for size in np.diff([*starts, at.size])]
+def map_shapes(sizes: Sizes, out_nodes: int) -> list[list[tuple[int, ...]]]:
+    """The shapes of each field of all stages down, then up, and of the end of the bottleneck."""
+    nodes, widths = sizes.nodes, (*sizes.widths, sizes.bottleneck)
+    comes, ins = (nodes[0], *nodes), (sizes.in_channels, *sizes.widths)
+    downs = list(zip(nodes, comes, widths, ins, strict=False))
+    goes, outs = (out_nodes, *nodes[1:]), (sizes.out_channels, *sizes.widths)
+    ups = list(zip(goes, nodes, nodes[1:], outs, sizes.widths, strict=False))
+    return [
+        [(n, m) for n, m, _, _ in downs],
+        [(n, 1) for n, _, _, _ in downs],
+        [(c, d) for _, _, c, d in downs],
+        [(c, 1) for _, _, c, _ in downs],
+        [(n, m) for n, m, _, _, _ in ups],
+        [(n, m) for n, _, m, _, _ in ups],
+        [(c, d) for _, _, _, c, d in ups],
+        [(c, d) for _, _, _, c, d in ups],
+        [(n, c, 1) for n, _, _, c, _ in ups],
+        [(widths[-2], widths[-1]), (widths[-2], 1)],
+    ]
 
 
 def _array(numbers: Sequence[int]) -> Integers:
@@ -126,8 +143,7 @@ def _starts(*parts: Sequence[int] | Integers) -> tuple[list[Integers], int]:
 
 
 def _parameters(sizes: Sizes) -> Parameters:
-    parts = [[int(np.prod(shape[1:])) for shape in part] for part in sizes.shapes()]
-    starts, size = _starts(*parts)
+    starts, size = _starts(*([math.prod(s[1:]) for s in part] for part in sizes.shapes()))
     *levels, (squeeze, squeeze_bias, expand, expand_bias) = starts
     adjacency, down, down_bias, *others = np.stack(levels, axis=1)
     down, down_bias = np.append(down, squeeze), np.append(down_bias, squeeze_bias)
@@ -136,12 +152,8 @@ def _parameters(sizes: Sizes) -> Parameters:
     return Parameters(*found)
 
 
-def _maps(shape: Shape) -> Maps:
-    nodes, comes, widths, goes, outs = shape
-    ins, inner = widths[1:-1], int(widths[-1] * widths[-2])
-    downs = nodes * comes, nodes, widths[1:] * widths[:-1], widths[1:]
-    ups = goes * nodes[:-1], goes * nodes[1:], outs * ins, outs * ins, goes * outs
-    starts, size = _starts(*downs, *ups, [inner, widths[-2]])
+def _maps(shapes: list[list[tuple[int, ...]]]) -> Maps:
+    starts, size = _starts(*([math.prod(shape) for shape in field] for field in shapes))
     found: Any = [*starts[:-1], *map(int, starts[-1]), size]
     return Maps(*found)
 

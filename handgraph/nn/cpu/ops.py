@@ -16,7 +16,7 @@ from torch import Tensor
 from handgraph.nn.conv import Normalization
 from handgraph.nn.cpu.layout import layout
 from handgraph.nn.cpu.pack import levels_of, maps_of, pack_maps
-from handgraph.nn.kernels.sizes import Sizes
+from handgraph.nn.kernels.sizes import Sizes, flatten
 from handgraph.nn.unet_maps import Bottleneck, Level, merge_maps
 
 WORK_SPACE = 2**19
@@ -30,10 +30,7 @@ def compiled_maps(
     levels: Sequence[Level], bottleneck: Bottleneck, normalization: Normalization
 ) -> Tensor:
     """``pack_maps(merge_maps(levels, bottleneck, normalization))``: ``[N, M]``."""
-    parameters = [*(parameter for level in levels for parameter in level), *bottleneck]
-    flat = torch.cat([parameter.flatten() for parameter in parameters])
-    sizes = Sizes.of(levels, bottleneck).encode()
-    out: Tensor = torch.ops.handgraph.merge(flat, sizes, normalization)
+    out: Tensor = torch.ops.handgraph.merge(*flatten(levels, bottleneck), normalization)
     return out
 
 

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from handgraph.nn.cpu.layout import map_shapes
 from handgraph.nn.kernels.sizes import Sizes
 from handgraph.nn.unet_maps import Bottleneck, DecoderMap, EncoderMap, Level, UNetMaps
 
@@ -24,7 +25,7 @@ def pack_maps(maps: UNetMaps) -> Tensor:
 
 def maps_of(packed: Tensor, sizes: Sizes, out_nodes: int) -> UNetMaps:
     """Undo :func:`pack_maps`: views."""
-    shapes = _map_shapes(sizes, out_nodes)
+    shapes = map_shapes(sizes, out_nodes)
     parts = iter(packed.split([math.prod(shape) for field in shapes for shape in field], dim=1))
     fields = [[next(parts).unflatten(1, shape) for shape in field] for field in shapes]
     downs, ups = list(zip(*fields[:4], strict=True)), zip(*fields[4:-1], strict=True)
@@ -33,27 +34,6 @@ def maps_of(packed: Tensor, sizes: Sizes, out_nodes: int) -> UNetMaps:
     expand, expand_bias = fields[-1]
     decoder = tuple(DecoderMap(*up) for up in ups)
     return UNetMaps(tuple(encoder[:-1]), encoder[-1], expand, expand_bias, decoder)
-
-
-def _map_shapes(sizes: Sizes, out_nodes: int) -> list[list[tuple[int, ...]]]:
-    """The shapes of each field of all stages down, then up, and of the end of the bottleneck."""
-    nodes, widths = sizes.nodes, (*sizes.widths, sizes.bottleneck)
-    comes, ins = (nodes[0], *nodes), (sizes.in_channels, *sizes.widths)
-    downs = list(zip(nodes, comes, widths, ins, strict=False))
-    goes, outs = (out_nodes, *nodes[1:]), (sizes.out_channels, *sizes.widths)
-    ups = list(zip(goes, nodes, nodes[1:], outs, sizes.widths, strict=False))
-    return [
-        [(n, m) for n, m, _, _ in downs],
-        [(n, 1) for n, _, _, _ in downs],
-        [(c, d) for _, _, c, d in downs],
-        [(c, 1) for _, _, c, _ in downs],
-        [(n, m) for n, m, _, _, _ in ups],
-        [(n, m) for n, _, m, _, _ in ups],
-        [(c, d) for _, _, _, c, d in ups],
-        [(c, d) for _, _, _, c, d in ups],
-        [(n, c, 1) for n, _, _, c, _ in ups],
-        [(widths[-2], widths[-1]), (widths[-2], 1)],
-    ]
 
 
 def levels_of(flat: Tensor, sizes: Sizes) -> tuple[list[Level], Bottleneck]:

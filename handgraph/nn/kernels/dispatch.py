@@ -43,7 +43,7 @@ def enabled() -> Iterator[None]:
         >>> pose.shape
         torch.Size([8, 21, 3])
     """
-    with _switched(True, True):
+    with _switched(True):
         yield
 
 
@@ -63,15 +63,15 @@ def disabled() -> Iterator[None]:
         >>> torch.allclose(pose, net(x), atol=1e-5)
         True
     """
-    with _switched(False, False):
+    with _switched(False):
         yield
 
 
 @contextmanager
-def _switched(on_cuda: bool, on_cpu: bool) -> Iterator[None]:
+def _switched(on: bool) -> Iterator[None]:
     global _enabled, _compiled
     before = _enabled, _compiled
-    _enabled, _compiled = on_cuda, on_cpu
+    _enabled = _compiled = on
     try:
         yield
     finally:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 from handgraph.nn.kernels.plan import Plan, unet_plan
 from handgraph.nn.unet_maps import Bottleneck, Level
 
@@ -72,3 +75,10 @@ class Sizes(NamedTuple):
             yield [(self.branches, *shape) for shape in (adjacency, *layers, *pools)]
         first, second = (self.bottleneck, widths[-1]), (widths[-1], self.bottleneck)
         yield [(self.branches, *shape) for shape in (first, first[:1], second, second[:1])]
+
+
+def flatten(levels: Sequence[Level], bottleneck: Bottleneck) -> tuple[Tensor, list[int]]:
+    """All parameters one behind the other, in the order of ``shapes``, and the encoded sizes."""
+    parameters = [*(parameter for level in levels for parameter in level), *bottleneck]
+    flat = torch.cat([parameter.flatten() for parameter in parameters])
+    return flat, Sizes.of(levels, bottleneck).encode()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from handgraph.nn.conv import Normalization, degree_scale
 from handgraph.nn.kernels.layout import Layout, layout
-from handgraph.nn.kernels.sizes import Sizes
+from handgraph.nn.kernels.sizes import Sizes, flatten
 from handgraph.nn.unet_grad import Merged, scale_gradient
 from handgraph.nn.unet_maps import Bottleneck, Level
 
@@ -24,10 +24,7 @@ def net_table(
     levels: Sequence[Level], bottleneck: Bottleneck, normalization: Normalization
 ) -> Tensor:
     """``pack(dense_stages(merge_maps(levels, bottleneck, normalization)))``: ``[N, T]``."""
-    parameters = [*(parameter for level in levels for parameter in level), *bottleneck]
-    flat = torch.cat([parameter.flatten() for parameter in parameters])
-    sizes = Sizes.of(levels, bottleneck).encode()
-    out: Tensor = torch.ops.handgraph.table(flat, sizes, normalization)
+    out: Tensor = torch.ops.handgraph.table(*flatten(levels, bottleneck), normalization)
     return out
 
 

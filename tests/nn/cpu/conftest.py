@@ -25,3 +25,10 @@ def calls(monkeypatch):
     for name in calls:
         count(name)
     return calls
+
+
+@pytest.fixture
+def no_numba(calls):
+    """Nothing in the test may take it."""
+    yield calls
+    assert not any(calls.values())

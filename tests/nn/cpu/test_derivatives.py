@@ -10,26 +10,13 @@ from torch.func import functional_call
 from torch.testing import assert_close
 
 from handgraph import HAND, RemovalSets, Skeleton
-from handgraph.nn import AdaptiveGraphUNet, kernels
+from handgraph.nn import kernels
+from tests.nn.nets import pose, unet
 
 numba = pytest.importorskip("numba")
 
 LEVELS = RemovalSets.by_level(HAND)
 EXACT = {"rtol": 1e-9, "atol": 1e-10}
-
-
-def unet(graph=HAND, **options):
-    torch.manual_seed(0)
-    net = AdaptiveGraphUNet(2, 3, graph, **options).double()
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(0.2 * torch.rand_like(parameter))
-    return net
-
-
-def pose(net, *batch):
-    nodes = net.node_mask.shape[0 if isinstance(net.graph, RemovalSets) else 1 :]
-    return torch.randn(*batch, *nodes, 2, dtype=torch.float64)
 
 
 def small(graph=None, **options):

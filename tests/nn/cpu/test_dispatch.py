@@ -14,35 +14,15 @@ from torch.testing import assert_close
 from handgraph import HAND, RemovalSets
 from handgraph.nn import AdaptiveGraphUNet, kernels
 from handgraph.nn.kernels import dispatch
+from tests.nn.nets import by_torch, unet
 
 numba = pytest.importorskip("numba")
 
 LEVELS = RemovalSets.by_level(HAND)
 
 
-def unet(graph=HAND, dtype=torch.float64):
-    torch.manual_seed(0)
-    net = AdaptiveGraphUNet(2, 3, graph).to(dtype)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(0.2 * torch.rand_like(parameter))
-    return net
-
-
 def pose(*batch, dtype=torch.float64):
     return torch.randn(*batch, 21, 2, dtype=dtype)
-
-
-def by_torch(net, *args):
-    with kernels.disabled():
-        return net(*args)
-
-
-@pytest.fixture
-def no_numba(calls):
-    """Nothing in the test may take it."""
-    yield calls
-    assert not any(calls.values())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -9,27 +9,13 @@ from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
 from handgraph import HAND, RemovalSets
-from handgraph.nn import AdaptiveGraphUNet
+from tests.nn.nets import pose, unet
 
 numba = pytest.importorskip("numba")
 
 from handgraph.nn.cpu.layout import layout  # noqa: E402
 
 LEVELS = RemovalSets.by_level(HAND)
-
-
-def unet(graph=HAND, **options):
-    torch.manual_seed(0)
-    net = AdaptiveGraphUNet(2, 3, graph, **options).double()
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(0.2 * torch.rand_like(parameter))
-    return net
-
-
-def pose(net, *batch):
-    nodes = net.node_mask.shape[0 if isinstance(net.graph, RemovalSets) else 1 :]
-    return torch.randn(*batch, *nodes, 2, dtype=torch.float64)
 
 
 def test_gradients_can_be_taken_twice_and_kept():

@@ -8,37 +8,17 @@ from torch.autograd import forward_ad
 from torch.func import functional_call, grad, vmap
 from torch.testing import assert_close
 
-from handgraph import HAND, Skeleton
-from handgraph.nn import AdaptiveGraphUNet, kernels
+from handgraph import Skeleton
+from handgraph.nn import kernels
+from tests.nn.nets import by_torch, unet
 
 numba = pytest.importorskip("numba")
 
 EXACT = {"rtol": 1e-9, "atol": 1e-10}
 
 
-def unet(graph=HAND, dtype=torch.float64, **options):
-    torch.manual_seed(0)
-    net = AdaptiveGraphUNet(2, 3, graph, **options).to(dtype)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(0.2 * torch.rand_like(parameter))
-    return net
-
-
 def pose(*batch, dtype=torch.float64, joints=21):
     return torch.randn(*batch, joints, 2, dtype=dtype)
-
-
-def by_torch(net, *args):
-    with kernels.disabled():
-        return net(*args)
-
-
-@pytest.fixture
-def no_numba(calls):
-    """Nothing in the test may take it."""
-    yield calls
-    assert not any(calls.values())
 
 
 def test_autocast(no_numba):
