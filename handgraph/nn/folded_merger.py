@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from handgraph.nn.cpu.core_op import Wiring, run_core
 from handgraph.nn.folded_unet import (
     DenseStages,
     DenseUNet,
@@ -22,7 +23,7 @@ from handgraph.nn.folded_unet import (
     in_double,
     is_small,
 )
-from handgraph.nn.kernels.dispatch import takes
+from handgraph.nn.kernels.dispatch import takes, takes_compiled
 from handgraph.nn.mask import SubgraphMask
 from handgraph.nn.merge.base import Merger
 from handgraph.nn.merge.graph import GraphMerger
@@ -111,6 +112,9 @@ class FoldedCore(nn.Module):
     deep: Tensor
     bias: Tensor
     column: Tensor
+    source: Tensor
+    place: Tensor
+    constant: Tensor
     padding: Tensor
 
     def __init__(self, split: SubgraphMask, branches: AdaptiveGraphUNet, merge: GraphMerger):
@@ -128,20 +132,38 @@ class FoldedCore(nn.Module):
         column = split.kept.cpu().unsqueeze(-1) * branches.in_channels + channels
         padding = ~split.node_mask.cpu().unsqueeze(-1).expand(column.shape)
         self.register_buffer("column", column.flatten(), persistent=False)
+        self.register_buffer("source", column.where(~padding, -1).flatten(1), persistent=False)
         self.register_buffer("padding", padding.flatten(), persistent=False)
         self.register_buffer("skip", skip @ first)
         self.register_buffer("deep", deep @ first)
+        place, flags = _places(merge)
+        self.register_buffer("place", place, persistent=False)
+        self.register_buffer("constant", flags, persistent=False)
         self.register_buffer("bias", (bias @ first).sum(dim=0) + constant.squeeze(0))
         self.merge = FoldedGraphMerger(merge)
         self.to(branches.squeeze.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Lift the pose."""
-        branches, merge = cast("list[DenseUNet]", (self.branches.dense, self.merge.dense))
+        branches = cast("DenseUNet", self.branches.dense)
         batch = math.prod(x.shape[:-2])
-        fits = x.shape[-2:] == self.in_shape and branches.pays(x, batch)
-        if not fits or takes(x, branches.plan):
-            return cast("Tensor", self.merge(self.branches(self.split(x))))
+        if x.shape[-2:] == self.in_shape and not takes(x, branches.plan):
+            if takes_compiled(x) and not (x.requires_grad and torch.is_grad_enabled()):
+                return self._run_compiled(x, batch)
+            if branches.pays(x, batch):
+                return self._run_dense(x, batch)
+        return cast("Tensor", self.merge(self.branches(self.split(x))))
+
+    def _run_compiled(self, x: Tensor, batch: int) -> Tensor:
+        unet = cast("FoldedUNet", self.merge.merger.unet)
+        flat = x.reshape(batch, math.prod(self.in_shape))
+        wiring = Wiring(self.source, self.place, self.constant)
+        maps = self.branches.merged, unet.merged
+        out = run_core(flat, *maps, wiring, self.branches.sizes, unet.sizes)
+        return out.reshape(*x.shape[:-1], self.out_channels)
+
+    def _run_dense(self, x: Tensor, batch: int) -> Tensor:
+        branches, merge = cast("list[DenseUNet]", (self.branches.dense, self.merge.dense))
         skip, below = branches.inside(branches.first(self._gather(x, batch)))
         joined = torch.addbmm(torch.addbmm(self.bias, skip, self.skip), below, self.deep)
         out = merge.last(*merge.inside(joined.relu_().unsqueeze(0)))
@@ -181,6 +203,13 @@ def merger_stages(merger: GraphMerger) -> DenseStages:
     return stages._replace(
         downs=((gather @ matrix, flags @ matrix + bias), *stages.downs[1:]),
     )
+
+
+def _places(merger: GraphMerger) -> tuple[Tensor, Tensor]:
+    """Which row of its U-Net each number of the incomplete poses is, -1 for none; and the rest."""
+    gather, flags = _gather(in_double(merger))
+    place = gather[0].argmax(dim=1).where(gather[0].any(dim=1), -1)
+    return place.view(len(merger.removal), -1), flags.flatten()
 
 
 def _gather(merger: GraphMerger) -> tuple[Tensor, Tensor]:

@@ -35,9 +35,6 @@ DENSE_WORK = 2**24
 """Dense maps are used for a batch that multiplies less often: with more, products take longer than
 the calls that are saved."""
 
-DENSE_WORK_COMPILED = 2**21
-"""The same where numba takes what is not dense."""
-
 
 class FoldedUNet(AdaptiveGraphUNet):
     """An :class:`AdaptiveGraphUNet` without parameters: what it computes, multiplied once.
@@ -173,9 +170,8 @@ class DenseUNet(nn.Module):
 
     def pays(self, x: Tensor, batch: int) -> bool:
         """Whether this is the fastest way; a compiled program, made for any batch, has no other."""
-        most = DENSE_WORK_COMPILED if takes_compiled(x) else DENSE_WORK
-        is_few = torch.compiler.is_compiling() or batch * self.size <= most
-        return is_few or takes(x, self.plan)
+        is_few = torch.compiler.is_compiling() or batch * self.size <= DENSE_WORK
+        return (is_few and not takes_compiled(x)) or takes(x, self.plan)
 
     def forward(self, x: Tensor) -> Tensor:
         """Down with ReLUs, and up with ReLUs but for the last stage."""

@@ -9,7 +9,8 @@ import numpy as np
 
 from handgraph.nn.cpu.block import run, run_back
 from handgraph.nn.cpu.merge import merge, unmerge
-from handgraph.nn.cpu.products import compiled
+from handgraph.nn.cpu.products import clear, compiled, copy, padded
+from handgraph.nn.cpu.tiles import at, start
 
 
 @compiled
@@ -55,39 +56,44 @@ def unmerge_all(p, m, dm, at, to, shape, signed):
 @compiled
 def run_all(m, x, out, w, to, rows, shape, block):
     """Write the output; ``w`` has room for a block."""
+    work, up = start(w), rows.up[0]
     for first in range(0, x.shape[2], block):
-        size = min(block, x.shape[2] - first)
+        there = min(block, x.shape[2] - first)
+        size = padded(there)
         for n in range(len(m)):
-            _take(w, x[n], first, size)
-            run(m[n], w, to, rows, shape, size)
-            _put(out[n], w[rows.up[0] * size :], first, size)
+            _take(work, x[n], first, there, size)
+            run(start(m[n]), work, to, rows, shape, size)
+            _put(out[n], at(work, up * size), first, there, size)
 
 
 @compiled
 def run_all_back(m, x, grad, dx, w, g, to, rows, shape, block):
     """Write the gradient of the input, and return that of the maps."""
-    dm = np.zeros_like(m)
+    dm, work, back, up = np.zeros_like(m), start(w), start(g), rows.up[0]
     for first in range(0, x.shape[2], block):
-        size = min(block, x.shape[2] - first)
+        there = min(block, x.shape[2] - first)
+        size = padded(there)
         for n in range(len(m)):
-            _take(w, x[n], first, size)
-            run(m[n], w, to, rows, shape, size)
-            g[: rows.size * size] = 0
-            _take(g[rows.up[0] * size :], grad[n], first, size)
-            run_back(m[n], w, g, dm[n], to, rows, shape, size)
-            _put(dx[n], g, first, size)
+            _take(work, x[n], first, there, size)
+            run(start(m[n]), work, to, rows, shape, size)
+            clear(back, rows.size * size)
+            _take(at(back, up * size), grad[n], first, there, size)
+            run_back(start(m[n]), work, back, start(dm[n]), to, rows, shape, size)
+            _put(dx[n], back, first, there, size)
     return dm
 
 
 @compiled
-def _take(w, x, first, size):
+def _take(w, x, first, there, size):
+    """Write rows of samples to ``w``, and zeros behind them."""
     for r in range(len(x)):
-        for s in range(size):
-            w[r * size + s] = x[r, first + s]
+        row = at(w, r * size)
+        copy(row, at(start(x), r * x.shape[1] + first), there)
+        clear(at(row, there), size - there)
 
 
 @compiled
-def _put(x, w, first, size):
+def _put(x, w, first, there, size):
+    """Undo :func:`_take`."""
     for r in range(len(x)):
-        for s in range(size):
-            x[r, first + s] = w[r * size + s]
+        copy(at(start(x), r * x.shape[1] + first), at(w, r * size), there)

@@ -16,8 +16,10 @@ from handgraph.nn.cpu.products import (
     compiled,
     cut,
     fill,
-    relu,
+    nodes_products,
+    products,
 )
+from handgraph.nn.cpu.tiles import ADD, BIAS, ZERO, at
 
 
 @compiled
@@ -27,40 +29,40 @@ def run(m, w, to, rows, shape, size):
     for i in range(last + 1):
         _down(rows.x if i == 0 else rows.down[i - 1], m, w, to, rows, shape, i, size)
     nodes, width, inner = shape.nodes[last], shape.widths[last], shape.widths[last + 1]
-    out, squeezed = w[rows.expanded * size :], w[rows.down[last] * size :]
-    fill(out, m[to.expand_bias :], nodes, width, size)
-    add_to_nodes(out, m[to.expand :], inner, 1, squeezed, nodes, width, inner, size)
-    relu(out, nodes * width * size)
+    out, squeezed = at(w, rows.expanded * size), at(w, rows.down[last] * size)
+    bias, weight = at(m, to.expand_bias), at(m, to.expand)
+    nodes_products(out, BIAS, bias, True, weight, inner, 1, squeezed, nodes, width, inner, size)
     for i in range(last - 1, -1, -1):
         _up(rows.expanded if i + 1 == last else rows.up[i + 1], m, w, to, rows, shape, i, size)
-        if i > 0:
-            relu(w[rows.up[i] * size :], shape.goes[i] * shape.outs[i] * size)
 
 
 @compiled
-def _down(x, m, w, to, rows, shape, i, size):
+def _down(come, m, w, to, rows, shape, i, size):
     nodes, comes, ins, outs = shape.nodes[i], shape.comes[i], shape.widths[i], shape.widths[i + 1]
-    mixed, out = w[rows.mixed[i] * size :], w[rows.down[i] * size :]
-    fill(mixed, m[to.node_bias[i] :], 1, nodes, ins * size)
-    add_product(mixed, m[to.nodes[i] :], comes, 1, w[x * size :], nodes, comes, ins * size)
-    fill(out, m[to.channel_bias[i] :], nodes, outs, size)
-    add_to_nodes(out, m[to.channels[i] :], ins, 1, mixed, nodes, outs, ins, size)
-    relu(out, nodes * outs * size)
+    mixed, out, x = at(w, rows.mixed[i] * size), at(w, rows.down[i] * size), at(w, come * size)
+    bias, a = at(m, to.node_bias[i]), at(m, to.nodes[i])
+    products(mixed, BIAS, bias, False, a, comes, 1, x, nodes, comes, ins * size)
+    bias, a = at(m, to.channel_bias[i]), at(m, to.channels[i])
+    nodes_products(out, BIAS, bias, True, a, ins, 1, mixed, nodes, outs, ins, size)
 
 
 @compiled
 def _up(x, m, w, to, rows, shape, i, size):
     nodes, below, goes = shape.nodes[i], shape.nodes[i + 1], shape.goes[i]
     ins, outs = shape.widths[i + 1], shape.outs[i]
-    skip, deep, out = w[rows.skip[i] * size :], w[rows.deep[i] * size :], w[rows.up[i] * size :]
-    skip[: nodes * outs * size] = 0
-    deep[: below * outs * size] = 0
-    down = w[rows.down[i] * size :]
-    add_to_nodes(skip, m[to.skip_channels[i] :], ins, 1, down, nodes, outs, ins, size)
-    add_to_nodes(deep, m[to.deep_channels[i] :], ins, 1, w[x * size :], below, outs, ins, size)
-    fill(out, m[to.up_bias[i] :], 1, goes * outs, size)
-    add_product(out, m[to.skip_nodes[i] :], nodes, 1, skip, goes, nodes, outs * size)
-    add_product(out, m[to.deep_nodes[i] :], below, 1, deep, goes, below, outs * size)
+    skip, deep, out = (
+        at(w, rows.skip[i] * size),
+        at(w, rows.deep[i] * size),
+        at(w, rows.up[i] * size),
+    )
+    a, come = at(m, to.skip_channels[i]), at(w, rows.down[i] * size)
+    nodes_products(skip, ZERO, a, False, a, ins, 1, come, nodes, outs, ins, size)
+    a, come = at(m, to.deep_channels[i]), at(w, x * size)
+    nodes_products(deep, ZERO, a, False, a, ins, 1, come, below, outs, ins, size)
+    fill(out, at(m, to.up_bias[i]), 1, goes * outs, size)
+    add_product(out, at(m, to.skip_nodes[i]), nodes, 1, skip, goes, nodes, outs * size)
+    a = at(m, to.deep_nodes[i])
+    products(out, ADD, a, i > 0, a, below, 1, deep, goes, below, outs * size)
 
 
 @compiled
@@ -79,11 +81,11 @@ def run_back(m, w, g, dm, to, rows, shape, size):
         x = rows.expanded if i + 1 == last else rows.up[i + 1]
         _up_back(x, m, w, g, dm, to, rows, shape, i, size)
     nodes, width, inner = shape.nodes[last], shape.widths[last], shape.widths[last + 1]
-    grad, squeezed = g[rows.expanded * size :], rows.down[last] * size
-    cut(grad, w[rows.expanded * size :], nodes * width * size)
-    _add_bias(dm[to.expand_bias :], grad, nodes, width, size)
-    add_node_grams(dm[to.expand :], grad, w[squeezed:], nodes, width, inner, size)
-    add_to_nodes(g[squeezed:], m[to.expand :], 1, inner, grad, nodes, inner, width, size)
+    grad, squeezed = at(g, rows.expanded * size), rows.down[last] * size
+    cut(grad, at(w, rows.expanded * size), nodes * width * size)
+    _add_bias(at(dm, to.expand_bias), grad, nodes, width, size)
+    add_node_grams(at(dm, to.expand), grad, at(w, squeezed), nodes, width, inner, size)
+    add_to_nodes(at(g, squeezed), at(m, to.expand), 1, inner, grad, nodes, inner, width, size)
     for i in range(last, -1, -1):
         _down_back(rows.x if i == 0 else rows.down[i - 1], m, w, g, dm, to, rows, shape, i, size)
 
@@ -92,35 +94,37 @@ def run_back(m, w, g, dm, to, rows, shape, size):
 def _up_back(x, m, w, g, dm, to, rows, shape, i, size):
     nodes, below, goes = shape.nodes[i], shape.nodes[i + 1], shape.goes[i]
     ins, outs = shape.widths[i + 1], shape.outs[i]
-    grad, skip, deep = g[rows.up[i] * size :], rows.skip[i] * size, rows.deep[i] * size
+    grad, skip, deep = at(g, rows.up[i] * size), rows.skip[i] * size, rows.deep[i] * size
     if i > 0:
-        cut(grad, w[rows.up[i] * size :], goes * outs * size)
-    add_sums(dm[to.up_bias[i] :], grad, goes * outs, size)
-    add_gram(dm[to.skip_nodes[i] :], nodes, grad, w[skip:], goes, nodes, outs * size)
-    add_gram(dm[to.deep_nodes[i] :], below, grad, w[deep:], goes, below, outs * size)
-    add_product(g[skip:], m[to.skip_nodes[i] :], 1, nodes, grad, nodes, goes, outs * size)
-    add_product(g[deep:], m[to.deep_nodes[i] :], 1, below, grad, below, goes, outs * size)
+        cut(grad, at(w, rows.up[i] * size), goes * outs * size)
+    add_sums(at(dm, to.up_bias[i]), grad, goes * outs, size)
+    add_gram(at(dm, to.skip_nodes[i]), nodes, grad, at(w, skip), goes, nodes, outs * size)
+    add_gram(at(dm, to.deep_nodes[i]), below, grad, at(w, deep), goes, below, outs * size)
+    add_product(at(g, skip), at(m, to.skip_nodes[i]), 1, nodes, grad, nodes, goes, outs * size)
+    add_product(at(g, deep), at(m, to.deep_nodes[i]), 1, below, grad, below, goes, outs * size)
     down, x = rows.down[i] * size, x * size
-    add_node_grams(dm[to.skip_channels[i] :], g[skip:], w[down:], nodes, outs, ins, size)
-    add_node_grams(dm[to.deep_channels[i] :], g[deep:], w[x:], below, outs, ins, size)
-    add_to_nodes(g[down:], m[to.skip_channels[i] :], 1, ins, g[skip:], nodes, ins, outs, size)
-    add_to_nodes(g[x:], m[to.deep_channels[i] :], 1, ins, g[deep:], below, ins, outs, size)
+    add_node_grams(at(dm, to.skip_channels[i]), at(g, skip), at(w, down), nodes, outs, ins, size)
+    add_node_grams(at(dm, to.deep_channels[i]), at(g, deep), at(w, x), below, outs, ins, size)
+    add_to_nodes(
+        at(g, down), at(m, to.skip_channels[i]), 1, ins, at(g, skip), nodes, ins, outs, size
+    )
+    add_to_nodes(at(g, x), at(m, to.deep_channels[i]), 1, ins, at(g, deep), below, ins, outs, size)
 
 
 @compiled
 def _down_back(x, m, w, g, dm, to, rows, shape, i, size):
     nodes, comes, ins, outs = shape.nodes[i], shape.comes[i], shape.widths[i], shape.widths[i + 1]
-    grad, mixed, x = g[rows.down[i] * size :], rows.mixed[i] * size, x * size
-    cut(grad, w[rows.down[i] * size :], nodes * outs * size)
-    _add_bias(dm[to.channel_bias[i] :], grad, nodes, outs, size)
-    add_node_grams(dm[to.channels[i] :], grad, w[mixed:], nodes, outs, ins, size)
-    add_to_nodes(g[mixed:], m[to.channels[i] :], 1, ins, grad, nodes, ins, outs, size)
-    add_sums(dm[to.node_bias[i] :], g[mixed:], nodes, ins * size)
-    add_gram(dm[to.nodes[i] :], comes, g[mixed:], w[x:], nodes, comes, ins * size)
-    add_product(g[x:], m[to.nodes[i] :], 1, comes, g[mixed:], comes, nodes, ins * size)
+    grad, mixed, x = at(g, rows.down[i] * size), rows.mixed[i] * size, x * size
+    cut(grad, at(w, rows.down[i] * size), nodes * outs * size)
+    _add_bias(at(dm, to.channel_bias[i]), grad, nodes, outs, size)
+    add_node_grams(at(dm, to.channels[i]), grad, at(w, mixed), nodes, outs, ins, size)
+    add_to_nodes(at(g, mixed), at(m, to.channels[i]), 1, ins, grad, nodes, ins, outs, size)
+    add_sums(at(dm, to.node_bias[i]), at(g, mixed), nodes, ins * size)
+    add_gram(at(dm, to.nodes[i]), comes, at(g, mixed), at(w, x), nodes, comes, ins * size)
+    add_product(at(g, x), at(m, to.nodes[i]), 1, comes, at(g, mixed), comes, nodes, ins * size)
 
 
 @compiled
 def _add_bias(d_bias, grad, nodes, channels, size):
     for j in range(nodes):
-        add_sums(d_bias, grad[j * channels * size :], channels, size)
+        add_sums(d_bias, at(grad, j * channels * size), channels, size)

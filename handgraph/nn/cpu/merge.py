@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from handgraph.nn.conv import EPS
-from handgraph.nn.cpu.products import add_gram, add_product, compiled
+from handgraph.nn.cpu.products import compiled, dot
+from handgraph.nn.cpu.tiles import at, start
 
 
 @compiled
@@ -20,13 +21,13 @@ def merge(p, m, at, to, shape, signed):
         n, below = shape.nodes[i], shape.nodes[i + 1]
         laplacian = m[to.skip_nodes[i] :]
         _normalize(laplacian, p[at.adjacency[i] :], n, signed)
-        add_product(m[to.deep_nodes[i] :], laplacian, n, 1, p[at.unpool[i] :], n, n, below)
+        _add_product(m[to.deep_nodes[i] :], laplacian, n, 1, p[at.unpool[i] :], n, n, below)
         if i == 0:
             _add(m[to.nodes[0] :], laplacian, n * n)
         else:
             above, pool, bias = shape.nodes[i - 1], p[at.pool[i - 1] :], p[at.pool_bias[i - 1] :]
-            add_product(m[to.nodes[i] :], laplacian, n, 1, pool, n, n, above)
-            add_product(m[to.node_bias[i] :], laplacian, n, 1, bias, n, n, 1)
+            _add_product(m[to.nodes[i] :], laplacian, n, 1, pool, n, n, above)
+            _add_product(m[to.node_bias[i] :], laplacian, n, 1, bias, n, n, 1)
         _merge_up(p, m, at, to, shape, i, laplacian)
     _add(m[to.nodes[last] :], p[at.pool[last - 1] :], shape.nodes[last] * shape.comes[last])
     _add(m[to.node_bias[last] :], p[at.pool_bias[last - 1] :], shape.nodes[last])
@@ -42,7 +43,7 @@ def _merge_up(p, m, at, to, shape, i, laplacian):
     """The channels of a stage up, and its bias: unpooling adds the same to all channels."""
     n, width, out, up = shape.nodes[i], shape.widths[i + 1], shape.outs[i], p[at.up[i] :]
     shift = np.zeros(n, dtype=p.dtype)
-    add_product(shift, laplacian, n, 1, p[at.unpool_bias[i] :], n, n, 1)
+    _add_product(shift, laplacian, n, 1, p[at.unpool_bias[i] :], n, n, 1)
     for c in range(out):
         total = p.dtype.type(0)
         for k in range(width):
@@ -84,7 +85,7 @@ def _unmerge_up(p, dp, dm, at, to, shape, i, laplacian, grad):
     n, width, out = shape.nodes[i], shape.widths[i + 1], shape.outs[i]
     up, d_up = p[at.up[i] :], dp[at.up[i] :]
     shift, d_shift = np.zeros(n, dtype=p.dtype), np.zeros(n, dtype=p.dtype)
-    add_product(shift, laplacian, n, 1, p[at.unpool_bias[i] :], n, n, 1)
+    _add_product(shift, laplacian, n, 1, p[at.unpool_bias[i] :], n, n, 1)
     for c in range(out):
         total, d_total = p.dtype.type(0), p.dtype.type(0)
         for k in range(width):
@@ -103,8 +104,33 @@ def _unmerge_up(p, dp, dm, at, to, shape, i, laplacian, grad):
 @compiled
 def _back(p, dp, start, laplacian, d_laplacian, d_map, n, size):
     """Of the product of a laplacian and the parameter ``p[start:]``, ``[n, size]``."""
-    add_product(dp[start:], laplacian, 1, n, d_map, n, n, size)
-    add_gram(d_laplacian, n, d_map, p[start:], n, n, size)
+    _add_product(dp[start:], laplacian, 1, n, d_map, n, n, size)
+    _add_gram(d_laplacian, d_map, p[start:], n, size)
+
+
+@compiled
+def _add_product(out, a, row, column, x, rows, terms, size):
+    """``out[rows, size] += a[rows, terms] @ x[terms, size]``, a's (i, k) at i row + k column."""
+    for i in range(rows):
+        mine = at(start(out), i * size)
+        for k in range(0, terms - terms % 4, 4):
+            p, x0 = i * row + k * column, at(start(x), k * size)
+            a0, a1, a2, a3 = a[p], a[p + column], a[p + 2 * column], a[p + 3 * column]
+            x1, x2, x3 = at(x0, size), at(x0, 2 * size), at(x0, 3 * size)
+            for s in range(size):
+                mine[s] += a0 * x0[s] + a1 * x1[s] + a2 * x2[s] + a3 * x3[s]
+        for k in range(terms - terms % 4, terms):
+            a0, x0 = a[i * row + k * column], at(start(x), k * size)
+            for s in range(size):
+                mine[s] += a0 * x0[s]
+
+
+@compiled
+def _add_gram(out, y, x, n, size):
+    """``out[n, n] += y[n, size] @ x[n, size].T``."""
+    for i in range(n):
+        for k in range(n):
+            out[i * n + k] += dot(at(start(y), i * size), at(start(x), k * size), size)
 
 
 @compiled

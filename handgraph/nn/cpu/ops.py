@@ -19,11 +19,11 @@ from handgraph.nn.cpu.pack import levels_of, maps_of, pack_maps
 from handgraph.nn.kernels.sizes import Sizes, flatten
 from handgraph.nn.unet_maps import Bottleneck, Level, merge_maps
 
-WORK_SPACE = 2**19
+WORK_SPACE = 5 * 2**16
 """Numbers that the intermediates of a block may take: about what a core's second cache holds."""
 
-LEAST, MOST = 32, 256
-"""Samples in a block."""
+LEAST, MOST = 16, 144
+"""Samples in a block, which is a multiple of the former."""
 
 
 def compiled_maps(
@@ -36,13 +36,18 @@ def compiled_maps(
 
 def run_compiled(x: Tensor, maps: Tensor, sizes: Sizes, out_nodes: int) -> Tensor:
     """``maps_of(maps, sizes, out_nodes)(x)``: ``[N, J, C, B]`` to ``[N, J', C', B]``."""
+    check_maps(x, maps)
+    out: Tensor = torch.ops.handgraph.unet(x, maps, sizes.encode(), out_nodes)
+    return out
+
+
+def check_maps(x: Tensor, maps: Tensor) -> None:
+    """Raise a TypeError unless the input is what the maps are."""
     if (x.dtype, x.device) != (maps.dtype, maps.device):
         raise TypeError(
             f"expected an input in the net's {maps.dtype} on {maps.device}, "
             f"got {x.dtype} on {x.device}"
         )
-    out: Tensor = torch.ops.handgraph.unet(x, maps, sizes.encode(), out_nodes)
-    return out
 
 
 @torch.library.custom_op(
@@ -55,7 +60,7 @@ def _merge(flat: Tensor, sizes: Sequence[int], normalization: str) -> Tensor:
 
     net = Sizes.decode(sizes)
     shape, at, to, _ = layout(net)
-    p = batch.by_branch(_numbers(flat), net.branches, at.starts)
+    p = batch.by_branch(numbers(flat), net.branches, at.starts)
     return torch.from_numpy(batch.merge_all(p, at, to, shape, normalization == "signed"))
 
 
@@ -77,8 +82,8 @@ def _merge_backward(
 
     net = Sizes.decode(sizes)
     shape, at, to, _ = layout(net)
-    p, dm = batch.by_branch(_numbers(flat), net.branches, at.starts), _numbers(grad).copy()
-    dp = batch.unmerge_all(p, _numbers(maps), dm, at, to, shape, normalization == "signed")
+    p, dm = batch.by_branch(numbers(flat), net.branches, at.starts), numbers(grad).copy()
+    dp = batch.unmerge_all(p, numbers(maps), dm, at, to, shape, normalization == "signed")
     return torch.from_numpy(batch.by_parameter(dp, at.starts))
 
 
@@ -99,8 +104,8 @@ def _unet(x: Tensor, maps: Tensor, sizes: Sequence[int], out_nodes: int) -> Tens
     shape, _, to, rows = layout(net, out_nodes)
     out = x.new_empty(net.branches, out_nodes, net.out_channels, x.shape[3])
     block = block_size(rows.size, x.shape[3])
-    w = _work_space(x, rows.size * block)
-    batch.run_all(_numbers(maps), _rows(x), _rows(out), w, to, rows, shape, block)
+    w = work_space(x, rows.size * block)
+    batch.run_all(numbers(maps), _rows(x), _rows(out), w, to, rows, shape, block)
     return out
 
 
@@ -123,8 +128,8 @@ def _unet_backward(
     shape, _, to, rows = layout(Sizes.decode(sizes), out_nodes)
     dx = torch.empty_like(x, memory_format=torch.contiguous_format)
     block = block_size(rows.size, x.shape[3])
-    w, g = (_work_space(x, rows.size * block) for _ in range(2))
-    m, come, go, back = _numbers(maps), _rows(x), _rows(grad), _rows(dx)
+    w, g = (work_space(x, rows.size * block) for _ in range(2))
+    m, come, go, back = numbers(maps), _rows(x), _rows(grad), _rows(dx)
     return dx, torch.from_numpy(batch.run_all_back(m, come, go, back, w, g, to, rows, shape, block))
 
 
@@ -137,21 +142,23 @@ def _(
 
 def block_size(rows: int, samples: int) -> int:
     """How many of so many samples are taken at once, where each takes so many rows."""
-    return min(max(LEAST, min(MOST, WORK_SPACE // rows // LEAST * LEAST)), max(samples, 1))
+    most = max(LEAST, min(MOST, WORK_SPACE // rows // LEAST * LEAST))
+    return min(most, max(1, -(-samples // LEAST)) * LEAST)
 
 
-def _numbers(x: Tensor) -> NDArray[Any]:
+def numbers(x: Tensor) -> NDArray[Any]:
+    """As an array of NumPy's, copied only if it is not contiguous."""
     return x.detach().contiguous().numpy()
 
 
-def _work_space(like: Tensor, size: int) -> NDArray[Any]:
+def work_space(like: Tensor, size: int) -> NDArray[Any]:
     """Uninitialised, from PyTorch's allocator, so that its tools see it."""
     return torch.empty(size, dtype=like.dtype).numpy()
 
 
 def _rows(x: Tensor) -> NDArray[Any]:
     """``[N, J, C, B]`` as ``[N, J * C, B]``."""
-    return _numbers(x.flatten(1, 2))
+    return numbers(x.flatten(1, 2))
 
 
 def _save_merge(ctx: Any, inputs: tuple[Tensor, list[int], str], output: Tensor) -> None:  # noqa: ANN401

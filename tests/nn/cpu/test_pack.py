@@ -139,9 +139,13 @@ def test_rows_are_those_of_the_intermediates(net):
 
 @pytest.mark.parametrize("rows", [1, 2000, 3000, 2**14 + 1, 2**20])
 def test_blocks_fit_the_work_space(rows):
-    block = ops.block_size(rows, 1000)
-    assert [ops.block_size(rows, samples) for samples in (0, 1, 5)] == [1, 1, 5]
-    assert block % 32 == 0
-    assert 32 <= block <= 256
-    assert block == 32 or block * rows <= ops.WORK_SPACE
-    assert block == 256 or (block + 32) * rows > ops.WORK_SPACE
+    block, least, most = ops.block_size(rows, 1000), ops.LEAST, ops.MOST
+    assert [ops.block_size(rows, n) for n in (0, 1, least)] == [least] * 3
+    assert block % least == 0
+    assert least <= block <= most
+    assert block == least or block * rows <= ops.WORK_SPACE
+    assert block == most or (block + least) * rows > ops.WORK_SPACE
+
+
+def test_a_block_is_no_larger_than_the_batch():
+    assert [ops.block_size(1, n) for n in (17, 32, 33)] == [32, 32, 48]
