@@ -132,6 +132,26 @@ def _unet_flops(x: Size, maps: Size, sizes: list[int], out_nodes: int, **options
     return 2 * x[0] * x[3] * int(down.sum() + up.sum() + expand)
 
 
+@register_flop_formula([torch.ops.handgraph.core])
+def _core_flops(
+    x: Size,
+    maps: Size,
+    merger_maps: Size,
+    column: Size,
+    place: Size,
+    constant: Size,
+    sizes: list[int],
+    merger_sizes: list[int],
+    **options: object,
+) -> int:
+    """Those of its nets."""
+    total = 0
+    for code in sizes, merger_sizes:
+        net = Sizes.decode(code)
+        total += _unet_flops(torch.Size([net.branches, 0, 0, x[0]]), maps, code, net.nodes[0])
+    return total
+
+
 @register_flop_formula([torch.ops.handgraph.unet_backward])
 def _unet_backward_flops(
     grad: Size, x: Size, maps: Size, sizes: list[int], out_nodes: int, **options: object

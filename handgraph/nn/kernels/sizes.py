@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -80,5 +80,19 @@ class Sizes(NamedTuple):
 def flatten(levels: Sequence[Level], bottleneck: Bottleneck) -> tuple[Tensor, list[int]]:
     """All parameters one behind the other, in the order of ``shapes``, and the encoded sizes."""
     parameters = [*(parameter for level in levels for parameter in level), *bottleneck]
-    flat = torch.cat([parameter.flatten() for parameter in parameters])
+    flat: Tensor = _Flatten.apply(*parameters)
     return flat, Sizes.of(levels, bottleneck).encode()
+
+
+class _Flatten(torch.autograd.Function):
+    """One node of autograd where each parameter would have two."""
+
+    @staticmethod
+    def forward(ctx: Any, *parameters: Tensor) -> Tensor:  # noqa: ANN401
+        ctx.shapes = [parameter.shape for parameter in parameters]
+        return torch.cat([parameter.flatten() for parameter in parameters])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401
+        parts = grad.split([shape.numel() for shape in ctx.shapes])
+        return tuple(part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True))
