@@ -19,6 +19,7 @@ from benchmarks import (
     timing,
 )
 from benchmarks.sizes import SIZES, poses, scaled_core, seeded
+from handgraph.nn import fold
 
 ROOT = Path(__file__).parents[1]
 QUICK = timing.Plan(rounds=2, block=0, budget=0, min_rounds=2, warm_up=1)
@@ -149,6 +150,15 @@ def test_operations_are_counted_without_views():
 
 def test_flops_of_a_product():
     assert measures.flops(lambda x: x @ x, torch.rand(4, 4)) == 2 * 4**3
+
+
+def test_flops_of_a_folded_core_are_those_of_its_nets():
+    """Which run one after the other where a gradient is wanted."""
+    pytest.importorskip("numba")
+    core, x = SIZES["default"](), torch.rand(5, 21, 3)
+    folded = fold(torch.nn.Sequential(core.split, core.branches, core.merge))
+    whole = measures.flops(folded, x)
+    assert whole == measures.flops(folded, x.requires_grad_()) > 0
 
 
 def test_peak_memory_counts_what_is_held_at_once():

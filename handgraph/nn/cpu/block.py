@@ -16,8 +16,8 @@ from handgraph.nn.cpu.products import (
     compiled,
     cut,
     fill,
-    nodes_products,
-    products,
+    multiply,
+    multiply_nodes,
 )
 from handgraph.nn.cpu.tiles import ADD, BIAS, ZERO, at
 
@@ -31,7 +31,7 @@ def run(m, w, to, rows, shape, size):
     nodes, width, inner = shape.nodes[last], shape.widths[last], shape.widths[last + 1]
     out, squeezed = at(w, rows.expanded * size), at(w, rows.down[last] * size)
     bias, weight = at(m, to.expand_bias), at(m, to.expand)
-    nodes_products(out, BIAS, bias, True, weight, inner, 1, squeezed, nodes, width, inner, size)
+    multiply_nodes(out, BIAS, bias, True, weight, inner, 1, squeezed, nodes, width, inner, size)
     for i in range(last - 1, -1, -1):
         _up(rows.expanded if i + 1 == last else rows.up[i + 1], m, w, to, rows, shape, i, size)
 
@@ -41,9 +41,9 @@ def _down(come, m, w, to, rows, shape, i, size):
     nodes, comes, ins, outs = shape.nodes[i], shape.comes[i], shape.widths[i], shape.widths[i + 1]
     mixed, out, x = at(w, rows.mixed[i] * size), at(w, rows.down[i] * size), at(w, come * size)
     bias, a = at(m, to.node_bias[i]), at(m, to.nodes[i])
-    products(mixed, BIAS, bias, False, a, comes, 1, x, nodes, comes, ins * size)
+    multiply(mixed, BIAS, bias, False, a, comes, 1, x, nodes, comes, ins * size)
     bias, a = at(m, to.channel_bias[i]), at(m, to.channels[i])
-    nodes_products(out, BIAS, bias, True, a, ins, 1, mixed, nodes, outs, ins, size)
+    multiply_nodes(out, BIAS, bias, True, a, ins, 1, mixed, nodes, outs, ins, size)
 
 
 @compiled
@@ -56,13 +56,13 @@ def _up(x, m, w, to, rows, shape, i, size):
         at(w, rows.up[i] * size),
     )
     a, come = at(m, to.skip_channels[i]), at(w, rows.down[i] * size)
-    nodes_products(skip, ZERO, a, False, a, ins, 1, come, nodes, outs, ins, size)
+    multiply_nodes(skip, ZERO, a, False, a, ins, 1, come, nodes, outs, ins, size)
     a, come = at(m, to.deep_channels[i]), at(w, x * size)
-    nodes_products(deep, ZERO, a, False, a, ins, 1, come, below, outs, ins, size)
+    multiply_nodes(deep, ZERO, a, False, a, ins, 1, come, below, outs, ins, size)
     fill(out, at(m, to.up_bias[i]), 1, goes * outs, size)
     add_product(out, at(m, to.skip_nodes[i]), nodes, 1, skip, goes, nodes, outs * size)
     a = at(m, to.deep_nodes[i])
-    products(out, ADD, a, i > 0, a, below, 1, deep, goes, below, outs * size)
+    multiply(out, ADD, a, i > 0, a, below, 1, deep, goes, below, outs * size)
 
 
 @compiled

@@ -58,7 +58,7 @@ def padded(samples):
 
 
 @compiled
-def products(out, first, bias, relu, a, row, column, x, rows, terms, size):
+def multiply(out, first, bias, relu, a, row, column, x, rows, terms, size):
     """``out[rows, size] = first + a[rows, terms] @ x[terms, size]``, perhaps a ReLU.
 
     ``first`` is ADD, ZERO or BIAS, for ``bias[rows, None]``; a's (i, k) lies at i row + k column.
@@ -73,7 +73,7 @@ def products(out, first, bias, relu, a, row, column, x, rows, terms, size):
 @compiled
 def add_product(out, a, row, column, x, rows, terms, size):
     """``out[rows, size] += a[rows, terms] @ x[terms, size]``."""
-    products(out, ADD, out, False, a, row, column, x, rows, terms, size)
+    multiply(out, ADD, out, False, a, row, column, x, rows, terms, size)
 
 
 @compiled
@@ -87,17 +87,17 @@ def add_gram(out, row, y, x, rows, columns, size):
 
 
 @compiled
-def nodes_products(out, first, bias, relu, weight, row, column, x, nodes, channels, ins, size):
+def multiply_nodes(out, first, bias, relu, weight, row, column, x, nodes, channels, ins, size):
     """The product of a weight and each node's ``[ins, size]``: the node's ``[channels, size]``."""
     for j in range(nodes):
         mine, its = at(out, j * channels * size), at(x, j * ins * size)
-        products(mine, first, bias, relu, weight, row, column, its, channels, ins, size)
+        multiply(mine, first, bias, relu, weight, row, column, its, channels, ins, size)
 
 
 @compiled
 def add_to_nodes(out, weight, row, column, x, nodes, channels, ins, size):
     """Add to each node's ``[channels, size]`` the weight times its ``[ins, size]``."""
-    nodes_products(out, ADD, out, False, weight, row, column, x, nodes, channels, ins, size)
+    multiply_nodes(out, ADD, out, False, weight, row, column, x, nodes, channels, ins, size)
 
 
 @compiled

@@ -24,7 +24,7 @@ LOOSE = {np.float32: 1e-5, np.float64: 1e-13}
 @compiled
 def product(out, first, bias, relu, a, row, column, x, rows, terms, size):
     out, bias, a, x = start(out), start(bias), start(a), start(x)
-    products.products(out, first, bias, relu, a, row, column, x, rows, terms, size)
+    products.multiply(out, first, bias, relu, a, row, column, x, rows, terms, size)
 
 
 @compiled
@@ -33,10 +33,10 @@ def gram(out, row, y, x, rows, columns, size):
 
 
 @compiled
-def nodes_products(out, first, bias, relu, weight, row, column, x, nodes, channels, ins, size):
+def multiply_nodes(out, first, bias, relu, weight, row, column, x, nodes, channels, ins, size):
     out, bias, weight, x = start(out), start(bias), start(weight), start(x)
     counts = nodes, channels, ins, size
-    products.nodes_products(out, first, bias, relu, weight, row, column, x, *counts)
+    products.multiply_nodes(out, first, bias, relu, weight, row, column, x, *counts)
 
 
 @compiled
@@ -129,7 +129,7 @@ def test_nodes_products(nodes, channels, ins, size, first, transposed, seed):
     stored = weight.T if transposed else weight
     expected = np.stack([begun(first, each, bias) for each in out]) + weight @ x
     args = first, bias, False, stored, *strides, x, nodes, channels, ins, size
-    check(nodes_products, expected, out, *args)
+    check(multiply_nodes, expected, out, *args)
 
 
 @given(COUNTS, COUNTS, COUNTS, SIZES, SEEDS)
