@@ -20,8 +20,8 @@ if not torch.cuda.is_available():  # the kernels run in Triton's interpreter, on
 
 # numba does not see that a function which a cached one calls has changed
 folder = Path(__file__).parents[1] / "handgraph/nn/cpu"
-sources = [folder / f"{name}.py" for name in ("products", "merge", "block", "batch")]
-digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+sources = b"".join(source.read_bytes() for source in sorted(folder.glob("*.py")))
+digest = hashlib.sha256(sources).hexdigest()
 os.environ.setdefault("NUMBA_CACHE_DIR", f"{tempfile.gettempdir()}/handgraph-{digest[:16]}")
 
 

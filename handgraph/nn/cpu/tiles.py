@@ -76,7 +76,9 @@ def _emit_tile(emit, args, first, height, width):
         ZERO: lambda i, place: emit.zero,
         BIAS: lambda i, place: emit.splat(emit.at(bias, (i, 1))),
     }
-    sums = [[emit.variable(starts[first](i, at)) for at in line] for i, line in enumerate(places)]
+    sums = [
+        [emit.variable(starts[first](i, place)) for place in line] for i, line in enumerate(places)
+    ]
     with cgutils.for_range(emit.builder, terms) as loop:
         ones = [emit.load(emit.at(x, (loop.index, size), (j, LANES))) for j in range(width)]
         for i in range(height):
