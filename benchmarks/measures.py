@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Size, Tensor, nn
@@ -133,20 +134,10 @@ def _unet_flops(x: Size, maps: Size, sizes: list[int], out_nodes: int, **options
 
 
 @register_flop_formula([torch.ops.handgraph.core])
-def _core_flops(
-    x: Size,
-    maps: Size,
-    merger_maps: Size,
-    column: Size,
-    place: Size,
-    constant: Size,
-    sizes: list[int],
-    merger_sizes: list[int],
-    **options: object,
-) -> int:
-    """Those of its nets."""
+def _core_flops(x: Size, maps: Size, *others: Any, **options: object) -> int:
+    """Those of its nets, whose sizes come last."""
     total = 0
-    for code in sizes, merger_sizes:
+    for code in others[-2:]:
         net = Sizes.decode(code)
         total += _unet_flops(torch.Size([net.branches, 0, 0, x[0]]), maps, code, net.nodes[0])
     return total

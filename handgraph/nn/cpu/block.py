@@ -2,7 +2,7 @@
 
 A block is so small that all its intermediates stay in the cache. So none are kept for the
 derivative, which computes them anew. ``m`` are the maps of a branch, where ``to`` says; ``w`` is
-the work space, whose row r is ``w[r * size : (r + 1) * size]``, and ``g`` its gradient.
+the work space, whose row r is ``w[r * size : (r + 1) * size]``, and ``g`` its gradient: pointers.
 """
 
 from __future__ import annotations
@@ -50,15 +50,12 @@ def _down(come, m, w, to, rows, shape, i, size):
 def _up(x, m, w, to, rows, shape, i, size):
     nodes, below, goes = shape.nodes[i], shape.nodes[i + 1], shape.goes[i]
     ins, outs = shape.widths[i + 1], shape.outs[i]
-    skip, deep, out = (
-        at(w, rows.skip[i] * size),
-        at(w, rows.deep[i] * size),
-        at(w, rows.up[i] * size),
-    )
+    skip, deep = at(w, rows.skip[i] * size), at(w, rows.deep[i] * size)
     a, come = at(m, to.skip_channels[i]), at(w, rows.down[i] * size)
     multiply_nodes(skip, ZERO, a, False, a, ins, 1, come, nodes, outs, ins, size)
     a, come = at(m, to.deep_channels[i]), at(w, x * size)
     multiply_nodes(deep, ZERO, a, False, a, ins, 1, come, below, outs, ins, size)
+    out = at(w, rows.up[i] * size)
     fill(out, at(m, to.up_bias[i]), 1, goes * outs, size)
     add_product(out, at(m, to.skip_nodes[i]), nodes, 1, skip, goes, nodes, outs * size)
     a = at(m, to.deep_nodes[i])

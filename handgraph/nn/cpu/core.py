@@ -15,14 +15,13 @@ def run_core(x, out, w, maps, merger_maps, branch, merger, column, place, consta
         x, out: The input and the output.
         w: Room for the rows of the input, of a branch and of the merger, ``block`` numbers each.
         maps, merger_maps: Of the branches, ``[N, M]``, and of the merger, ``[1, M']``.
-        branch, merger: Their layouts.
+        branch, merger: Where and how large everything is in them, as :func:`run` takes it.
         column: Which column of the input each row of a branch takes; -1 for zeros, ``[N, R]``.
         place: Which row of the merger each output of a branch goes to; -1 for none, ``[N, R']``.
         constant: What the rows of the merger hold otherwise.
         block: How many samples are taken at once.
     """
-    shape, _, to, rows = branch
-    merger_shape, _, merger_to, merger_rows = merger
+    rows, merger_rows = branch[1], merger[1]
     for first in range(0, len(x), block):
         there = min(block, len(x) - first)
         size = padded(there)
@@ -33,9 +32,9 @@ def run_core(x, out, w, maps, merger_maps, branch, merger, column, place, consta
         fill(joints, start(constant), 1, len(constant), size)
         for n in range(len(maps)):
             _copy_from(work, come, column[n], size)
-            run(start(maps[n]), work, to, rows, shape, size)
+            run(start(maps[n]), work, *branch, size)
             _copy_to(joints, at(work, rows.up[0] * size), place[n], size)
-        run(start(merger_maps[0]), joints, merger_to, merger_rows, merger_shape, size)
+        run(start(merger_maps[0]), joints, *merger, size)
         _transpose_back(out, at(joints, merger_rows.up[0] * size), first, there, size)
 
 

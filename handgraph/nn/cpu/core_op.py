@@ -7,7 +7,7 @@ the branches and the merger have one each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,27 +59,20 @@ def _core(
 ) -> Tensor:
     from handgraph.nn.cpu import core  # needs numba
 
-    branch, merger = layout(Sizes.decode(sizes)), layout(Sizes.decode(merger_sizes))
-    out = x.new_empty(len(x), merger.shape.goes[0] * merger.shape.outs[0])
-    rows = x.shape[1] + branch.rows.size + merger.rows.size
-    block = block_size(rows, len(x))
+    shape, _, to, rows = layout(Sizes.decode(sizes))
+    merger_shape, _, merger_to, merger_rows = layout(Sizes.decode(merger_sizes))
+    out = x.new_empty(len(x), merger_shape.goes[0] * merger_shape.outs[0])
+    room = x.shape[1] + rows.size + merger_rows.size
+    block = block_size(room, len(x))
     given = [numbers(t) for t in (x, out, maps, merger_maps, column, place, constant)]
     x_, out_, maps_, merger_maps_, *wiring = given
-    w = work_space(x, rows * block)
+    w, branch = work_space(x, room * block), (to, rows, shape)
+    merger = merger_to, merger_rows, merger_shape
     core.run_core(x_, out_, w, maps_, merger_maps_, branch, merger, *wiring, block)
     return out
 
 
 @_core.register_fake
-def _(
-    x: Tensor,
-    maps: Tensor,
-    merger_maps: Tensor,
-    column: Tensor,
-    place: Tensor,
-    constant: Tensor,
-    sizes: Sequence[int],
-    merger_sizes: Sequence[int],
-) -> Tensor:
-    net = Sizes.decode(merger_sizes)
+def _(x: Tensor, *others: Any) -> Tensor:
+    net = Sizes.decode(others[-1])
     return x.new_empty(len(x), net.nodes[0] * net.out_channels)

@@ -23,7 +23,7 @@ WORK_SPACE = 5 * 2**16
 """Numbers that the intermediates of a block may take: about what a core's second cache holds."""
 
 LEAST, MOST = 16, 144
-"""Samples in a block, which is a multiple of the former."""
+"""Samples in a block, which is a multiple of the former, and so of the tiles' LANES."""
 
 
 def compiled_maps(

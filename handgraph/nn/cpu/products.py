@@ -1,7 +1,7 @@
 """Products of small matrices, compiled: what the compiled net is made of.
 
-All arrays are flat, and each comes with the place where the matrix starts in it. The last axis of
-what is multiplied has ``size`` numbers: samples, padded to a multiple of :data:`LANES`.
+A matrix is a pointer to its first number. The last axis of what is multiplied has ``size`` numbers:
+samples, padded to a multiple of :data:`LANES`.
 """
 
 from __future__ import annotations
