@@ -1,4 +1,4 @@
-"""Compile the kernels ahead of time, without a GPU: registers, spills and shared memory of each.
+"""Compile the kernels ahead of time, without a GPU: what each of them needs of it.
 
 ``python -m benchmarks.kernels --out FILE``
 """
@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +18,28 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.machine import machine, write
-from handgraph.nn.kernels.launch import FEW, MANY, REDUCE, Tiling
+from handgraph.nn.kernels.launch import FEW, MANY, PRECISION, REDUCE, Tiling
+from handgraph.nn.kernels.plan import TILE
 
 CAPABILITY = 90  # Hopper: H100, H200
 KINDS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-INTEGERS = ("tiles", "terms", "back", "back_terms", "products", "sums")
+INTEGERS = {
+    **dict.fromkeys(("tiles", "terms", "merger_tiles", "merger_terms"), "*i32"),
+    **dict.fromkeys(("back", "back_terms", "products", "sums", "arrived"), "*i32"),
+    **dict.fromkeys(("source", "joined"), "*i64"),
+}
 
 
 def cases(everything: bool = False) -> Iterator[tuple[str, Tiling, str, str]]:
     """Kernel, tiling, dtype and input precision of all that can be launched, or could be."""
     tilings = [FEW, MANY]
     if everything:
-        tilings += [Tiling(b, t, w) for b in (16, 32, 64) for t in (32, 64) for w in (4, 8)]
-    for kind, precision in [("float32", "ieee"), ("float32", "tf32"), ("bfloat16", "ieee")]:
+        tilings += [Tiling(*sizes) for sizes in product((16, 32, 64, 128), (4, 8), (1, 3))]
+    kinds = [("float32", precision) for precision in PRECISION.values()]
+    for kind, precision in [*kinds, ("bfloat16", "ieee")]:
         for tiling in dict.fromkeys(tilings):
             yield "forward", tiling, kind, precision
+            yield "core", tiling, kind, precision
             yield "back", tiling, kind, precision
         reducing = tilings if everything else [REDUCE]
         for tiling in dict.fromkeys(reducing):
@@ -55,28 +64,32 @@ def compile_kernel(
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from handgraph.nn.kernels import walk
+    from handgraph.nn.kernels import walk, walk_back
 
-    kernel = getattr(walk, name)
+    kernel = getattr(walk, name, None) or getattr(walk_back, name)
     constants = {
         "BLOCK": tiling.block,
-        "TILE": tiling.tile,
+        "TILE": TILE,
         "SUM": tl.float32,
         "OPERAND": getattr(tl, kind),
         "PRECISION": precision,
     }
     names = kernel.arg_names
     if ones:
-        constants |= {n: 1 for n in names if _type(n, name, kind) == "i32"}
+        constants |= {n: 1 for n in names if _type(n, name, kind) == "i32" and not _is_even(n)}
     compiled = triton.compile(
         ASTSource(
             kernel,
             {n: "constexpr" if n in constants else _type(n, name, kind) for n in names},
             {(names.index(n),): value for n, value in constants.items() if n in names},
-            {(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if n.endswith("_ptr")},
+            {(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if _is_even(n)},
         ),
         target=GPUTarget("cuda", CAPABILITY, 32),
-        options={"num_warps": tiling.warps, "num_stages": 1, "enable_fp_fusion": True},
+        options={
+            "num_warps": tiling.warps,
+            "num_stages": tiling.stages,
+            "enable_fp_fusion": True,
+        },
     )
     sizes = resources(compiled.asm["cubin"])
     loads = [line for line in compiled.asm["ptx"].splitlines() if "ld.global" in line]
@@ -86,6 +99,11 @@ def compile_kernel(
     return {**case, **sizes, **found}
 
 
+def _is_even(argument: str) -> bool:
+    """Whether it is always a multiple of 16, which Triton sees for itself when it launches."""
+    return argument.endswith("_ptr") or argument == "table_size"
+
+
 def _type(argument: str, kernel: str, kind: str) -> str:
     if argument.isupper():
         return "constexpr"
@@ -93,23 +111,48 @@ def _type(argument: str, kernel: str, kind: str) -> str:
     if not is_pointer:
         return "i32"
     if name in INTEGERS:
-        return "*i32"
+        return INTEGERS[name]
     is_sum = kernel.startswith("reduce") and name == "grad"
     return "*fp32" if is_sum else f"*{KINDS[kind]}"
 
 
 def resources(cubin: bytes) -> dict[str, int]:
-    """Registers a thread, and bytes that it keeps in memory for want of registers."""
+    """Registers a thread; and of the loops over products, instructions and what they spill."""
+    usage, code = _tool(cubin, "-res-usage"), _tool(cubin, "-sass")
+    fields = dict(field.split(":") for field in usage.split() if field.count(":") == 1)
+    found = loops(code)
+    spilled = sum("LDL" in line or "STL" in line for loop in found for line in loop)
+    longest = max(map(len, found), default=0)
+    return {"registers": int(fields["REG"]), "instructions": longest, "spilled": spilled}
+
+
+def loops(code: str) -> list[list[str]]:
+    """The instructions of the loops that multiply, and have no loop in them."""
+    lines = [(int(at, 16), line) for at, line in re.findall(r"/\*([0-9a-f]{4,})\*/ +(.*?);", code)]
+    jumps = [(at, int(to, 16)) for at, line in lines for to in re.findall(r"BRA.* 0x(\w+)", line)]
+    back = [(to, at) for at, to in jumps if to < at]
+    inner = [
+        (first, last)
+        for first, last in back
+        if not any(first <= to and at < last for to, at in back if (to, at) != (first, last))
+    ]
+    bodies = [[line for at, line in lines if first <= at <= last] for first, last in inner]
+    return [body for body in bodies if sum(map(_multiplies, body)) > 1]
+
+
+def _multiplies(line: str) -> bool:
+    return any(name in line for name in ("FFMA", "HMMA", "HGMMA"))
+
+
+def _tool(cubin: bytes, option: str) -> str:
     import triton
 
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"
         path.write_bytes(cubin)
-        command = [str(tool), "-res-usage", str(path)]
-        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    fields = dict(field.split(":") for field in text.split() if field.count(":") == 1)
-    return {"registers": int(fields["REG"]), "spilled": int(fields["STACK"])}
+        command = [str(tool), option, str(path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -24,7 +24,7 @@ from handgraph.nn.kernels import Plan, launch
 from handgraph.nn.kernels.launch import Tiling
 
 BATCHES = [1, 32, 256, 4096]
-TILINGS = [Tiling(*sizes) for sizes in product((16, 32, 64, 128), (32, 64), (4, 8))]
+TILINGS = [Tiling(*sizes) for sizes in product((16, 32, 64, 128), (4, 8), (1, 3))]
 
 
 def chains() -> dict[str, tuple[Plan, int]]:

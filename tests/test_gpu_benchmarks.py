@@ -41,7 +41,7 @@ def test_tune(tmp_path, monkeypatch):
     pytest.importorskip("triton")
     if torch.cuda.is_available():
         pytest.skip("the interpreter runs without a GPU")
-    monkeypatch.setattr(tune, "TILINGS", [Tiling(16, 16, 1), Tiling(16, 32, 1)])
+    monkeypatch.setattr(tune, "TILINGS", [Tiling(16, 1, 1), Tiling(32, 1, 1)])
     monkeypatch.setattr(tune, "chains", lambda: {"toy": (TOY, 1)})
     out = tmp_path / "tune.json"
     tune.main(["--device", "cpu", "--batches", "1", "--out", str(out)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -23,7 +24,9 @@ from handgraph.nn.folded_unet import (
     in_double,
     is_small,
 )
+from handgraph.nn.kernels.core_op import chain_core
 from handgraph.nn.kernels.dispatch import takes, takes_compiled
+from handgraph.nn.kernels.launch import Net
 from handgraph.nn.mask import SubgraphMask
 from handgraph.nn.merge.base import Merger
 from handgraph.nn.merge.graph import GraphMerger
@@ -113,6 +116,7 @@ class FoldedCore(nn.Module):
     bias: Tensor
     column: Tensor
     source: Tensor
+    joined: Tensor
     place: Tensor
     constant: Tensor
     padding: Tensor
@@ -136,6 +140,9 @@ class FoldedCore(nn.Module):
         self.register_buffer("padding", padding.flatten(), persistent=False)
         self.register_buffer("skip", skip @ first)
         self.register_buffer("deep", deep @ first)
+        there = merge.removal.node_mask.unsqueeze(-1).expand(-1, -1, merge.in_channels).flatten()
+        joined = torch.arange(len(there)).where(there, -1)
+        self.register_buffer("joined", joined, persistent=False)
         place, flags = _places(merge)
         self.register_buffer("place", place, persistent=False)
         self.register_buffer("constant", flags, persistent=False)
@@ -145,14 +152,34 @@ class FoldedCore(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Lift the pose."""
-        branches = cast("DenseUNet", self.branches.dense)
-        batch = math.prod(x.shape[:-2])
-        if x.shape[-2:] == self.in_shape and not takes(x, branches.plan):
-            if takes_compiled(x) and not (x.requires_grad and torch.is_grad_enabled()):
-                return self._run_compiled(x, batch)
-            if branches.pays(x, batch):
-                return self._run_dense(x, batch)
+        if x.shape[-2:] == self.in_shape:
+            run = self._fastest(x, batch := math.prod(x.shape[:-2]))
+            if run is not None:
+                return run(x, batch)
         return cast("Tensor", self.merge(self.branches(self.split(x))))
+
+    def _fastest(self, x: Tensor, batch: int) -> Callable[[Tensor, int], Tensor] | None:
+        """What computes the three as one, if that is faster."""
+        branches, merge = self._nets()
+        wants_gradient = x.requires_grad and torch.is_grad_enabled()
+        if takes(x, branches.plan):
+            one = takes(x, merge.plan) and not wants_gradient
+            return self._run_kernel if one else None
+        if takes_compiled(x) and not wants_gradient:
+            return self._run_compiled
+        return self._run_dense if branches.pays(x, batch) else None
+
+    def _nets(self) -> list[DenseUNet]:
+        return cast("list[DenseUNet]", [self.branches.dense, self.merge.dense])
+
+    def _run_kernel(self, x: Tensor, batch: int) -> Tensor:
+        branches, merge = self._nets()
+        out = chain_core(
+            x.reshape(batch, math.prod(self.in_shape)),
+            Net(branches.plan, branches.table, self.source),
+            Net(merge.plan, merge.table, self.joined),
+        )
+        return out.reshape(*x.shape[:-1], self.out_channels)
 
     def _run_compiled(self, x: Tensor, batch: int) -> Tensor:
         unet = cast("FoldedUNet", self.merge.merger.unet)
@@ -163,7 +190,7 @@ class FoldedCore(nn.Module):
         return out.reshape(*x.shape[:-1], self.out_channels)
 
     def _run_dense(self, x: Tensor, batch: int) -> Tensor:
-        branches, merge = cast("list[DenseUNet]", (self.branches.dense, self.merge.dense))
+        branches, merge = self._nets()
         skip, below = branches.inside(branches.first(self._gather(x, batch)))
         joined = torch.addbmm(torch.addbmm(self.bias, skip, self.skip), below, self.deep)
         out = merge.last(*merge.inside(joined.relu_().unsqueeze(0)))

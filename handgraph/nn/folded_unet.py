@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -161,12 +161,15 @@ class DenseUNet(nn.Module):
         stages: The maps, detached and copied.
     """
 
+    table: Tensor
+
     def __init__(self, stages: DenseStages):
         super().__init__()
         self.downs = [_keep_stage(self, f"down_{i}", s) for i, s in enumerate(stages.downs)]
         self.ups = [_keep_stage(self, f"up_{i}", s) for i, s in enumerate(stages.ups)]
         self.size = sum(buffer.numel() for buffer in self.buffers())
         self.plan = stages_plan(stages)
+        _keep(self, table=pack(stages))
 
     def pays(self, x: Tensor, batch: int) -> bool:
         """Whether this is the fastest way; a compiled program, made for any batch, has no other."""
@@ -176,7 +179,7 @@ class DenseUNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Down with ReLUs, and up with ReLUs but for the last stage."""
         if takes(x, self.plan):
-            return chain(x.transpose(0, 1), pack(self._stages()), self.plan).transpose(0, 1)
+            return chain(x.transpose(0, 1), self.table, self.plan).transpose(0, 1)
         return self.last(*self.inside(self.first(x)))
 
     def first(self, x: Tensor) -> Tensor:
@@ -196,13 +199,6 @@ class DenseUNet(nn.Module):
     def last(self, skip: Tensor, x: Tensor) -> Tensor:
         """The finest level on the way up."""
         return self._up(self.ups[0], skip, x)
-
-    def _stages(self) -> DenseStages:
-        downs, ups = (
-            tuple(tuple(getattr(self, name) for name in names) for names in stages)
-            for stages in (self.downs, self.ups)
-        )
-        return DenseStages(cast("Any", downs), cast("Any", ups))
 
     def _down(self, names: list[str], x: Tensor) -> Tensor:
         matrix, bias = (getattr(self, name) for name in names)

@@ -1,4 +1,4 @@
-"""Launch the kernels: how large the tiles are, how many programs run, what they need."""
+"""Launch the kernels: how large the blocks are, how many programs run, what they need."""
 
 from __future__ import annotations
 
@@ -17,21 +17,32 @@ class Tiling(NamedTuple):
 
     Args:
         block: Samples a program takes at a time; a power of two, 16 or more.
-        tile: Columns of a tile; a power of two, 16 or more.
         warps: Warps of a program.
+        stages: How far the loads of a product run ahead of it; 1 for not at all.
     """
 
     block: int
-    tile: int
     warps: int
+    stages: int
 
 
-FEW = Tiling(block=16, tile=64, warps=4)
+class Net(NamedTuple):
+    """A chain, its table, and which column of what comes before each of its inputs is, or -1."""
+
+    plan: Plan
+    table: Tensor
+    source: Tensor
+
+
+FEW = Tiling(block=16, warps=4, stages=3)
 """With few samples each program should be quick ..."""
-MANY = Tiling(block=64, tile=64, warps=8)
+MANY = Tiling(block=64, warps=4, stages=2)
 """... and with many, take the table from the caches for more of them."""
-REDUCE = Tiling(block=64, tile=64, warps=8)
-"""The sums over the samples, in tiles as large as what they sum."""
+REDUCE = Tiling(block=64, warps=4, stages=3)
+"""The sums over the samples."""
+PRECISION = {"none": "tf32x3", "ieee": "ieee", "tf32": "tf32"}
+"""What PyTorch's switch means: by default products of float32 are three of TF32, and exact to
+rounding."""
 MANY_BLOCKS = 512
 """Blocks of samples, over all branches, from which on there are many."""
 PROGRAMS = 512
@@ -49,14 +60,42 @@ def forward(x: Tensor, table: Tensor, plan: Plan) -> Tensor:
     from handgraph.nn.kernels import walk
 
     tiling = _tiling(batch, branches)
-    lists = program(plan, tiling.tile, x.device)
+    lists = program(plan, x.device)
     grid = min(-(-batch // tiling.block), max(PROGRAMS // branches, 1)), branches
-    scratch = x.new_empty(*grid, tiling.block, lists.half * tiling.tile)
+    scratch = x.new_empty(*grid, tiling.block, lists.half * plan.tile)
     with torch.cuda.device_of(x):
         walk.forward[grid](
             x, table, out, scratch, lists.tiles, lists.terms,
             batch, branches, plan.in_width, plan.widths[-1], table.shape[1],
-            len(lists.tiles), lists.out, lists.half, **_options(x, tiling),
+            len(lists.products), len(lists.tiles), lists.out, lists.half,
+            **_options(x, plan, tiling),
+        )  # fmt: skip
+    return out
+
+
+def core(x: Tensor, branches: Net, merger: Net) -> Tensor:
+    """Run the branches and the merger in one kernel, ``[B, F]`` to ``[B, W']``, all contiguous."""
+    batch, (plan, table, source), count = len(x), branches, len(branches.table)
+    out = x.new_empty(batch, merger.plan.widths[-1])
+    if not batch:
+        return out
+    from handgraph.nn.kernels import walk
+
+    tiling = _tiling(batch, count)
+    lists, last = program(plan, x.device), program(merger.plan, x.device)
+    blocks, step = -(-batch // tiling.block), max(lists.half, last.half)
+    grid = min(blocks, max(PROGRAMS // count, 1)), count
+    scratch = x.new_empty(*grid, tiling.block, step * plan.tile)
+    middle = x.new_empty(batch, merger.plan.in_width)
+    arrived = source.new_zeros(blocks, dtype=torch.int32)
+    with torch.cuda.device_of(x):
+        walk.core[grid](
+            x, source, table, middle, merger.source, merger.table, out, scratch, arrived,
+            lists.tiles, lists.terms, last.tiles, last.terms,
+            batch, count, x.shape[1], plan.in_width, plan.widths[-1], merger.plan.widths[-1],
+            table.shape[1], len(lists.products), len(lists.tiles), lists.out,
+            len(last.products), len(last.tiles), last.out, step,
+            **_options(x, plan, tiling),
         )  # fmt: skip
     return out
 
@@ -74,33 +113,30 @@ def backward(grad: Tensor, x: Tensor, table: Tensor, plan: Plan) -> tuple[Tensor
 
 def _backward(grad: Tensor, x: Tensor, grad_x: Tensor, table: Tensor, plan: Plan) -> Tensor:
     """Write the gradient of x, and return that of the table."""
-    from handgraph.nn.kernels import walk
+    from handgraph.nn.kernels import walk_back
 
     batch, branches, _ = x.shape
     tiling = _tiling(batch, branches)
-    lists = program(plan, tiling.tile, x.device)
+    lists = program(plan, x.device)
     blocks, step = -(-batch // tiling.block), 2 * lists.half
     rows = blocks * tiling.block
-    scratch = x.new_empty(branches, rows, step * tiling.tile)
+    scratch = x.new_empty(branches, rows, step * plan.tile)
     kind = torch.float64 if x.dtype == torch.float64 else torch.float32
     grad_table = torch.empty_like(table, dtype=kind)
     with torch.cuda.device_of(x):
-        walk.back[(blocks, branches)](
+        walk_back.back[(blocks, branches)](
             x, table, grad, grad_x, scratch, *lists[:4],
             batch, branches, plan.in_width, plan.widths[-1], table.shape[1],
-            len(lists.tiles), len(lists.back), lists.out, lists.half, step,
-            **_options(x, tiling),
+            len(lists.products), len(lists.tiles), len(lists.back), lists.out, lists.half, step,
+            **_options(x, plan, tiling),
         )  # fmt: skip
-        sizes, options = (
-            (batch, rows, table.shape[1], step),
-            _options(x, REDUCE._replace(tile=tiling.tile)),
-        )
-        walk.reduce_products[(len(lists.products), branches)](
+        sizes, options = (batch, rows, table.shape[1], step), _options(x, plan, REDUCE)
+        walk_back.reduce_products[(len(lists.products), branches)](
             scratch, grad_table, lists.products, *sizes, **options
         )
         del options["OPERAND"], options["PRECISION"]
-        walk.reduce_sums[(len(lists.sums), branches)](
-            scratch, grad_table, lists.sums, *sizes, **options
+        walk_back.reduce_sums[(len(lists.sums), branches)](
+            scratch, grad_table, lists.sums, *sizes, len(lists.products), **options
         )
     return grad_table
 
@@ -110,18 +146,22 @@ def _tiling(batch: int, branches: int) -> Tiling:
     return FEW if blocks < MANY_BLOCKS else MANY
 
 
-def _options(x: Tensor, tiling: Tiling) -> dict[str, Any]:
+def _options(x: Tensor, plan: Plan, tiling: Tiling) -> dict[str, Any]:
     import triton.language as tl
 
     kind = getattr(tl, str(x.dtype).removeprefix("torch."))
-    tf32 = torch.backends.cuda.matmul.fp32_precision == "tf32"
     return {
         "BLOCK": tiling.block,
-        "TILE": tiling.tile,
+        "TILE": plan.tile,
         "SUM": tl.float64 if kind == tl.float64 else tl.float32,
         "OPERAND": kind if x.is_cuda or kind == tl.float64 else tl.float32,  # no bfloat16 there
-        "PRECISION": "tf32" if tf32 else "ieee",
+        "PRECISION": _precision(),
         "num_warps": tiling.warps,
-        "num_stages": 1,
+        "num_stages": tiling.stages,
         "enable_fp_fusion": True,  # the default, about which Triton 3.9 warns
     }
+
+
+def _precision() -> str:
+    allowed = PRECISION[torch.backends.cuda.matmul.fp32_precision]
+    return "ieee" if torch.version.hip is not None else allowed  # no TF32 there

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from handgraph.nn.kernels.plan import Plan
 from handgraph.nn.kernels.sizes import Sizes
 from handgraph.nn.kernels.uses import Uses
 from handgraph.nn.unet_maps import Bottleneck, Level, level_steps, split_steps
@@ -46,6 +47,10 @@ class Layout(NamedTuple):
     constants: Tensor
 
 
+_Entries = tuple[Tensor, ...]
+"""The left and the right factors and the summands of a matrix or a bias."""
+
+
 class _Builder:
     """Positions of everything, and the list of what the table is made of."""
 
@@ -58,7 +63,7 @@ class _Builder:
         self.levels = [Level(*found[i : i + size]) for i in range(0, len(found) - 4, size)]
         self.bottleneck = Bottleneck(*found[-4:])
         self.num_parameters = ends[-1]
-        self.entries: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.stages: list[list[_Entries]] = []
 
         every = range(len(self.levels))
         steps = [level_steps(self.levels, i) for i in every]
@@ -98,7 +103,7 @@ class _Builder:
         """Undo the stacking."""
         return list(joined.unflatten(0, (-1, len(self.levels))).unbind(1))
 
-    def table(self) -> list[Tensor]:
+    def table(self, plan: Plan) -> list[Tensor]:
         """What :func:`pack` would be given, as indices ``[N, T]`` of two factors and a summand."""
         for i, level in enumerate(self.levels):
             pool = split_steps(self.product[i], level.unpool.shape[2])[2:]
@@ -113,34 +118,34 @@ class _Builder:
         for i in reversed(range(len(self.levels))):
             level, sums = self.levels[i], self.sum_of[len(self.levels) + i]
             unpool, unpool_bias = split_steps(self.product[i], level.unpool.shape[2])[:2]
-            self.matrix(self.laplacian[i], level.up.chunk(2, dim=2)[0])
-            self.matrix(unpool, self.deep[i])
-            self.bias(unpool_bias, sums, level.up_bias, unpool.shape[1])
-        return [torch.cat(part, dim=1) for part in zip(*self.entries, strict=True)]
+            skip = self.matrix(self.laplacian[i], level.up.chunk(2, dim=2)[0])
+            deep = self.matrix(unpool, self.deep[i])
+            up_bias = self.bias(unpool_bias, sums, level.up_bias, unpool.shape[1])
+            self.stages.append([skip, deep, up_bias])
+        kinds = zip(*(zip(*stage, strict=True) for stage in self.stages), strict=True)
+        return [plan.pack(maps, fill=self.zero) for maps in kinds]
 
     def down(
         self, nodes: Tensor, node_bias: Tensor | None, channels: Tensor, bias: Tensor, i: int
     ) -> None:
         """A stage down, of which the i-th sums belong to its channels."""
-        self.matrix(nodes, channels)
-        self.bias(node_bias, self.sum_of[i], bias, nodes.shape[1])
+        found = self.bias(node_bias, self.sum_of[i], bias, nodes.shape[1])
+        self.stages.append([self.matrix(nodes, channels), found])
 
-    def matrix(self, nodes: Tensor, channels: Tensor) -> None:
+    def matrix(self, nodes: Tensor, channels: Tensor) -> _Entries:
         """The product of ``[N, J', J]`` over the nodes and ``[N, C', C]`` over the channels."""
-        self.add(nodes.mT[:, :, None, :, None], channels.mT[:, None, :, None, :], None)
+        left, right = nodes.mT[:, :, None, :, None], channels.mT[:, None, :, None, :]
+        rest = torch.tensor(self.zero)
+        found = torch.broadcast_tensors(left, right, rest)
+        return tuple(index.flatten(3).flatten(1, 2) for index in found)
 
-    def bias(self, node_bias: Tensor | None, sums: Tensor, bias: Tensor, nodes: int) -> None:
+    def bias(self, node_bias: Tensor | None, sums: Tensor, bias: Tensor, nodes: int) -> _Entries:
         """``[N, J, 1]`` times ``[N, C]`` plus ``[N, C]``, or the last alone."""
         if node_bias is None:
             node_bias = torch.full((1, nodes, 1), self.zero)
             sums = torch.full_like(bias, self.zero)
-        self.add(node_bias, sums.unsqueeze(1), bias.unsqueeze(1))
-
-    def add(self, left: Tensor, right: Tensor, rest: Tensor | None) -> None:
-        """Add entries of the table, in their order."""
-        rest = torch.tensor(self.zero) if rest is None else rest
-        left, right, rest = torch.broadcast_tensors(left, right, rest)
-        self.entries.append((left.flatten(1), right.flatten(1), rest.flatten(1)))
+        found = torch.broadcast_tensors(node_bias, sums.unsqueeze(1), bias.unsqueeze(1))
+        return tuple(index.flatten(1).unsqueeze(1) for index in found)
 
 
 def _count(shape: Sequence[int]) -> Tensor:
@@ -151,7 +156,7 @@ def _count(shape: Sequence[int]) -> Tensor:
 def layout(net: Sizes, device: torch.device) -> Layout:
     """Find the indices for a net, on a device."""
     built = _Builder(net)
-    gathered, table = [built.adjacency, built.steps, built.sums], built.table()
+    gathered, table = [built.adjacency, built.steps, built.sums], built.table(net.plan)
     adjacency, steps, sums, left, right, rest = (i.to(device) for i in (*gathered, *table))
     of_numbers = Uses.of(_join(table), built.zero).to(device)
     of_parameters = Uses.of(_join(gathered), built.num_parameters).to(device)

@@ -26,7 +26,7 @@ def chain(x: Tensor, table: Tensor, plan: Plan) -> Tensor:
 
     Args:
         x: The inputs. On a CUDA device, or anywhere in Triton's interpreter.
-        table: The matrices and biases, in the order of :class:`Plan`.
+        table: The matrices and biases, as :meth:`Plan.pack` lays them out.
         plan: The sizes.
 
     Shapes:
@@ -43,7 +43,7 @@ def chain(x: Tensor, table: Tensor, plan: Plan) -> Tensor:
         >>> import torch
         >>> from handgraph.nn.kernels import Plan, Stage, chain
         >>> plan = Plan(48, (Stage((0,), 64, True), Stage((0, 1), 10, False)))
-        >>> x, table = (torch.empty(size, device="meta") for size in [(8, 4, 48), (4, 4266)])
+        >>> x, table = (torch.empty(size, device="meta") for size in [(8, 4, 48), (4, 12416)])
         >>> chain(x, table, plan).shape  # without numbers here; with them on CUDA
         torch.Size([8, 4, 10])
     """

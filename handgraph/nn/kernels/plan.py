@@ -1,23 +1,26 @@
 """What the kernel is told to compute: a chain of small dense maps with ReLUs and skips.
 
-A plan is sizes only. The numbers come in one table: for each stage its matrices, one a source and
-row after row, then its bias. So the kernel knows nothing of graphs.
+A plan is sizes only. The numbers come in one table, in the order in which the kernel reads them. So
+the kernel knows nothing of graphs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 if TYPE_CHECKING:
     from handgraph.nn.folded_unet import DenseStages
 
 MAX_MATRIX = 2**17
 """A net with a matrix of more entries takes the torch path: two small factors then cost less."""
+TILE = 64
+"""Rows and columns of the parts that matrices are cut into."""
 
 
 class Stage(NamedTuple):
@@ -45,16 +48,18 @@ class Plan(NamedTuple):
     Args:
         in_width: Size of the input.
         stages: The stages in their order.
+        tile: Matrices are cut into parts of so many rows and columns.
 
     Example:
         >>> from handgraph.nn.kernels import Plan, Stage
         >>> plan = Plan(48, (Stage((0,), 64, True), Stage((0, 1), 10, False)))
-        >>> plan.widths, plan.table_size
-        ((48, 64, 10), 4266)
+        >>> plan.widths, plan.num_parts, plan.table_size
+        ((48, 64, 10), 3, 12416)
     """
 
     in_width: int
     stages: tuple[Stage, ...]
+    tile: int = TILE
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -62,15 +67,70 @@ class Plan(NamedTuple):
         return self.in_width, *(stage.width for stage in self.stages)
 
     @property
+    def tiles(self) -> tuple[int, ...]:
+        """How many tiles the input has, then each stage."""
+        return tuple(-(-width // self.tile) for width in self.widths)
+
+    @property
+    def num_parts(self) -> int:
+        """How many parts all matrices have."""
+        tiles = self.tiles
+        return sum(
+            count * tiles[source]
+            for stage, count in zip(self.stages, tiles[1:], strict=True)
+            for source in stage.sources
+        )
+
+    @property
     def table_size(self) -> int:
         """How many numbers a table holds."""
-        return sum(rows * columns for rows, columns in self.matrices()) + sum(self.widths[1:])
+        return self.num_parts * self.tile**2 + sum(self.tiles[1:]) * self.tile
 
     def matrices(self) -> Iterator[tuple[int, int]]:
-        """The shapes of all matrices, in the order of the table."""
+        """The shapes of all matrices: stage by stage, source by source."""
+        widths = self.widths
         for stage in self.stages:
             for source in stage.sources:
-                yield self.widths[source], stage.width
+                yield widths[source], stage.width
+
+    def pack(self, maps: Iterable[Sequence[Tensor]], fill: float = 0) -> Tensor:
+        """Lay out matrices and biases as a table, differentiably.
+
+        For each tile of each stage, and each source, the table has all parts of the matrix that
+        lead to the tile, from the first row to the last; behind all parts it has the biases.
+        Parts and biases are filled up to whole tiles.
+
+        Args:
+            maps: For each stage its matrices, one a source, and its bias.
+            fill: What parts and biases are filled up with.
+
+        Shapes:
+            - maps: ``[N, W, W']`` and ``[N, 1, W']``
+            - output: ``[N, T]``
+
+        Example:
+            >>> import torch
+            >>> from handgraph.nn.kernels import Plan, Stage
+            >>> plan = Plan(48, (Stage((0,), 10, False),))
+            >>> plan.pack([(torch.rand(4, 48, 10), torch.rand(4, 1, 10))]).shape
+            torch.Size([4, 4160])
+        """
+        parts, biases = [], []
+        for *matrices, bias in maps:
+            cut = [self._cut(matrix, fill) for matrix in matrices]
+            parts.append(torch.cat(cut, dim=2).flatten(1))
+            biases.append(pad(bias.flatten(1), (0, -bias.shape[2] % self.tile), value=fill))
+        return torch.cat([*parts, *biases], dim=1)
+
+    def _cut(self, matrix: Tensor, fill: float) -> Tensor:
+        """``[N, W, W']`` to ``[N, tiles across, tiles down, tile, tile]``."""
+        rows, columns = (-size % self.tile for size in matrix.shape[1:])
+        whole: Tensor = pad(matrix, (0, columns, 0, rows), value=fill)
+        tile = self.tile
+        tiled = whole.reshape(
+            len(whole), whole.shape[1] // tile, tile, whole.shape[2] // tile, tile
+        )
+        return tiled.permute(0, 3, 1, 2, 4)
 
     def check(self) -> None:
         """Raise a ValueError unless every stage reads what comes before it, and the last is linear.
@@ -83,9 +143,9 @@ class Plan(NamedTuple):
                     f"plan: expected stage {number} to read some of 0 to {number - 1}, "
                     f"got {stage.sources}"
                 )
-        if min(self.widths) < 1 or not self.stages or self.stages[-1].relu:
+        if min(*self.widths, self.tile) < 1 or not self.stages or self.stages[-1].relu:
             raise ValueError(
-                f"plan: expected positive widths and a last stage without ReLU, got {self}"
+                f"plan: expected positive sizes and a last stage without ReLU, got {self}"
             )
 
     def is_small(self) -> bool:
@@ -94,7 +154,7 @@ class Plan(NamedTuple):
 
     def encode(self) -> list[int]:
         """As integers, which an operator can take."""
-        flat = [self.in_width]
+        flat = [self.tile, self.in_width]
         for stage in self.stages:
             flat += [stage.width, int(stage.relu), len(stage.sources), *stage.sources]
         return flat
@@ -108,12 +168,12 @@ def decode(flat: Sequence[int]) -> Plan:
 @cache
 def _decode(flat: tuple[int, ...]) -> Plan:
     stages: list[Stage] = []
-    rest = flat[1:]
+    tile, in_width, *rest = flat
     while rest:
         width, relu, count = rest[:3]
-        stages.append(Stage(rest[3 : 3 + count], width, bool(relu)))
+        stages.append(Stage(tuple(rest[3 : 3 + count]), width, bool(relu)))
         rest = rest[3 + count :]
-    return Plan(flat[0], tuple(stages))
+    return Plan(in_width, tuple(stages), tile)
 
 
 def unet_plan(in_width: int, downs: Sequence[int], ups: Sequence[int]) -> Plan:
@@ -132,5 +192,4 @@ def stages_plan(stages: DenseStages) -> Plan:
 
 def pack(stages: DenseStages) -> Tensor:
     """Lay out the stages of a U-Net as a table ``[N, T]``, differentiably."""
-    parts = [part for stage in (*stages.downs, *reversed(stages.ups)) for part in stage]
-    return torch.cat([part.flatten(1) for part in parts], dim=1)
+    return stages_plan(stages).pack((*stages.downs, *reversed(stages.ups)))

@@ -2,7 +2,8 @@
 
 The kernels keep what they compute of a block of samples in a scratch, one row a sample: the input
 and the output of each stage beside each other, each filled up with zeros to whole tiles, and behind
-them the gradients in the same order. Places in the scratch are counted in tiles.
+them the gradients in the same order. Places in the scratch are counted in tiles, and parts of the
+matrices as they come in the table, where they stand in the order of the terms that read them.
 """
 
 from __future__ import annotations
@@ -18,66 +19,35 @@ from handgraph.nn.kernels.plan import Plan
 
 
 class Tile(NamedTuple):
-    """One tile to compute, as a sum of terms. A width of 0 means that there is no such thing.
+    """One tile to compute, as a sum of terms.
 
     Args:
         place: Where it goes in the scratch.
         width: How many columns it has; the others are 0.
-        bias, bias_width: Its bias in the table.
-        relu_width: How much of it goes through a ReLU.
-        gate, gate_width: The place of what was behind that ReLU, where it is a gradient.
+        gate: On the way forward, whether it goes through a ReLU. On the way back, the place of what
+            was behind that ReLU; for none a number so small that no column's sum with it is 0.
         first, last: Its first term, and the one behind its last.
     """
 
     place: int
     width: int
-    bias: int
-    bias_width: int
-    relu_width: int
     gate: int
-    gate_width: int
     first: int
     last: int
 
 
 class Term(NamedTuple):
-    """One product: a tile of the scratch times a part of the table, transposed on the way back.
-
-    Args:
-        place: Which tile of the scratch.
-        start, step: Where the part begins in the table, and the length of the matrix's rows.
-        height, width: Its size, which the table's order gives: not transposed.
-    """
+    """One product: a tile of the scratch times a part of a matrix, transposed on the way back."""
 
     place: int
-    start: int
-    step: int
-    height: int
-    width: int
+    part: int
 
 
 class Product(NamedTuple):
-    """The gradient of a part of a matrix: the product of two tiles over the samples.
-
-    Args:
-        left, right: The places of the activation and of the gradient.
-        start, step, height, width: The part, as in a :class:`Term`.
-    """
+    """The gradient of a part: the product of an activation and a gradient over the samples."""
 
     left: int
     right: int
-    start: int
-    step: int
-    height: int
-    width: int
-
-
-class Sum(NamedTuple):
-    """The gradient of a part of a bias: the sum of a tile over the samples."""
-
-    place: int
-    start: int
-    width: int
 
 
 class Program(NamedTuple):
@@ -86,7 +56,8 @@ class Program(NamedTuple):
     Args:
         tiles, back: The tiles of the way forward and of the way back.
         terms, back_terms: What they sum.
-        products, sums: The gradient of the table.
+        products: The gradients of the parts, in their order.
+        sums: The places of the gradients of the tiles of ``tiles``, which are summed for biases.
         out: The place of the output; behind it by ``half``, that of its gradient.
         half: How many tiles of the scratch hold activations; as many hold gradients.
     """
@@ -101,48 +72,46 @@ class Program(NamedTuple):
     half: int
 
 
+class _Part(NamedTuple):
+    """A part of a matrix: which tile of its source it takes to which tile of its stage."""
+
+    source: int
+    row: int
+    stage: int
+    column: int
+
+
 class _Layout:
-    """Where everything stands: activations in the scratch, matrices and biases in the table."""
+    """Where everything stands: activations in the scratch, parts in the table."""
 
-    def __init__(self, plan: Plan, tile: int):
-        self.plan, self.tile = plan, tile
-        counts = [-(-width // tile) for width in plan.widths]
-        self.places = [0, *accumulate(counts)]
-        self.half = self.places[-1]
-        starts = [0, *accumulate(rows * columns for rows, columns in plan.matrices())]
-        self.edges: list[tuple[int, int, int]] = []  # source, stage, start in the table
-        self.biases: list[int] = []
-        shift = 0  # the biases that stand between the matrices
-        for number, stage in enumerate(plan.stages, start=1):
-            for source in stage.sources:
-                self.edges.append((source, number, starts[len(self.edges)] + shift))
-            self.biases.append(starts[len(self.edges)] + shift)
-            shift += stage.width
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.starts = [0, *accumulate(plan.tiles)]
+        self.half = self.starts[-1]
+        self.parts = [
+            _Part(source, row, number, column)
+            for number, stage in enumerate(plan.stages, start=1)
+            for column in range(plan.tiles[number])
+            for source in stage.sources
+            for row in range(plan.tiles[source])
+        ]
 
-    def cut(self, activation: int) -> list[tuple[int, int]]:
-        """Number and width of the tiles of an activation."""
-        width = self.plan.widths[activation]
-        return [(i, min(self.tile, width - i * self.tile)) for i in range(-(-width // self.tile))]
+    def place(self, activation: int, tile: int) -> int:
+        return self.starts[activation] + tile
 
-    def part(self, start: int, i: int, j: int, step: int) -> int:
-        """Where tile (i, j) of a matrix with rows of length ``step`` begins in the table."""
-        return start + i * self.tile * step + j * self.tile
+    def width(self, activation: int, tile: int) -> int:
+        return min(self.plan.tile, self.plan.widths[activation] - tile * self.plan.tile)
 
     def forward(self) -> tuple[list[Tile], list[Term]]:
         tiles: list[Tile] = []
         terms: list[Term] = []
         for number, stage in enumerate(self.plan.stages, start=1):
-            into = [edge for edge in self.edges if edge[1] == number]
-            for j, width in self.cut(number):
+            for column in range(self.plan.tiles[number]):
+                into = [p for p, part in enumerate(self.parts) if part[2:] == (number, column)]
                 first = len(terms)
-                for source, _, start in into:
-                    for i, height in self.cut(source):
-                        part = self.part(start, i, j, stage.width), stage.width, height, width
-                        terms.append(Term(self.places[source] + i, *part))
-                bias = self.biases[number - 1] + j * self.tile, width
-                relu = width if stage.relu else 0
-                place = self.places[number] + j
-                tiles.append(Tile(place, width, *bias, relu, 0, 0, first, len(terms)))
+                terms += [Term(self.place(*self.parts[part][:2]), part) for part in into]
+                at = self.place(number, column), self.width(number, column)
+                tiles.append(Tile(*at, int(stage.relu), first, len(terms)))
         return tiles, terms
 
     def back(self) -> tuple[list[Tile], list[Term]]:
@@ -150,45 +119,30 @@ class _Layout:
         terms: list[Term] = []
         for number in reversed(range(len(self.plan.stages))):
             relu = number > 0 and self.plan.stages[number - 1].relu
-            out_of = [edge for edge in self.edges if edge[0] == number]
-            for i, height in self.cut(number):
-                first = len(terms)
-                for _, reader, start in out_of:
-                    step = self.plan.widths[reader]
-                    for j, width in self.cut(reader):
-                        part = self.part(start, i, j, step), step, height, width
-                        terms.append(Term(self.half + self.places[reader] + j, *part))
-                place = self.places[number] + i
-                gate = place, height if relu else 0
-                tiles.append(Tile(self.half + place, height, 0, 0, 0, *gate, first, len(terms)))
+            for row in range(self.plan.tiles[number]):
+                out_of = [p for p, part in enumerate(self.parts) if part[:2] == (number, row)]
+                first, place = len(terms), self.place(number, row)
+                terms += [
+                    Term(self.half + self.place(*self.parts[part][2:]), part) for part in out_of
+                ]
+                at = self.half + place, self.width(number, row), place if relu else -self.plan.tile
+                tiles.append(Tile(*at, first, len(terms)))
         return tiles, terms
 
     def products(self) -> list[Product]:
-        found = []
-        for source, number, start in self.edges:
-            step = self.plan.widths[number]
-            for i, height in self.cut(source):
-                for j, width in self.cut(number):
-                    left, right = self.places[source] + i, self.half + self.places[number] + j
-                    part = self.part(start, i, j, step), step, height, width
-                    found.append(Product(left, right, *part))
-        return found
-
-    def sums(self) -> list[Sum]:
         return [
-            Sum(self.half + self.places[number] + j, start + j * self.tile, width)
-            for number, start in enumerate(self.biases, start=1)
-            for j, width in self.cut(number)
+            Product(self.place(*part[:2]), self.half + self.place(*part[2:])) for part in self.parts
         ]
 
 
 @cache
-def program(plan: Plan, tile: int, device: torch.device) -> Program:
-    """Cut a plan into tiles of ``tile`` by ``tile``, on a device."""
-    layout = _Layout(plan, tile)
-    lists = *layout.forward(), *layout.back(), layout.products(), layout.sums()
-    tiles, terms, back, back_terms, products, sums = (
+def program(plan: Plan, device: torch.device) -> Program:
+    """Write a plan out as lists, on a device."""
+    layout = _Layout(plan)
+    sums = range(layout.half + layout.starts[1], 2 * layout.half)
+    lists = *layout.forward(), *layout.back(), layout.products(), sums
+    tiles, terms, back, back_terms, products, sums_ = (
         torch.tensor(rows, dtype=torch.int32, device=device) for rows in lists
     )
-    out, half = layout.places[-2], layout.half
-    return Program(tiles, terms, back, back_terms, products, sums, out, half)
+    out, half = layout.starts[-2], layout.half
+    return Program(tiles, terms, back, back_terms, products, sums_, out, half)

@@ -1,79 +1,84 @@
 """The kernels in Triton: one program walks a whole chain for one branch and a block of samples.
 
 What there is to do comes as lists of integers (:mod:`handgraph.nn.kernels.program`), so these few
-lines serve every chain, and are compiled once for each dtype and tiling. Going forward, activations
-stand in a scratch of the program's own, small enough for the caches. The way back computes them
-anew, so that nothing is stored between the passes, and leaves them beside the gradients in a larger
-scratch; from this, one program for each part of the table sums up over the samples, in order.
+lines serve every chain, and are compiled once for each dtype and tiling. Activations stand in a
+scratch of the program's own, small enough for the caches.
 
 Threads of a program read what others of it wrote: a barrier stands wherever that begins. BLOCK is
-the samples a program takes at a time, TILE the columns; sums are of dtype SUM, products of dtype
-OPERAND and input precision PRECISION.
+the samples a program takes at a time, TILE the columns of a tile; sums are of dtype SUM, products
+of dtype OPERAND and input precision PRECISION.
 """
 
 # No postponed evaluation here: Triton reads the annotations of a kernel's arguments. One that has
 # none is a number, a pointer or a tensor.
-# ruff: noqa: ANN001, ANN201, ANN202
+# ruff: noqa: ANN001, ANN201
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
 import triton
 import triton.language as tl
 
+CHUNK = tl.constexpr(16)
+
 
 @triton.jit
-def _place(scratch, step, BLOCK: tl.constexpr, TILE: tl.constexpr):
+def first_tile(scratch, step, BLOCK: tl.constexpr, TILE: tl.constexpr):
     """Pointers to the first tile of the scratch ``[BLOCK, step * TILE]``."""
     rows, columns = tl.arange(0, BLOCK), tl.arange(0, TILE)
     return scratch + rows[:, None] * (step * TILE) + columns[None, :]
 
 
 @triton.jit
-def _part(entry, TILE: tl.constexpr):
-    """Offsets of a part of the table whose start, step, height and width stand at ``entry``."""
-    tile = tl.arange(0, TILE)
-    offset = tl.load(entry) + tile[:, None] * tl.load(entry + 1) + tile[None, :]
-    mask = (tile < tl.load(entry + 2))[:, None] & (tile < tl.load(entry + 3))[None, :]
-    return offset, mask
+def bias(table, num_parts, number, TILE: tl.constexpr):
+    """Pointers to the bias of a tile, behind all parts."""
+    return table + num_parts * (TILE * TILE) + number * TILE + tl.arange(0, TILE)
 
 
 @triton.jit
-def _walk(
-    tiles, num_tiles, terms, scratch, table, step, BACK: tl.constexpr,
+def part(table, number, TILE: tl.constexpr):
+    """Pointers to a part of a matrix."""
+    tile = tl.arange(0, TILE)
+    return table + number * (TILE * TILE) + tile[:, None] * TILE + tile[None, :]
+
+
+@triton.jit
+def walk(
+    tiles, num_tiles, terms, scratch, table, num_parts, step, BACK: tl.constexpr,
     BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr, OPERAND: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute all tiles of a list, one after the other."""
     columns = tl.arange(0, TILE)[None, :]
-    place = _place(scratch, step, BLOCK, TILE)
+    place = first_tile(scratch, step, BLOCK, TILE)
     for number in range(num_tiles):
-        tile = tiles + 9 * number
-        bias = tl.load(
-            table + tl.load(tile + 2) + columns, mask=columns < tl.load(tile + 3), other=0.0
-        )
-        out = tl.broadcast_to(bias.to(SUM), (BLOCK, TILE))
-        for term in range(tl.load(tile + 7), tl.load(tile + 8)):
-            left = tl.load(place + tl.load(terms + 5 * term) * TILE)
-            offset, mask = _part(terms + 5 * term + 1, TILE)
-            right = tl.load(table + offset, mask=mask, other=0.0).to(OPERAND)
+        tile = tiles + 5 * number
+        out = tl.zeros((BLOCK, TILE), SUM)
+        if not BACK:
+            out += tl.load(bias(table, num_parts, number, TILE)).to(SUM)[None, :]
+        for term in range(tl.load(tile + 3), tl.load(tile + 4)):
+            left = tl.load(place + tl.load(terms + 2 * term) * TILE)
+            right = tl.load(part(table, tl.load(terms + 2 * term + 1), TILE))
             if BACK:
                 right = tl.trans(right)
-            out = tl.dot(left.to(OPERAND), right, out, input_precision=PRECISION, out_dtype=SUM)
-        out = tl.where((out < 0) & (columns < tl.load(tile + 4)), 0.0, out)  # NaN stays NaN
-        gate = tl.load(
-            place + tl.load(tile + 5) * TILE, mask=columns < tl.load(tile + 6), other=1.0
-        )
-        out = tl.where(gate.to(SUM) <= 0, 0.0, out)
-        out = tl.where(columns < tl.load(tile + 1), out, 0.0)  # infinity times 0 would be NaN
+            out = tl.dot(
+                left.to(OPERAND), right.to(OPERAND), out, input_precision=PRECISION, out_dtype=SUM
+            )
+        there, gate = columns < tl.load(tile + 1), tl.load(tile + 2)
+        if BACK:
+            opened = tl.load(place + gate * TILE, mask=there & (columns + gate >= 0), other=1.0)
+            out = tl.where(opened.to(SUM) <= 0, 0.0, out)
+        else:
+            out = tl.where((out < 0) & (gate > 0), 0.0, out)  # NaN stays NaN
+        out = tl.where(there, out, 0.0)  # infinity times 0 would be NaN
         tl.store(place + tl.load(tile) * TILE, out.to(scratch.dtype.element_ty))
         tl.debug_barrier()
 
 
 @triton.jit
-def _copy_in(source, source_step, width, number, scratch, step, BLOCK: tl.constexpr,
+def copy_in(source, source_step, width, number, scratch, step, BLOCK: tl.constexpr,
              TILE: tl.constexpr):  # fmt: skip
     """Copy ``number`` rows into the scratch, filled up with zeros."""
-    rows, columns = tl.arange(0, BLOCK)[:, None], tl.arange(0, TILE)[None, :]
-    place = _place(scratch, step, BLOCK, TILE)
-    for start in range(0, width, TILE):
+    rows, columns = tl.arange(0, BLOCK)[:, None], tl.arange(0, CHUNK)[None, :]
+    place = scratch + rows * (step * TILE) + columns
+    for start in range(0, tl.cdiv(width, TILE) * TILE, CHUNK):
         there = (rows < number) & (start + columns < width)
         value = tl.load(source + rows * source_step + start + columns, mask=there, other=0.0)
         tl.store(place + start, value)
@@ -81,12 +86,12 @@ def _copy_in(source, source_step, width, number, scratch, step, BLOCK: tl.conste
 
 
 @triton.jit
-def _copy_out(target, target_step, width, number, scratch, step, BLOCK: tl.constexpr,
+def copy_out(target, target_step, width, number, scratch, step, BLOCK: tl.constexpr,
               TILE: tl.constexpr):  # fmt: skip
     """Copy ``number`` rows out of the scratch."""
-    rows, columns = tl.arange(0, BLOCK)[:, None], tl.arange(0, TILE)[None, :]
-    place = _place(scratch, step, BLOCK, TILE)
-    for start in range(0, width, TILE):
+    rows, columns = tl.arange(0, BLOCK)[:, None], tl.arange(0, CHUNK)[None, :]
+    place = scratch + rows * (step * TILE) + columns
+    for start in range(0, tl.cdiv(width, TILE) * TILE, CHUNK):
         there = (rows < number) & (start + columns < width)
         tl.store(target + rows * target_step + start + columns, tl.load(place + start), mask=there)
     tl.debug_barrier()
@@ -95,7 +100,7 @@ def _copy_out(target, target_step, width, number, scratch, step, BLOCK: tl.const
 @triton.jit
 def forward(
     x_ptr, table_ptr, out_ptr, scratch_ptr, tiles_ptr, terms_ptr,
-    batch, branches, in_width, out_width, table_size, num_tiles, out_place, step,
+    batch, branches, in_width, out_width, table_size, num_parts, num_tiles, out_place, step,
     BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr, OPERAND: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -107,78 +112,56 @@ def forward(
     for block in range(first, tl.cdiv(batch, BLOCK), tl.num_programs(0)):
         row = tl.cast(block, tl.int64) * BLOCK
         node = row * branches + branch
-        _copy_in(x_ptr + node * in_width, branches * in_width, in_width, batch - row,
+        copy_in(x_ptr + node * in_width, branches * in_width, in_width, batch - row,
                  scratch, step, BLOCK, TILE)  # fmt: skip
-        _walk(tiles_ptr, num_tiles, terms_ptr, scratch, table, step, False,
+        walk(tiles_ptr, num_tiles, terms_ptr, scratch, table, num_parts, step, False,
               BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
-        _copy_out(out_ptr + node * out_width, branches * out_width, out_width, batch - row,
+        copy_out(out_ptr + node * out_width, branches * out_width, out_width, batch - row,
                   scratch + out_place * TILE, step, BLOCK, TILE)  # fmt: skip
 
 
 @triton.jit
-def back(
-    x_ptr, table_ptr, grad_ptr, grad_x_ptr, scratch_ptr, tiles_ptr, terms_ptr, back_ptr,
-    back_terms_ptr, batch, branches, in_width, out_width, table_size, num_tiles, num_back,
-    out_place, half, step,
-    BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr, OPERAND: tl.constexpr,
-    PRECISION: tl.constexpr,
-):  # fmt: skip
-    """The gradient of the input ``[B, N, W]``, and all activations and gradients in the scratch.
-
-    The scratch ``[N, R, step * TILE]`` has R rows a branch, B filled up to whole blocks.
-    """
-    branch = tl.program_id(1)
-    row = tl.program_id(0).to(tl.int64) * BLOCK
-    node = row * branches + branch
-    table = table_ptr + branch * table_size
-    scratch = scratch_ptr + (branch * tl.num_programs(0) * BLOCK + row) * (step * TILE)
-    _copy_in(x_ptr + node * in_width, branches * in_width, in_width, batch - row,
-             scratch, step, BLOCK, TILE)  # fmt: skip
-    _copy_in(grad_ptr + node * out_width, branches * out_width, out_width, batch - row,
-             scratch + (half + out_place) * TILE, step, BLOCK, TILE)  # fmt: skip
-    _walk(tiles_ptr, num_tiles, terms_ptr, scratch, table, step, False,
-          BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
-    _walk(back_ptr, num_back, back_terms_ptr, scratch, table, step, True,
-          BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
-    _copy_out(grad_x_ptr + node * in_width, branches * in_width, in_width, batch - row,
-              scratch + half * TILE, step, BLOCK, TILE)  # fmt: skip
+def gather_in(source, source_step, columns, width, number, scratch, step, BLOCK: tl.constexpr,
+               TILE: tl.constexpr):  # fmt: skip
+    """Copy ``number`` rows of these columns into the scratch, -1 being 0, filled up with zeros."""
+    rows, tile = tl.arange(0, BLOCK)[:, None], tl.arange(0, CHUNK)[None, :]
+    place = scratch + rows * (step * TILE) + tile
+    for start in range(0, tl.cdiv(width, TILE) * TILE, CHUNK):
+        column = tl.load(columns + start + tile, mask=start + tile < width, other=-1)
+        there = (rows < number) & (column >= 0)
+        tl.store(
+            place + start, tl.load(source + rows * source_step + column, mask=there, other=0.0)
+        )
+    tl.debug_barrier()
 
 
 @triton.jit
-def reduce_products(
-    scratch_ptr, grad_ptr, products_ptr, batch, padded, table_size, step,
+def core(
+    x_ptr, source_ptr, table_ptr, middle_ptr, joined_ptr, merger_table_ptr, out_ptr, scratch_ptr,
+    arrived_ptr, tiles_ptr, terms_ptr, merger_tiles_ptr, merger_terms_ptr,
+    batch, branches, x_width, in_width, middle_width, out_width, table_size, num_parts, num_tiles,
+    out_place, merger_num_parts, merger_num_tiles, merger_out_place, step,
     BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr, OPERAND: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The gradients of matrices: one program adds up all samples for one part of one of them."""
-    branch, entry = tl.program_id(1), products_ptr + 6 * tl.program_id(0)
-    place = _place(scratch_ptr + branch.to(tl.int64) * padded * (step * TILE), step, BLOCK, TILE)
-    left, right = tl.load(entry) * TILE, tl.load(entry + 1) * TILE
-    out = tl.full((TILE, TILE), 0.0, SUM)
-    for start in range(0, batch, BLOCK):
-        rows = place + tl.cast(start, tl.int64) * (step * TILE)
-        there = (start + tl.arange(0, BLOCK) < batch)[:, None]
-        act = tl.load(rows + left, mask=there, other=0.0).to(OPERAND)
-        grad = tl.load(rows + right, mask=there, other=0.0).to(OPERAND)
-        out = tl.dot(tl.trans(act), grad, out, input_precision=PRECISION, out_dtype=SUM)
-    offset, mask = _part(entry + 2, TILE)
-    tl.store(grad_ptr + branch * table_size + offset, out, mask=mask)
-
-
-@triton.jit
-def reduce_sums(
-    scratch_ptr, grad_ptr, sums_ptr, batch, padded, table_size, step,
-    BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr,
-):  # fmt: skip
-    """The gradients of biases, likewise."""
-    branch, entry = tl.program_id(1), sums_ptr + 3 * tl.program_id(0)
-    place = _place(scratch_ptr + branch.to(tl.int64) * padded * (step * TILE), step, BLOCK, TILE)
-    out = tl.full((TILE,), 0.0, SUM)
-    for start in range(0, batch, BLOCK):
-        rows = place + tl.cast(start, tl.int64) * (step * TILE)
-        there = (start + tl.arange(0, BLOCK) < batch)[:, None]
-        grad = tl.load(rows + tl.load(entry) * TILE, mask=there, other=0.0)
-        out += tl.sum(grad.to(SUM), axis=0)
-    columns = tl.arange(0, TILE)
-    target = grad_ptr + branch * table_size + tl.load(entry + 1) + columns
-    tl.store(target, out, mask=columns < tl.load(entry + 2))
+    """``[B, F]`` to ``[B, W']``: whichever branch is the last to finish a block merges it."""
+    first, branch = tl.program_id(0), tl.program_id(1)
+    program = (first * branches + branch).to(tl.int64)
+    scratch = scratch_ptr + program * (BLOCK * step * TILE)
+    joined_width = branches * middle_width
+    for block in range(first, tl.cdiv(batch, BLOCK), tl.num_programs(0)):
+        row = tl.cast(block, tl.int64) * BLOCK
+        middle = middle_ptr + row * joined_width
+        gather_in(x_ptr + row * x_width, x_width, source_ptr + branch * in_width, in_width,
+                   batch - row, scratch, step, BLOCK, TILE)  # fmt: skip
+        walk(tiles_ptr, num_tiles, terms_ptr, scratch, table_ptr + branch * table_size, num_parts,
+              step, False, BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
+        copy_out(middle + branch * middle_width, joined_width, middle_width, batch - row,
+                  scratch + out_place * TILE, step, BLOCK, TILE)  # fmt: skip
+        if tl.atomic_add(arrived_ptr + block, 1) == branches - 1:
+            gather_in(middle, joined_width, joined_ptr, joined_width, batch - row,
+                       scratch, step, BLOCK, TILE)  # fmt: skip
+            walk(merger_tiles_ptr, merger_num_tiles, merger_terms_ptr, scratch, merger_table_ptr,
+                  merger_num_parts, step, False, BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
+            copy_out(out_ptr + row * out_width, out_width, out_width, batch - row,
+                      scratch + merger_out_place * TILE, step, BLOCK, TILE)  # fmt: skip

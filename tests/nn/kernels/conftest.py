@@ -23,7 +23,7 @@ def kernels(monkeypatch):
     """Let the modules take the kernels wherever they run, and count the launches."""
     monkeypatch.setattr(dispatch, "DEVICES", (DEVICE,))
     monkeypatch.setattr(dispatch, "_enabled", True)
-    calls = {"forward": 0, "backward": 0}
+    calls = {"forward": 0, "backward": 0, "core": 0}
 
     def count(name):
         original = getattr(launch, name)
@@ -34,16 +34,16 @@ def kernels(monkeypatch):
 
         monkeypatch.setattr(launch, name, counted)
 
-    count("forward")
-    count("backward")
+    for name in calls:
+        count(name)
     return calls
 
 
 @pytest.fixture
-def small_tiles(monkeypatch):
-    """Tiles so small that narrow chains have several."""
+def small_blocks(monkeypatch):
+    """As few samples at a time as there can be."""
     for name in ("FEW", "MANY", "REDUCE"):
-        monkeypatch.setattr(launch, name, launch.Tiling(16, 16, 1))
+        monkeypatch.setattr(launch, name, launch.Tiling(16, 1, 1))
 
 
 @pytest.fixture

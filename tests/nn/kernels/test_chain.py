@@ -23,8 +23,9 @@ UNET = Plan(
         Stage((2, 3), 7, True),
         Stage((1, 4), 33, False),
     ),
+    tile=16,
 )
-LINEAR = Plan(2, (Stage((0,), 3, False),))
+LINEAR = Plan(2, (Stage((0,), 3, False),), tile=16)
 OVERFLOW = pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")  # by numpy
 pytestmark = pytest.mark.usefixtures("exact")
 
@@ -41,17 +42,30 @@ def problem(plan, batch, branches, *, dtype=torch.float32, device="cpu", seed=0)
 
 
 def unpack(plan, table):
-    """Give the matrices ``[N, W, W']`` and the bias ``[N, 1, W']`` of each stage as views."""
-    found, start = [], 0
-    for stage in plan.stages:
-        matrices = []
+    """Give the matrices ``[N, W, W']`` and the bias ``[N, 1, W']`` of each stage, part by part."""
+    tile, biases = plan.tile, table[:, plan.num_parts * plan.tile**2 :]
+    found, part, place = [], 0, 0
+    for stage, tiles in zip(plan.stages, plan.tiles[1:], strict=True):
+        columns = []
+        for _ in range(tiles):
+            rows = []
+            for source in stage.sources:
+                for _ in range(plan.tiles[source]):
+                    rows.append(table[:, part * tile**2 :][:, : tile**2].unflatten(1, (tile, tile)))
+                    part += 1
+            columns.append(torch.cat(rows, dim=1))
+        whole, matrices = torch.cat(columns, dim=2), []
         for source in stage.sources:
-            shape = plan.widths[source], stage.width
-            matrices.append(table.narrow(1, start, shape[0] * shape[1]).unflatten(1, shape))
-            start += shape[0] * shape[1]
-        found.append((matrices, table.narrow(1, start, stage.width).unsqueeze(1)))
-        start += stage.width
+            matrices.append(whole[:, : plan.widths[source], : stage.width])
+            whole = whole[:, plan.tiles[source] * tile :]
+        found.append((matrices, biases[:, place * tile :][:, : stage.width].unsqueeze(1)))
+        place += tiles
     return found
+
+
+def pack(plan, *maps, device):
+    """The table of one branch from nested lists."""
+    return plan.pack([[torch.tensor([part], device=device) for part in stage] for stage in maps])
 
 
 def run_plan(x, table, plan):
@@ -89,12 +103,12 @@ def plans(draw):
         stages.append(
             Stage(sources, draw(st.integers(1, 40)), number < count - 1 and draw(st.booleans()))
         )
-    return Plan(draw(st.integers(1, 40)), tuple(stages))
+    return Plan(draw(st.integers(1, 40)), tuple(stages), draw(st.sampled_from([16, 32])))
 
 
 @given(plan=plans(), batch=st.integers(0, 18), branches=st.integers(1, 2))
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_values_and_gradients(device, small_tiles, plan, batch, branches):
+def test_values_and_gradients(device, small_blocks, plan, batch, branches):
     check(plan, batch, branches, device=device)
 
 
@@ -127,7 +141,7 @@ def test_half_precision(device, dtype):
     found = differentiate(chain(*operands[:2], UNET), operands)
     for low, exact in zip(found, expected, strict=True):
         assert low.dtype == dtype
-        assert (low - exact).abs().max() < 0.02 * exact.abs().max()
+        assert (low - exact).norm() < 0.05 * exact.norm()  # where a ReLU is near 0, it may differ
 
 
 def test_every_source_of_a_stage_counts(device):
@@ -137,7 +151,7 @@ def test_every_source_of_a_stage_counts(device):
 
 
 @pytest.mark.parametrize("programs", [1, 2, 5])
-def test_programs_take_several_blocks(device, monkeypatch, small_tiles, programs):
+def test_programs_take_several_blocks(device, monkeypatch, small_blocks, programs):
     monkeypatch.setattr(launch, "PROGRAMS", programs)
     check(LINEAR, 70, 2, device=device)
 
@@ -148,7 +162,7 @@ def test_large_batches_go_back_in_pieces(device, monkeypatch, samples):
     check(LINEAR, 33 if samples > 1 else 3, 2, device=device)
 
 
-def test_same_bits_every_time(device, small_tiles):
+def test_same_bits_every_time(device, small_blocks):
     _, operands = problem(UNET, 20, 2, device=device)
     once, again = (differentiate(chain(*operands[:2], UNET), operands) for _ in range(2))
     assert all(map(torch.equal, once, again))
@@ -187,7 +201,8 @@ def test_nan_stays_in_its_sample_and_branch(device):
 def test_infinity_stays_in_its_column(device):
     """A sum may overflow where a ReLU then closes; columns that fill a tile up take no part."""
     plan = Plan(1, (Stage((0,), 2, True), Stage((1,), 1, False)))
-    table = torch.tensor([[-1.0, 2.0, 0.0, 1.0, 5.0, 7.0, 1.0]], device=device)
+    maps = ([[-1.0, 2.0]], [[0.0, 1.0]]), ([[5.0], [7.0]], [[1.0]])
+    table = pack(plan, *maps, device=device)
     x = torch.tensor([torch.inf, -torch.inf, 1.0], device=device).view(3, 1, 1)
     assert chain(x, table, plan).flatten().tolist() == [torch.inf, torch.inf, 22]
     table[0, 1] = -2.0  # both close
@@ -196,7 +211,8 @@ def test_infinity_stays_in_its_column(device):
 
 def test_a_relu_keeps_nan(device):
     plan = Plan(2, (Stage((0,), 2, True), Stage((1,), 1, False)))
-    table = torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0]], device=device)
+    same, add = [[1.0, 0.0], [0.0, 1.0]], [[1.0], [1.0]]
+    table = pack(plan, (same, [[0.0, 0.0]]), (add, [[0.0]]), device=device)
     x = torch.tensor([[torch.nan, 0.0], [1.0, -1.0]], device=device).unsqueeze(1)
     out = chain(x, table, plan).flatten()
     assert out[0].isnan()
@@ -207,16 +223,18 @@ def test_a_relu_keeps_nan(device):
 def test_rows_that_fill_a_block_up_have_no_gradient(device):
     """They are zeros, for which this chain overflows; 0 times infinity would be NaN."""
     plan = Plan(1, (Stage((0,), 1, True), Stage((1,), 1, True), Stage((2,), 1, False)))
-    table = torch.tensor([[-1e30, 1e30, 1e30, 1.0, 1.0, 0.0]], device=device, requires_grad=True)
+    numbers = torch.tensor([-1e30, 1e30, 1e30, 1.0, 1.0, 0.0], device=device, requires_grad=True)
+    table = plan.pack(numbers.view(3, 2, 1, 1, 1).unbind())
     x = torch.ones(1, 1, 1, device=device)
-    (grad,) = torch.autograd.grad(chain(x, table, plan).sum(), table)
-    assert grad.tolist() == [[0, 0, 0, 1, 1, 1]]
+    (grad,) = torch.autograd.grad(chain(x, table, plan).sum(), numbers)
+    assert grad.tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_no_gradient_passes_a_closed_relu(device):
     """At 0, as in torch, it is closed."""
     plan = Plan(1, (Stage((0,), 1, True), Stage((1,), 1, False)))
-    table = torch.tensor([[2.0, 0.0, 3.0, 0.0]], device=device)  # 3 relu(2 x)
+    three, zero = [[3.0]], [[0.0]]
+    table = pack(plan, ([[2.0]], zero), (three, zero), device=device)  # 3 relu(2 x)
     x = torch.tensor([-1.0, 0.0, 1.0], device=device).view(3, 1, 1).requires_grad_()
     out = chain(x, table, plan)
     (grad,) = torch.autograd.grad(out.sum(), x)
@@ -225,7 +243,7 @@ def test_no_gradient_passes_a_closed_relu(device):
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's own check reads it
-def test_opcheck(device, small_tiles):
+def test_opcheck(device, small_blocks):
     plan = Plan(3, (Stage((0,), 4, True), Stage((0, 1), 2, False)))
     for batch, dtype in [(0, torch.float32), (3, torch.bfloat16)]:
         _, (x, table, weights) = problem(plan, batch, 2, dtype=dtype, device=device)
@@ -241,26 +259,34 @@ def test_gradients_of_gradients_are_refused(device):
         grad.sum().backward()
 
 
-def test_tf32_is_by_choice(device):
-    x, matmul = torch.empty(1, device=device), torch.backends.cuda.matmul
-    assert launch._options(x, launch.FEW)["PRECISION"] == "ieee"
-    before, matmul.fp32_precision = matmul.fp32_precision, "tf32"
+@pytest.mark.parametrize(
+    ("switch", "precision", "tolerance"),
+    [("none", "tf32x3", 1e-5), ("ieee", "ieee", 1e-5), ("tf32", "tf32", 0.01)],
+)
+def test_precision_is_by_choice(device, switch, precision, tolerance):
+    matmul = torch.backends.cuda.matmul
+    before, matmul.fp32_precision = matmul.fp32_precision, switch
     try:
-        assert launch._options(x, launch.FEW)["PRECISION"] == "tf32"
-        check(UNET, 2, 1, device=device, rtol=0.01, atol=0.01)
+        assert launch._precision() == precision
+        check(UNET, 2, 1, device=device, rtol=tolerance, atol=tolerance)
     finally:
         matmul.fp32_precision = before
+
+
+def test_rocm_has_no_tf32(monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    assert launch._precision() == "ieee"
 
 
 @pytest.mark.parametrize(
     ("shapes", "dtypes", "error", "message"),
     [
-        (((2, 1, 3), (1, 9)), "ff", ValueError, "expected x .B, N, 2. and table .N, 9., got"),
-        (((2, 2), (1, 9)), "ff", ValueError, "expected x"),
-        (((2, 1, 2), (1, 8)), "ff", ValueError, "expected x"),
-        (((2, 3, 2), (1, 9)), "ff", ValueError, "expected x"),
-        (((2, 1, 2), (1, 9)), "fd", TypeError, "one floating-point dtype, got torch.float32 and"),
-        (((2, 1, 2), (1, 9)), "ii", TypeError, "one floating-point dtype"),
+        (((2, 1, 3), (1, 272)), "ff", ValueError, "expected x .B, N, 2. and table .N, 272., got"),
+        (((2, 2), (1, 272)), "ff", ValueError, "expected x"),
+        (((2, 1, 2), (1, 9)), "ff", ValueError, "expected x"),
+        (((2, 3, 2), (1, 272)), "ff", ValueError, "expected x"),
+        (((2, 1, 2), (1, 272)), "fd", TypeError, "one floating-point dtype, got torch.float32 and"),
+        (((2, 1, 2), (1, 272)), "ii", TypeError, "one floating-point dtype"),
     ],
 )
 def test_what_does_not_fit_is_an_error(shapes, dtypes, error, message):
@@ -295,28 +321,39 @@ def test_plans_survive_being_integers(plan):
     assert decode(plan.encode()) == plan
 
 
+@given(plan=plans(), branches=st.integers(1, 2))
+def test_a_table_holds_every_number_once(plan, branches):
+    shapes, widths = plan.matrices(), plan.widths[1:]
+    maps, count = [], 1
+    for stage, width in zip(plan.stages, widths, strict=True):
+        sizes = [next(shapes) for _ in stage.sources]
+        maps.append([torch.arange(branches * r * c).view(branches, r, c) for r, c in sizes])
+        maps[-1].append(torch.arange(branches * width).view(branches, 1, width))
+        for number in maps[-1]:
+            number += count
+            count += number.numel()
+    table = plan.pack(maps)
+    assert table.shape == (branches, plan.table_size)
+    assert torch.equal(table[table > 0].sort().values, torch.arange(1, count))
+    for (*matrices, bias), found in zip(maps, unpack(plan, table), strict=True):
+        assert all(map(torch.equal, (*matrices, bias), (*found[0], found[1])))
+    assert torch.equal(plan.pack(maps, fill=-1) == -1, table == 0)
+
+
 @given(plan=plans())
-def test_a_table_is_used_once_and_whole(plan):
-    numbers = torch.arange(float(plan.table_size)).unsqueeze(0)
-    parts = [part for matrices, bias in unpack(plan, numbers) for part in (*matrices, bias)]
-    assert torch.equal(torch.cat([part.flatten() for part in parts]), numbers[0])
-
-
-@given(plan=plans(), tile=st.sampled_from([16, 32]))
-def test_lists_write_every_entry_of_a_table_once(plan, tile):
-    lists = program(plan, tile, torch.device("cpu"))
-    counts = torch.zeros(plan.table_size, dtype=torch.long)
-    for *_, start, step, height, width in lists.products.tolist():
-        for row in range(height):
-            counts[start + row * step : start + row * step + width] += 1
-    for _, start, width in lists.sums.tolist():
-        counts[start : start + width] += 1
-    assert (counts == 1).all()
+def test_lists_use_every_part_once(plan):
+    lists = program(plan, torch.device("cpu"))
+    for terms in lists.terms, lists.back_terms:
+        assert terms[:, 1].sort().values.tolist() == list(range(plan.num_parts))
+    assert len(lists.products) == plan.num_parts
+    assert len(lists.sums) == len(lists.tiles) == sum(plan.tiles[1:])
 
 
 def test_sizes_of_a_small_plan():
     assert UNET.widths == (5, 20, 18, 3, 7, 33)
     assert list(UNET.matrices()) == [(5, 20), (20, 18), (18, 3), (18, 7), (3, 7), (20, 33), (7, 33)]
-    assert UNET.table_size == 100 + 360 + 54 + 126 + 21 + 660 + 231 + 81
+    assert UNET.tiles == (1, 2, 2, 1, 1, 3)
+    assert UNET.num_parts == 2 + 4 + 2 + 2 + 1 + 6 + 3
+    assert UNET.table_size == 20 * 16**2 + 9 * 16
     assert UNET.is_small()
     assert not Plan(2**10, (Stage((0,), 2**7 + 1, False),)).is_small()

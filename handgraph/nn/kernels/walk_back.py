@@ -1,0 +1,84 @@
+"""The way back of the kernels: gradients of activations, then of the table.
+
+The way back computes the activations anew, so that nothing is stored between the passes, and leaves
+them beside the gradients in a larger scratch; from this, one program for each part of the table
+sums up over the samples, in order.
+"""
+
+# ruff: noqa: ANN001, ANN201
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+import triton
+import triton.language as tl
+
+from handgraph.nn.kernels.walk import bias, copy_in, copy_out, first_tile, part, walk
+
+
+@triton.jit
+def back(
+    x_ptr, table_ptr, grad_ptr, grad_x_ptr, scratch_ptr, tiles_ptr, terms_ptr, back_ptr,
+    back_terms_ptr, batch, branches, in_width, out_width, table_size, num_parts, num_tiles,
+    num_back, out_place, half, step,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr, OPERAND: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """The gradient of the input ``[B, N, W]``, and all activations and gradients in the scratch.
+
+    The scratch ``[N, R, step * TILE]`` has R rows a branch, B filled up to whole blocks.
+    """
+    branch = tl.program_id(1)
+    row = tl.program_id(0).to(tl.int64) * BLOCK
+    node = row * branches + branch
+    table = table_ptr + branch * table_size
+    scratch = scratch_ptr + (branch * tl.num_programs(0) * BLOCK + row) * (step * TILE)
+    copy_in(x_ptr + node * in_width, branches * in_width, in_width, batch - row,
+             scratch, step, BLOCK, TILE)  # fmt: skip
+    copy_in(grad_ptr + node * out_width, branches * out_width, out_width, batch - row,
+             scratch + (half + out_place) * TILE, step, BLOCK, TILE)  # fmt: skip
+    walk(tiles_ptr, num_tiles, terms_ptr, scratch, table, num_parts, step, False,
+          BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
+    walk(back_ptr, num_back, back_terms_ptr, scratch, table, num_parts, step, True,
+          BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
+    copy_out(grad_x_ptr + node * in_width, branches * in_width, in_width, batch - row,
+              scratch + half * TILE, step, BLOCK, TILE)  # fmt: skip
+
+
+@triton.jit
+def reduce_products(
+    scratch_ptr, grad_ptr, products_ptr, batch, padded, table_size, step,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr, OPERAND: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """The gradients of matrices: one program adds up all samples for one part of one of them."""
+    number, branch = tl.program_id(0), tl.program_id(1)
+    place = first_tile(
+        scratch_ptr + branch.to(tl.int64) * padded * (step * TILE), step, BLOCK, TILE
+    )
+    left = tl.load(products_ptr + 2 * number) * TILE
+    right = tl.load(products_ptr + 2 * number + 1) * TILE
+    out = tl.full((TILE, TILE), 0.0, SUM)
+    for start in range(0, batch, BLOCK):
+        rows = place + tl.cast(start, tl.int64) * (step * TILE)
+        there = (start + tl.arange(0, BLOCK) < batch)[:, None]
+        act = tl.load(rows + left, mask=there, other=0.0).to(OPERAND)
+        grad = tl.load(rows + right, mask=there, other=0.0).to(OPERAND)
+        out = tl.dot(tl.trans(act), grad, out, input_precision=PRECISION, out_dtype=SUM)
+    tl.store(part(grad_ptr + branch * table_size, number, TILE), out)
+
+
+@triton.jit
+def reduce_sums(
+    scratch_ptr, grad_ptr, sums_ptr, batch, padded, table_size, step, num_parts,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr,
+):  # fmt: skip
+    """The gradients of biases, likewise."""
+    number, branch = tl.program_id(0), tl.program_id(1)
+    place = first_tile(
+        scratch_ptr + branch.to(tl.int64) * padded * (step * TILE), step, BLOCK, TILE
+    )
+    out = tl.full((TILE,), 0.0, SUM)
+    for start in range(0, batch, BLOCK):
+        rows = place + tl.cast(start, tl.int64) * (step * TILE)
+        there = (start + tl.arange(0, BLOCK) < batch)[:, None]
+        grad = tl.load(rows + tl.load(sums_ptr + number) * TILE, mask=there, other=0.0)
+        out += tl.sum(grad.to(SUM), axis=0)
+    tl.store(bias(grad_ptr + branch * table_size, num_parts, number, TILE), out)

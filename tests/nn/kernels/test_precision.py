@@ -1,0 +1,95 @@
+"""Products of float32 by three of TF32, as a GPU computes them: emulated, so also without one."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from handgraph import HAND, RemovalSets
+from handgraph.nn import AdaptiveGraphUNet, GraphMerger
+
+interpreter = pytest.importorskip("triton.runtime.interpreter")
+REMOVAL = RemovalSets.by_level(HAND)
+STEP = 8  # products that a matrix unit adds at once
+
+
+def to_tf32(numbers):
+    """Round to eleven bits, halves away from zero."""
+    return ((numbers.view(np.uint32) + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+def toward_zero(numbers):
+    """Doubles to float32 without rounding up, as matrix units keep their sums."""
+    near = numbers.astype(np.float32)
+    return np.where(np.abs(near) > np.abs(numbers), np.nextafter(near, np.float32(0)), near)
+
+
+def add_product(out, a, b):
+    """Add ``a @ b`` of TF32, whose products are exact in double precision."""
+    for k in range(0, a.shape[1], STEP):
+        exact = a[:, k : k + STEP].astype(np.float64) @ b[k : k + STEP].astype(np.float64)
+        out = toward_zero(out + exact)
+    return out
+
+
+def three_products(a, b, out):
+    """The small ones first; what is left of an infinity is no number, and left out."""
+    a_big, b_big = to_tf32(a), to_tf32(b)
+    a_small, b_small = to_tf32(a - a_big), to_tf32(b - b_big)
+    small = add_product(np.zeros_like(out), a_small, b_big)
+    small = np.nan_to_num(add_product(small, a_big, b_small), posinf=np.inf, neginf=-np.inf)
+    return out + add_product(small, a_big, b_big)
+
+
+@pytest.fixture
+def matrix_units(device, monkeypatch):
+    """Let the interpreter multiply as matrix units do, and count the products."""
+    if device.type == "cuda":
+        pytest.skip("a GPU has its own")
+    count = [0]
+
+    def create_dot(self, a, b, d, precision, imprecise):
+        assert precision.name == "TF32x3"
+        count[0] += 1
+        found = three_products(a.data, b.data, d.data)
+        return interpreter.TensorHandle(found, d.dtype.scalar)
+
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", create_dot)
+    return count
+
+
+def trained(net):
+    """As if after training."""
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    return net
+
+
+@pytest.mark.parametrize(
+    ("net", "shape"),
+    [
+        (AdaptiveGraphUNet(2, 3, REMOVAL), (16, 4, 16, 2)),
+        (GraphMerger(3, 3, REMOVAL), (16, 4, 16, 3)),
+    ],
+    ids=["branches", "merger"],
+)
+def test_float32_is_exact_to_rounding(kernels, matrix_units, net, shape):
+    net, x = trained(net), torch.randn(shape)
+    expected = copy.deepcopy(net).double()(x.double())
+    assert_close(net(x).double(), expected, rtol=1e-5, atol=1e-5)
+    assert matrix_units[0] > 10
+
+
+def test_one_product_would_not_be_enough(kernels, matrix_units, monkeypatch):
+    monkeypatch.setitem(
+        globals(), "three_products", lambda a, b, out: add_product(out, to_tf32(a), to_tf32(b))
+    )
+    with pytest.raises(AssertionError, match="not close"):
+        test_float32_is_exact_to_rounding(
+            kernels, matrix_units, AdaptiveGraphUNet(2, 3, REMOVAL), (16, 4, 16, 2)
+        )
