@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks.core import QUICK
 from benchmarks.machine import machine, write
-from benchmarks.sizes import default_core
+from benchmarks.sizes import CHANNELS, default_core
 from benchmarks.timing import cpu_stopwatch, cuda_stopwatch, interleave, summary
+from handgraph.nn import fold
 from handgraph.nn.kernels import Plan, launch
 from handgraph.nn.kernels.launch import Tiling
 
@@ -35,19 +37,42 @@ def chains() -> dict[str, tuple[Plan, int]]:
     return {"branches": (branches.plan, len(core.split.removal)), "merger": (merge.unet.plan, 1)}
 
 
-def calls(
-    plan: Plan, table: Tensor, phase: str, tilings: Sequence[Tiling]
-) -> dict[str, Callable[[Tensor], object]]:
-    """One call a tiling; those that the device has no room for are left out when they fail."""
+class Work(NamedTuple):
+    """Something to be timed: what it does with a batch of samples of a shape."""
 
-    def call(tiling: Tiling, x: Tensor) -> object:
-        with patch.object(launch, "_tiling", lambda *_: tiling):
-            if phase == "forward":
-                return launch.forward(x, table, plan)
-            return launch.backward(x[..., :1].expand(*x.shape[:2], plan.widths[-1]).contiguous(),
-                                   x, table, plan)  # fmt: skip
+    name: str
+    branches: int
+    shape: tuple[int, ...]
+    run: Callable[[Tensor], object]
 
-    return {_name(t): (lambda x, t=t: call(t, x)) for t in tilings}  # type: ignore[misc]
+
+def works(device: torch.device) -> Iterator[Work]:
+    """All that the kernels do."""
+    for name, (plan, branches) in chains().items():
+        table = torch.randn(branches, plan.table_size, device=device) / 8
+        shape: tuple[int, ...] = branches, plan.in_width
+        yield Work(f"{name}, forward", branches, shape, partial(_forward, plan, table))
+        yield Work(f"{name}, backward", branches, shape, partial(_backward, plan, table))
+    core = default_core()
+    removal = core.split.removal
+    (folded,) = fold(nn.Sequential(core.split, core.branches, core.merge)).to(device).children()
+    nets: Any = folded
+    shape = (removal.skeleton.num_joints * CHANNELS,)
+    yield Work("folded core", len(removal), shape, lambda x: launch.core(x, *nets.chains()))
+
+
+def _forward(plan: Plan, table: Tensor, x: Tensor) -> object:
+    return launch.forward(x, table, plan)
+
+
+def _backward(plan: Plan, table: Tensor, x: Tensor) -> object:
+    grad = x[..., :1].expand(*x.shape[:2], plan.widths[-1])
+    return launch.backward(grad.contiguous(), x, table, plan)
+
+
+def _cut(work: Work, tiling: Tiling, x: Tensor) -> object:
+    with patch.object(launch, "_tiling", lambda *_: tiling):
+        return work.run(x)
 
 
 def _name(tiling: Tiling) -> str:
@@ -57,16 +82,14 @@ def _name(tiling: Tiling) -> str:
 def run(device: torch.device, batches: Sequence[int]) -> Iterator[dict[str, Any]]:
     """Yield one table after the other, the fastest tiling first."""
     stopwatch = cuda_stopwatch if device.type == "cuda" else cpu_stopwatch
-    for (chain, (plan, branches)), batch in product(chains().items(), batches):
-        table = torch.randn(branches, plan.table_size, device=device) / 8
-        inputs = [torch.randn(batch, branches, plan.in_width, device=device) for _ in range(2)]
-        for phase in ("forward", "backward"):
-            running = _that_run(calls(plan, table, phase, TILINGS), inputs[0])
-            times = interleave(running, inputs, stopwatch, QUICK)
-            rows = [{"tiling": name, **summary(found)} for name, found in times.items()]
-            rows.sort(key=lambda row: float(row["median"]))
-            chosen = _name(launch._tiling(batch, branches))
-            yield {"chain": chain, "batch": batch, "phase": phase, "chosen": chosen, "rows": rows}
+    for work, batch in product(works(device), batches):
+        inputs = [torch.randn(batch, *work.shape, device=device) for _ in range(2)]
+        running = _that_run({_name(t): partial(_cut, work, t) for t in TILINGS}, inputs[0])
+        times = interleave(running, inputs, stopwatch, QUICK)
+        rows = [{"tiling": tiling, **summary(found)} for tiling, found in times.items()]
+        rows.sort(key=lambda row: float(row["median"]))
+        chosen = _name(launch._tiling(batch, work.branches))
+        yield {"work": work.name, "batch": batch, "chosen": chosen, "rows": rows}
 
 
 def _that_run(
@@ -96,7 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
     result: dict[str, Any] = {"benchmark": "tune", "machine": machine(device), "tables": []}
     for found in run(device, args.batches):
         result["tables"].append(found)
-        tqdm.write(f"\n{found['chain']}, batch {found['batch']}, {found['phase']}")
+        tqdm.write(f"\n{found['work']}, batch {found['batch']}")
         for row in found["rows"][:5]:
             mark = "  <- chosen" if row["tiling"] == found["chosen"] else ""
             tqdm.write(f"  {1e6 * row['median']:9.1f} us  {row['tiling']}{mark}")

@@ -172,13 +172,16 @@ class FoldedCore(nn.Module):
     def _nets(self) -> list[DenseUNet]:
         return cast("list[DenseUNet]", [self.branches.dense, self.merge.dense])
 
-    def _run_kernel(self, x: Tensor, batch: int) -> Tensor:
+    def chains(self) -> tuple[Net, Net]:
+        """What the kernel on CUDA computes: the branches and the merger."""
         branches, merge = self._nets()
-        out = chain_core(
-            x.reshape(batch, math.prod(self.in_shape)),
+        return (
             Net(branches.plan, branches.table, self.source),
             Net(merge.plan, merge.table, self.joined),
         )
+
+    def _run_kernel(self, x: Tensor, batch: int) -> Tensor:
+        out = chain_core(x.reshape(batch, math.prod(self.in_shape)), *self.chains())
         return out.reshape(*x.shape[:-1], self.out_channels)
 
     def _run_compiled(self, x: Tensor, batch: int) -> Tensor:
