@@ -66,6 +66,14 @@ def test_any_sets(kernels, device, monkeypatch, sizes, channels, batch, programs
     assert_close(net(x.to(device)).cpu(), exact(x.double()).float(), **CLOSE)
 
 
+@pytest.mark.parametrize("programs", [1, 4, 5])
+def test_programs_take_several_blocks(kernels, device, monkeypatch, small_blocks, programs):
+    monkeypatch.setattr(launch, "PROGRAMS", programs)
+    net, exact = folded(TOY, device)
+    x = torch.randn(70, 3, 2)
+    assert_close(net(x.to(device)).cpu(), exact(x.double()).float(), **CLOSE)
+
+
 def test_nan_stays_in_its_sample(kernels, device):
     net, _ = folded(TOY, device)
     x = torch.randn(18, 3, 2, device=device)
