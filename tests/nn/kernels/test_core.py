@@ -85,6 +85,18 @@ def test_nan_stays_in_its_sample(kernels, device):
     assert torch.equal(out, expected)
 
 
+def test_what_stands_in_for_missing_nodes_is_not_read(kernels, device):
+    """The first branch has two nodes, and the other three: its last three outputs are padding."""
+    net, _ = folded(TOY, device)
+    x = torch.randn(2, 3, 2, device=device)
+    expected = net(x)
+    dense = net[-1].branches.dense
+    dense.table[0, -dense.plan.tile :][6:9] = torch.nan  # of the last bias
+    assert torch.equal(net(x), expected)
+    dense.table[0, -dense.plan.tile :][5] = torch.nan
+    assert net(x).isnan().all()
+
+
 def test_same_bits_every_time(kernels, device, exact):
     """Memory that nobody wrote is NaN meanwhile."""
     net, _ = folded(RAGGED, device)
