@@ -121,6 +121,15 @@ def _chain_backward_flops(
     return 3 * _chain_flops(x, table, plan)
 
 
+@register_flop_formula([torch.ops.handgraph.chain_core])
+def _chain_core_flops(x: Size, table: Size, *others: Any, **options: object) -> int:
+    """Those of its chains, whose plans come last."""
+    branches, merger = others[-2:]
+    return _chain_flops(Size([x[0], table[0]]), table, branches) + _chain_flops(
+        Size([x[0], 1]), table, merger
+    )
+
+
 @register_flop_formula([torch.ops.handgraph.unet])
 def _unet_flops(x: Size, maps: Size, sizes: list[int], out_nodes: int, **options: object) -> int:
     """Those of numba's net: merged maps."""

@@ -14,6 +14,7 @@ from benchmarks.contestants import KERNELS, equal_forms, in_kernels
 from benchmarks.measures import flops
 from benchmarks.sizes import default_core
 from handgraph.nn.kernels import Plan, Stage, dispatch
+from handgraph.nn.kernels.core_op import _chain_core
 from handgraph.nn.kernels.launch import Tiling
 from handgraph.nn.kernels.ops import _chain, _chain_backward
 
@@ -99,3 +100,8 @@ def test_operations_of_the_kernels_are_counted():
     plan, each = TOY.encode(), 7 * 2 * 2 * (3 * 5 + 3 * 4 + 5 * 4)
     assert flops(lambda x: _chain(x, table, plan), x) == each
     assert flops(lambda x: _chain_backward(grad, x, table, plan), x) == 3 * each
+    x, source = torch.zeros(7, 6, device="meta"), torch.zeros(2, 3, device="meta")
+    merger = Plan(8, (Stage((0,), 6, False),))
+    tables = table, torch.zeros(1, merger.table_size, device="meta")
+    args = *tables, source, source, plan, merger.encode()
+    assert flops(lambda x: _chain_core(x, *args), x) == each + 7 * 2 * 8 * 6

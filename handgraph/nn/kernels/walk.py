@@ -16,7 +16,7 @@ of dtype OPERAND and input precision PRECISION.
 import triton
 import triton.language as tl
 
-CHUNK = tl.constexpr(16)
+CHUNK = tl.constexpr(16)  # columns copied at a time: the addresses of more would fill the registers
 
 
 @triton.jit
