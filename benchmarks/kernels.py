@@ -47,9 +47,7 @@ def cases(everything: bool = False) -> Iterator[tuple[str, Tiling, str, str]]:
             yield "reduce_sums", tiling, kind, precision
 
 
-def compile_kernel(
-    name: str, tiling: Tiling, kind: str, precision: str, ones: bool = False
-) -> dict[str, Any]:
+def compile_kernel(name: str, tiling: Tiling, kind: str, precision: str) -> dict[str, Any]:
     """Compile one kernel to machine code, and read off what it needs.
 
     Args:
@@ -57,7 +55,6 @@ def compile_kernel(
         tiling: How it is cut.
         kind: The dtype of the tensors.
         precision: That of the products.
-        ones: Whether all sizes are 1, which Triton takes for constants.
     """
     import triton
     import triton.language as tl
@@ -75,14 +72,13 @@ def compile_kernel(
         "PRECISION": precision,
     }
     names = kernel.arg_names
-    if ones:
-        constants |= {n: 1 for n in names if _type(n, name, kind) == "i32" and not _is_even(n)}
+    even = [p.name for p in kernel.params if not p.is_constexpr and _is_even(p)]
     compiled = triton.compile(
         ASTSource(
             kernel,
             {n: "constexpr" if n in constants else _type(n, name, kind) for n in names},
             {(names.index(n),): value for n, value in constants.items() if n in names},
-            {(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if _is_even(n)},
+            {(names.index(n),): [["tt.divisibility", 16]] for n in even},
         ),
         target=GPUTarget("cuda", CAPABILITY, 32),
         options={
@@ -95,13 +91,16 @@ def compile_kernel(
     loads = [line for line in compiled.asm["ptx"].splitlines() if "ld.global" in line]
     stale = sum(".nc" in line for line in loads)  # through a cache that does not see the stores
     case = {"kernel": name, **tiling._asdict(), "dtype": kind, "precision": precision}
-    found = {"shared": compiled.metadata.shared, "noncoherent_loads": stale}
+    sizes |= {"shared": compiled.metadata.shared, "noncoherent_loads": stale}
+    found = {"specialized": [n for n in even if not n.endswith("_ptr")]}
     return {**case, **sizes, **found}
 
 
-def _is_even(argument: str) -> bool:
-    """Whether it is always a multiple of 16, which Triton sees for itself when it launches."""
-    return argument.endswith("_ptr") or argument == "table_size"
+def _is_even(parameter: Any) -> bool:  # noqa: ANN401
+    """Whether Triton compiles anew where it is no multiple of 16: otherwise nothing is known."""
+    if parameter.name.endswith("_ptr"):
+        return not parameter.do_not_specialize_on_alignment
+    return not parameter.do_not_specialize
 
 
 def _type(argument: str, kernel: str, kind: str) -> str:
@@ -112,7 +111,7 @@ def _type(argument: str, kernel: str, kind: str) -> str:
         return "i32"
     if name in INTEGERS:
         return INTEGERS[name]
-    is_sum = kernel.startswith("reduce") and name == "grad"
+    is_sum = kernel.startswith("reduce") and name == "out"
     return "*fp32" if is_sum else f"*{KINDS[kind]}"
 
 
@@ -165,10 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     rows = []
     for case in tqdm(list(cases(args.all)), desc="kernels", disable=None):
-        name, tiling, kind, precision = case
-        row = compile_kernel(name, tiling, kind, precision)
-        if (kind, precision) == ("float32", "ieee"):
-            compile_kernel(name, tiling, kind, precision, ones=True)
+        row = compile_kernel(*case)
         rows.append(row)
         tqdm.write("  ".join(f"{key} {value}" for key, value in row.items()))
     where = machine(torch.device("cpu")) | {"compute_capability": CAPABILITY}

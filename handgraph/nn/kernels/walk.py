@@ -16,6 +16,16 @@ of dtype OPERAND and input precision PRECISION.
 import triton
 import triton.language as tl
 
+SIZES = (
+    "batch", "padded", "branches", "x_width", "in_width", "middle_width", "out_width", "num_parts",
+    "num_tiles", "num_back", "out_place", "half", "step",
+    "merger_num_parts", "merger_num_tiles", "merger_out_place",
+)  # fmt: skip
+kernel = triton.jit(
+    do_not_specialize=SIZES, do_not_specialize_on_alignment=["x_ptr", "grad_ptr", "grad_x_ptr"]
+)
+"""Compile once for all sizes, and not anew where one is 1 or a multiple of 16."""
+
 CHUNK = tl.constexpr(16)  # columns copied at a time: the addresses of more would fill the registers
 
 
@@ -74,7 +84,7 @@ def walk(
 
 @triton.jit
 def copy_in(source, source_step, width, number, scratch, step, BLOCK: tl.constexpr,
-             TILE: tl.constexpr):  # fmt: skip
+            TILE: tl.constexpr):  # fmt: skip
     """Copy ``number`` rows into the scratch, filled up with zeros."""
     rows, columns = tl.arange(0, BLOCK)[:, None], tl.arange(0, CHUNK)[None, :]
     place = scratch + rows * (step * TILE) + columns
@@ -87,7 +97,7 @@ def copy_in(source, source_step, width, number, scratch, step, BLOCK: tl.constex
 
 @triton.jit
 def copy_out(target, target_step, width, number, scratch, step, BLOCK: tl.constexpr,
-              TILE: tl.constexpr):  # fmt: skip
+             TILE: tl.constexpr):  # fmt: skip
     """Copy ``number`` rows out of the scratch."""
     rows, columns = tl.arange(0, BLOCK)[:, None], tl.arange(0, CHUNK)[None, :]
     place = scratch + rows * (step * TILE) + columns
@@ -97,7 +107,7 @@ def copy_out(target, target_step, width, number, scratch, step, BLOCK: tl.conste
     tl.debug_barrier()
 
 
-@triton.jit
+@kernel
 def forward(
     x_ptr, table_ptr, out_ptr, scratch_ptr, tiles_ptr, terms_ptr,
     batch, branches, in_width, out_width, table_size, num_parts, num_tiles, out_place, step,
@@ -113,16 +123,16 @@ def forward(
         row = tl.cast(block, tl.int64) * BLOCK
         node = row * branches + branch
         copy_in(x_ptr + node * in_width, branches * in_width, in_width, batch - row,
-                 scratch, step, BLOCK, TILE)  # fmt: skip
+                scratch, step, BLOCK, TILE)  # fmt: skip
         walk(tiles_ptr, num_tiles, terms_ptr, scratch, table, num_parts, step, False,
               BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
         copy_out(out_ptr + node * out_width, branches * out_width, out_width, batch - row,
-                  scratch + out_place * TILE, step, BLOCK, TILE)  # fmt: skip
+                 scratch + out_place * TILE, step, BLOCK, TILE)  # fmt: skip
 
 
 @triton.jit
 def gather_in(source, source_step, columns, width, number, scratch, step, BLOCK: tl.constexpr,
-               TILE: tl.constexpr):  # fmt: skip
+              TILE: tl.constexpr):  # fmt: skip
     """Copy ``number`` rows of these columns into the scratch, -1 being 0, filled up with zeros."""
     rows, tile = tl.arange(0, BLOCK)[:, None], tl.arange(0, CHUNK)[None, :]
     place = scratch + rows * (step * TILE) + tile
@@ -135,7 +145,7 @@ def gather_in(source, source_step, columns, width, number, scratch, step, BLOCK:
     tl.debug_barrier()
 
 
-@triton.jit
+@kernel
 def core(
     x_ptr, source_ptr, table_ptr, middle_ptr, joined_ptr, merger_table_ptr, out_ptr, scratch_ptr,
     arrived_ptr, tiles_ptr, terms_ptr, merger_tiles_ptr, merger_terms_ptr,
@@ -153,15 +163,15 @@ def core(
         row = tl.cast(block, tl.int64) * BLOCK
         middle = middle_ptr + row * joined_width
         gather_in(x_ptr + row * x_width, x_width, source_ptr + branch * in_width, in_width,
-                   batch - row, scratch, step, BLOCK, TILE)  # fmt: skip
+                  batch - row, scratch, step, BLOCK, TILE)  # fmt: skip
         walk(tiles_ptr, num_tiles, terms_ptr, scratch, table_ptr + branch * table_size, num_parts,
               step, False, BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
         copy_out(middle + branch * middle_width, joined_width, middle_width, batch - row,
-                  scratch + out_place * TILE, step, BLOCK, TILE)  # fmt: skip
+                 scratch + out_place * TILE, step, BLOCK, TILE)  # fmt: skip
         if tl.atomic_add(arrived_ptr + block, 1) == branches - 1:
             gather_in(middle, joined_width, joined_ptr, joined_width, batch - row,
-                       scratch, step, BLOCK, TILE)  # fmt: skip
+                      scratch, step, BLOCK, TILE)  # fmt: skip
             walk(merger_tiles_ptr, merger_num_tiles, merger_terms_ptr, scratch, merger_table_ptr,
                   merger_num_parts, step, False, BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
             copy_out(out_ptr + row * out_width, out_width, out_width, batch - row,
-                      scratch + merger_out_place * TILE, step, BLOCK, TILE)  # fmt: skip
+                     scratch + merger_out_place * TILE, step, BLOCK, TILE)  # fmt: skip

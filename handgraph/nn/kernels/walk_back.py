@@ -7,13 +7,12 @@ sums up over the samples, in order.
 
 # ruff: noqa: ANN001, ANN201
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
-import triton
 import triton.language as tl
 
-from handgraph.nn.kernels.walk import bias, copy_in, copy_out, first_tile, part, walk
+from handgraph.nn.kernels.walk import bias, copy_in, copy_out, first_tile, kernel, part, walk
 
 
-@triton.jit
+@kernel
 def back(
     x_ptr, table_ptr, grad_ptr, grad_x_ptr, scratch_ptr, tiles_ptr, terms_ptr, back_ptr,
     back_terms_ptr, batch, branches, in_width, out_width, table_size, num_parts, num_tiles,
@@ -31,20 +30,20 @@ def back(
     table = table_ptr + branch * table_size
     scratch = scratch_ptr + (branch * tl.num_programs(0) * BLOCK + row) * (step * TILE)
     copy_in(x_ptr + node * in_width, branches * in_width, in_width, batch - row,
-             scratch, step, BLOCK, TILE)  # fmt: skip
+            scratch, step, BLOCK, TILE)  # fmt: skip
     copy_in(grad_ptr + node * out_width, branches * out_width, out_width, batch - row,
-             scratch + (half + out_place) * TILE, step, BLOCK, TILE)  # fmt: skip
+            scratch + (half + out_place) * TILE, step, BLOCK, TILE)  # fmt: skip
     walk(tiles_ptr, num_tiles, terms_ptr, scratch, table, num_parts, step, False,
           BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
     walk(back_ptr, num_back, back_terms_ptr, scratch, table, num_parts, step, True,
           BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
     copy_out(grad_x_ptr + node * in_width, branches * in_width, in_width, batch - row,
-              scratch + half * TILE, step, BLOCK, TILE)  # fmt: skip
+             scratch + half * TILE, step, BLOCK, TILE)  # fmt: skip
 
 
-@triton.jit
+@kernel
 def reduce_products(
-    scratch_ptr, grad_ptr, products_ptr, batch, padded, table_size, step,
+    scratch_ptr, out_ptr, products_ptr, batch, padded, table_size, step,
     BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr, OPERAND: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -62,12 +61,12 @@ def reduce_products(
         act = tl.load(rows + left, mask=there, other=0.0).to(OPERAND)
         grad = tl.load(rows + right, mask=there, other=0.0).to(OPERAND)
         out = tl.dot(tl.trans(act), grad, out, input_precision=PRECISION, out_dtype=SUM)
-    tl.store(part(grad_ptr + branch * table_size, number, TILE), out)
+    tl.store(part(out_ptr + branch * table_size, number, TILE), out)
 
 
-@triton.jit
+@kernel
 def reduce_sums(
-    scratch_ptr, grad_ptr, sums_ptr, batch, padded, table_size, step, num_parts,
+    scratch_ptr, out_ptr, sums_ptr, batch, padded, table_size, step, num_parts,
     BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
     """The gradients of biases, likewise."""
@@ -81,4 +80,4 @@ def reduce_sums(
         there = (start + tl.arange(0, BLOCK) < batch)[:, None]
         grad = tl.load(rows + tl.load(sums_ptr + number) * TILE, mask=there, other=0.0)
         out += tl.sum(grad.to(SUM), axis=0)
-    tl.store(bias(grad_ptr + branch * table_size, num_parts, number, TILE), out)
+    tl.store(bias(out_ptr + branch * table_size, num_parts, number, TILE), out)
