@@ -180,6 +180,7 @@ def test_autocast(kernels, device):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch 2.11
 def test_compiled_equals_eager(kernels, device):
     assert_compiles(Core(TOY, 2).to(device), torch.randn(3, 3, 2, device=device))
     assert kernels["backward"] == 4
