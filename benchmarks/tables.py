@@ -61,7 +61,11 @@ def _cells(row: Row, references: Sequence[float | None], rate: float) -> list[st
 
 def milliseconds(seconds: float) -> str:
     """Three digits."""
-    value = 1e3 * seconds
+    return digits(1e3 * seconds)
+
+
+def digits(value: float) -> str:
+    """Three, and all that stand before the point."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -87,9 +91,9 @@ def shares(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
             [
                 row["part"],
                 row["form"],
-                f"{1e3 * median:.3g}",
+                milliseconds(median),
                 f"{share:.1%}",
-                f"{row['images_per_second']:.4g}",
+                digits(row["images_per_second"]),
                 str(row.get("operations", "")),
             ]
         )
