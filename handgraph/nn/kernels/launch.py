@@ -43,8 +43,9 @@ REDUCE = Tiling(block=64, warps=4, stages=3)
 PRECISION = {"none": "tf32x3", "ieee": "ieee", "tf32": "tf32"}
 """What PyTorch's switch means: by default products of float32 are three of TF32, and exact to
 rounding."""
-MANY_BLOCKS = 512
-"""Blocks of samples, over all branches, from which on there are many."""
+MANY_BLOCKS = 256
+"""Blocks of few samples, over all branches, from which on there are many: as soon as a large GPU's
+132 multiprocessors have two each, a quarter of the instructions wins."""
 PROGRAMS = 512
 """How many programs the forward pass has at most, each with a scratch."""
 SAMPLES = 2**16
