@@ -20,7 +20,7 @@ SHOWN = 38  # a hand that is held up, eight joints visible
 
 def skeletons() -> Figure:
     """Any skeleton: hands and bodies by their names, others by their edges."""
-    axes = Figure(figsize=(11, 8), layout="constrained").subplots(2, 2).flatten()
+    axes = Figure(figsize=(14, 11), layout="constrained").subplots(2, 2).flatten()
     own = Skeleton("of your own", "abcdefg", [*zip("abcde", "bcdea", strict=True), ("f", "g")])
     for ax, skeleton in zip(axes, (HAND, H36M, own, COCO), strict=True):
         plot.draw_skeleton(skeleton, names=True, ax=ax).set_title(skeleton.name)
