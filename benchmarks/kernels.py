@@ -25,7 +25,7 @@ CAPABILITY = 90  # Hopper: H100, H200
 KINDS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 INTEGERS = {
     **dict.fromkeys(("tiles", "terms", "merger_tiles", "merger_terms"), "*i32"),
-    **dict.fromkeys(("back", "back_terms", "products", "sums", "arrived"), "*i32"),
+    **dict.fromkeys(("back", "back_terms", "products", "arrived"), "*i32"),
     **dict.fromkeys(("source", "joined"), "*i64"),
 }
 

@@ -18,7 +18,7 @@ from handgraph.nn.cpu.ops import run_compiled
 from handgraph.nn.cpu.pack import maps_of, pack_maps
 from handgraph.nn.kernels.dispatch import takes, takes_compiled
 from handgraph.nn.kernels.ops import chain
-from handgraph.nn.kernels.plan import pack, stages_plan
+from handgraph.nn.kernels.stages import pack, stages_plan
 from handgraph.nn.mixing import mix_nodes
 from handgraph.nn.pool import NodeMap, NodePool
 from handgraph.nn.unet import AdaptiveGraphUNet

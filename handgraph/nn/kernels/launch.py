@@ -62,7 +62,7 @@ def forward(x: Tensor, table: Tensor, plan: Plan) -> Tensor:
 
     tiling = _tiling(batch, branches)
     lists = program(plan, x.device)
-    grid = min(-(-batch // tiling.block), max(PROGRAMS // branches, 1)), branches
+    grid = _grid(-(-batch // tiling.block), branches)
     scratch = x.new_empty(*grid, tiling.block, lists.half * plan.tile)
     with torch.cuda.device_of(x):
         walk.forward[grid](
@@ -85,7 +85,7 @@ def core(x: Tensor, branches: Net, merger: Net) -> Tensor:
     tiling = _tiling(batch, count)
     lists, last = program(plan, x.device), program(merger.plan, x.device)
     blocks, step = -(-batch // tiling.block), max(lists.half, last.half)
-    grid = min(blocks, max(PROGRAMS // count, 1)), count
+    grid = _grid(blocks, count)
     scratch = x.new_empty(*grid, tiling.block, step * plan.tile)
     middle = x.new_empty(batch, merger.plan.in_width)
     arrived = source.new_zeros(blocks, dtype=torch.int32)
@@ -136,10 +136,14 @@ def _backward(grad: Tensor, x: Tensor, grad_x: Tensor, table: Tensor, plan: Plan
             scratch, grad_table, lists.products, *sizes, **options
         )
         del options["OPERAND"], options["PRECISION"]
-        walk_back.reduce_sums[(len(lists.sums), branches)](
-            scratch, grad_table, lists.sums, *sizes, len(lists.products), **options
+        walk_back.reduce_sums[(len(lists.tiles), branches)](
+            scratch, grad_table, lists.tiles, *sizes, len(lists.products), lists.half, **options
         )
     return grad_table
+
+
+def _grid(blocks: int, branches: int) -> tuple[int, int]:
+    return min(blocks, max(PROGRAMS // branches, 1)), branches
 
 
 def _tiling(batch: int, branches: int) -> Tiling:

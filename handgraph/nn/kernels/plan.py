@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-
-if TYPE_CHECKING:
-    from handgraph.nn.folded_unet import DenseStages
 
 MAX_MATRIX = 2**17
 """A net with a matrix of more entries takes the torch path: two small factors then cost less."""
@@ -48,7 +45,7 @@ class Plan(NamedTuple):
     Args:
         in_width: Size of the input.
         stages: The stages in their order.
-        tile: Matrices are cut into parts of so many rows and columns.
+        tile: Matrices are cut into parts of so many rows and columns; a power of two, 16 or more.
 
     Example:
         >>> from handgraph.nn.kernels import Plan, Stage
@@ -108,6 +105,9 @@ class Plan(NamedTuple):
             - maps: ``[N, W, W']`` and ``[N, 1, W']``
             - output: ``[N, T]``
 
+        Raises:
+            ValueError: If the shapes are not those of the plan.
+
         Example:
             >>> import torch
             >>> from handgraph.nn.kernels import Plan, Stage
@@ -115,12 +115,27 @@ class Plan(NamedTuple):
             >>> plan.pack([(torch.rand(4, 48, 10), torch.rand(4, 1, 10))]).shape
             torch.Size([4, 4160])
         """
+        maps = list(maps)
+        self._check_maps(maps)
         parts, biases = [], []
         for *matrices, bias in maps:
             cut = [self._cut(matrix, fill) for matrix in matrices]
             parts.append(torch.cat(cut, dim=2).flatten(1))
             biases.append(pad(bias.flatten(1), (0, -bias.shape[2] % self.tile), value=fill))
         return torch.cat([*parts, *biases], dim=1)
+
+    def _check_maps(self, maps: Sequence[Sequence[Tensor]]) -> None:
+        widths = self.widths
+        expected = [
+            [*((widths[source], stage.width) for source in stage.sources), (1, stage.width)]
+            for stage in self.stages
+        ]
+        found = [[tuple(tensor.shape[1:]) for tensor in stage] for stage in maps]
+        if found != expected:
+            raise ValueError(
+                f"plan: expected for each stage its matrices and its bias, of shapes [N, *] with "
+                f"{expected}, got {found}"
+            )
 
     def _cut(self, matrix: Tensor, fill: float) -> Tensor:
         """``[N, W, W']`` to ``[N, tiles across, tiles down, tile, tile]``."""
@@ -143,10 +158,12 @@ class Plan(NamedTuple):
                     f"plan: expected stage {number} to read some of 0 to {number - 1}, "
                     f"got {stage.sources}"
                 )
-        if min(*self.widths, self.tile) < 1 or not self.stages or self.stages[-1].relu:
+        if min(self.widths) < 1 or not self.stages or self.stages[-1].relu:
             raise ValueError(
-                f"plan: expected positive sizes and a last stage without ReLU, got {self}"
+                f"plan: expected positive widths and a last stage without ReLU, got {self}"
             )
+        if self.tile < 16 or self.tile & (self.tile - 1):
+            raise ValueError(f"plan: expected a tile of 16, 32, 64, ..., got {self.tile}")
 
     def is_small(self) -> bool:
         """Whether the kernel is made for it."""
@@ -174,22 +191,3 @@ def _decode(flat: tuple[int, ...]) -> Plan:
         stages.append(Stage(tuple(rest[3 : 3 + count]), width, bool(relu)))
         rest = rest[3 + count :]
     return Plan(in_width, tuple(stages), tile)
-
-
-def unet_plan(in_width: int, downs: Sequence[int], ups: Sequence[int]) -> Plan:
-    """The plan of a U-Net: the widths of its stages down and up, both from the finest level."""
-    stages = [Stage((i,), width, True) for i, width in enumerate(downs)]
-    for level in reversed(range(len(ups))):
-        stages.append(Stage((level + 1, len(stages)), ups[level], level > 0))
-    return Plan(in_width, tuple(stages))
-
-
-def stages_plan(stages: DenseStages) -> Plan:
-    """The plan of the stages of a U-Net."""
-    downs, ups = ([stage[-1].shape[2] for stage in part] for part in (stages.downs, stages.ups))
-    return unet_plan(stages.downs[0][0].shape[1], downs, ups)
-
-
-def pack(stages: DenseStages) -> Tensor:
-    """Lay out the stages of a U-Net as a table ``[N, T]``, differentiably."""
-    return stages_plan(stages).pack((*stages.downs, *reversed(stages.ups)))

@@ -24,14 +24,13 @@ class Tile(NamedTuple):
     Args:
         place: Where it goes in the scratch.
         width: How many columns it has; the others are 0.
-        gate: On the way forward, whether it goes through a ReLU. On the way back, the place of what
-            was behind that ReLU; for none a number so small that no column's sum with it is 0.
+        relu: Whether it goes through a ReLU, or on the way back through the derivative of one.
         first, last: Its first term, and the one behind its last.
     """
 
     place: int
     width: int
-    gate: int
+    relu: bool
     first: int
     last: int
 
@@ -57,7 +56,6 @@ class Program(NamedTuple):
         tiles, back: The tiles of the way forward and of the way back.
         terms, back_terms: What they sum.
         products: The gradients of the parts, in their order.
-        sums: The places of the gradients of the tiles of ``tiles``, which are summed for biases.
         out: The place of the output; behind it by ``half``, that of its gradient.
         half: How many tiles of the scratch hold activations; as many hold gradients.
     """
@@ -67,18 +65,19 @@ class Program(NamedTuple):
     back: Tensor
     back_terms: Tensor
     products: Tensor
-    sums: Tensor
     out: int
     half: int
+
+
+_At = tuple[int, int]
+"""An activation, and one of its tiles."""
 
 
 class _Part(NamedTuple):
     """A part of a matrix: which tile of its source it takes to which tile of its stage."""
 
-    source: int
-    row: int
-    stage: int
-    column: int
+    source: _At
+    target: _At
 
 
 class _Layout:
@@ -89,49 +88,54 @@ class _Layout:
         self.starts = [0, *accumulate(plan.tiles)]
         self.half = self.starts[-1]
         self.parts = [
-            _Part(source, row, number, column)
+            _Part((source, row), (number, column))
             for number, stage in enumerate(plan.stages, start=1)
             for column in range(plan.tiles[number])
             for source in stage.sources
             for row in range(plan.tiles[source])
         ]
 
-    def place(self, activation: int, tile: int) -> int:
+    def place(self, at: _At) -> int:
+        activation, tile = at
         return self.starts[activation] + tile
 
-    def width(self, activation: int, tile: int) -> int:
+    def width(self, at: _At) -> int:
+        activation, tile = at
         return min(self.plan.tile, self.plan.widths[activation] - tile * self.plan.tile)
+
+    def relu(self, activation: int) -> bool:
+        return activation > 0 and self.plan.stages[activation - 1].relu
 
     def forward(self) -> tuple[list[Tile], list[Term]]:
         tiles: list[Tile] = []
         terms: list[Term] = []
-        for number, stage in enumerate(self.plan.stages, start=1):
+        for number in range(1, len(self.plan.widths)):
             for column in range(self.plan.tiles[number]):
-                into = [p for p, part in enumerate(self.parts) if part[2:] == (number, column)]
-                first = len(terms)
-                terms += [Term(self.place(*self.parts[part][:2]), part) for part in into]
-                at = self.place(number, column), self.width(number, column)
-                tiles.append(Tile(*at, int(stage.relu), first, len(terms)))
+                at, first = (number, column), len(terms)
+                for p, part in enumerate(self.parts):
+                    if part.target == at:
+                        terms.append(Term(self.place(part.source), p))
+                where = self.place(at), self.width(at), self.relu(number)
+                tiles.append(Tile(*where, first, len(terms)))
         return tiles, terms
 
     def back(self) -> tuple[list[Tile], list[Term]]:
         tiles: list[Tile] = []
         terms: list[Term] = []
         for number in reversed(range(len(self.plan.stages))):
-            relu = number > 0 and self.plan.stages[number - 1].relu
             for row in range(self.plan.tiles[number]):
-                out_of = [p for p, part in enumerate(self.parts) if part[:2] == (number, row)]
-                first, place = len(terms), self.place(number, row)
-                terms += [
-                    Term(self.half + self.place(*self.parts[part][2:]), part) for part in out_of
-                ]
-                at = self.half + place, self.width(number, row), place if relu else -self.plan.tile
-                tiles.append(Tile(*at, first, len(terms)))
+                at, first = (number, row), len(terms)
+                for p, part in enumerate(self.parts):
+                    if part.source == at:
+                        terms.append(Term(self.half + self.place(part.target), p))
+                where = self.half + self.place(at), self.width(at), self.relu(number)
+                tiles.append(Tile(*where, first, len(terms)))
         return tiles, terms
 
     def products(self) -> list[Product]:
         return [
-            Product(self.place(*part[:2]), self.half + self.place(*part[2:])) for part in self.parts
+            Product(self.place(part.source), self.half + self.place(part.target))
+            for part in self.parts
         ]
 
 
@@ -139,10 +143,9 @@ class _Layout:
 def program(plan: Plan, device: torch.device) -> Program:
     """Write a plan out as lists, on a device."""
     layout = _Layout(plan)
-    sums = range(layout.half + layout.starts[1], 2 * layout.half)
-    lists = *layout.forward(), *layout.back(), layout.products(), sums
-    tiles, terms, back, back_terms, products, sums_ = (
+    lists = *layout.forward(), *layout.back(), layout.products()
+    tiles, terms, back, back_terms, products = (
         torch.tensor(rows, dtype=torch.int32, device=device) for rows in lists
     )
     out, half = layout.starts[-2], layout.half
-    return Program(tiles, terms, back, back_terms, products, sums_, out, half)
+    return Program(tiles, terms, back, back_terms, products, out, half)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from handgraph.nn.kernels.plan import Plan, unet_plan
+from handgraph.nn.kernels.plan import Plan
+from handgraph.nn.kernels.stages import unet_plan
 from handgraph.nn.unet_maps import Bottleneck, Level
 
 

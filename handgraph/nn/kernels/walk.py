@@ -51,7 +51,7 @@ def part(table, number, TILE: tl.constexpr):
 
 @triton.jit
 def walk(
-    tiles, num_tiles, terms, scratch, table, num_parts, step, BACK: tl.constexpr,
+    tiles, num_tiles, terms, scratch, table, num_parts, half, step, BACK: tl.constexpr,
     BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr, OPERAND: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -71,26 +71,35 @@ def walk(
             out = tl.dot(
                 left.to(OPERAND), right.to(OPERAND), out, input_precision=PRECISION, out_dtype=SUM
             )
-        there, gate = columns < tl.load(tile + 1), tl.load(tile + 2)
+        where, width, relu = tl.load(tile), tl.load(tile + 1), tl.load(tile + 2)
         if BACK:
-            opened = tl.load(place + gate * TILE, mask=there & (columns + gate >= 0), other=1.0)
+            gate = place + (where - half) * TILE
+            opened = tl.load(gate, mask=columns < width * relu, other=1.0)
             out = tl.where(opened.to(SUM) <= 0, 0.0, out)
         else:
-            out = tl.where((out < 0) & (gate > 0), 0.0, out)  # NaN stays NaN
-        out = tl.where(there, out, 0.0)  # infinity times 0 would be NaN
-        tl.store(place + tl.load(tile) * TILE, out.to(scratch.dtype.element_ty))
+            out = tl.where((out < 0) & (relu > 0), 0.0, out)  # NaN stays NaN
+        out = tl.where(columns < width, out, 0.0)  # infinity times 0 would be NaN
+        tl.store(place + where * TILE, out.to(scratch.dtype.element_ty))
         tl.debug_barrier()
 
 
 @triton.jit
-def copy_in(source, source_step, width, number, scratch, step, BLOCK: tl.constexpr,
+def copy_in(source, source_step, index, width, number, scratch, step, BLOCK: tl.constexpr,
             TILE: tl.constexpr):  # fmt: skip
-    """Copy ``number`` rows into the scratch, filled up with zeros."""
-    rows, columns = tl.arange(0, BLOCK)[:, None], tl.arange(0, CHUNK)[None, :]
-    place = scratch + rows * (step * TILE) + columns
+    """Copy ``number`` rows into the scratch, filled up with zeros.
+
+    All columns, or those of an index, in which -1 stands for zeros.
+    """
+    rows, chunk = tl.arange(0, BLOCK)[:, None], tl.arange(0, CHUNK)[None, :]
+    place = scratch + rows * (step * TILE) + chunk
     for start in range(0, tl.cdiv(width, TILE) * TILE, CHUNK):
-        there = (rows < number) & (start + columns < width)
-        value = tl.load(source + rows * source_step + start + columns, mask=there, other=0.0)
+        columns = start + chunk
+        there = columns < width
+        if index is not None:
+            columns = tl.load(index + columns, mask=there, other=-1)
+            there = columns >= 0
+        there = there & (rows < number)
+        value = tl.load(source + rows * source_step + columns, mask=there, other=0.0)
         tl.store(place + start, value)
     tl.debug_barrier()
 
@@ -122,27 +131,12 @@ def forward(
     for block in range(first, tl.cdiv(batch, BLOCK), tl.num_programs(0)):
         row = tl.cast(block, tl.int64) * BLOCK
         node = row * branches + branch
-        copy_in(x_ptr + node * in_width, branches * in_width, in_width, batch - row,
+        copy_in(x_ptr + node * in_width, branches * in_width, None, in_width, batch - row,
                 scratch, step, BLOCK, TILE)  # fmt: skip
-        walk(tiles_ptr, num_tiles, terms_ptr, scratch, table, num_parts, step, False,
+        walk(tiles_ptr, num_tiles, terms_ptr, scratch, table, num_parts, 0, step, False,
               BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
         copy_out(out_ptr + node * out_width, branches * out_width, out_width, batch - row,
                  scratch + out_place * TILE, step, BLOCK, TILE)  # fmt: skip
-
-
-@triton.jit
-def gather_in(source, source_step, columns, width, number, scratch, step, BLOCK: tl.constexpr,
-              TILE: tl.constexpr):  # fmt: skip
-    """Copy ``number`` rows of these columns into the scratch, -1 being 0, filled up with zeros."""
-    rows, tile = tl.arange(0, BLOCK)[:, None], tl.arange(0, CHUNK)[None, :]
-    place = scratch + rows * (step * TILE) + tile
-    for start in range(0, tl.cdiv(width, TILE) * TILE, CHUNK):
-        column = tl.load(columns + start + tile, mask=start + tile < width, other=-1)
-        there = (rows < number) & (column >= 0)
-        tl.store(
-            place + start, tl.load(source + rows * source_step + column, mask=there, other=0.0)
-        )
-    tl.debug_barrier()
 
 
 @kernel
@@ -162,16 +156,17 @@ def core(
     for block in range(first, tl.cdiv(batch, BLOCK), tl.num_programs(0)):
         row = tl.cast(block, tl.int64) * BLOCK
         middle = middle_ptr + row * joined_width
-        gather_in(x_ptr + row * x_width, x_width, source_ptr + branch * in_width, in_width,
-                  batch - row, scratch, step, BLOCK, TILE)  # fmt: skip
+        copy_in(x_ptr + row * x_width, x_width, source_ptr + branch * in_width, in_width,
+                batch - row, scratch, step, BLOCK, TILE)  # fmt: skip
         walk(tiles_ptr, num_tiles, terms_ptr, scratch, table_ptr + branch * table_size, num_parts,
-              step, False, BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
+             0, step, False, BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
         copy_out(middle + branch * middle_width, joined_width, middle_width, batch - row,
                  scratch + out_place * TILE, step, BLOCK, TILE)  # fmt: skip
         if tl.atomic_add(arrived_ptr + block, 1) == branches - 1:
-            gather_in(middle, joined_width, joined_ptr, joined_width, batch - row,
-                      scratch, step, BLOCK, TILE)  # fmt: skip
+            copy_in(middle, joined_width, joined_ptr, joined_width, batch - row,
+                    scratch, step, BLOCK, TILE)  # fmt: skip
             walk(merger_tiles_ptr, merger_num_tiles, merger_terms_ptr, scratch, merger_table_ptr,
-                  merger_num_parts, step, False, BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
+                 merger_num_parts, 0, step, False,
+                 BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
             copy_out(out_ptr + row * out_width, out_width, out_width, batch - row,
                      scratch + merger_out_place * TILE, step, BLOCK, TILE)  # fmt: skip

@@ -29,13 +29,13 @@ def back(
     node = row * branches + branch
     table = table_ptr + branch * table_size
     scratch = scratch_ptr + (branch * tl.num_programs(0) * BLOCK + row) * (step * TILE)
-    copy_in(x_ptr + node * in_width, branches * in_width, in_width, batch - row,
+    copy_in(x_ptr + node * in_width, branches * in_width, None, in_width, batch - row,
             scratch, step, BLOCK, TILE)  # fmt: skip
-    copy_in(grad_ptr + node * out_width, branches * out_width, out_width, batch - row,
+    copy_in(grad_ptr + node * out_width, branches * out_width, None, out_width, batch - row,
             scratch + (half + out_place) * TILE, step, BLOCK, TILE)  # fmt: skip
-    walk(tiles_ptr, num_tiles, terms_ptr, scratch, table, num_parts, step, False,
+    walk(tiles_ptr, num_tiles, terms_ptr, scratch, table, num_parts, half, step, False,
           BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
-    walk(back_ptr, num_back, back_terms_ptr, scratch, table, num_parts, step, True,
+    walk(back_ptr, num_back, back_terms_ptr, scratch, table, num_parts, half, step, True,
           BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
     copy_out(grad_x_ptr + node * in_width, branches * in_width, in_width, batch - row,
              scratch + half * TILE, step, BLOCK, TILE)  # fmt: skip
@@ -66,7 +66,7 @@ def reduce_products(
 
 @kernel
 def reduce_sums(
-    scratch_ptr, out_ptr, sums_ptr, batch, padded, table_size, step, num_parts,
+    scratch_ptr, out_ptr, tiles_ptr, batch, padded, table_size, step, num_parts, half,
     BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
     """The gradients of biases, likewise."""
@@ -74,10 +74,11 @@ def reduce_sums(
     place = first_tile(
         scratch_ptr + branch.to(tl.int64) * padded * (step * TILE), step, BLOCK, TILE
     )
+    where = (tl.load(tiles_ptr + 5 * number) + half) * TILE
     out = tl.full((TILE,), 0.0, SUM)
     for start in range(0, batch, BLOCK):
         rows = place + tl.cast(start, tl.int64) * (step * TILE)
         there = (start + tl.arange(0, BLOCK) < batch)[:, None]
-        grad = tl.load(rows + tl.load(sums_ptr + number) * TILE, mask=there, other=0.0)
+        grad = tl.load(rows + where, mask=there, other=0.0)
         out += tl.sum(grad.to(SUM), axis=0)
     tl.store(bias(out_ptr + branch * table_size, num_parts, number, TILE), out)

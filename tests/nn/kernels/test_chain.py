@@ -313,6 +313,27 @@ def test_plans_that_are_none(stages):
         chain(torch.zeros(1, 1, 2), torch.zeros(1, plan.table_size), plan)
 
 
+@pytest.mark.parametrize("tile", [0, 8, 48])
+def test_tiles_are_powers_of_two(tile):
+    with pytest.raises(ValueError, match=f"plan: expected a tile of 16, 32, 64, ..., got {tile}"):
+        LINEAR._replace(tile=tile).check()
+
+
+@pytest.mark.parametrize(
+    "maps",
+    [
+        [],
+        [(torch.zeros(1, 2, 3),)],
+        [(torch.zeros(1, 1, 3), torch.zeros(1, 1, 3))],
+        [(torch.zeros(1, 2, 3), torch.zeros(1, 3))],
+        [(torch.zeros(1, 2, 3), torch.zeros(1, 1, 3))] * 2,
+    ],
+)
+def test_maps_of_another_plan_are_an_error(maps):
+    with pytest.raises(ValueError, match=r"plan: expected .*\[\[\(2, 3\), \(1, 3\)\]\], got"):
+        LINEAR.pack(maps)
+
+
 # Plans
 
 
@@ -346,7 +367,7 @@ def test_lists_use_every_part_once(plan):
     for terms in lists.terms, lists.back_terms:
         assert terms[:, 1].sort().values.tolist() == list(range(plan.num_parts))
     assert len(lists.products) == plan.num_parts
-    assert len(lists.sums) == len(lists.tiles) == sum(plan.tiles[1:])
+    assert len(lists.tiles) == sum(plan.tiles[1:])
 
 
 def test_sizes_of_a_small_plan():

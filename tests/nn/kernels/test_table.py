@@ -12,8 +12,8 @@ from handgraph import HAND, RemovalSets, Skeleton
 from handgraph.nn import AdaptiveGraphUNet
 from handgraph.nn.folded_unet import dense_stages
 from handgraph.nn.kernels.layout import layout
-from handgraph.nn.kernels.plan import pack, stages_plan
 from handgraph.nn.kernels.sizes import Sizes
+from handgraph.nn.kernels.stages import pack, stages_plan
 from handgraph.nn.kernels.table import _table, _table_backward, net_table
 from handgraph.nn.kernels.uses import Uses
 
