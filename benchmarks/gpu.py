@@ -37,6 +37,7 @@ def steps(out: Path, quick: bool) -> Iterator[tuple[str, list[str]]]:
     short = ["--quick"] if quick else []
     cuda = ["--device", "cuda", *short]
     yield "kernels", [*python, "-m", "benchmarks.kernels", "--out", f"{out}/kernels.json"]
+    yield "host", [*python, "-m", "benchmarks.host", "--out", f"{out}/host.json"]
     yield "tune", [*python, "-m", "benchmarks.tune", "--out", f"{out}/tune.json"]
     for name in ("core", "scaling", "pipeline"):
         command = [*python, "-m", f"benchmarks.{name}", *cuda, "--out", f"{out}/{name}_cuda.json"]

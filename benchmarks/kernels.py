@@ -20,6 +20,8 @@ from tqdm import tqdm
 from benchmarks.machine import machine, write
 from handgraph.nn.kernels.launch import FEW, MANY, PRECISION, REDUCE, Tiling
 from handgraph.nn.kernels.plan import TILE
+from handgraph.nn.kernels.table import MERGE_WARPS
+from handgraph.nn.kernels.terms import SIZE
 
 CAPABILITY = 90  # Hopper: H100, H200
 KINDS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
@@ -27,7 +29,11 @@ INTEGERS = {
     **dict.fromkeys(("tiles", "terms", "merger_tiles", "merger_terms"), "*i32"),
     **dict.fromkeys(("back", "back_terms", "products", "arrived"), "*i32"),
     **dict.fromkeys(("source", "joined"), "*i64"),
+    **dict.fromkeys(("at", "sums", "left_at", "right_at"), "*i32"),
 }
+NODES = [Tiling(count, MERGE_WARPS, 1) for count in (16, 32, 64)]
+MERGING = {"merge_nodes": NODES, "merge_nodes_back": NODES, "add_terms": [Tiling(SIZE, 4, 1)]}
+"""The kernels that make a table: a block is so many nodes or terms."""
 
 
 def cases(everything: bool = False) -> Iterator[tuple[str, Tiling, str, str]]:
@@ -45,13 +51,16 @@ def cases(everything: bool = False) -> Iterator[tuple[str, Tiling, str, str]]:
         for tiling in dict.fromkeys(reducing):
             yield "reduce_products", tiling, kind, precision
             yield "reduce_sums", tiling, kind, precision
+    for name, merging in MERGING.items():
+        for tiling, (kind, precision) in product(merging, [*kinds, ("bfloat16", "tf32x3")]):
+            yield name, tiling, kind, precision
 
 
 def compile_kernel(name: str, tiling: Tiling, kind: str, precision: str) -> dict[str, Any]:
     """Compile one kernel to machine code, and read off what it needs.
 
     Args:
-        name: Its name in ``handgraph.nn.kernels.walk``.
+        name: Its name in ``handgraph.nn.kernels``.
         tiling: How it is cut.
         kind: The dtype of the tensors.
         precision: That of the products.
@@ -61,11 +70,12 @@ def compile_kernel(name: str, tiling: Tiling, kind: str, precision: str) -> dict
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from handgraph.nn.kernels import walk, walk_back
+    from handgraph.nn.kernels import merge, walk, walk_back
 
-    kernel = getattr(walk, name, None) or getattr(walk_back, name)
+    (kernel,) = (vars(m)[name] for m in (merge, walk, walk_back) if hasattr(m, name))
     constants = {
-        "BLOCK": tiling.block,
+        **dict.fromkeys(("BLOCK", "NODES", "SIZE"), tiling.block),
+        "ABS": True,
         "TILE": TILE,
         "SUM": tl.float32,
         "OPERAND": getattr(tl, kind),
@@ -111,7 +121,9 @@ def _type(argument: str, kernel: str, kind: str) -> str:
         return "i32"
     if name in INTEGERS:
         return INTEGERS[name]
-    is_sum = kernel.startswith("reduce") and name == "out"
+    is_sum = name == "merged" or (
+        kernel.startswith(("reduce", "merge_nodes")) and name in ("out", "grad")
+    )
     return "*fp32" if is_sum else f"*{KINDS[kind]}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import Any
 
 import torch
@@ -40,12 +41,15 @@ def relative_error(contestant: Contestant, core: nn.Module, x: Tensor, phase: st
     return (deviation.abs().max() / exact.abs().max()).item()
 
 
-class _Counter(TorchDispatchMode):
-    """Count the ATen operations that compute something; views and allocations do not."""
+class OperationCounter(TorchDispatchMode):
+    """Count the operations that compute something, by namespace; views and allocations do not.
+
+    An operator of ours is one, whatever it does.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.count = 0
+        self.counts: Counter[str] = Counter()
 
     def __torch_dispatch__(
         self,
@@ -54,8 +58,9 @@ class _Counter(TorchDispatchMode):
         args: tuple[object, ...] = (),
         kwargs: dict[str, object] | None = None,
     ) -> object:
+        """Count and compute."""
         is_free = func.is_view or func.overloadpacket.__name__ in FREE
-        self.count += not is_free
+        self.counts[func.namespace] += not is_free
         return func(*args, **(kwargs or {}))
 
 
@@ -66,9 +71,9 @@ def operations(call: Call, x: Tensor) -> int:
     about what the kernels would be.
     """
     if x.device.type != "cuda":
-        with _Counter() as counter:
+        with OperationCounter() as counter:
             call(x)
-        return int(counter.count)
+        return int(counter.counts.total())
     call(x)
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         call(x)

@@ -101,6 +101,21 @@ def pipeline(result: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def host(result: dict[str, Any]) -> str:
+    """What a GPU's host does for a call."""
+    text = (
+        f"Default sizes, batch {result['batch']}, threads 1: time and launches of a call where the "
+        "library's kernels take the core, with these kernels counted and left out."
+    )
+    head = ["call", "us", "quartiles", "kernels", "operations of PyTorch"]
+    body = []
+    for row in result["rows"]:
+        low, median, high = (f"{1e6 * row['time'][key]:.0f}" for key in ("q25", "median", "q75"))
+        counts = [str(row["kernels"]), str(row["operations"])]
+        body.append([row["call"], median, f"{low}-{high}", *counts])
+    return "\n\n".join(["## A GPU's host", _origin(result), text, markdown([head, *body])])
+
+
 def data(result: dict[str, Any]) -> str:
     """Samples a second, and what an import costs."""
     made = result["simulation"]
@@ -126,6 +141,7 @@ SECTIONS = {
     "threads": threads,
     "scaling": scaling,
     "pipeline": pipeline,
+    "host": host,
     "data": data,
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gpu, pipeline, report, tables, tune
+from benchmarks import gpu, host, pipeline, report, tables, tune
 from benchmarks.contestants import KERNELS, equal_forms, in_kernels
 from benchmarks.measures import flops
 from benchmarks.sizes import default_core
@@ -36,6 +36,20 @@ def test_pipeline(tmp_path, capsys):
     assert "## From an image, CPU" in text
     assert "| whole | eager |" in text
     assert "100.0%" in capsys.readouterr().out
+
+
+def test_host(tmp_path, capsys):
+    pytest.importorskip("triton")
+    out = tmp_path / "host.json"
+    host.main(["--rounds", "2", "--out", str(out)])
+    found = {row["call"]: row for row in json.loads(out.read_text())["rows"]}
+    kernels = {name: row["kernels"] for name, row in found.items()}
+    assert kernels == {"forward": 6, "forward, folded": 1, "train": 16}
+    assert found["forward, folded"]["operations"] == 0
+    assert 0 < found["forward"]["operations"] < found["train"]["operations"] < 30
+    median = 1e6 * found["train"]["time"]["median"]
+    assert f"| train | {median:.0f} |" in report.page(report.read(tmp_path))
+    assert "16 kernels" in capsys.readouterr().out
 
 
 def test_tune(tmp_path, monkeypatch):

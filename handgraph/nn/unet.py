@@ -132,7 +132,7 @@ class AdaptiveGraphUNet(nn.Module):
 
         ins, outs = [self.in_channels, *widths], [self.out_channels, *widths]
         sizes = Sizes(branches, ins[0], outs[0], bottleneck_channels, self.nodes, tuple(widths))
-        self.sizes, self.plan = sizes, cast("Plan | None", sizes.plan)
+        self.sizes, self.plan = sizes, sizes.plan if sizes.is_small() else None
         steps = list(enumerate(pairwise(self.nodes)))
         self.adjacency = nn.ParameterList(torch.empty(branches, n, n) for n in self.nodes[:-1])
         self.encoder = nn.ModuleList(conv(ins[i], widths[i]) for i in range(levels))

@@ -160,13 +160,14 @@ def _options(x: Tensor, plan: Plan, tiling: Tiling) -> dict[str, Any]:
         "TILE": plan.tile,
         "SUM": tl.float64 if kind == tl.float64 else tl.float32,
         "OPERAND": kind if x.is_cuda or kind == tl.float64 else tl.float32,  # no bfloat16 there
-        "PRECISION": _precision(),
+        "PRECISION": precision(),
         "num_warps": tiling.warps,
         "num_stages": tiling.stages,
         "enable_fp_fusion": True,  # the default, about which Triton 3.9 warns
     }
 
 
-def _precision() -> str:
+def precision() -> str:
+    """How the kernels multiply numbers of float32."""
     allowed = PRECISION[torch.backends.cuda.matmul.fp32_precision]
     return "ieee" if torch.version.hip is not None else allowed  # no TF32 there

@@ -1,9 +1,9 @@
-"""Where each number of a table comes from: the indices with which a net's table is gathered.
+"""Where each number of a table comes from: the indices with which a net's table is made.
 
-All parameters of a graph U-Net stand in one vector. What the table is made of stands in another,
-the numbers: the parameters, then sums over the channels of a layer, the normalised adjacencies and
-their products with the poolings, then 0 and 1. The adjacencies of all levels are one batch, filled
-up with zeros. Every entry of the table is the sum of one number and the product of two.
+All parameters of a graph U-Net stand in one vector. Behind them stands what :func:`merge_nodes`
+makes of them: for each level a matrix ``[J, W]`` of its normalised adjacency, and beside it that
+times the poolings around it. All are filled up to one size. An entry of the table is a sum of
+products of one of all these and a parameter: of one for a matrix, and of a few for a bias.
 """
 
 from __future__ import annotations
@@ -16,39 +16,32 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from handgraph.nn.kernels.plan import Plan
 from handgraph.nn.kernels.sizes import Sizes
-from handgraph.nn.kernels.uses import Uses
+from handgraph.nn.kernels.terms import Terms
 from handgraph.nn.unet_maps import Bottleneck, Level, level_steps, split_steps
+
+ONE, NONE = -1, -2
+"""In the place of a factor: 1, and that there is no such term."""
 
 
 class Layout(NamedTuple):
-    """All indices for one net; parameters and numbers are vectors of ``sizes`` each.
+    """All indices for one net.
 
     Args:
-        sizes: How many parameters, sums, entries of adjacencies, and of products there are.
-        adjacency, steps, sums: Which parameters the adjacencies ``[N * L, J, J]``, what they are
-            multiplied with ``[N * L, J, S]``, and the channels to sum ``[*, C]`` are.
-        left, right, rest: Which numbers the entries of the table ``[N, T]`` are.
-        of_numbers, of_parameters: The adjoints of the last three, and of the first three.
-        constants: 0 and 1.
+        num_parameters: How many there are.
+        nodes: Which parameters :func:`merge_nodes` takes, ``[N * L, J, W]``; -1 for padding.
+        table: What the entries of the table ``[N, T]`` are sums of: of products of a parameter, and
+            a parameter, a merged entry or 1.
+        back: The same for the gradients of parameters and merged entries, from that of the table.
     """
 
-    sizes: tuple[int, ...]
-    adjacency: Tensor
-    steps: Tensor
-    sums: Tensor
-    left: Tensor
-    right: Tensor
-    rest: Tensor
-    of_numbers: Uses
-    of_parameters: Uses
-    constants: Tensor
-
-
-_Entries = tuple[Tensor, ...]
-"""The left and the right factors and the summands of a matrix or a bias."""
+    num_parameters: int
+    nodes: Tensor
+    table: Terms
+    back: Terms
 
 
 class _Builder:
@@ -63,108 +56,103 @@ class _Builder:
         self.levels = [Level(*found[i : i + size]) for i in range(0, len(found) - 4, size)]
         self.bottleneck = Bottleneck(*found[-4:])
         self.num_parameters = ends[-1]
-        self.stages: list[list[_Entries]] = []
 
-        every = range(len(self.levels))
-        steps = [level_steps(self.levels, i) for i in every]
-        self.adjacency = self.join([level.adjacency for level in self.levels])
-        self.steps = self.join(steps)
-        self.deep = [level.up.chunk(2, dim=2)[1] for level in self.levels]
-        summed = [*(level.down for level in self.levels), *self.deep, self.bottleneck.squeeze]
-        most = max(channels.shape[2] for channels in summed)
-        padded = [self.pad(channels, channels.shape[1], most) for channels in summed]
-        self.sums = torch.cat([channels.flatten(0, 1) for channels in padded])
-
-        kinds = self.num_parameters, len(self.sums), self.adjacency.numel(), self.steps.numel()
-        self.sizes = kinds
-        first, second, third, self.zero = accumulate(kinds)
-        self.one = self.zero + 1
-        rows = (first + torch.arange(kinds[1])).split([c.shape[0] * c.shape[1] for c in summed])
-        self.sum_of = [row.view(c.shape[:2]) for row, c in zip(rows, summed, strict=True)]
-        laplacian = self.split(second + _count(self.adjacency.shape))
-        product = self.split(third + _count(self.steps.shape))
-        self.laplacian = [m[:, :n, :n] for m, n in zip(laplacian, net.nodes, strict=False)]
+        steps = [level_steps(self.levels, i) for i in range(len(self.levels))]
+        _, count, width = net.merged_shape
+        adjacencies = _join([level.adjacency for level in self.levels], count, count)
+        self.nodes = torch.cat([adjacencies, _join(steps, count, width - count)], dim=2)
+        merged = self.num_parameters + _count(self.nodes.shape)
+        by_level = merged.unflatten(0, (net.branches, -1)).unbind(1)
+        self.laplacian = [m[:, :n, :n] for m, n in zip(by_level, net.nodes, strict=False)]
         self.product = [
-            m[:, : step.shape[1], : step.shape[2]] for m, step in zip(product, steps, strict=True)
+            m[:, : step.shape[1], count : count + step.shape[2]]
+            for m, step in zip(by_level, steps, strict=True)
         ]
+        self.num_entries = 0
+        self.stages: list[list[Tensor]] = []
+        self.terms: list[Tensor] = []
 
-    def pad(self, index: Tensor, rows: int, columns: int) -> Tensor:
-        """Fill ``[N, *, *]`` up with zeros of the parameters."""
-        short = 0, columns - index.shape[2], 0, rows - index.shape[1]
-        return torch.nn.functional.pad(index, short, value=self.num_parameters)
-
-    def join(self, matrices: list[Tensor]) -> Tensor:
-        """Stack matrices of all levels: ``[N * L, J, *]``."""
-        rows, columns = (max(matrix.shape[dim] for matrix in matrices) for dim in (1, 2))
-        padded = [self.pad(matrix, rows, columns) for matrix in matrices]
-        return torch.stack(padded, dim=1).flatten(0, 1)
-
-    def split(self, joined: Tensor) -> list[Tensor]:
-        """Undo the stacking."""
-        return list(joined.unflatten(0, (-1, len(self.levels))).unbind(1))
-
-    def table(self, plan: Plan) -> list[Tensor]:
-        """What :func:`pack` would be given, as indices ``[N, T]`` of two factors and a summand."""
+    def walk(self) -> None:
+        """List what :func:`dense_stages` would give, in its order."""
         for i, level in enumerate(self.levels):
             pool = split_steps(self.product[i], level.unpool.shape[2])[2:]
             nodes, *bias = pool if i > 0 else (self.laplacian[i],)
-            self.down(nodes, bias[0] if bias else None, level.down, level.down_bias, i)
+            self.down(nodes, bias[0] if bias else None, level.down, level.down_bias)
         last, bottleneck = self.levels[-1], self.bottleneck
-        self.down(last.pool, last.pool_bias, bottleneck.squeeze, bottleneck.squeeze_bias, -1)
+        self.down(last.pool, last.pool_bias, bottleneck.squeeze, bottleneck.squeeze_bias)
         branches, count, _ = last.pool.shape
-        same = torch.full((count, count), self.zero).fill_diagonal_(self.one)
-        same = same.expand(branches, count, count)
-        self.down(same, None, bottleneck.expand, bottleneck.expand_bias, 0)
-        for i in reversed(range(len(self.levels))):
-            level, sums = self.levels[i], self.sum_of[len(self.levels) + i]
-            unpool, unpool_bias = split_steps(self.product[i], level.unpool.shape[2])[:2]
-            skip = self.matrix(self.laplacian[i], level.up.chunk(2, dim=2)[0])
-            deep = self.matrix(unpool, self.deep[i])
-            up_bias = self.bias(unpool_bias, sums, level.up_bias, unpool.shape[1])
-            self.stages.append([skip, deep, up_bias])
-        kinds = zip(*(zip(*stage, strict=True) for stage in self.stages), strict=True)
-        return [plan.pack(maps, fill=self.zero) for maps in kinds]
+        same = torch.full((count, count), NONE).fill_diagonal_(ONE).expand(branches, -1, -1)
+        self.down(same, None, bottleneck.expand, bottleneck.expand_bias)
+        for level, product, laplacian in zip(
+            reversed(self.levels), reversed(self.product), reversed(self.laplacian), strict=True
+        ):
+            unpool, unpool_bias = split_steps(product, level.unpool.shape[2])[:2]
+            skip, deep = level.up.chunk(2, dim=2)
+            maps = [self.matrix(laplacian, skip), self.matrix(unpool, deep)]
+            self.stages.append(
+                [*maps, self.bias(unpool_bias, deep, level.up_bias, len(product[0]))]
+            )
 
-    def down(
-        self, nodes: Tensor, node_bias: Tensor | None, channels: Tensor, bias: Tensor, i: int
-    ) -> None:
-        """A stage down, of which the i-th sums belong to its channels."""
-        found = self.bias(node_bias, self.sum_of[i], bias, nodes.shape[1])
+    def down(self, nodes: Tensor, node_bias: Tensor | None, channels: Tensor, bias: Tensor) -> None:
+        """A stage down."""
+        found = self.bias(node_bias, channels, bias, nodes.shape[1])
         self.stages.append([self.matrix(nodes, channels), found])
 
-    def matrix(self, nodes: Tensor, channels: Tensor) -> _Entries:
+    def matrix(self, nodes: Tensor, channels: Tensor) -> Tensor:
         """The product of ``[N, J', J]`` over the nodes and ``[N, C', C]`` over the channels."""
         left, right = nodes.mT[:, :, None, :, None], channels.mT[:, None, :, None, :]
-        rest = torch.tensor(self.zero)
-        found = torch.broadcast_tensors(left, right, rest)
-        return tuple(index.flatten(3).flatten(1, 2) for index in found)
+        shape = torch.broadcast_shapes(left.shape, right.shape)
+        return self.add(self.claim(shape), left, right).flatten(3).flatten(1, 2)
 
-    def bias(self, node_bias: Tensor | None, sums: Tensor, bias: Tensor, nodes: int) -> _Entries:
-        """``[N, J, 1]`` times ``[N, C]`` plus ``[N, C]``, or the last alone."""
-        if node_bias is None:
-            node_bias = torch.full((1, nodes, 1), self.zero)
-            sums = torch.full_like(bias, self.zero)
-        found = torch.broadcast_tensors(node_bias, sums.unsqueeze(1), bias.unsqueeze(1))
-        return tuple(index.flatten(1).unsqueeze(1) for index in found)
+    def bias(self, node_bias: Tensor | None, channels: Tensor, bias: Tensor, nodes: int) -> Tensor:
+        """``[N, C]`` and, for each of the nodes, ``[N, J, 1]`` times the sums of ``[N, C, C']``."""
+        entries = self.claim((len(bias), nodes, bias.shape[1]))
+        self.add(entries, torch.tensor(ONE), bias.unsqueeze(1))
+        if node_bias is not None:
+            self.add(entries.unsqueeze(3), node_bias.unsqueeze(3), channels.unsqueeze(1))
+        return entries.flatten(1).unsqueeze(1)
+
+    def claim(self, shape: Sequence[int]) -> Tensor:
+        """Numbers for new entries."""
+        entries = self.num_entries + _count(shape)
+        self.num_entries += entries.numel()
+        return entries
+
+    def add(self, entries: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """Add the products of two factors to some entries."""
+        found = torch.stack(torch.broadcast_tensors(entries, left, right)).flatten(1)
+        self.terms.append(found[:, found[1] != NONE])
+        return entries
+
+    def packed(self, plan: Plan) -> Tensor:
+        """All terms: a place in the table, and the two factors. ``[3, *]``."""
+        order = plan.pack(self.stages, fill=self.num_entries).flatten()
+        place = torch.empty(self.num_entries + 1, dtype=torch.long)
+        place[order] = torch.arange(len(order))
+        entries, left, right = torch.cat(self.terms, dim=1)
+        return torch.stack([place[entries], left, right])
 
 
 def _count(shape: Sequence[int]) -> Tensor:
     return torch.arange(prod(shape)).view(*shape)
 
 
+def _join(matrices: Sequence[Tensor], rows: int, columns: int) -> Tensor:
+    """Stack the matrices of all levels, filled up to one size: ``[N * L, *, *]``."""
+    whole = [pad(m, (0, columns - m.shape[2], 0, rows - m.shape[1]), value=-1) for m in matrices]
+    return torch.stack(whole, dim=1).flatten(0, 1)
+
+
 @cache
 def layout(net: Sizes, device: torch.device) -> Layout:
     """Find the indices for a net, on a device."""
     built = _Builder(net)
-    gathered, table = [built.adjacency, built.steps, built.sums], built.table(net.plan)
-    adjacency, steps, sums, left, right, rest = (i.to(device) for i in (*gathered, *table))
-    of_numbers = Uses.of(_join(table), built.zero).to(device)
-    of_parameters = Uses.of(_join(gathered), built.num_parameters).to(device)
-    constants = torch.tensor([0.0, 1.0], device=device)
-    return Layout(
-        built.sizes, adjacency, steps, sums, left, right, rest, of_numbers, of_parameters, constants
-    )
-
-
-def _join(indices: Sequence[Tensor]) -> Tensor:
-    return torch.cat([index.flatten() for index in indices])
+    built.walk()
+    place, left, right = built.packed(net.plan)
+    table = Terms.of(place, right, left, net.branches * net.plan.table_size)
+    entries, partners = torch.cat([right, left]), torch.cat([left, right])
+    there = entries != ONE
+    size = built.num_parameters + built.nodes.numel()
+    back = Terms.of(entries[there], place.repeat(2)[there], partners[there], size)
+    nodes = built.nodes.to(device, torch.int32)
+    return Layout(built.num_parameters, nodes, table.to(device), back.to(device))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +12,11 @@ from torch import Tensor
 from handgraph.nn.kernels.plan import Plan
 from handgraph.nn.kernels.stages import unet_plan
 from handgraph.nn.unet_maps import Bottleneck, Level
+
+MAX_NODES = 64
+"""A kernel holds the adjacency of a level: larger nets take the torch path."""
+CHUNK = 16
+"""Of what an adjacency is multiplied with, a kernel takes so many columns at a time."""
 
 
 class Sizes(NamedTuple):
@@ -47,11 +53,19 @@ class Sizes(NamedTuple):
     @property
     def plan(self) -> Plan:
         """The chain of dense maps, each from all channels of all nodes of a level."""
-        nodes, widths = self.nodes, self.widths
-        downs = [n * c for n, c in zip(nodes, widths, strict=False)]
-        downs += [nodes[-1] * self.bottleneck, nodes[-1] * widths[-1]]
-        ups = [n * c for n, c in zip(nodes, (self.out_channels, *widths[:-1]), strict=False)]
-        return unet_plan(nodes[0] * self.in_channels, downs, ups)
+        return _plan(self)
+
+    @property
+    def merged_shape(self) -> tuple[int, int, int]:
+        """Of the normalised adjacencies and their products: one size for all levels."""
+        above = [0, *(count + 1 for count in self.nodes)]
+        steps = max(n + 1 + m for n, m in zip(self.nodes[1:], above, strict=False))
+        size = max(CHUNK, 1 << (max(self.nodes[:-1]) - 1).bit_length())  # a power of two
+        return self.branches * len(self.widths), size, size + -(-steps // CHUNK) * CHUNK
+
+    def is_small(self) -> bool:
+        """Whether the kernels that make a table are made for it."""
+        return max(self.nodes[:-1]) <= MAX_NODES
 
     def encode(self) -> list[int]:
         """As integers, which an operator can take."""
@@ -60,10 +74,7 @@ class Sizes(NamedTuple):
     @staticmethod
     def decode(flat: Sequence[int]) -> Sizes:
         """Read what :meth:`encode` wrote."""
-        levels = (len(flat) - 5) // 2
-        branches, ins, outs, bottleneck = flat[:4]
-        nodes, widths = tuple(flat[4 : 5 + levels]), tuple(flat[5 + levels :])
-        return Sizes(branches, ins, outs, bottleneck, nodes, widths)
+        return _decode(tuple(flat))
 
     def shapes(self) -> Iterator[list[tuple[int, ...]]]:
         """The shapes of the parameters: those of each :class:`Level`, then of the bottleneck."""
@@ -78,6 +89,22 @@ class Sizes(NamedTuple):
         yield [(self.branches, *shape) for shape in (first, first[:1], second, second[:1])]
 
 
+@cache
+def _plan(sizes: Sizes) -> Plan:
+    nodes, widths = sizes.nodes, sizes.widths
+    downs = [n * c for n, c in zip(nodes, widths, strict=False)]
+    downs += [nodes[-1] * sizes.bottleneck, nodes[-1] * widths[-1]]
+    ups = [n * c for n, c in zip(nodes, (sizes.out_channels, *widths[:-1]), strict=False)]
+    return unet_plan(nodes[0] * sizes.in_channels, downs, ups)
+
+
+@cache
+def _decode(flat: tuple[int, ...]) -> Sizes:
+    levels = (len(flat) - 5) // 2
+    branches, ins, outs, bottleneck = flat[:4]
+    return Sizes(branches, ins, outs, bottleneck, flat[4 : 5 + levels], flat[5 + levels :])
+
+
 def flatten(levels: Sequence[Level], bottleneck: Bottleneck) -> tuple[Tensor, list[int]]:
     """All parameters one behind the other, in the order of ``shapes``, and the encoded sizes."""
     parameters = [*(parameter for level in levels for parameter in level), *bottleneck]
@@ -90,10 +117,10 @@ class _Flatten(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *parameters: Tensor) -> Tensor:  # noqa: ANN401
-        ctx.shapes = [parameter.shape for parameter in parameters]
-        return torch.cat([parameter.flatten() for parameter in parameters])
+        ctx.like = parameters
+        out: Tensor = torch.ops.aten.flatten_dense_tensors(parameters)
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401
-        parts = grad.split([shape.numel() for shape in ctx.shapes])
-        return tuple(part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True))
+        return tuple(torch.ops.aten.unflatten_dense_tensors(grad, ctx.like))

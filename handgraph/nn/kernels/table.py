@@ -1,102 +1,140 @@
-"""The table of a graph U-Net as one operator of PyTorch, with its derivative written out.
+"""The table of a graph U-Net as one operator of PyTorch: two launches, and two on the way back.
 
 The matrices of :func:`handgraph.nn.folded_unet.dense_stages` take a handful of small operations for
-each stage, of which a GPU would wait for the launches only. Here all levels are one batch, and all
-stages one product of gathered numbers: see :mod:`handgraph.nn.kernels.layout`.
+each stage, of which a GPU would wait for the launches only. Here all levels are merged at once, and
+then all stages: see :mod:`handgraph.nn.kernels.layout`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from handgraph.nn.conv import Normalization, degree_scale
+from handgraph.nn.conv import Normalization
+from handgraph.nn.kernels import terms
+from handgraph.nn.kernels.launch import precision
 from handgraph.nn.kernels.layout import Layout, layout
 from handgraph.nn.kernels.sizes import Sizes, flatten
-from handgraph.nn.unet_grad import Merged, scale_gradient
+from handgraph.nn.kernels.terms import Terms
 from handgraph.nn.unet_maps import Bottleneck, Level
+
+MERGE_WARPS = 8
+"""Warps of the programs that each hold an adjacency."""
 
 
 def net_table(
     levels: Sequence[Level], bottleneck: Bottleneck, normalization: Normalization
 ) -> Tensor:
     """``pack(dense_stages(merge_maps(levels, bottleneck, normalization)))``: ``[N, T]``."""
-    out: Tensor = torch.ops.handgraph.table(*flatten(levels, bottleneck), normalization)
-    return out
-
-
-class _Numbers(NamedTuple):
-    """What a table is made of, and the node maps of all levels in it."""
-
-    adjacency: Tensor
-    merged: Merged
-    vector: Tensor
-
-
-def _numbers(flat: Tensor, normalization: Normalization, at: Layout) -> _Numbers:
-    constants = at.constants.to(flat.dtype)
-    padded = torch.cat([flat, constants])
-    adjacency, steps = padded[at.adjacency], padded[at.steps]
-    scale = degree_scale(adjacency, normalization)
-    laplacian = scale.mT * adjacency * scale
-    product = torch.bmm(laplacian, steps)
-    sums = padded[at.sums].sum(dim=1)
-    vector = torch.cat([flat, sums, laplacian.flatten(), product.flatten(), constants])
-    return _Numbers(adjacency, Merged(scale, laplacian, steps, product), vector)
+    table: Tensor
+    table, _ = torch.ops.handgraph.table(*flatten(levels, bottleneck), normalization)
+    return table
 
 
 @torch.library.custom_op(
     "handgraph::table",
     mutates_args=(),
-    schema="(Tensor flat, int[] sizes, str normalization) -> Tensor",
+    schema="(Tensor flat, int[] sizes, str normalization) -> (Tensor, Tensor)",
 )
-def _table(flat: Tensor, sizes: Sequence[int], normalization: Normalization) -> Tensor:
-    at = layout(Sizes.decode(sizes), flat.device)
-    vector = _numbers(flat, normalization, at).vector
-    return torch.addcmul(vector[at.rest], vector[at.left], vector[at.right])
+def _table(flat: Tensor, sizes: Sequence[int], normalization: str) -> tuple[Tensor, Tensor]:
+    from handgraph.nn.kernels import merge
+
+    net = Sizes.decode(sizes)
+    at, flat = layout(net, flat.device), flat.contiguous()
+    merged = flat.new_empty(at.nodes.shape, dtype=_sum_dtype(flat))
+    table = flat.new_empty(net.branches, net.plan.table_size)
+    with torch.cuda.device_of(flat):
+        merge.merge_nodes[(len(at.nodes),)](
+            flat, at.nodes, merged, at.nodes.shape[2], **_options(at, merged, normalization)
+        )
+    _add_terms(flat, flat, merged, table, at, at.table)
+    return table, merged
 
 
 @_table.register_fake
-def _(flat: Tensor, sizes: Sequence[int], normalization: str) -> Tensor:
+def _(flat: Tensor, sizes: Sequence[int], normalization: str) -> tuple[Tensor, Tensor]:
     net = Sizes.decode(sizes)
-    return flat.new_empty(net.branches, net.plan.table_size)
+    table = flat.new_empty(net.branches, net.plan.table_size)
+    return table, flat.new_empty(net.merged_shape, dtype=_sum_dtype(flat))
 
 
 @torch.library.custom_op(
     "handgraph::table_backward",
     mutates_args=(),
-    schema="(Tensor grad, Tensor flat, int[] sizes, str normalization) -> Tensor",
+    schema="(Tensor grad, Tensor flat, Tensor merged, int[] sizes, str normalization) -> Tensor",
 )
 def _table_backward(
-    grad: Tensor, flat: Tensor, sizes: Sequence[int], normalization: Normalization
+    grad: Tensor, flat: Tensor, merged: Tensor, sizes: Sequence[int], normalization: str
 ) -> Tensor:
-    at = layout(Sizes.decode(sizes), flat.device)
-    adjacency, merged, vector = _numbers(flat, normalization, at)
-    found = at.of_numbers(grad * vector[at.right], grad * vector[at.left], grad)
-    direct, sums, laplacian, product = found.split(at.sizes)
-    product = product.view_as(merged.product)
-    laplacian = torch.baddbmm(laplacian.view_as(merged.laplacian), product, merged.steps.mT)
-    entries = scale_gradient(adjacency, merged, normalization, laplacian)
-    steps = torch.bmm(merged.laplacian.mT, product)
-    return at.of_parameters(entries, steps, sums.unsqueeze(1).expand_as(at.sums)).add_(direct)
+    from handgraph.nn.kernels import merge
+
+    at, flat = layout(Sizes.decode(sizes), flat.device), flat.contiguous()
+    found = merged.new_empty(at.num_parameters + merged.numel())
+    _add_terms(grad.contiguous(), flat, merged, found, at, at.back)
+    with torch.cuda.device_of(flat):
+        merge.merge_nodes_back[(len(at.nodes),)](
+            flat, at.nodes, merged, found[at.num_parameters :], found, at.nodes.shape[2],
+            **_options(at, merged, normalization),
+        )  # fmt: skip
+    return found[: at.num_parameters].to(flat.dtype)
 
 
 @_table_backward.register_fake
-def _(grad: Tensor, flat: Tensor, sizes: Sequence[int], normalization: str) -> Tensor:
+def _(
+    grad: Tensor, flat: Tensor, merged: Tensor, sizes: Sequence[int], normalization: str
+) -> Tensor:
     return torch.empty_like(flat)
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, list[int], str], output: Tensor) -> None:  # noqa: ANN401
+def _add_terms(
+    left: Tensor, flat: Tensor, merged: Tensor, out: Tensor, at: Layout, listed: Terms
+) -> None:
+    """Write the sums of products with ``left``, and behind them what is nobody's factor."""
+    from handgraph.nn.kernels import merge
+
+    with torch.cuda.device_of(flat):
+        merge.add_terms[(len(listed.tiles),)](
+            left, flat, merged, out, *listed, at.num_parameters,
+            SIZE=terms.SIZE, SUM=_triton(merged.dtype), enable_fp_fusion=True,
+        )  # fmt: skip
+
+
+def _options(at: Layout, merged: Tensor, normalization: str) -> dict[str, Any]:
+    return {
+        "NODES": at.nodes.shape[1],
+        "ABS": normalization == "abs",
+        "SUM": _triton(merged.dtype),
+        "PRECISION": precision(),
+        "num_warps": MERGE_WARPS,
+        "num_stages": 1,
+        "enable_fp_fusion": True,
+    }
+
+
+def _sum_dtype(flat: Tensor) -> torch.dtype:
+    return torch.float64 if flat.dtype == torch.float64 else torch.float32
+
+
+def _triton(dtype: torch.dtype) -> Any:  # noqa: ANN401
+    import triton.language as tl
+
+    return tl.float64 if dtype == torch.float64 else tl.float32
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, list[int], str], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
     flat, ctx.sizes, ctx.normalization = inputs
-    ctx.save_for_backward(flat)
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(flat, output[1])
 
 
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
-    (flat,) = ctx.saved_tensors
-    found = torch.ops.handgraph.table_backward(grad, flat, ctx.sizes, ctx.normalization)
+def _differentiate(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor, None, None]:  # noqa: ANN401
+    found = torch.ops.handgraph.table_backward(
+        grad, *ctx.saved_tensors, ctx.sizes, ctx.normalization
+    )
     return found, None, None
 
 

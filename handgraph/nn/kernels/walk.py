@@ -19,7 +19,7 @@ import triton.language as tl
 SIZES = (
     "batch", "padded", "branches", "x_width", "in_width", "middle_width", "out_width", "num_parts",
     "num_tiles", "num_back", "out_place", "half", "step",
-    "merger_num_parts", "merger_num_tiles", "merger_out_place",
+    "merger_num_parts", "merger_num_tiles", "merger_out_place", "num_parameters", "width",
 )  # fmt: skip
 kernel = triton.jit(
     do_not_specialize=SIZES, do_not_specialize_on_alignment=["x_ptr", "grad_ptr", "grad_x_ptr"]

@@ -267,7 +267,7 @@ def test_precision_is_by_choice(device, switch, precision, tolerance):
     matmul = torch.backends.cuda.matmul
     before, matmul.fp32_precision = matmul.fp32_precision, switch
     try:
-        assert launch._precision() == precision
+        assert launch.precision() == precision
         check(UNET, 2, 1, device=device, rtol=tolerance, atol=tolerance)
     finally:
         matmul.fp32_precision = before
@@ -275,7 +275,7 @@ def test_precision_is_by_choice(device, switch, precision, tolerance):
 
 def test_rocm_has_no_tf32(monkeypatch):
     monkeypatch.setattr(torch.version, "hip", "7.0")
-    assert launch._precision() == "ieee"
+    assert launch.precision() == "ieee"
 
 
 @pytest.mark.parametrize(

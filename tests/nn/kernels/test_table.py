@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +17,7 @@ from handgraph.nn.kernels.layout import layout
 from handgraph.nn.kernels.sizes import Sizes
 from handgraph.nn.kernels.stages import pack, stages_plan
 from handgraph.nn.kernels.table import _table, _table_backward, net_table
-from handgraph.nn.kernels.uses import Uses
+from handgraph.nn.kernels.terms import COLUMNS, SIZE, Terms
 
 RAGGED = RemovalSets(HAND, {"tips": "TIP", "palm": ["wrist", "MCP"], "two": ["thumb", "pinky_tip"]})
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
@@ -31,7 +33,9 @@ def trained(net):
 
 
 def with_gradients(table, net):
-    weights = torch.linspace(-1, 1, table.numel(), dtype=table.dtype).view_as(table)
+    """Of a weighting that is exact in every dtype."""
+    eighths = torch.randint(-8, 9, table.shape, generator=torch.manual_seed(0))
+    weights = (eighths / 8).to(table)
     return table, torch.autograd.grad(table, list(net.parameters()), weights)
 
 
@@ -44,6 +48,15 @@ def assert_same_table(net):
 @pytest.mark.parametrize("graph", [HAND, RemovalSets.by_level(HAND), RAGGED], ids=repr)
 def test_values_and_gradients(graph, normalization):
     assert_same_table(trained(AdaptiveGraphUNet(2, 3, graph, normalization=normalization)))
+
+
+def test_entries_of_any_sign():
+    """Where an entry is 0, its absolute value has the derivative 0."""
+    net = trained(AdaptiveGraphUNet(2, 3, HAND))
+    with torch.no_grad():
+        for adjacency in net.adjacency:
+            adjacency.copy_(torch.randint(-1, 2, adjacency.shape)).mul_(torch.rand(adjacency.shape))
+    assert_same_table(net)
 
 
 @given(
@@ -67,12 +80,31 @@ def test_on_the_device(device):
     net = trained(AdaptiveGraphUNet(2, 3, RAGGED))
     expected = with_gradients(net._table(), net)
     net = net.float().to(device)
-    table = net._table()
-    weights = torch.linspace(-1, 1, table.numel(), device=device).view_as(table)
-    found = table, torch.autograd.grad(table, list(net.parameters()), weights)
+    found = with_gradients(net._table(), net)
     assert_close(found[0].double().cpu(), expected[0], rtol=1e-5, atol=1e-6)
     for low, exact in zip(found[1], expected[1], strict=True):
         assert_close(low.double().cpu(), exact, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(device, dtype):
+    """Numbers are rounded where they come and go, and nowhere between."""
+    net = trained(AdaptiveGraphUNet(2, 3, RAGGED)).to(device, dtype)
+    exact = copy.deepcopy(net).double().cpu()
+    table, gradients = with_gradients(net._table(), net)
+    expected, exact_gradients = with_gradients(exact._table(), exact)
+    for found, twin in zip([table, *gradients], [expected, *exact_gradients], strict=True):
+        assert found.dtype == dtype
+        close = {"rtol": 0, "atol": torch.finfo(dtype).eps * twin.abs().max().item()}
+        assert_close(found.double().cpu(), twin, **close)
+
+
+@pytest.mark.parametrize(("count", "taken"), [(64, True), (65, False)])
+def test_largest_skeleton(count, taken):
+    net = AdaptiveGraphUNet(2, 3, Skeleton.edgeless(count), nodes=(count, 2), channels=1)
+    assert (net.plan is not None) is taken
+    if taken:
+        assert_same_table(trained(net))
 
 
 def test_sizes_survive_being_integers():
@@ -85,12 +117,47 @@ def test_sizes_survive_being_integers():
     assert shapes == [tuple(p.shape) for p in (*parameters, *net._bottleneck())]
 
 
-@given(index=st.lists(st.integers(0, 12), min_size=1, max_size=200), size=st.integers(1, 12))
-def test_uses_are_added_up(index, size):
-    index = torch.tensor([*index, 0])
-    values = torch.arange(1.0, len(index) + 1)
-    expected = torch.zeros(13).index_add(0, index, values)[:size]
-    assert torch.equal(Uses.of(index, size)(values[:1], values[1:]), expected)
+def added_up(listed, left, right, size):
+    """What the kernel does, one program and one term after the other."""
+    out = torch.full((size,), torch.nan, dtype=left.dtype)
+    for columns, first, last, begin in listed.tiles.tolist():
+        rows = SIZE // columns
+        places = torch.arange(first, last).view(-1, rows, columns)
+        values = [
+            torch.where(at >= 0, factor[at.clamp(min=0)], other)
+            for factor, other, at in (
+                (left, 0.0, listed.left[places]),
+                (right, 1.0, listed.right[places]),
+            )
+        ]
+        sums, which = (values[0] * values[1]).sum((0, 2)), listed.sums[begin : begin + rows]
+        out[which[which >= 0]] = sums[which >= 0]
+    return out
+
+
+@given(
+    counts=st.lists(st.sampled_from([0, 1, 3, 8, 9, 64, 65, 600]), min_size=1, max_size=30),
+    seed=st.integers(0, 9),
+)
+def test_terms_are_added_up(counts, seed):
+    counts = torch.tensor(counts)
+    entries = torch.arange(len(counts)).repeat_interleave(counts)
+    entries = entries[torch.randperm(len(entries), generator=torch.manual_seed(seed))]
+    left, right = torch.randint(0, 9, (len(entries),)), torch.randint(-1, 9, (len(entries),))
+    values = torch.randn(2, 9, dtype=torch.float64)
+    expected = torch.zeros(len(counts), dtype=torch.float64)
+    products = values[0][left] * torch.where(right < 0, 1.0, values[1][right])
+    expected.index_add_(0, entries, products)
+    found = added_up(Terms.of(entries, left, right, len(counts)), *values, len(counts))
+    assert_close(found, expected, **EXACT)
+
+
+def test_sums_of_about_equal_length_are_added_together():
+    entries = torch.arange(600).repeat_interleave(torch.tensor([1, 700]).repeat(300))
+    listed = Terms.of(entries, entries, entries, 600)
+    steps = (listed.tiles[:, 2] - listed.tiles[:, 1]) // SIZE
+    assert listed.tiles[:, 0].tolist() == [COLUMNS[0]] + 300 * [COLUMNS[-1]]
+    assert steps.tolist() == [1] + 300 * [2]
 
 
 def test_nan_stays_in_its_branch():
@@ -107,8 +174,9 @@ def test_opcheck(device):
     flat = torch.rand(count, device=device, requires_grad=True)
     args = flat, sizes.encode(), "abs"
     torch.library.opcheck(_table, args)
-    grad = torch.rand(2, sizes.plan.table_size, device=device)
-    torch.library.opcheck(_table_backward, (grad, flat.detach(), *args[1:]))
+    table, merged = _table(*args)
+    grad = torch.rand_like(table)
+    torch.library.opcheck(_table_backward, (grad, flat.detach(), merged, *args[1:]))
 
 
 def test_indices_are_made_once(device):
