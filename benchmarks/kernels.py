@@ -12,18 +12,25 @@ import tempfile
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
 
 from benchmarks.machine import machine, write
-from handgraph.nn.kernels.launch import FEW, MANY, PRECISION, REDUCE, Tiling
+from handgraph.nn.kernels.launch import (
+    FEW,
+    MANY,
+    NARROW,
+    PRECISION,
+    REDUCE,
+    WIDE_MAJORS,
+    Tiling,
+)
 from handgraph.nn.kernels.plan import TILE
 from handgraph.nn.kernels.table import MERGE_WARPS
 from handgraph.nn.kernels.terms import SIZE
 
-CAPABILITY = 90  # Hopper: H100, H200
 KINDS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 INTEGERS = {
     **dict.fromkeys(("tiles", "terms", "merger_tiles", "merger_terms"), "*i32"),
@@ -36,18 +43,19 @@ MERGING = {"merge_nodes": NODES, "merge_nodes_back": NODES, "add_terms": [Tiling
 """The kernels that make a table: a block is so many nodes or terms."""
 
 
-def cases(everything: bool = False) -> Iterator[tuple[str, Tiling, str, str]]:
+def cases(capability: int, everything: bool = False) -> Iterator[tuple[str, Tiling, str, str]]:
     """Kernel, tiling, dtype and input precision of all that can be launched, or could be."""
-    tilings = [FEW, MANY]
+    many, reduce = (MANY, REDUCE) if capability // 10 in WIDE_MAJORS else (NARROW, NARROW)
+    tilings = [FEW, many]
     if everything:
-        tilings += [Tiling(*sizes) for sizes in product((16, 32, 64, 128), (4, 8), (1, 3))]
+        tilings += [Tiling(*sizes) for sizes in product((16, 32, 64, 128), (4, 8), (1, 3), (1, 4))]
     kinds = [("float32", precision) for precision in PRECISION.values()]
     for kind, precision in [*kinds, ("bfloat16", "ieee")]:
         for tiling in dict.fromkeys(tilings):
             yield "forward", tiling, kind, precision
             yield "core", tiling, kind, precision
             yield "back", tiling, kind, precision
-        reducing = tilings if everything else [REDUCE]
+        reducing = tilings if everything else [reduce]
         for tiling in dict.fromkeys(reducing):
             yield "reduce_products", tiling, kind, precision
             yield "reduce_sums", tiling, kind, precision
@@ -56,10 +64,13 @@ def cases(everything: bool = False) -> Iterator[tuple[str, Tiling, str, str]]:
             yield name, tiling, kind, precision
 
 
-def compile_kernel(name: str, tiling: Tiling, kind: str, precision: str) -> dict[str, Any]:
+def compile_kernel(
+    capability: int, name: str, tiling: Tiling, kind: str, precision: str
+) -> dict[str, Any]:
     """Compile one kernel to machine code, and read off what it needs.
 
     Args:
+        capability: The compute capability, times ten.
         name: Its name in ``handgraph.nn.kernels``.
         tiling: How it is cut.
         kind: The dtype of the tensors.
@@ -77,6 +88,7 @@ def compile_kernel(name: str, tiling: Tiling, kind: str, precision: str) -> dict
         **dict.fromkeys(("BLOCK", "NODES", "SIZE"), tiling.block),
         "ABS": True,
         "TILE": TILE,
+        "SPLIT": tiling.split,
         "SUM": tl.float32,
         "OPERAND": getattr(tl, kind),
         "PRECISION": precision,
@@ -90,7 +102,7 @@ def compile_kernel(name: str, tiling: Tiling, kind: str, precision: str) -> dict
             {(names.index(n),): value for n, value in constants.items() if n in names},
             {(names.index(n),): [["tt.divisibility", 16]] for n in even},
         ),
-        target=GPUTarget("cuda", CAPABILITY, 32),
+        target=GPUTarget("cuda", capability, 32),
         options={
             "num_warps": tiling.warps,
             "num_stages": tiling.stages,
@@ -128,27 +140,51 @@ def _type(argument: str, kernel: str, kind: str) -> str:
 
 
 def resources(cubin: bytes) -> dict[str, int]:
-    """Registers a thread; and of the loops over products, instructions and what they spill."""
+    """Registers a thread; and of the loops over products, what a warp does in the longest.
+
+    Its instructions, the cycles that the compiler has it wait between them, which is the least that
+    they take, and what all loops spill.
+    """
     usage, code = _tool(cubin, "-res-usage"), _tool(cubin, "-sass")
     fields = dict(field.split(":") for field in usage.split() if field.count(":") == 1)
     found = loops(code)
-    spilled = sum("LDL" in line or "STL" in line for loop in found for line in loop)
-    longest = max(map(len, found), default=0)
-    return {"registers": int(fields["REG"]), "instructions": longest, "spilled": spilled}
+    spilled = sum("LDL" in line.text or "STL" in line.text for loop in found for line in loop)
+    longest = max(found, key=len, default=[])
+    cycles = sum(line.cycles for line in longest)
+    counts = {"instructions": len(longest), "cycles": cycles, "spilled": spilled}
+    return {"registers": int(fields["REG"]), **counts}
 
 
-def loops(code: str) -> list[list[str]]:
+class Line(NamedTuple):
+    """An instruction: its address, its text, and the cycles before the next."""
+
+    address: int
+    text: str
+    cycles: int
+
+
+LINE = re.compile(r"/\*([0-9a-f]{4,})\*/ +(.*?);.*\n.*/\* 0x([0-9a-f]{16}) \*/")
+"""An instruction is two lines; the second holds, since Volta, how long the next one waits."""
+
+
+def loops(code: str) -> list[list[Line]]:
     """The instructions of the loops that multiply, and have no loop in them."""
-    lines = [(int(at, 16), line) for at, line in re.findall(r"/\*([0-9a-f]{4,})\*/ +(.*?);", code)]
-    jumps = [(at, int(to, 16)) for at, line in lines for to in re.findall(r"BRA.* 0x(\w+)", line)]
+    lines = [
+        Line(int(at, 16), text, int(bits, 16) >> 41 & 15) for at, text, bits in LINE.findall(code)
+    ]
+    jumps = [
+        (line.address, int(to, 16))
+        for line in lines
+        for to in re.findall(r"BRA.* 0x(\w+)", line.text)
+    ]
     back = [(to, at) for at, to in jumps if to < at]
     inner = [
         (first, last)
         for first, last in back
         if not any(first <= to and at < last for to, at in back if (to, at) != (first, last))
     ]
-    bodies = [[line for at, line in lines if first <= at <= last] for first, last in inner]
-    return [body for body in bodies if sum(map(_multiplies, body)) > 1]
+    bodies = [[line for line in lines if first <= line.address <= last] for first, last in inner]
+    return [body for body in bodies if sum(_multiplies(line.text) for line in body) > 1]
 
 
 def _multiplies(line: str) -> bool:
@@ -171,15 +207,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.kernels", description=(__doc__ or "").partition("\n")[0]
     )
+    parser.add_argument("--capability", type=int, default=90, help="90 (default) is Hopper's")
     parser.add_argument("--all", action="store_true", help="other tilings too")
     parser.add_argument("--out", type=Path, help="where the JSON goes")
     args = parser.parse_args(arguments)
     rows = []
-    for case in tqdm(list(cases(args.all)), desc="kernels", disable=None):
-        row = compile_kernel(*case)
+    for case in tqdm(list(cases(args.capability, args.all)), desc="kernels", disable=None):
+        row = compile_kernel(args.capability, *case)
         rows.append(row)
         tqdm.write("  ".join(f"{key} {value}" for key, value in row.items()))
-    where = machine(torch.device("cpu")) | {"compute_capability": CAPABILITY}
+    where = machine(torch.device("cpu")) | {"compute_capability": args.capability}
     write({"benchmark": "kernels", "machine": where, "kernels": rows}, args.out)
 
 

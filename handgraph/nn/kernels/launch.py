@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import cache, reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -19,11 +19,14 @@ class Tiling(NamedTuple):
         block: Samples a program takes at a time; a power of two, 16 or more.
         warps: Warps of a program.
         stages: How far the loads of a product run ahead of it; 1 for not at all.
+        split: How many pieces its sums are cut into, each for some of the warps: many warps with
+            little to do wait less. A power of two.
     """
 
     block: int
     warps: int
     stages: int
+    split: int = 1
 
 
 class Net(NamedTuple):
@@ -34,15 +37,21 @@ class Net(NamedTuple):
     source: Tensor
 
 
-FEW = Tiling(block=16, warps=4, stages=3)
+FEW = Tiling(block=16, warps=4, stages=3, split=4)
 """With few samples each program should be quick ..."""
 MANY = Tiling(block=64, warps=4, stages=2)
 """... and with many, take the table from the caches for more of them."""
 REDUCE = Tiling(block=64, warps=4, stages=3)
 """The sums over the samples."""
+NARROW = Tiling(block=32, warps=4, stages=2)
+"""Both of these where matrix units take what they multiply from registers: 64 are too many."""
+WIDE_MAJORS = (9, 10)
+"""Compute capabilities whose matrix units read it from shared memory: Hopper, Blackwell's B200."""
 PRECISION = {"none": "tf32x3", "ieee": "ieee", "tf32": "tf32"}
 """What PyTorch's switch means: by default products of float32 are three of TF32, and exact to
 rounding."""
+MIN_INNER = 16
+"""Matrix units add up so many products at least."""
 MANY_BLOCKS = 256
 """Blocks of few samples, over all branches, from which on there are many: as soon as a large GPU's
 132 multiprocessors have two each, a quarter of the instructions wins."""
@@ -60,7 +69,7 @@ def forward(x: Tensor, table: Tensor, plan: Plan) -> Tensor:
         return out
     from handgraph.nn.kernels import walk
 
-    tiling = _tiling(batch, branches)
+    tiling = _tiling(x.device, batch, branches)
     lists = program(plan, x.device)
     grid = _grid(-(-batch // tiling.block), branches)
     scratch = x.new_empty(*grid, tiling.block, lists.half * plan.tile)
@@ -82,7 +91,7 @@ def core(x: Tensor, branches: Net, merger: Net) -> Tensor:
         return out
     from handgraph.nn.kernels import walk
 
-    tiling = _tiling(batch, count)
+    tiling = _tiling(x.device, batch, count)
     lists, last = program(plan, x.device), program(merger.plan, x.device)
     blocks, step = -(-batch // tiling.block), max(lists.half, last.half)
     grid = _grid(blocks, count)
@@ -117,7 +126,7 @@ def _backward(grad: Tensor, x: Tensor, grad_x: Tensor, table: Tensor, plan: Plan
     from handgraph.nn.kernels import walk_back
 
     batch, branches, _ = x.shape
-    tiling = _tiling(batch, branches)
+    tiling = _tiling(x.device, batch, branches)
     lists = program(plan, x.device)
     blocks, step = -(-batch // tiling.block), 2 * lists.half
     rows = blocks * tiling.block
@@ -131,7 +140,9 @@ def _backward(grad: Tensor, x: Tensor, grad_x: Tensor, table: Tensor, plan: Plan
             len(lists.products), len(lists.tiles), len(lists.back), lists.out, lists.half, step,
             **_options(x, plan, tiling),
         )  # fmt: skip
-        sizes, options = (batch, rows, table.shape[1], step), _options(x, plan, REDUCE)
+        reducing = REDUCE if _is_wide(x.device) else NARROW
+        sizes, options = (batch, rows, table.shape[1], step), _options(x, plan, reducing)
+        del options["SPLIT"]
         walk_back.reduce_products[(len(lists.products), branches)](
             scratch, grad_table, lists.products, *sizes, **options
         )
@@ -146,21 +157,32 @@ def _grid(blocks: int, branches: int) -> tuple[int, int]:
     return min(blocks, max(PROGRAMS // branches, 1)), branches
 
 
-def _tiling(batch: int, branches: int) -> Tiling:
-    blocks = -(-batch // FEW.block) * branches
-    return FEW if blocks < MANY_BLOCKS else MANY
+def _tiling(device: torch.device, batch: int, branches: int) -> Tiling:
+    if -(-batch // FEW.block) * branches < MANY_BLOCKS:
+        return FEW
+    return MANY if _is_wide(device) else NARROW
+
+
+@cache
+def _is_wide(device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    major: int = torch.cuda.get_device_properties(device).major
+    return torch.version.hip is None and major in WIDE_MAJORS
 
 
 def _options(x: Tensor, plan: Plan, tiling: Tiling) -> dict[str, Any]:
     import triton.language as tl
 
     kind = getattr(tl, str(x.dtype).removeprefix("torch."))
+    operand = kind if x.is_cuda or kind == tl.float64 else tl.float32  # no bfloat16 elsewhere
     return {
         "BLOCK": tiling.block,
         "TILE": plan.tile,
+        "SPLIT": min(tiling.split, plan.tile // MIN_INNER),
         "SUM": tl.float64 if kind == tl.float64 else tl.float32,
-        "OPERAND": kind if x.is_cuda or kind == tl.float64 else tl.float32,  # no bfloat16 there
-        "PRECISION": precision(),
+        "OPERAND": operand,
+        "PRECISION": precision() if operand == tl.float32 else "ieee",
         "num_warps": tiling.warps,
         "num_stages": tiling.stages,
         "enable_fp_fusion": True,  # the default, about which Triton 3.9 warns

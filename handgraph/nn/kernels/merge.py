@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 
 from handgraph.nn.kernels import sizes
+from handgraph.nn.kernels.products import add_product
 from handgraph.nn.kernels.walk import kernel
 
 EPS = tl.constexpr(1e-5)  # as in handgraph.nn.conv
@@ -45,7 +46,7 @@ def merge_nodes(
     for start in range(NODES, width, CHUNK):
         place = row + start + tl.arange(0, CHUNK)[None, :]
         steps = gather(flat_ptr, at_ptr + place, SUM)
-        product = tl.dot(laplacian, steps, input_precision=PRECISION, out_dtype=SUM)
+        product = add_product(tl.zeros((NODES, CHUNK), SUM), laplacian, steps, PRECISION)
         tl.store(out_ptr + place, product)
 
 
@@ -61,8 +62,9 @@ def merge_nodes_back(
     for start in range(NODES, width, CHUNK):
         place = row + start + tl.arange(0, CHUNK)[None, :]
         steps, product = gather(flat_ptr, at_ptr + place, SUM), tl.load(grad_ptr + place)
-        grad = tl.dot(product, tl.trans(steps), grad, input_precision=PRECISION, out_dtype=SUM)
-        found = tl.dot(tl.trans(laplacian), product, input_precision=PRECISION, out_dtype=SUM)
+        grad = add_product(grad, product, tl.trans(steps), PRECISION)
+        none = tl.zeros((NODES, CHUNK), SUM)
+        found = add_product(none, tl.trans(laplacian), product, PRECISION)
         scatter(out_ptr, at_ptr + place, found)
     adjacency = gather(flat_ptr, at_ptr + square, SUM)
     scale, share = degree_scale(adjacency, ABS), grad * laplacian

@@ -71,7 +71,12 @@ class Plan(NamedTuple):
     @property
     def num_parts(self) -> int:
         """How many parts all matrices have."""
-        return _num_parts(self)
+        tiles = self.tiles
+        return sum(
+            count * tiles[source]
+            for stage, count in zip(self.stages, tiles[1:], strict=True)
+            for source in stage.sources
+        )
 
     @property
     def table_size(self) -> int:
@@ -170,16 +175,6 @@ class Plan(NamedTuple):
         for stage in self.stages:
             flat += [stage.width, int(stage.relu), len(stage.sources), *stage.sources]
         return flat
-
-
-@cache
-def _num_parts(plan: Plan) -> int:
-    tiles = plan.tiles
-    return sum(
-        count * tiles[source]
-        for stage, count in zip(plan.stages, tiles[1:], strict=True)
-        for source in stage.sources
-    )
 
 
 def decode(flat: Sequence[int]) -> Plan:

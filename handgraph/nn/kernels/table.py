@@ -107,7 +107,7 @@ def _options(at: Layout, merged: Tensor, normalization: str) -> dict[str, Any]:
         "NODES": at.nodes.shape[1],
         "ABS": normalization == "abs",
         "SUM": _triton(merged.dtype),
-        "PRECISION": precision(),
+        "PRECISION": precision() if merged.dtype == torch.float32 else "ieee",
         "num_warps": MERGE_WARPS,
         "num_stages": 1,
         "enable_fp_fusion": True,

@@ -5,8 +5,9 @@ lines serve every chain, and are compiled once for each dtype and tiling. Activa
 scratch of the program's own, small enough for the caches.
 
 Threads of a program read what others of it wrote: a barrier stands wherever that begins. BLOCK is
-the samples a program takes at a time, TILE the columns of a tile; sums are of dtype SUM, products
-of dtype OPERAND and input precision PRECISION.
+the samples a program takes at a time, TILE the columns of a tile, and SPLIT the pieces into which
+the sums of products are cut, each for some of the warps; sums are of dtype SUM, products of dtype
+OPERAND and input precision PRECISION.
 """
 
 # No postponed evaluation here: Triton reads the annotations of a kernel's arguments. One that has
@@ -15,6 +16,8 @@ of dtype OPERAND and input precision PRECISION.
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
 import triton
 import triton.language as tl
+
+from handgraph.nn.kernels.products import add_product
 
 SIZES = (
     "batch", "padded", "branches", "x_width", "in_width", "middle_width", "out_width", "num_parts",
@@ -50,27 +53,40 @@ def part(table, number, TILE: tl.constexpr):
 
 
 @triton.jit
+def pieces(rows, columns, step, SPLIT: tl.constexpr):
+    """Offsets of a matrix: ``[*, *]``, or of many, which are a step apart, ``[SPLIT, *, *]``."""
+    place = rows[:, None] + columns[None, :]
+    if SPLIT > 1:
+        place = step * tl.arange(0, SPLIT)[:, None, None] + place[None, :, :]
+    return place
+
+
+@triton.jit
 def walk(
     tiles, num_tiles, terms, scratch, table, num_parts, half, step, BACK: tl.constexpr,
-    BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr, OPERAND: tl.constexpr,
-    PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, SPLIT: tl.constexpr, SUM: tl.constexpr,
+    OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute all tiles of a list, one after the other."""
-    columns = tl.arange(0, TILE)[None, :]
-    place = first_tile(scratch, step, BLOCK, TILE)
+    INNER: tl.constexpr = TILE // SPLIT
+    rows, columns, inner = tl.arange(0, BLOCK), tl.arange(0, TILE), tl.arange(0, INNER)
+    left_at = scratch + pieces(rows * (step * TILE), inner, INNER, SPLIT)
+    if BACK:
+        right_at = table + pieces(inner, columns * TILE, INNER, SPLIT)
+    else:
+        right_at = table + pieces(inner * TILE, columns, INNER * TILE, SPLIT)
+    place, columns = first_tile(scratch, step, BLOCK, TILE), columns[None, :]
     for number in range(num_tiles):
         tile = tiles + 5 * number
-        out = tl.zeros((BLOCK, TILE), SUM)
+        out = tl.zeros((BLOCK, TILE) if SPLIT == 1 else (SPLIT, BLOCK, TILE), SUM)
+        for term in range(tl.load(tile + 3), tl.load(tile + 4)):
+            left = tl.load(left_at + tl.load(terms + 2 * term) * TILE)
+            right = tl.load(right_at + tl.load(terms + 2 * term + 1) * (TILE * TILE))
+            out = add_product(out, left.to(OPERAND), right.to(OPERAND), PRECISION)
+        if SPLIT > 1:
+            out = tl.sum(out, axis=0)
         if not BACK:
             out += tl.load(bias(table, num_parts, number, TILE)).to(SUM)[None, :]
-        for term in range(tl.load(tile + 3), tl.load(tile + 4)):
-            left = tl.load(place + tl.load(terms + 2 * term) * TILE)
-            right = tl.load(part(table, tl.load(terms + 2 * term + 1), TILE))
-            if BACK:
-                right = tl.trans(right)
-            out = tl.dot(
-                left.to(OPERAND), right.to(OPERAND), out, input_precision=PRECISION, out_dtype=SUM
-            )
         where, width, relu = tl.load(tile), tl.load(tile + 1), tl.load(tile + 2)
         if BACK:
             gate = place + (where - half) * TILE
@@ -120,8 +136,8 @@ def copy_out(target, target_step, width, number, scratch, step, BLOCK: tl.conste
 def forward(
     x_ptr, table_ptr, out_ptr, scratch_ptr, tiles_ptr, terms_ptr,
     batch, branches, in_width, out_width, table_size, num_parts, num_tiles, out_place, step,
-    BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr, OPERAND: tl.constexpr,
-    PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, SPLIT: tl.constexpr, SUM: tl.constexpr,
+    OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """``[B, N, W]`` to ``[B, N, W']``; program p of P takes blocks p, p + P, ..."""
     first, branch = tl.program_id(0), tl.program_id(1)
@@ -134,7 +150,7 @@ def forward(
         copy_in(x_ptr + node * in_width, branches * in_width, None, in_width, batch - row,
                 scratch, step, BLOCK, TILE)  # fmt: skip
         walk(tiles_ptr, num_tiles, terms_ptr, scratch, table, num_parts, 0, step, False,
-              BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
+              BLOCK, TILE, SPLIT, SUM, OPERAND, PRECISION)  # fmt: skip
         copy_out(out_ptr + node * out_width, branches * out_width, out_width, batch - row,
                  scratch + out_place * TILE, step, BLOCK, TILE)  # fmt: skip
 
@@ -145,8 +161,8 @@ def core(
     arrived_ptr, tiles_ptr, terms_ptr, merger_tiles_ptr, merger_terms_ptr,
     batch, branches, x_width, in_width, middle_width, out_width, table_size, num_parts, num_tiles,
     out_place, merger_num_parts, merger_num_tiles, merger_out_place, step,
-    BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr, OPERAND: tl.constexpr,
-    PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, SPLIT: tl.constexpr, SUM: tl.constexpr,
+    OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """``[B, F]`` to ``[B, W']``: whichever branch is the last to finish a block merges it."""
     first, branch = tl.program_id(0), tl.program_id(1)
@@ -159,7 +175,7 @@ def core(
         copy_in(x_ptr + row * x_width, x_width, source_ptr + branch * in_width, in_width,
                 batch - row, scratch, step, BLOCK, TILE)  # fmt: skip
         walk(tiles_ptr, num_tiles, terms_ptr, scratch, table_ptr + branch * table_size, num_parts,
-             0, step, False, BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
+             0, step, False, BLOCK, TILE, SPLIT, SUM, OPERAND, PRECISION)  # fmt: skip
         copy_out(middle + branch * middle_width, joined_width, middle_width, batch - row,
                  scratch + out_place * TILE, step, BLOCK, TILE)  # fmt: skip
         if tl.atomic_add(arrived_ptr + block, 1) == branches - 1:
@@ -167,6 +183,6 @@ def core(
                     scratch, step, BLOCK, TILE)  # fmt: skip
             walk(merger_tiles_ptr, merger_num_tiles, merger_terms_ptr, scratch, merger_table_ptr,
                  merger_num_parts, 0, step, False,
-                 BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
+                 BLOCK, TILE, SPLIT, SUM, OPERAND, PRECISION)  # fmt: skip
             copy_out(out_ptr + row * out_width, out_width, out_width, batch - row,
                      scratch + merger_out_place * TILE, step, BLOCK, TILE)  # fmt: skip

@@ -9,6 +9,7 @@ sums up over the samples, in order.
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
 import triton.language as tl
 
+from handgraph.nn.kernels.products import add_product
 from handgraph.nn.kernels.walk import bias, copy_in, copy_out, first_tile, kernel, part, walk
 
 
@@ -17,8 +18,8 @@ def back(
     x_ptr, table_ptr, grad_ptr, grad_x_ptr, scratch_ptr, tiles_ptr, terms_ptr, back_ptr,
     back_terms_ptr, batch, branches, in_width, out_width, table_size, num_parts, num_tiles,
     num_back, out_place, half, step,
-    BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr, OPERAND: tl.constexpr,
-    PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, SPLIT: tl.constexpr, SUM: tl.constexpr,
+    OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """The gradient of the input ``[B, N, W]``, and all activations and gradients in the scratch.
 
@@ -34,9 +35,9 @@ def back(
     copy_in(grad_ptr + node * out_width, branches * out_width, None, out_width, batch - row,
             scratch + (half + out_place) * TILE, step, BLOCK, TILE)  # fmt: skip
     walk(tiles_ptr, num_tiles, terms_ptr, scratch, table, num_parts, half, step, False,
-          BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
+          BLOCK, TILE, SPLIT, SUM, OPERAND, PRECISION)  # fmt: skip
     walk(back_ptr, num_back, back_terms_ptr, scratch, table, num_parts, half, step, True,
-          BLOCK, TILE, SUM, OPERAND, PRECISION)  # fmt: skip
+          BLOCK, TILE, SPLIT, SUM, OPERAND, PRECISION)  # fmt: skip
     copy_out(grad_x_ptr + node * in_width, branches * in_width, in_width, batch - row,
              scratch + half * TILE, step, BLOCK, TILE)  # fmt: skip
 
@@ -60,7 +61,7 @@ def reduce_products(
         there = (start + tl.arange(0, BLOCK) < batch)[:, None]
         act = tl.load(rows + left, mask=there, other=0.0).to(OPERAND)
         grad = tl.load(rows + right, mask=there, other=0.0).to(OPERAND)
-        out = tl.dot(tl.trans(act), grad, out, input_precision=PRECISION, out_dtype=SUM)
+        out = add_product(out, tl.trans(act), grad, PRECISION)
     tl.store(part(out_ptr + branch * table_size, number, TILE), out)
 
 

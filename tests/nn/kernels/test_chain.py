@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -26,6 +28,7 @@ UNET = Plan(
     tile=16,
 )
 LINEAR = Plan(2, (Stage((0,), 3, False),), tile=16)
+CPU = torch.device("cpu")
 OVERFLOW = pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")  # by numpy
 pytestmark = pytest.mark.usefixtures("exact")
 
@@ -117,15 +120,26 @@ def test_every_batch(device, batch):
     check(UNET, batch, 2, device=device)
 
 
-@pytest.mark.parametrize("tiling", [launch.FEW, launch.MANY], ids=["few", "many"])
+@pytest.mark.parametrize("tiling", [launch.FEW, launch.MANY, launch.NARROW])
 def test_tilings(device, monkeypatch, tiling):
     monkeypatch.setattr(launch, "_tiling", lambda *_: tiling)
     check(UNET, 70, 1, device=device)
 
 
-def test_many_samples_are_cut_otherwise():
-    assert launch._tiling(16, 1) == launch.FEW
-    assert launch._tiling(2**11, 4) == launch._tiling(2**13, 1) == launch.MANY
+@pytest.mark.parametrize("wide", [True, False])
+def test_many_samples_are_cut_otherwise(monkeypatch, wide):
+    monkeypatch.setattr(launch, "_is_wide", lambda _: wide)
+    found = [launch._tiling(CPU, *sizes) for sizes in [(16, 1), (2**11, 4), (2**13, 1)]]
+    assert found == [launch.FEW, *(2 * [launch.MANY if wide else launch.NARROW])]
+
+
+@pytest.mark.parametrize(("major", "wide"), [(8, False), (9, True), (10, True), (12, False)])
+def test_which_gpus_take_more_at_a_time(monkeypatch, major, wide):
+    properties = SimpleNamespace(major=major)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    assert launch._is_wide.__wrapped__(torch.device("cuda")) is wide
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    assert not launch._is_wide.__wrapped__(torch.device("cuda"))
 
 
 def test_exactly_in_double_precision(device):
@@ -197,9 +211,23 @@ def test_nan_stays_in_its_sample_and_branch(device):
     assert torch.equal(out, expected)
 
 
+@pytest.fixture
+def multiplied():
+    """Let PyTorch's switch say how float32 is multiplied."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+
+    def switch(name):
+        matmul.fp32_precision = name
+
+    yield switch
+    matmul.fp32_precision = before
+
+
 @OVERFLOW
-def test_infinity_stays_in_its_column(device):
+def test_infinity_stays_in_its_column(device, multiplied):
     """A sum may overflow where a ReLU then closes; columns that fill a tile up take no part."""
+    multiplied("ieee")
     plan = Plan(1, (Stage((0,), 2, True), Stage((1,), 1, False)))
     maps = ([[-1.0, 2.0]], [[0.0, 1.0]]), ([[5.0], [7.0]], [[1.0]])
     table = pack(plan, *maps, device=device)
@@ -207,6 +235,16 @@ def test_infinity_stays_in_its_column(device):
     assert chain(x, table, plan).flatten().tolist() == [torch.inf, torch.inf, 22]
     table[0, 1] = -2.0  # both close
     assert chain(x, table, plan).flatten().tolist() == [1, torch.inf, 1]
+
+
+@OVERFLOW
+def test_infinity_is_no_number_in_three_products(device):
+    plan = Plan(1, (Stage((0,), 1, False),))
+    table = pack(plan, ([[-1.0]], [[0.0]]), device=device)
+    x = torch.tensor([torch.inf, -torch.inf, 1e38, -2.0], device=device).view(4, 1, 1)
+    found = chain(x, table, plan).flatten()
+    assert found[:2].isnan().all()
+    assert found[2:].tolist() == [-x[2].item(), 2]
 
 
 def test_a_relu_keeps_nan(device):
@@ -263,14 +301,10 @@ def test_gradients_of_gradients_are_refused(device):
     ("switch", "precision", "tolerance"),
     [("none", "tf32x3", 1e-5), ("ieee", "ieee", 1e-5), ("tf32", "tf32", 0.01)],
 )
-def test_precision_is_by_choice(device, switch, precision, tolerance):
-    matmul = torch.backends.cuda.matmul
-    before, matmul.fp32_precision = matmul.fp32_precision, switch
-    try:
-        assert launch.precision() == precision
-        check(UNET, 2, 1, device=device, rtol=tolerance, atol=tolerance)
-    finally:
-        matmul.fp32_precision = before
+def test_precision_is_by_choice(device, multiplied, switch, precision, tolerance):
+    multiplied(switch)
+    assert launch.precision() == precision
+    check(UNET, 2, 1, device=device, rtol=tolerance, atol=tolerance)
 
 
 def test_rocm_has_no_tf32(monkeypatch):
