@@ -100,9 +100,9 @@ class _Builder:
 
     def matrix(self, nodes: Tensor, channels: Tensor) -> Tensor:
         """The product of ``[N, J', J]`` over the nodes and ``[N, C', C]`` over the channels."""
-        left, right = nodes.mT[:, :, None, :, None], channels.mT[:, None, :, None, :]
-        shape = torch.broadcast_shapes(left.shape, right.shape)
-        return self.add(self.claim(shape), left, right).flatten(3).flatten(1, 2)
+        nodes, channels = nodes.mT[:, :, None, :, None], channels.mT[:, None, :, None, :]
+        shape = torch.broadcast_shapes(nodes.shape, channels.shape)
+        return self.add(self.claim(shape), nodes, channels).flatten(3).flatten(1, 2)
 
     def bias(self, node_bias: Tensor | None, channels: Tensor, bias: Tensor, nodes: int) -> Tensor:
         """``[N, C]`` and, for each of the nodes, ``[N, J, 1]`` times the sums of ``[N, C, C']``."""
@@ -118,9 +118,9 @@ class _Builder:
         self.num_entries += entries.numel()
         return entries
 
-    def add(self, entries: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        """Add the products of two factors to some entries."""
-        found = torch.stack(torch.broadcast_tensors(entries, left, right)).flatten(1)
+    def add(self, entries: Tensor, nodes: Tensor, channels: Tensor) -> Tensor:
+        """Add products to some entries: of a factor over the nodes and one over the channels."""
+        found = torch.stack(torch.broadcast_tensors(entries, nodes, channels)).flatten(1)
         self.terms.append(found[:, found[1] != NONE])
         return entries
 
@@ -129,8 +129,8 @@ class _Builder:
         order = plan.pack(self.stages, fill=self.num_entries).flatten()
         place = torch.empty(self.num_entries + 1, dtype=torch.long)
         place[order] = torch.arange(len(order))
-        entries, left, right = torch.cat(self.terms, dim=1)
-        return torch.stack([place[entries], left, right])
+        entries, nodes, channels = torch.cat(self.terms, dim=1)
+        return torch.stack([place[entries], nodes, channels])
 
 
 def _count(shape: Sequence[int]) -> Tensor:
@@ -148,11 +148,11 @@ def layout(net: Sizes, device: torch.device) -> Layout:
     """Find the indices for a net, on a device."""
     built = _Builder(net)
     built.walk()
-    place, left, right = built.packed(net.plan)
-    table = Terms.of(place, right, left, net.branches * net.plan.table_size)
-    entries, partners = torch.cat([right, left]), torch.cat([left, right])
-    there = entries != ONE
+    place, nodes, channels = built.packed(net.plan)
+    table = Terms.of(place, channels, nodes, net.branches * net.plan.table_size)
+    factors, others = torch.cat([channels, nodes]), torch.cat([nodes, channels])
+    there = factors != ONE
     size = built.num_parameters + built.nodes.numel()
-    back = Terms.of(entries[there], place.repeat(2)[there], partners[there], size)
-    nodes = built.nodes.to(device, torch.int32)
-    return Layout(built.num_parameters, nodes, table.to(device), back.to(device))
+    back = Terms.of(factors[there], place.repeat(2)[there], others[there], size)
+    merging = built.nodes.to(device, torch.int32)
+    return Layout(built.num_parameters, merging, table.to(device), back.to(device))
