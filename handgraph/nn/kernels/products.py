@@ -1,7 +1,7 @@
 """Products of matrices on the matrix units of a GPU.
 
 These multiply TF32, which has eleven bits of float32's 24. So a number is taken apart into two, and
-a product is three of theirs, with sums in float32; what is left out is below 2^-22 of it. Triton
+a product is three of theirs, with sums in float32; what is left out is below 2^-21 of it. Triton
 offers the same as ``"tf32x3"``, but spends 9 operations on a number to keep infinities apart from
 NaN, where these 3 make NaN of both.
 """

@@ -133,6 +133,12 @@ def test_many_samples_are_cut_otherwise(monkeypatch, wide):
     assert found == [launch.FEW, *(2 * [launch.MANY if wide else launch.NARROW])]
 
 
+@pytest.mark.parametrize(("tile", "split"), [(16, 1), (32, 2), (64, 4), (128, 4)])
+def test_pieces_of_sums_are_not_too_small(tile, split):
+    options = launch._options(torch.zeros(1), LINEAR._replace(tile=tile), launch.FEW)
+    assert options["SPLIT"] == split
+
+
 @pytest.mark.parametrize(("major", "wide"), [(8, False), (9, True), (10, True), (12, False)])
 def test_which_gpus_take_more_at_a_time(monkeypatch, major, wide):
     properties = SimpleNamespace(major=major)

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from handgraph import HAND, RemovalSets
 from handgraph.nn import AdaptiveGraphUNet, GraphMerger
-from handgraph.nn.kernels import launch
+from handgraph.nn.kernels import Plan, Stage, chain, launch
 
 interpreter = pytest.importorskip("triton.runtime.interpreter")
 REMOVAL = RemovalSets.by_level(HAND)
@@ -76,6 +76,15 @@ def test_float32_is_exact_to_rounding(kernels, matrix_units, net, shape):
     expected = copy.deepcopy(net).double()(x.double())
     assert_close(net(x).double(), expected, rtol=1e-5, atol=1e-5)
     assert matrix_units[0] > 10
+
+
+def test_what_a_product_leaves_out(matrix_units):
+    """Less than 2^-21 of it: numbers are rounded when they are taken apart, and not cut off."""
+    plan = Plan(1, (Stage((0,), 1, False),), tile=16)
+    x, factor = torch.rand(4096, 1, 1) + 1, torch.rand(1, 1, 1) + 1
+    out = chain(x, plan.pack([(factor, torch.zeros(1, 1, 1))]), plan)
+    exact = x.double() * factor.double()
+    assert ((out - exact).abs() / exact).max() < 2**-21
 
 
 def test_one_product_would_not_be_enough(kernels, matrix_units, monkeypatch):
