@@ -27,6 +27,7 @@ from handgraph.nn.folded_unet import (
 from handgraph.nn.kernels.core_op import chain_core
 from handgraph.nn.kernels.dispatch import takes, takes_compiled
 from handgraph.nn.kernels.launch import Net
+from handgraph.nn.kernels.plan import Plan
 from handgraph.nn.mask import SubgraphMask
 from handgraph.nn.merge.base import Merger
 from handgraph.nn.merge.graph import GraphMerger
@@ -162,8 +163,8 @@ class FoldedCore(nn.Module):
         """What computes the three as one, if that is faster."""
         branches, merge = self._nets()
         wants_gradient = x.requires_grad and torch.is_grad_enabled()
-        if takes(x, branches.plan):
-            one = takes(x, merge.plan) and not wants_gradient
+        if takes(x) and branches.plan is not None:
+            one = merge.plan is not None and not wants_gradient
             return self._run_kernel if one else None
         if takes_compiled(x) and not wants_gradient:
             return self._run_compiled
@@ -173,11 +174,12 @@ class FoldedCore(nn.Module):
         return cast("list[DenseUNet]", [self.branches.dense, self.merge.dense])
 
     def chains(self) -> tuple[Net, Net]:
-        """What the kernel on CUDA computes: the branches and the merger."""
+        """What the kernel on CUDA computes: the branches and the merger, if they have plans."""
         branches, merge = self._nets()
+        plans = cast("list[Plan]", [branches.plan, merge.plan])
         return (
-            Net(branches.plan, branches.table, self.source),
-            Net(merge.plan, merge.table, self.joined),
+            Net(plans[0], branches.table, self.source),
+            Net(plans[1], merge.table, self.joined),
         )
 
     def _run_kernel(self, x: Tensor, batch: int) -> Tensor:

@@ -168,17 +168,18 @@ class DenseUNet(nn.Module):
         self.downs = [_keep_stage(self, f"down_{i}", s) for i, s in enumerate(stages.downs)]
         self.ups = [_keep_stage(self, f"up_{i}", s) for i, s in enumerate(stages.ups)]
         self.size = sum(buffer.numel() for buffer in self.buffers())
-        self.plan = stages_plan(stages)
+        plan = stages_plan(stages)
+        self.plan = plan if plan.is_small() else None
         _keep(self, table=pack(stages))
 
     def pays(self, x: Tensor, batch: int) -> bool:
         """Whether this is the fastest way; a compiled program, made for any batch, has no other."""
         is_few = torch.compiler.is_compiling() or batch * self.size <= DENSE_WORK
-        return (is_few and not takes_compiled(x)) or takes(x, self.plan)
+        return (is_few and not takes_compiled(x)) or (self.plan is not None and takes(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """Down with ReLUs, and up with ReLUs but for the last stage."""
-        if takes(x, self.plan):
+        if self.plan is not None and takes(x):
             return chain(x.transpose(0, 1), self.table, self.plan).transpose(0, 1)
         return self.last(*self.inside(self.first(x)))
 

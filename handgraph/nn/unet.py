@@ -209,7 +209,7 @@ class AdaptiveGraphUNet(nn.Module):
         """
         branched = isinstance(self.graph, RemovalSets)
         self._check_input(x, node_mask, branched)
-        if node_mask is None and self.plan is not None and takes(x, self.plan):
+        if node_mask is None and self.plan is not None and takes(x):
             return self._run_kernel(x, self.plan)
         lead = x.shape[: -3 if branched else -2]
         nodes = samples_last(x if branched else x.unsqueeze(-3), 3)

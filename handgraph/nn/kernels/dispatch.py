@@ -12,7 +12,6 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from handgraph.nn.kernels.plan import Plan
 from handgraph.nn.mixing import is_plain, is_transformed
 
 HAS_TRITON = find_spec("triton") is not None
@@ -78,13 +77,12 @@ def _switched(on: bool) -> Iterator[None]:
         _enabled, _compiled = before
 
 
-def takes(x: Tensor, plan: Plan) -> bool:
-    """Whether the kernel computes this plan for this input."""
+def takes(x: Tensor) -> bool:
+    """Whether the kernels compute this input, for nets that have a plan."""
     return (
         _enabled
         and x.device.type in DEVICES
         and HAS_TRITON
-        and plan.is_small()
         and x.dtype in DTYPES
         and _is_recent(x.device)
         and (torch.compiler.is_compiling() or not is_transformed())

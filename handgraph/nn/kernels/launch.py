@@ -172,21 +172,29 @@ def _is_wide(device: torch.device) -> bool:
 
 
 def _options(x: Tensor, plan: Plan, tiling: Tiling) -> dict[str, Any]:
-    import triton.language as tl
-
-    kind = getattr(tl, str(x.dtype).removeprefix("torch."))
-    operand = kind if x.is_cuda or kind == tl.float64 else tl.float32  # no bfloat16 elsewhere
+    sum_, operand = _kinds(x.dtype, x.is_cuda)
     return {
         "BLOCK": tiling.block,
         "TILE": plan.tile,
         "SPLIT": min(tiling.split, plan.tile // MIN_INNER),
-        "SUM": tl.float64 if kind == tl.float64 else tl.float32,
+        "SUM": sum_,
         "OPERAND": operand,
-        "PRECISION": precision() if operand == tl.float32 else "ieee",
+        "PRECISION": precision() if operand.name == "fp32" else "ieee",
         "num_warps": tiling.warps,
         "num_stages": tiling.stages,
         "enable_fp_fusion": True,  # the default, about which Triton 3.9 warns
     }
+
+
+@cache
+def _kinds(dtype: torch.dtype, is_cuda: bool) -> tuple[Any, Any]:
+    """Triton's dtypes of sums and of products."""
+    import triton.language as tl
+
+    kind = getattr(tl, str(dtype).removeprefix("torch."))
+    if kind == tl.float64:
+        return kind, kind
+    return tl.float32, kind if is_cuda else tl.float32  # no bfloat16 elsewhere
 
 
 def precision() -> str:

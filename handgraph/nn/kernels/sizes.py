@@ -64,8 +64,8 @@ class Sizes(NamedTuple):
         return self.branches * len(self.widths), size, size + -(-steps // CHUNK) * CHUNK
 
     def is_small(self) -> bool:
-        """Whether the kernels that make a table are made for it."""
-        return max(self.nodes[:-1]) <= MAX_NODES
+        """Whether the kernels are made for it."""
+        return max(self.nodes[:-1]) <= MAX_NODES and self.plan.is_small()
 
     def encode(self) -> list[int]:
         """As integers, which an operator can take."""
