@@ -48,7 +48,7 @@ def without_launches() -> Iterator[Launches]:
 
     names: dict[Any, tuple[str, ...]] = {
         walk: ("forward", "core"),
-        walk_back: ("back", "reduce_products", "reduce_sums"),
+        walk_back: ("back", "reduce"),
         merge: ("merge_nodes", "merge_nodes_back", "add_terms"),
     }
     launches = Launches()

@@ -57,8 +57,7 @@ def cases(capability: int, everything: bool = False) -> Iterator[tuple[str, Tili
             yield "back", tiling, kind, precision
         reducing = tilings if everything else [reduce]
         for tiling in dict.fromkeys(reducing):
-            yield "reduce_products", tiling, kind, precision
-            yield "reduce_sums", tiling, kind, precision
+            yield "reduce", tiling, kind, precision
     for name, merging in MERGING.items():
         for tiling, (kind, precision) in product(merging, [*kinds, ("bfloat16", "tf32x3")]):
             yield name, tiling, kind, precision

@@ -141,15 +141,12 @@ def _backward(grad: Tensor, x: Tensor, grad_x: Tensor, table: Tensor, plan: Plan
             **_options(x, plan, tiling),
         )  # fmt: skip
         reducing = REDUCE if _is_wide(x.device) else NARROW
-        sizes, options = (batch, rows, table.shape[1], step), _options(x, plan, reducing)
+        options = _options(x, plan, reducing)
         del options["SPLIT"]
-        walk_back.reduce_products[(len(lists.products), branches)](
-            scratch, grad_table, lists.products, *sizes, **options
-        )
-        del options["OPERAND"], options["PRECISION"]
-        walk_back.reduce_sums[(len(lists.tiles), branches)](
-            scratch, grad_table, lists.tiles, *sizes, len(lists.products), lists.half, **options
-        )
+        walk_back.reduce[(len(lists.products) + len(lists.tiles), branches)](
+            scratch, grad_table, lists.products, lists.tiles,
+            batch, rows, table.shape[1], step, len(lists.products), lists.half, **options,
+        )  # fmt: skip
     return grad_table
 
 

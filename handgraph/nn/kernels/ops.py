@@ -18,7 +18,7 @@ def chain(x: Tensor, table: Tensor, plan: Plan) -> Tensor:
 
     .. math:: h_0 = x, \qquad h_i = \mathrm{ReLU}_i\Big(\sum_{s \in S_i} h_s M_{is} + b_i\Big)
 
-    The operator ``torch.ops.handgraph.chain``, written in Triton: one launch, and three on the way
+    The operator ``torch.ops.handgraph.chain``, written in Triton: one launch, and two on the way
     back. Both ways give the same bits every time. Gradients of gradients are not there: switch
     the kernels off (:func:`disabled`) where modules need them. float32 is exact to rounding;
     ``torch.backends.cuda.matmul.fp32_precision = "tf32"`` allows TF32 here as elsewhere, and under

@@ -92,7 +92,7 @@ def _(
 def _add_terms(
     left: Tensor, flat: Tensor, merged: Tensor, out: Tensor, at: Layout, listed: Terms
 ) -> None:
-    """Write the sums of products with ``left``, and behind them what is nobody's factor."""
+    """Write the listed sums of products: of ``left`` and a parameter, a merged entry or 1."""
     from handgraph.nn.kernels import merge
 
     with torch.cuda.device_of(flat):

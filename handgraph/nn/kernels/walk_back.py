@@ -7,6 +7,7 @@ sums up over the samples, in order.
 
 # ruff: noqa: ANN001, ANN201
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
+import triton
 import triton.language as tl
 
 from handgraph.nn.kernels.products import add_product
@@ -43,18 +44,35 @@ def back(
 
 
 @kernel
-def reduce_products(
-    scratch_ptr, out_ptr, products_ptr, batch, padded, table_size, step,
+def reduce(
+    scratch_ptr, out_ptr, products_ptr, tiles_ptr, batch, padded, table_size, step, num_parts, half,
     BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr, OPERAND: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The gradients of matrices: one program adds up all samples for one part of one of them."""
+    """The gradient of the table: of each part of its matrices, and behind them of each bias."""
     number, branch = tl.program_id(0), tl.program_id(1)
     place = first_tile(
         scratch_ptr + branch.to(tl.int64) * padded * (step * TILE), step, BLOCK, TILE
     )
-    left = tl.load(products_ptr + 2 * number) * TILE
-    right = tl.load(products_ptr + 2 * number + 1) * TILE
+    table = out_ptr + branch * table_size
+    if number < num_parts:
+        products = add_products(place, products_ptr + 2 * number, batch, step, BLOCK, TILE, SUM,
+                                OPERAND, PRECISION)  # fmt: skip
+        tl.store(part(table, number, TILE), products)
+    else:
+        tile = number - num_parts
+        where = tl.load(tiles_ptr + 5 * tile) + half
+        rows = add_rows(place + where * TILE, batch, step, BLOCK, TILE, SUM)
+        tl.store(bias(table, num_parts, tile, TILE), rows)
+
+
+@triton.jit
+def add_products(
+    place, product, batch, step, BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr,
+    OPERAND: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Add up all samples for one part of a matrix."""
+    left, right = tl.load(product) * TILE, tl.load(product + 1) * TILE
     out = tl.full((TILE, TILE), 0.0, SUM)
     for start in range(0, batch, BLOCK):
         rows = place + tl.cast(start, tl.int64) * (step * TILE)
@@ -62,24 +80,17 @@ def reduce_products(
         act = tl.load(rows + left, mask=there, other=0.0).to(OPERAND)
         grad = tl.load(rows + right, mask=there, other=0.0).to(OPERAND)
         out = add_product(out, tl.trans(act), grad, PRECISION)
-    tl.store(part(out_ptr + branch * table_size, number, TILE), out)
+    return out
 
 
-@kernel
-def reduce_sums(
-    scratch_ptr, out_ptr, tiles_ptr, batch, padded, table_size, step, num_parts, half,
-    BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr,
+@triton.jit
+def add_rows(
+    place, batch, step, BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr
 ):  # fmt: skip
-    """The gradients of biases, likewise."""
-    number, branch = tl.program_id(0), tl.program_id(1)
-    place = first_tile(
-        scratch_ptr + branch.to(tl.int64) * padded * (step * TILE), step, BLOCK, TILE
-    )
-    where = (tl.load(tiles_ptr + 5 * number) + half) * TILE
+    """Add up all samples of a tile."""
     out = tl.full((TILE,), 0.0, SUM)
     for start in range(0, batch, BLOCK):
         rows = place + tl.cast(start, tl.int64) * (step * TILE)
         there = (start + tl.arange(0, BLOCK) < batch)[:, None]
-        grad = tl.load(rows + where, mask=there, other=0.0)
-        out += tl.sum(grad.to(SUM), axis=0)
-    tl.store(bias(out_ptr + branch * table_size, num_parts, number, TILE), out)
+        out += tl.sum(tl.load(rows, mask=there, other=0.0).to(SUM), axis=0)
+    return out

@@ -23,7 +23,7 @@ def test_kernels_compile_without_spills(tmp_path, capability, shared):
     root = Path(__file__).parents[3]
     subprocess.run(command, env=env, cwd=root, check=True, capture_output=True)
     rows = json.loads(out.read_text())["kernels"]
-    walking = {"forward", "core", "back", "reduce_products", "reduce_sums"}
+    walking = {"forward", "core", "back", "reduce"}
     merging = {"merge_nodes", "merge_nodes_back", "add_terms"}
     assert {row["kernel"] for row in rows} == walking | merging
     for row in rows:
