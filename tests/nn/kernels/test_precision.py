@@ -78,6 +78,17 @@ def test_float32_is_exact_to_rounding(kernels, matrix_units, net, shape):
     assert matrix_units[0] > 10
 
 
+def test_gradients_are_exact_to_rounding(kernels, matrix_units):
+    """Beside their largest: what sums to nothing is as exact as its summands."""
+    net, x = trained(AdaptiveGraphUNet(2, 3, REMOVAL)), torch.randn(16, 4, 16, 2)
+    exact = copy.deepcopy(net).double()
+    found = torch.autograd.grad(net(x).square().sum(), list(net.parameters()))
+    loss = exact(x.double()).square().sum()
+    for gradient, twin in zip(found, torch.autograd.grad(loss, exact.parameters()), strict=True):
+        assert (gradient - twin).abs().max() < 1e-5 * twin.abs().max()
+    assert kernels["backward"] == 1
+
+
 def test_what_a_product_leaves_out(matrix_units):
     """Less than 2^-21 of it: numbers are rounded when they are taken apart, and not cut off."""
     plan = Plan(1, (Stage((0,), 1, False),), tile=16)
