@@ -52,9 +52,9 @@ PRECISION = {"none": "tf32x3", "ieee": "ieee", "tf32": "tf32"}
 rounding."""
 MIN_INNER = 16
 """Matrix units add up so many products at least."""
-MANY_BLOCKS = 256
-"""Blocks of few samples, over all branches, from which on there are many: as soon as a large GPU's
-132 multiprocessors have two each, a quarter of the instructions wins."""
+MANY_BLOCKS = 265
+"""Blocks of few samples, over all branches, from which on there are many: a large GPU's 132
+multiprocessors then have more than two each, which take longer by the compiler's cycles."""
 PROGRAMS = 512
 """How many programs the forward pass has at most, each with a scratch."""
 SAMPLES = 2**16
