@@ -99,6 +99,13 @@ def test_half_precision(device, dtype):
         assert_close(found.double().cpu(), twin, **close)
 
 
+@pytest.mark.parametrize("nodes", [(8, 4, 6), (8, 4, 7), (16, 15), (16, 16), (17, 2)])
+def test_sizes_around_those_of_blocks(nodes):
+    """Adjacencies of 16 and 17 nodes, multiplied with 16 and 17 columns."""
+    net = AdaptiveGraphUNet(2, 3, Skeleton.edgeless(nodes[0]), nodes=nodes, channels=1)
+    assert_same_table(trained(net))
+
+
 @pytest.mark.parametrize(("count", "taken"), [(64, True), (65, False)])
 def test_largest_skeleton(count, taken):
     net = AdaptiveGraphUNet(2, 3, Skeleton.edgeless(count), nodes=(count, 2), channels=1)
