@@ -15,6 +15,8 @@ from handgraph.nn.unet_maps import Bottleneck, Level
 
 MAX_NODES = 64
 """A kernel holds the adjacency of a level: larger nets take the torch path."""
+MAX_ENTRIES = 2**29
+"""So many entries of a table, 2 GB, can be listed by integers of 32 bits, padding included."""
 CHUNK = 16
 """Of what an adjacency is multiplied with, a kernel takes so many columns at a time."""
 
@@ -65,7 +67,9 @@ class Sizes(NamedTuple):
 
     def is_small(self) -> bool:
         """Whether the kernels are made for it."""
-        return max(self.nodes[:-1]) <= MAX_NODES and self.plan.is_small()
+        entries = self.branches * self.plan.table_size
+        few = max(self.nodes[:-1]) <= MAX_NODES and entries <= MAX_ENTRIES
+        return few and self.plan.is_small()
 
     def encode(self) -> list[int]:
         """As integers, which an operator can take."""

@@ -114,6 +114,13 @@ def test_largest_skeleton(count, taken):
         assert_same_table(trained(net))
 
 
+def test_largest_number_of_branches():
+    sizes = AdaptiveGraphUNet(2, 3, HAND).sizes
+    most = 2**29 // sizes.plan.table_size
+    assert sizes._replace(branches=most).is_small()
+    assert not sizes._replace(branches=most + 1).is_small()
+
+
 def test_sizes_survive_being_integers():
     net = AdaptiveGraphUNet(2, 3, HAND, nodes=(21, 8, 3))
     sizes = Sizes.of(net._levels(), net._bottleneck())
