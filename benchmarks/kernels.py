@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.machine import machine, write
+from benchmarks.tune import TILINGS
 from handgraph.nn.kernels.launch import (
     FEW,
     MANY,
@@ -39,8 +40,8 @@ INTEGERS = {
     **dict.fromkeys(("at", "sums", "left_at", "right_at"), "*i32"),
 }
 NODES = [Tiling(count, MERGE_WARPS, 1) for count in (16, 32, 64)]
-MERGING = {"merge_nodes": NODES, "merge_nodes_back": NODES, "add_terms": [Tiling(SIZE, 4, 1)]}
-"""The kernels that make a table: a block is so many nodes or terms."""
+TERMS = Tiling(SIZE, 4, 1)
+"""Of the kernels that make a table: a block is so many nodes or terms."""
 
 
 def cases(capability: int, everything: bool = False) -> Iterator[tuple[str, Tiling, str, str]]:
@@ -48,7 +49,7 @@ def cases(capability: int, everything: bool = False) -> Iterator[tuple[str, Tili
     many, reduce = (MANY, REDUCE) if capability // 10 in WIDE_MAJORS else (NARROW, NARROW)
     tilings = [FEW, many]
     if everything:
-        tilings += [Tiling(*sizes) for sizes in product((16, 32, 64, 128), (4, 8), (1, 3), (1, 4))]
+        tilings += TILINGS
     kinds = [("float32", precision) for precision in PRECISION.values()]
     for kind, precision in [*kinds, ("bfloat16", "ieee")]:
         for tiling in dict.fromkeys(tilings):
@@ -58,9 +59,11 @@ def cases(capability: int, everything: bool = False) -> Iterator[tuple[str, Tili
         reducing = tilings if everything else [reduce]
         for tiling in dict.fromkeys(reducing):
             yield "reduce", tiling, kind, precision
-    for name, merging in MERGING.items():
-        for tiling, (kind, precision) in product(merging, [*kinds, ("bfloat16", "tf32x3")]):
-            yield name, tiling, kind, precision
+    for tiling, (kind, precision) in product(NODES, [*kinds, ("bfloat16", "tf32x3")]):
+        yield "merge_nodes", tiling, kind, precision
+        yield "merge_nodes_back", tiling, kind, precision
+    for kind in ("float32", "bfloat16"):  # it multiplies no matrices
+        yield "add_terms", TERMS, kind, "ieee"
 
 
 def compile_kernel(

@@ -131,8 +131,7 @@ def _backward(grad: Tensor, x: Tensor, grad_x: Tensor, table: Tensor, plan: Plan
     blocks, step = -(-batch // tiling.block), 2 * lists.half
     rows = blocks * tiling.block
     scratch = x.new_empty(branches, rows, step * plan.tile)
-    kind = torch.float64 if x.dtype == torch.float64 else torch.float32
-    grad_table = torch.empty_like(table, dtype=kind)
+    grad_table = torch.empty_like(table, dtype=sum_dtype(x))
     with torch.cuda.device_of(x):
         walk_back.back[(blocks, branches)](
             x, table, grad, grad_x, scratch, *lists[:4],
@@ -140,8 +139,7 @@ def _backward(grad: Tensor, x: Tensor, grad_x: Tensor, table: Tensor, plan: Plan
             len(lists.products), len(lists.tiles), len(lists.back), lists.out, lists.half, step,
             **_options(x, plan, tiling),
         )  # fmt: skip
-        reducing = REDUCE if _is_wide(x.device) else NARROW
-        options = _options(x, plan, reducing)
+        options = _options(x, plan, REDUCE if _is_wide(x.device) else NARROW)
         del options["SPLIT"]
         walk_back.reduce[(len(lists.products) + len(lists.tiles), branches)](
             scratch, grad_table, lists.products, lists.tiles,
@@ -169,32 +167,36 @@ def _is_wide(device: torch.device) -> bool:
 
 
 def _options(x: Tensor, plan: Plan, tiling: Tiling) -> dict[str, Any]:
-    sum_, operand = _kinds(x.dtype, x.is_cuda)
+    operand = x.dtype if x.is_cuda else sum_dtype(x)  # no bfloat16 elsewhere
     return {
         "BLOCK": tiling.block,
         "TILE": plan.tile,
         "SPLIT": min(tiling.split, plan.tile // MIN_INNER),
-        "SUM": sum_,
-        "OPERAND": operand,
-        "PRECISION": precision() if operand.name == "fp32" else "ieee",
+        "SUM": triton_dtype(sum_dtype(x)),
+        "OPERAND": triton_dtype(operand),
+        "PRECISION": precision(operand),
         "num_warps": tiling.warps,
         "num_stages": tiling.stages,
         "enable_fp_fusion": True,  # the default, about which Triton 3.9 warns
     }
 
 
+def sum_dtype(x: Tensor) -> torch.dtype:
+    """The dtype of sums over its entries."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
 @cache
-def _kinds(dtype: torch.dtype, is_cuda: bool) -> tuple[Any, Any]:
-    """Triton's dtypes of sums and of products."""
+def triton_dtype(dtype: torch.dtype) -> Any:  # noqa: ANN401
+    """What Triton calls it."""
     import triton.language as tl
 
-    kind = getattr(tl, str(dtype).removeprefix("torch."))
-    if kind == tl.float64:
-        return kind, kind
-    return tl.float32, kind if is_cuda else tl.float32  # no bfloat16 elsewhere
+    return getattr(tl, str(dtype).removeprefix("torch."))
 
 
-def precision() -> str:
-    """How the kernels multiply numbers of float32."""
+def precision(dtype: torch.dtype = torch.float32) -> str:
+    """How the kernels multiply numbers of a dtype; the switch is for float32."""
+    if dtype != torch.float32:
+        return "ieee"
     allowed = PRECISION[torch.backends.cuda.matmul.fp32_precision]
     return "ieee" if torch.version.hip is not None else allowed  # no TF32 there

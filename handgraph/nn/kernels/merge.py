@@ -9,12 +9,13 @@ then every entry of the table is a sum of products of these and the parameters.
 import triton
 import triton.language as tl
 
-from handgraph.nn.kernels import sizes
+from handgraph.nn import conv
+from handgraph.nn.kernels import sizes, terms
 from handgraph.nn.kernels.products import add_product
 from handgraph.nn.kernels.walk import kernel
 
-EPS = tl.constexpr(1e-5)  # as in handgraph.nn.conv
-CHUNK = tl.constexpr(sizes.CHUNK)
+EPS, CHUNK = tl.constexpr(conv.EPS), tl.constexpr(sizes.CHUNK)
+GROWTH, KINDS = tl.constexpr(terms.GROWTH), tl.constexpr(len(terms.COLUMNS))
 
 
 @triton.jit
@@ -89,11 +90,11 @@ def add_terms(
     """Add up the terms of :class:`~handgraph.nn.kernels.terms.Terms`."""
     tile = tiles_ptr + 4 * tl.program_id(0)
     columns = tl.load(tile)
-    for kind in tl.static_range(4):
-        if columns == 8**kind:
+    for kind in tl.static_range(KINDS):
+        if columns == GROWTH**kind:
             add_up(
                 left_ptr, flat_ptr, merged_ptr, out_ptr, tile, sums_ptr, left_at_ptr, right_at_ptr,
-                num_parameters, SIZE // 8**kind, 8**kind, SUM,
+                num_parameters, SIZE // GROWTH**kind, GROWTH**kind, SUM,
             )  # fmt: skip
 
 

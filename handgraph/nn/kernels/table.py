@@ -15,7 +15,7 @@ from torch import Tensor
 
 from handgraph.nn.conv import Normalization
 from handgraph.nn.kernels import terms
-from handgraph.nn.kernels.launch import precision
+from handgraph.nn.kernels.launch import precision, sum_dtype, triton_dtype
 from handgraph.nn.kernels.layout import Layout, layout
 from handgraph.nn.kernels.sizes import Sizes, flatten
 from handgraph.nn.kernels.terms import Terms
@@ -44,7 +44,7 @@ def _table(flat: Tensor, sizes: Sequence[int], normalization: str) -> tuple[Tens
 
     net = Sizes.decode(sizes)
     at, flat = layout(net, flat.device), flat.contiguous()
-    merged = flat.new_empty(at.nodes.shape, dtype=_sum_dtype(flat))
+    merged = flat.new_empty(at.nodes.shape, dtype=sum_dtype(flat))
     table = flat.new_empty(net.branches, net.plan.table_size)
     with torch.cuda.device_of(flat):
         merge.merge_nodes[(len(at.nodes),)](
@@ -58,7 +58,7 @@ def _table(flat: Tensor, sizes: Sequence[int], normalization: str) -> tuple[Tens
 def _(flat: Tensor, sizes: Sequence[int], normalization: str) -> tuple[Tensor, Tensor]:
     net = Sizes.decode(sizes)
     table = flat.new_empty(net.branches, net.plan.table_size)
-    return table, flat.new_empty(net.merged_shape, dtype=_sum_dtype(flat))
+    return table, flat.new_empty(net.merged_shape, dtype=sum_dtype(flat))
 
 
 @torch.library.custom_op(
@@ -98,7 +98,7 @@ def _add_terms(
     with torch.cuda.device_of(flat):
         merge.add_terms[(len(listed.tiles),)](
             left, flat, merged, out, *listed, at.num_parameters,
-            SIZE=terms.SIZE, SUM=_triton(merged.dtype), enable_fp_fusion=True,
+            SIZE=terms.SIZE, SUM=triton_dtype(merged.dtype), enable_fp_fusion=True,
         )  # fmt: skip
 
 
@@ -106,22 +106,12 @@ def _options(at: Layout, merged: Tensor, normalization: str) -> dict[str, Any]:
     return {
         "NODES": at.nodes.shape[1],
         "ABS": normalization == "abs",
-        "SUM": _triton(merged.dtype),
-        "PRECISION": precision() if merged.dtype == torch.float32 else "ieee",
+        "SUM": triton_dtype(merged.dtype),
+        "PRECISION": precision(merged.dtype),
         "num_warps": MERGE_WARPS,
         "num_stages": 1,
         "enable_fp_fusion": True,
     }
-
-
-def _sum_dtype(flat: Tensor) -> torch.dtype:
-    return torch.float64 if flat.dtype == torch.float64 else torch.float32
-
-
-def _triton(dtype: torch.dtype) -> Any:  # noqa: ANN401
-    import triton.language as tl
-
-    return tl.float64 if dtype == torch.float64 else tl.float32
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, list[int], str], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401

@@ -16,7 +16,8 @@ from torch.nn.functional import pad
 
 SIZE = 512
 """How many terms a program takes at a time."""
-COLUMNS = (1, 8, 64, 512)
+GROWTH = 8
+COLUMNS = tuple(GROWTH**kind for kind in range(4))
 """How many of them belong to one sum: 1 where sums have up to 8 terms, 8 where up to 64, ..."""
 
 
@@ -55,7 +56,7 @@ class Terms(NamedTuple):
 
 def _tiles(counts: Tensor) -> tuple[Tensor, ...]:
     """Tiles and sums; then, of every entry, the place of its first term and its columns."""
-    kind = torch.bucketize(counts, 8 * torch.tensor(COLUMNS[:-1]))
+    kind = torch.bucketize(counts, GROWTH * torch.tensor(COLUMNS[:-1]))
     first, tiles, sums, end, row = torch.empty_like(counts), [], [], 0, 0
     for number, columns in enumerate(COLUMNS):
         (found,) = (kind == number).nonzero(as_tuple=True)
