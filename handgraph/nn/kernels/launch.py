@@ -167,7 +167,7 @@ def _is_wide(device: torch.device) -> bool:
 
 
 def _options(x: Tensor, plan: Plan, tiling: Tiling) -> dict[str, Any]:
-    operand = x.dtype if x.is_cuda else sum_dtype(x)  # no bfloat16 elsewhere
+    operand = _operand(x)
     return {
         "BLOCK": tiling.block,
         "TILE": plan.tile,
@@ -179,6 +179,11 @@ def _options(x: Tensor, plan: Plan, tiling: Tiling) -> dict[str, Any]:
         "num_stages": tiling.stages,
         "enable_fp_fusion": True,  # the default, about which Triton 3.9 warns
     }
+
+
+def _operand(x: Tensor) -> torch.dtype:
+    """The dtype of products: Triton's interpreter has none of bfloat16."""
+    return x.dtype if x.is_cuda else sum_dtype(x)
 
 
 def sum_dtype(x: Tensor) -> torch.dtype:

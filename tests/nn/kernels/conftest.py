@@ -1,16 +1,38 @@
-"""Where the kernels run: on a GPU if there is one, and else in Triton's interpreter."""
+"""Where the kernels run: on a GPU, in Triton's interpreter, or on a virtual GPU."""
 
 from __future__ import annotations
 
 import os
+from functools import wraps
 
 import pytest
 import torch
 
 from handgraph.nn.kernels import dispatch, launch
 
-DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
+CAPABILITY = int(os.environ.get("HANDGRAPH_VIRTUAL_GPU", "0"))
+IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cpu" if CAPABILITY or IS_INTERPRETED else "cuda"
 pytest.importorskip("triton", reason="there is no Triton for this system")
+
+
+def take_virtual_gpu():
+    """Treat tensors of the CPU as if they were on a GPU of this capability."""
+    from tests.virtual_gpu.driver import install
+
+    is_wide = launch._is_wide.__wrapped__
+
+    @wraps(is_wide)
+    def is_virtually_wide(device):
+        return CAPABILITY // 10 in launch.WIDE_MAJORS if device.type == "cpu" else is_wide(device)
+
+    install(CAPABILITY)
+    launch._is_wide = is_virtually_wide
+    launch._operand = lambda x: x.dtype
+
+
+if CAPABILITY:
+    take_virtual_gpu()
 
 
 @pytest.fixture
