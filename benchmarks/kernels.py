@@ -25,6 +25,7 @@ from handgraph.nn.kernels.launch import (
     NARROW,
     PRECISION,
     REDUCE,
+    REDUCE_NARROW,
     WIDE_MAJORS,
     Tiling,
 )
@@ -46,13 +47,15 @@ TERMS = Tiling(SIZE, 4, 1)
 
 def cases(capability: int, everything: bool = False) -> Iterator[tuple[str, Tiling, str, str]]:
     """Kernel, tiling, dtype and input precision of all that can be launched, or could be."""
-    many, reduce = (MANY, REDUCE) if capability // 10 in WIDE_MAJORS else (NARROW, NARROW)
+    is_wide = capability // 10 in WIDE_MAJORS
+    many, reduce = (MANY, REDUCE) if is_wide else (NARROW, REDUCE_NARROW)
     tilings = [FEW, many]
     if everything:
         tilings += TILINGS
     kinds = [("float32", precision) for precision in PRECISION.values()]
     for kind, precision in [*kinds, ("bfloat16", "ieee")]:
-        for tiling in dict.fromkeys(tilings):
+        walking = [FEW] if (kind, precision) == ("float32", "ieee") else tilings
+        for tiling in dict.fromkeys(walking):
             yield "forward", tiling, kind, precision
             yield "core", tiling, kind, precision
             yield "back", tiling, kind, precision
@@ -90,7 +93,7 @@ def compile_kernel(
         **dict.fromkeys(("BLOCK", "NODES", "SIZE"), tiling.block),
         "ABS": True,
         "TILE": TILE,
-        "SPLIT": tiling.split,
+        "QUICK": tiling.quick,
         "SUM": tl.float32,
         "OPERAND": getattr(tl, kind),
         "PRECISION": precision,
@@ -142,19 +145,22 @@ def _type(argument: str, kernel: str, kind: str) -> str:
 
 
 def resources(cubin: bytes) -> dict[str, int]:
-    """Registers a thread; and of the loops over products, what a warp does in the longest.
+    """Registers a thread; what a warp does in the longest loop over products, and around it.
 
-    Its instructions, the cycles that the compiler has it wait between them, which is the least that
-    they take, and what all loops spill.
+    That is for a part of a matrix, and for a tile of its products: the instructions, the cycles
+    that the compiler has it wait between them, which is the least that they take, and the barriers.
+    What all loops spill.
     """
     usage, code = _tool(cubin, "-res-usage"), _tool(cubin, "-sass")
     fields = dict(field.split(":") for field in usage.split() if field.count(":") == 1)
     found = loops(code)
-    spilled = sum("LDL" in line.text or "STL" in line.text for loop in found for line in loop)
-    longest = max(found, key=len, default=[])
-    cycles = sum(line.cycles for line in longest)
-    counts = {"instructions": len(longest), "cycles": cycles, "spilled": spilled}
-    return {"registers": int(fields["REG"]), **counts}
+    inner = [loop for loop in found if sum(_multiplies(line.text) for line in loop.own) > 1]
+    spilled = sum("LDL" in line.text or "STL" in line.text for loop in inner for line in loop.own)
+    longest = max(inner, key=lambda loop: len(loop.own), default=None)
+    around = [loop for loop in found if longest and longest.is_in(loop)]
+    nearest = min(around, key=lambda loop: loop.last - loop.first, default=None)
+    counts = _counts("", longest) | _counts("tile_", nearest)
+    return {"registers": int(fields["REG"]), **counts, "spilled": spilled}
 
 
 class Line(NamedTuple):
@@ -165,28 +171,51 @@ class Line(NamedTuple):
     cycles: int
 
 
+class Loop(NamedTuple):
+    """From which address to which, and the instructions that are in no loop within it."""
+
+    first: int
+    last: int
+    own: list[Line]
+
+    def is_in(self, other: Loop) -> bool:
+        """Whether it is a part of the other."""
+        return self != other and other.first <= self.first and self.last <= other.last
+
+
+def _counts(prefix: str, loop: Loop | None) -> dict[str, int]:
+    lines = loop.own if loop else []
+    barriers = sum(line.text.startswith("BAR.") for line in lines)
+    counts = {"instructions": len(lines), "cycles": sum(line.cycles for line in lines)}
+    return {prefix + name: count for name, count in (counts | {"barriers": barriers}).items()}
+
+
 LINE = re.compile(r"/\*([0-9a-f]{4,})\*/ +(.*?);.*\n.*/\* 0x([0-9a-f]{16}) \*/")
 """An instruction is two lines; the second holds, since Volta, how long the next one waits."""
 
 
-def loops(code: str) -> list[list[Line]]:
-    """The instructions of the loops that multiply, and have no loop in them."""
+def loops(code: str) -> list[Loop]:
+    """All loops: wherever it jumps back."""
     lines = [
         Line(int(at, 16), text, int(bits, 16) >> 41 & 15) for at, text, bits in LINE.findall(code)
     ]
-    jumps = [
-        (line.address, int(to, 16))
+    ranges = {
+        (int(to, 16), line.address)
         for line in lines
         for to in re.findall(r"BRA.* 0x(\w+)", line.text)
-    ]
-    back = [(to, at) for at, to in jumps if to < at]
-    inner = [
-        (first, last)
-        for first, last in back
-        if not any(first <= to and at < last for to, at in back if (to, at) != (first, last))
-    ]
-    bodies = [[line for line in lines if first <= line.address <= last] for first, last in inner]
-    return [body for body in bodies if sum(_multiplies(line.text) for line in body) > 1]
+        if int(to, 16) < line.address
+    }
+    found = []
+    for first, last in sorted(ranges):
+        within = [r for r in ranges if first <= r[0] and r[1] <= last and r != (first, last)]
+        own = [
+            line
+            for line in lines
+            if first <= line.address <= last
+            and not any(start <= line.address <= end for start, end in within)
+        ]
+        found.append(Loop(first, last, own))
+    return found
 
 
 def _multiplies(line: str) -> bool:

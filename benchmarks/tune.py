@@ -26,7 +26,7 @@ from handgraph.nn.kernels import Plan, launch
 from handgraph.nn.kernels.launch import Tiling
 
 BATCHES = [1, 32, 256, 4096]
-TILINGS = [Tiling(*sizes) for sizes in product((16, 32), (4, 8), (1, 3), (1, 4))]
+TILINGS = [Tiling(*sizes) for sizes in product((16, 32), (4, 8), (1, 2, 3), (False, True))]
 TILINGS += [Tiling(*sizes) for sizes in product((64, 128), (4, 8), (1, 2, 3))]
 
 
@@ -89,7 +89,7 @@ def run(device: torch.device, batches: Sequence[int]) -> Iterator[dict[str, Any]
         times = interleave(running, inputs, stopwatch, QUICK)
         rows = [{"tiling": tiling, **summary(found)} for tiling, found in times.items()]
         rows.sort(key=lambda row: float(row["median"]))
-        chosen = _name(launch._tiling(device, batch, work.branches))
+        chosen = _name(launch._tiling(inputs[0], batch, work.branches))
         yield {"work": work.name, "batch": batch, "chosen": chosen, "rows": rows}
 
 

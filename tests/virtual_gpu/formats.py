@@ -18,11 +18,6 @@ def toward_zero(numbers: Floats) -> NDArray[np.float32]:
     return np.where(np.abs(near) > np.abs(numbers), np.nextafter(near, np.float32(0)), near)
 
 
-def from_float(numbers: NDArray[np.float32]) -> Ints:
-    """The bits of float32."""
-    return np.ascontiguousarray(numbers, np.float32).reshape(-1).view(np.uint32)
-
-
 def bf16(bits: Ints) -> NDArray[np.float32]:
     """Bits of bfloat16 as float32."""
     return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
@@ -80,8 +75,9 @@ FORMATS = {
     "tf32": lambda bits: (bits & np.uint32(0xFFFFE000)).view(np.float32)[:, None].astype(float),
     "bf16": lambda bits: bf16x2(bits).astype(float),
     "f16": lambda bits: f16x2(bits).astype(float),
+    "f64": lambda bits: bits.view(float)[:, None],
 }
-"""What matrix units read in 32 bits: of TF32 they ignore the last 13."""
+"""What matrix units read in a register: of TF32 they ignore the last 13 bits."""
 
 
 def fma(a: Floats, b: Floats, c: Floats) -> Floats:

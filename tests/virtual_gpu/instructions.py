@@ -202,20 +202,17 @@ def translate_ldmatrix(one: Instruction) -> str:
 
 
 def translate_stmatrix(one: Instruction) -> str:
-    if "trans" in one.names:
-        raise NotImplementedError(str(one))
-    names = ", ".join(registers(one.arguments[1]))
-    return f"gpu.store_matrices({address(one.arguments[0], 32)}, [{names}])"
+    place, names = address(one.arguments[0], 32), ", ".join(registers(one.arguments[1]))
+    return f"gpu.store_matrices({place}, [{names}], {'trans' in one.names})"
 
 
 def translate_mma(one: Instruction) -> str:
     out, *operands = (", ".join(registers(argument)) for argument in one.arguments)
-    left, right, added = (f"[{operand}]" for operand in operands)
-    if one.names[3] == "m8n8k4":
-        return f"{out} = gpu.multiply_doubles({added}, {left}, {right})"
-    if one.names[3] not in ("m16n8k8", "m16n8k16"):
+    rows = re.fullmatch(r"m(8|16)n8k\d+", one.names[3])
+    if not rows:
         raise NotImplementedError(str(one))
-    return f"{out} = gpu.multiply({one.names[7]!r}, {added}, {left}, {right})"
+    left, right, added = (f"[{operand}]" for operand in operands)
+    return f"{out} = gpu.multiply({one.names[7]!r}, {rows[1]}, {added}, {left}, {right})"
 
 
 def translate_wgmma(one: Instruction) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.virtual_gpu.block import WARP, Block
-from tests.virtual_gpu.formats import FORMATS, from_float, toward_zero
+from tests.virtual_gpu.formats import FORMATS, join, split, toward_zero
 from tests.virtual_gpu.memory import Ints
 
 Matrix = NDArray[np.float64]
@@ -53,79 +53,60 @@ class MatrixBlock(Block):
         rows = address.reshape(-1, WARP)[:, lane]
         return np.asarray(rows + column.astype(address.dtype)).reshape(-1)
 
-    def load_matrices(self, address: Ints, count: int, is_transposed: bool) -> list[Ints]:
-        """Matrices of 8 by 8 numbers of 16 bits, two to a lane."""
-        every = np.full(self.threads, True)
-        found = []
+    def load_matrices(self, address: Ints, count: int, is_turned: bool) -> list[Ints]:
+        """Matrices of 8 by 8 numbers of 16 bits, two to a lane: beside or below each other."""
+        every, found = np.full(self.threads, True), []
         for k in range(count):
-            if is_transposed:
-                places = [
-                    self._rows(address, 8 * k + 2 * (LANES % 4) + odd, 2 * (LANES // 4))
-                    for odd in (0, 1)
-                ]
-                low, high = (self.load("shared", place, 2, 1, every)[0] for place in places)
-                found.append(low.astype(np.uint32) | high.astype(np.uint32) << np.uint32(16))
-            else:
-                place = self._rows(address, 8 * k + LANES // 4, 4 * (LANES % 4))
-                found += self.load("shared", place, 4, 1, every)
+            size, places = self._places(address, k, is_turned)
+            parts = [self.load("shared", place, size, 1, every)[0] for place in places]
+            found.append(join(*parts) if is_turned else parts[0])
         return found
 
-    def store_matrices(self, address: Ints, values: list[Ints]) -> None:
+    def store_matrices(self, address: Ints, values: list[Ints], is_turned: bool) -> None:
         """The way back of it."""
+        every = np.full(self.threads, True)
         for k, value in enumerate(values):
-            place = self._rows(address, 8 * k + LANES // 4, 4 * (LANES % 4))
-            self.store("shared", place, 4, [value], np.full(self.threads, True))
+            size, places = self._places(address, k, is_turned)
+            for place, part in zip(places, split(value) if is_turned else [value], strict=True):
+                self.store("shared", place, size, [part], every)
+
+    def _places(self, address: Ints, number: int, is_turned: bool) -> tuple[int, list[Ints]]:
+        """Where the lanes' numbers of a matrix stand, and how many bytes at once."""
+        first = 8 * number
+        if is_turned:
+            columns = 2 * (LANES // 4)
+            rows = (first + 2 * (LANES % 4) + odd for odd in (0, 1))
+            return 2, [self._rows(address, row, columns) for row in rows]
+        return 4, [self._rows(address, first + LANES // 4, 4 * (LANES % 4))]
 
     # products by warps
 
-    def multiply(self, kind: str, out: list[Ints], left: list[Ints], right: list[Ints]) -> Any:
-        """``[16, 8] + [16, K] @ [K, 8]``, each warp its own."""
-        matrix = self._entries(out, 8) + self._left(kind, left) @ self._fragments(
-            kind, right, [(0, 0), (0, 1)]
-        ).swapaxes(1, 2)
-        return self._registers(matrix)
+    def multiply(
+        self, kind: str, rows: int, out: list[Ints], left: list[Ints], right: list[Ints]
+    ) -> list[Ints]:
+        """``[rows, 8] + [rows, K] @ [K, 8]``, each warp its own."""
+        a, b = self._fragments(kind, rows, left), self._fragments(kind, 8, right)
+        return self._registers(self._entries(rows, out) + a @ b.swapaxes(1, 2), kind)
 
-    def multiply_doubles(self, out: list[Ints], left: list[Ints], right: list[Ints]) -> Any:
-        """``[8, 8] + [8, 4] @ [4, 8]`` in double precision."""
-        a, b = (operand[0].view(np.float64).reshape(-1, 8, 4) for operand in (left, right))
-        c = np.stack([part.view(np.float64).reshape(-1, 8, 4) for part in out], axis=-1)
-        found = c.reshape(-1, 8, 8) + a @ b.swapaxes(1, 2)
-        return [np.ascontiguousarray(found[..., k::2]).reshape(-1).view("u8") for k in (0, 1)]
+    def _fragments(self, kind: str, rows: int, registers: list[Ints]) -> Matrix:
+        """``[*, rows, K]``: below each other eight rows a register, then beside each other."""
+        numbers = np.stack([FORMATS[kind](register) for register in registers])
+        numbers = numbers.reshape(-1, rows // 8, self.threads // WARP, 8, 4 * numbers.shape[-1])
+        return numbers.transpose(2, 1, 3, 0, 4).reshape(self.threads // WARP, rows, -1)
 
-    def _left(self, kind: str, registers: list[Ints]) -> Matrix:
-        return self._fragments(kind, registers, [(0, 0), (1, 0), (0, 1), (1, 1)])
+    def _entries(self, rows: int, registers: list[Ints]) -> Matrix:
+        """Sums ``[*, rows, W]``: two columns in turn, then as above."""
+        numbers = np.stack([register.view(f"f{register.itemsize}") for register in registers])
+        numbers = numbers.reshape(-1, rows // 8, 2, self.threads // WARP, 8, 4)
+        return numbers.transpose(3, 1, 4, 0, 5, 2).reshape(self.threads // WARP, rows, -1)
 
-    def _fragments(self, kind: str, registers: list[Ints], places: list[tuple[int, int]]) -> Matrix:
-        """The matrix ``[*, 8 or 16, K]`` whose pieces of eight rows the registers hold."""
-        numbers = [FORMATS[kind](register) for register in registers]
-        width = 4 * numbers[0].shape[-1]
-        out = np.zeros((self.threads // WARP, 8 * len(places) // 2, 2 * width))
-        for (down, across), part in zip(places, numbers, strict=True):
-            rows, columns = (
-                slice(8 * down, 8 * down + 8),
-                slice(width * across, width * across + width),
-            )
-            out[:, rows, columns] = part.reshape(-1, 8, width)
-        return out
-
-    def _entries(self, registers: list[Ints], width: int) -> Matrix:
-        """Sums of float32 ``[*, 16, W]``, four registers for eight columns."""
-        out = np.zeros((self.threads // WARP, 16, width))
-        for k, register in enumerate(registers):
-            out[self._place(k)] = register.view(np.float32).reshape(-1, 8, 4)
-        return out
-
-    def _registers(self, matrix: Matrix) -> list[Ints]:
-        sums = toward_zero(matrix)
-        places = (self._place(k) for k in range(matrix.shape[-1] // 2))
-        return [from_float(sums[place]) for place in places]
-
-    @staticmethod
-    def _place(number: int) -> tuple[slice, slice, slice]:
-        """Where in the sums the entries of a register are."""
-        piece, place = divmod(number, 4)
-        down, odd = divmod(place, 2)
-        return slice(None), slice(8 * down, 8 * down + 8), slice(8 * piece + odd, 8 * piece + 8, 2)
+    def _registers(self, matrix: Matrix, kind: str) -> list[Ints]:
+        """The way back of it."""
+        warps, rows, width = matrix.shape
+        sums = matrix if kind == "f64" else toward_zero(matrix)
+        sums = sums.reshape(warps, rows // 8, 8, width // 8, 4, 2).transpose(3, 1, 5, 0, 2, 4)
+        bits = np.ascontiguousarray(sums).view(f"u{sums.itemsize}")
+        return list(bits.reshape(-1, self.threads))
 
     # products by four warps, which run ahead
 
@@ -144,19 +125,21 @@ class MatrixBlock(Block):
         while len(self.product_groups) > left:
             for product in self.product_groups.pop(0):
                 found = self._multiply(product)
-                self.registers.update(zip(product.out, self._registers(found), strict=True))
+                self.registers.update(
+                    zip(product.out, self._registers(found, product.kind), strict=True)
+                )
 
     def _multiply(self, product: Product) -> Matrix:
         """``[*, 16, W]``, each warp a quarter or less of the rows."""
         left_turned, right_turned = product.turned
         b = self._shared_matrix(product.kind, product.right, product.width, right_turned)
         if len(product.left) > 1:
-            a = self._left(product.kind, [self.registers[name] for name in product.left])
+            a = self._fragments(product.kind, 16, [self.registers[name] for name in product.left])
         else:
             a = self._shared_matrix(product.kind, product.left, 64, left_turned)
         found = (a.reshape(-1, 64, b.shape[1]) @ b.T).reshape(-1, 16, product.width)
         if self.same(self._condition(*product.adds)):
-            found += self._entries([self.registers[name] for name in product.out], product.width)
+            found += self._entries(16, [self.registers[name] for name in product.out])
         return found
 
     def _condition(self, name: str) -> Any:

@@ -13,7 +13,7 @@ JUMP = re.compile(r"(?:@(!?)%(p\d+)\s+)?bra(?:\.uni)?\s+(\S+);")
 CHOICE = re.compile(r"brx\.idx\s+%(r\d+), (\w+);")
 TARGETS = re.compile(r"(\w+):\s*\.branchtargets([^;]*);")
 LABEL = re.compile(r"(\$L__BB\w+):")
-NOTES = re.compile(r"//.*|\.(?:loc|reg)\b.*|\$L__(?:tmp|func).*")
+NOTES = re.compile(r"//.*|\.(?:loc|reg|pragma)\b.*|\$L__(?:tmp|func).*")
 
 
 class Kernel(NamedTuple):

@@ -19,14 +19,14 @@ class Tiling(NamedTuple):
         block: Samples a program takes at a time; a power of two, 16 or more.
         warps: Warps of a program.
         stages: How far the loads of a product run ahead of it; 1 for not at all.
-        split: How many pieces its sums are cut into, each for some of the warps: many warps with
-            little to do wait less. A power of two.
+        quick: Whether it hastens at the price of registers: the three products of TF32 summed
+            apart, so that none waits for another, and activations loaded ahead without stages.
     """
 
     block: int
     warps: int
     stages: int
-    split: int = 1
+    quick: bool = False
 
 
 class Net(NamedTuple):
@@ -37,21 +37,20 @@ class Net(NamedTuple):
     source: Tensor
 
 
-FEW = Tiling(block=16, warps=4, stages=3, split=4)
+FEW = Tiling(block=16, warps=8, stages=1, quick=True)
 """With few samples each program should be quick ..."""
 MANY = Tiling(block=64, warps=4, stages=2)
 """... and with many, take the table from the caches for more of them."""
 REDUCE = Tiling(block=64, warps=4, stages=3)
 """The sums over the samples."""
-NARROW = Tiling(block=32, warps=4, stages=2)
-"""Both of these where matrix units take what they multiply from registers: 64 are too many."""
+NARROW = Tiling(block=32, warps=8, stages=1, quick=True)
+REDUCE_NARROW = Tiling(block=32, warps=4, stages=2)
+"""The same where matrix units take what they multiply from registers: 64 are too many."""
 WIDE_MAJORS = (9, 10)
 """Compute capabilities whose matrix units read it from shared memory: Hopper, Blackwell's B200."""
 PRECISION = {"none": "tf32x3", "ieee": "ieee", "tf32": "tf32"}
 """What PyTorch's switch means: by default products of float32 are three of TF32, and exact to
 rounding."""
-MIN_INNER = 16
-"""Matrix units add up so many products at least."""
 MANY_BLOCKS = 265
 """Blocks of few samples, over all branches, from which on there are many: a large GPU's 132
 multiprocessors then have more than two each, which take longer by the compiler's cycles."""
@@ -69,7 +68,7 @@ def forward(x: Tensor, table: Tensor, plan: Plan) -> Tensor:
         return out
     from handgraph.nn.kernels import walk
 
-    tiling = _tiling(x.device, batch, branches)
+    tiling = _tiling(x, batch, branches)
     lists = program(plan, x.device)
     grid = _grid(-(-batch // tiling.block), branches)
     scratch = x.new_empty(*grid, tiling.block, lists.half * plan.tile)
@@ -91,7 +90,7 @@ def core(x: Tensor, branches: Net, merger: Net) -> Tensor:
         return out
     from handgraph.nn.kernels import walk
 
-    tiling = _tiling(x.device, batch, count)
+    tiling = _tiling(x, batch, count)
     lists, last = program(plan, x.device), program(merger.plan, x.device)
     blocks, step = -(-batch // tiling.block), max(lists.half, last.half)
     grid = _grid(blocks, count)
@@ -126,7 +125,7 @@ def _backward(grad: Tensor, x: Tensor, grad_x: Tensor, table: Tensor, plan: Plan
     from handgraph.nn.kernels import walk_back
 
     batch, branches, _ = x.shape
-    tiling = _tiling(x.device, batch, branches)
+    tiling = _tiling(x, batch, branches)
     lists = program(plan, x.device)
     blocks, step = -(-batch // tiling.block), 2 * lists.half
     rows = blocks * tiling.block
@@ -139,8 +138,8 @@ def _backward(grad: Tensor, x: Tensor, grad_x: Tensor, table: Tensor, plan: Plan
             len(lists.products), len(lists.tiles), len(lists.back), lists.out, lists.half, step,
             **_options(x, plan, tiling),
         )  # fmt: skip
-        options = _options(x, plan, REDUCE if _is_wide(x.device) else NARROW)
-        del options["SPLIT"]
+        options = _options(x, plan, REDUCE if _is_wide(x.device) else REDUCE_NARROW)
+        del options["QUICK"]
         walk_back.reduce[(len(lists.products) + len(lists.tiles), branches)](
             scratch, grad_table, lists.products, lists.tiles,
             batch, rows, table.shape[1], step, len(lists.products), lists.half, **options,
@@ -152,10 +151,16 @@ def _grid(blocks: int, branches: int) -> tuple[int, int]:
     return min(blocks, max(PROGRAMS // branches, 1)), branches
 
 
-def _tiling(device: torch.device, batch: int, branches: int) -> Tiling:
-    if -(-batch // FEW.block) * branches < MANY_BLOCKS:
+def _tiling(x: Tensor, batch: int, branches: int) -> Tiling:
+    is_few = -(-batch // FEW.block) * branches < MANY_BLOCKS
+    if is_few or _fills_registers(_operand(x)):
         return FEW
-    return MANY if _is_wide(device) else NARROW
+    return MANY if _is_wide(x.device) else NARROW
+
+
+def _fills_registers(operand: torch.dtype) -> bool:
+    """Whether its products are not those of matrix units, so that few samples are many numbers."""
+    return operand.itemsize >= 4 and precision(operand) == "ieee"
 
 
 @cache
@@ -171,7 +176,7 @@ def _options(x: Tensor, plan: Plan, tiling: Tiling) -> dict[str, Any]:
     return {
         "BLOCK": tiling.block,
         "TILE": plan.tile,
-        "SPLIT": min(tiling.split, plan.tile // MIN_INNER),
+        "QUICK": tiling.quick,
         "SUM": triton_dtype(sum_dtype(x)),
         "OPERAND": triton_dtype(operand),
         "PRECISION": precision(operand),

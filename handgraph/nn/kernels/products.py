@@ -30,3 +30,18 @@ def add_product(out, left, right, PRECISION: tl.constexpr):
         out = tl.dot(left, right_rest, out, input_precision="tf32")
         return tl.dot(left, right, out, input_precision="tf32")
     return tl.dot(left, right, out, input_precision=PRECISION, out_dtype=out.dtype)
+
+
+@triton.jit
+def add_apart(sums, left, right, PRECISION: tl.constexpr, QUICK: tl.constexpr):
+    """The same in three sums, which add up to it, so that no product waits for the others."""
+    out, first, second = sums
+    if QUICK and PRECISION == "tf32x3":
+        left, left_rest = cut(left)
+        right, right_rest = cut(right)
+        first = tl.dot(left_rest, right, first, input_precision="tf32")
+        second = tl.dot(left, right_rest, second, input_precision="tf32")
+        out = tl.dot(left, right, out, input_precision="tf32")
+    else:
+        out = add_product(out, left, right, PRECISION)
+    return out, first, second

@@ -42,6 +42,10 @@ class Term(NamedTuple):
     part: int
 
 
+AHEAD = Term(0, 0)
+"""Behind the last: the kernels load a part ahead."""
+
+
 class Product(NamedTuple):
     """The gradient of a part: the product of an activation and a gradient over the samples."""
 
@@ -54,7 +58,7 @@ class Program(NamedTuple):
 
     Args:
         tiles, back: The tiles of the way forward and of the way back.
-        terms, back_terms: What they sum.
+        terms, back_terms: What they sum, and one more.
         products: The gradients of the parts, in their order.
         out: The place of the output; behind it by ``half``, that of its gradient.
         half: How many tiles of the scratch hold activations; as many hold gradients.
@@ -117,7 +121,7 @@ class _Layout:
                         terms.append(Term(self.place(part.source), p))
                 where = self.place(at), self.width(at), self.relu(number)
                 tiles.append(Tile(*where, first, len(terms)))
-        return tiles, terms
+        return tiles, [*terms, AHEAD]
 
     def back(self) -> tuple[list[Tile], list[Term]]:
         tiles: list[Tile] = []
@@ -130,7 +134,7 @@ class _Layout:
                         terms.append(Term(self.half + self.place(part.target), p))
                 where = self.half + self.place(at), self.width(at), self.relu(number)
                 tiles.append(Tile(*where, first, len(terms)))
-        return tiles, terms
+        return tiles, [*terms, AHEAD]
 
     def products(self) -> list[Product]:
         return [

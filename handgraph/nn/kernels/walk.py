@@ -5,9 +5,8 @@ lines serve every chain, and are compiled once for each dtype and tiling. Activa
 scratch of the program's own, small enough for the caches.
 
 Threads of a program read what others of it wrote: a barrier stands wherever that begins. BLOCK is
-the samples a program takes at a time, TILE the columns of a tile, and SPLIT the pieces into which
-the sums of products are cut, each for some of the warps; sums are of dtype SUM, products of dtype
-OPERAND and input precision PRECISION.
+the samples a program takes at a time, and TILE the columns of a tile; sums are of dtype SUM,
+products of dtype OPERAND and input precision PRECISION. QUICK ones are in more registers.
 """
 
 # No postponed evaluation here: Triton reads the annotations of a kernel's arguments. One that has
@@ -17,7 +16,7 @@ OPERAND and input precision PRECISION.
 import triton
 import triton.language as tl
 
-from handgraph.nn.kernels.products import add_product
+from handgraph.nn.kernels.products import add_apart
 
 SIZES = (
     "batch", "padded", "branches", "x_width", "in_width", "middle_width", "out_width", "num_parts",
@@ -29,7 +28,7 @@ kernel = triton.jit(
 )
 """Compile once for all sizes, and not anew where one is 1 or a multiple of 16."""
 
-CHUNK = tl.constexpr(16)  # columns copied at a time: the addresses of more would fill the registers
+COPIED = tl.constexpr(1024)  # numbers copied at a time: the addresses of more fill the registers
 
 
 @triton.jit
@@ -53,50 +52,68 @@ def part(table, number, TILE: tl.constexpr):
 
 
 @triton.jit
-def pieces(rows, columns, step, SPLIT: tl.constexpr):
-    """Offsets of a matrix: ``[*, *]``, or of many, which are a step apart, ``[SPLIT, *, *]``."""
-    place = rows[:, None] + columns[None, :]
-    if SPLIT > 1:
-        place = step * tl.arange(0, SPLIT)[:, None, None] + place[None, :, :]
-    return place
-
-
-@triton.jit
 def walk(
     tiles, num_tiles, terms, scratch, table, num_parts, half, step, BACK: tl.constexpr,
-    BLOCK: tl.constexpr, TILE: tl.constexpr, SPLIT: tl.constexpr, SUM: tl.constexpr,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, QUICK: tl.constexpr, SUM: tl.constexpr,
     OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute all tiles of a list, one after the other."""
-    INNER: tl.constexpr = TILE // SPLIT
-    rows, columns, inner = tl.arange(0, BLOCK), tl.arange(0, TILE), tl.arange(0, INNER)
-    left_at = scratch + pieces(rows * (step * TILE), inner, INNER, SPLIT)
-    if BACK:
-        right_at = table + pieces(inner, columns * TILE, INNER, SPLIT)
-    else:
-        right_at = table + pieces(inner * TILE, columns, INNER * TILE, SPLIT)
-    place, columns = first_tile(scratch, step, BLOCK, TILE), columns[None, :]
+    inner, columns = tl.arange(0, TILE)[:, None], tl.arange(0, TILE)[None, :]
+    place = first_tile(scratch, step, BLOCK, TILE)
+    parts = table + (columns * TILE + inner if BACK else inner * TILE + columns)
+    right = tl.load(parts + tl.load(terms + 1) * (TILE * TILE))
     for number in range(num_tiles):
         tile = tiles + 5 * number
-        out = tl.zeros((BLOCK, TILE) if SPLIT == 1 else (SPLIT, BLOCK, TILE), SUM)
-        for term in range(tl.load(tile + 3), tl.load(tile + 4)):
-            left = tl.load(left_at + tl.load(terms + 2 * term) * TILE)
-            right = tl.load(right_at + tl.load(terms + 2 * term + 1) * (TILE * TILE))
-            out = add_product(out, left.to(OPERAND), right.to(OPERAND), PRECISION)
-        if SPLIT > 1:
-            out = tl.sum(out, axis=0)
-        if not BACK:
-            out += tl.load(bias(table, num_parts, number, TILE)).to(SUM)[None, :]
         where, width, relu = tl.load(tile), tl.load(tile + 1), tl.load(tile + 2)
+        first, last = tl.load(tile + 3), tl.load(tile + 4)
         if BACK:
             gate = place + (where - half) * TILE
             opened = tl.load(gate, mask=columns < width * relu, other=1.0)
+        else:
+            added = tl.load(bias(table, num_parts, number, TILE))
+        out, right = sum_terms(place, parts, right, terms, first, last, BLOCK, TILE, QUICK, SUM,
+                               OPERAND, PRECISION)  # fmt: skip
+        if BACK:
             out = tl.where(opened.to(SUM) <= 0, 0.0, out)
         else:
+            out += added.to(SUM)[None, :]
             out = tl.where((out < 0) & (relu > 0), 0.0, out)  # NaN stays NaN
         out = tl.where(columns < width, out, 0.0)  # infinity times 0 would be NaN
         tl.store(place + where * TILE, out.to(scratch.dtype.element_ty))
         tl.debug_barrier()
+
+
+@triton.jit
+def sum_terms(
+    place, parts, right, terms, first, last,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, QUICK: tl.constexpr, SUM: tl.constexpr,
+    OPERAND: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Add up the products of a tile, of which the first one's part is there already.
+
+    The next term's part is loaded ahead, also where that is of the next tile. What the parts are
+    multiplied with is written tile by tile, so it can be loaded ahead in a tile only.
+    """
+    none = tl.zeros((BLOCK, TILE), SUM)
+    sums = none, none, none
+    if QUICK:
+        next_left = source(place, terms, first, last, TILE)
+    for term in range(first, last):
+        if QUICK:
+            left, next_left = next_left, source(place, terms, term + 1, last, TILE)
+        else:  # the compiler loads ahead, with copies that run on their own
+            left = tl.load(place + tl.load(terms + 2 * term) * TILE)
+        next_right = tl.load(parts + tl.load(terms + 2 * term + 3) * (TILE * TILE))
+        sums = add_apart(sums, left.to(OPERAND), right.to(OPERAND), PRECISION, QUICK)
+        right = next_right
+    return (sums[0] + (sums[1] + sums[2]) if QUICK else sums[0]), right
+
+
+@triton.jit
+def source(place, terms, term, last, TILE: tl.constexpr):
+    """What a term's part is multiplied with, if it is one of the tile's."""
+    there = tl.arange(0, TILE)[None, :] < TILE * (term < last)
+    return tl.load(place + tl.load(terms + 2 * term) * TILE, mask=there, other=0.0)
 
 
 @triton.jit
@@ -106,6 +123,7 @@ def copy_in(source, source_step, index, width, number, scratch, step, BLOCK: tl.
 
     All columns, or those of an index, in which -1 stands for zeros.
     """
+    CHUNK: tl.constexpr = min(COPIED // BLOCK, TILE)
     rows, chunk = tl.arange(0, BLOCK)[:, None], tl.arange(0, CHUNK)[None, :]
     place = scratch + rows * (step * TILE) + chunk
     for start in range(0, tl.cdiv(width, TILE) * TILE, CHUNK):
@@ -124,6 +142,7 @@ def copy_in(source, source_step, index, width, number, scratch, step, BLOCK: tl.
 def copy_out(target, target_step, width, number, scratch, step, BLOCK: tl.constexpr,
              TILE: tl.constexpr):  # fmt: skip
     """Copy ``number`` rows out of the scratch."""
+    CHUNK: tl.constexpr = min(COPIED // BLOCK, TILE)
     rows, columns = tl.arange(0, BLOCK)[:, None], tl.arange(0, CHUNK)[None, :]
     place = scratch + rows * (step * TILE) + columns
     for start in range(0, tl.cdiv(width, TILE) * TILE, CHUNK):
@@ -136,7 +155,7 @@ def copy_out(target, target_step, width, number, scratch, step, BLOCK: tl.conste
 def forward(
     x_ptr, table_ptr, out_ptr, scratch_ptr, tiles_ptr, terms_ptr,
     batch, branches, in_width, out_width, table_size, num_parts, num_tiles, out_place, step,
-    BLOCK: tl.constexpr, TILE: tl.constexpr, SPLIT: tl.constexpr, SUM: tl.constexpr,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, QUICK: tl.constexpr, SUM: tl.constexpr,
     OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """``[B, N, W]`` to ``[B, N, W']``; program p of P takes blocks p, p + P, ..."""
@@ -150,7 +169,7 @@ def forward(
         copy_in(x_ptr + node * in_width, branches * in_width, None, in_width, batch - row,
                 scratch, step, BLOCK, TILE)  # fmt: skip
         walk(tiles_ptr, num_tiles, terms_ptr, scratch, table, num_parts, 0, step, False,
-              BLOCK, TILE, SPLIT, SUM, OPERAND, PRECISION)  # fmt: skip
+              BLOCK, TILE, QUICK, SUM, OPERAND, PRECISION)  # fmt: skip
         copy_out(out_ptr + node * out_width, branches * out_width, out_width, batch - row,
                  scratch + out_place * TILE, step, BLOCK, TILE)  # fmt: skip
 
@@ -161,7 +180,7 @@ def core(
     arrived_ptr, tiles_ptr, terms_ptr, merger_tiles_ptr, merger_terms_ptr,
     batch, branches, x_width, in_width, middle_width, out_width, table_size, num_parts, num_tiles,
     out_place, merger_num_parts, merger_num_tiles, merger_out_place, step,
-    BLOCK: tl.constexpr, TILE: tl.constexpr, SPLIT: tl.constexpr, SUM: tl.constexpr,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, QUICK: tl.constexpr, SUM: tl.constexpr,
     OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """``[B, F]`` to ``[B, W']``: whichever branch is the last to finish a block merges it."""
@@ -175,7 +194,7 @@ def core(
         copy_in(x_ptr + row * x_width, x_width, source_ptr + branch * in_width, in_width,
                 batch - row, scratch, step, BLOCK, TILE)  # fmt: skip
         walk(tiles_ptr, num_tiles, terms_ptr, scratch, table_ptr + branch * table_size, num_parts,
-             0, step, False, BLOCK, TILE, SPLIT, SUM, OPERAND, PRECISION)  # fmt: skip
+             0, step, False, BLOCK, TILE, QUICK, SUM, OPERAND, PRECISION)  # fmt: skip
         copy_out(middle + branch * middle_width, joined_width, middle_width, batch - row,
                  scratch + out_place * TILE, step, BLOCK, TILE)  # fmt: skip
         if tl.atomic_add(arrived_ptr + block, 1) == branches - 1:
@@ -183,6 +202,6 @@ def core(
                     scratch, step, BLOCK, TILE)  # fmt: skip
             walk(merger_tiles_ptr, merger_num_tiles, merger_terms_ptr, scratch, merger_table_ptr,
                  merger_num_parts, 0, step, False,
-                 BLOCK, TILE, SPLIT, SUM, OPERAND, PRECISION)  # fmt: skip
+                 BLOCK, TILE, QUICK, SUM, OPERAND, PRECISION)  # fmt: skip
             copy_out(out_ptr + row * out_width, out_width, out_width, batch - row,
                      scratch + merger_out_place * TILE, step, BLOCK, TILE)  # fmt: skip

@@ -19,7 +19,7 @@ def back(
     x_ptr, table_ptr, grad_ptr, grad_x_ptr, scratch_ptr, tiles_ptr, terms_ptr, back_ptr,
     back_terms_ptr, batch, branches, in_width, out_width, table_size, num_parts, num_tiles,
     num_back, out_place, half, step,
-    BLOCK: tl.constexpr, TILE: tl.constexpr, SPLIT: tl.constexpr, SUM: tl.constexpr,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, QUICK: tl.constexpr, SUM: tl.constexpr,
     OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """The gradient of the input ``[B, N, W]``, and all activations and gradients in the scratch.
@@ -36,9 +36,9 @@ def back(
     copy_in(grad_ptr + node * out_width, branches * out_width, None, out_width, batch - row,
             scratch + (half + out_place) * TILE, step, BLOCK, TILE)  # fmt: skip
     walk(tiles_ptr, num_tiles, terms_ptr, scratch, table, num_parts, half, step, False,
-          BLOCK, TILE, SPLIT, SUM, OPERAND, PRECISION)  # fmt: skip
+          BLOCK, TILE, QUICK, SUM, OPERAND, PRECISION)  # fmt: skip
     walk(back_ptr, num_back, back_terms_ptr, scratch, table, num_parts, half, step, True,
-          BLOCK, TILE, SPLIT, SUM, OPERAND, PRECISION)  # fmt: skip
+          BLOCK, TILE, QUICK, SUM, OPERAND, PRECISION)  # fmt: skip
     copy_out(grad_x_ptr + node * in_width, branches * in_width, in_width, batch - row,
              scratch + half * TILE, step, BLOCK, TILE)  # fmt: skip
 

@@ -64,7 +64,7 @@ def kernels(monkeypatch):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """As few samples at a time as there can be."""
-    for name in ("FEW", "MANY", "NARROW", "REDUCE"):
+    for name in ("FEW", "MANY", "NARROW", "REDUCE", "REDUCE_NARROW"):
         monkeypatch.setattr(launch, name, launch.Tiling(16, 1, 1))
 
 

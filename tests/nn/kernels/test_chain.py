@@ -120,23 +120,25 @@ def test_every_batch(device, batch):
     check(UNET, batch, 2, device=device)
 
 
+@pytest.mark.parametrize("quick", [True, False])
 @pytest.mark.parametrize("tiling", [launch.FEW, launch.MANY, launch.NARROW])
-def test_tilings(device, monkeypatch, tiling):
-    monkeypatch.setattr(launch, "_tiling", lambda *_: tiling)
+def test_tilings(device, monkeypatch, tiling, quick):
+    monkeypatch.setattr(launch, "_tiling", lambda *_: tiling._replace(quick=quick))
     check(UNET, 70, 1, device=device)
 
 
 @pytest.mark.parametrize("wide", [True, False])
-def test_many_samples_are_cut_otherwise(monkeypatch, wide):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_many_samples_are_cut_otherwise(monkeypatch, wide, dtype):
     monkeypatch.setattr(launch, "_is_wide", lambda _: wide)
-    found = [launch._tiling(CPU, *sizes) for sizes in [(16, 1), (2**11, 4), (2**13, 1)]]
+    monkeypatch.setattr(launch, "_operand", lambda x: x.dtype)
+    sizes = [(16, 1), (2**11, 4), (2**13, 1)]
+    x = torch.empty(0, dtype=dtype)
+    found = [launch._tiling(x, *size) for size in sizes]
     assert found == [launch.FEW, *(2 * [launch.MANY if wide else launch.NARROW])]
-
-
-@pytest.mark.parametrize(("tile", "split"), [(16, 1), (32, 2), (64, 4), (128, 4)])
-def test_pieces_of_sums_are_not_too_small(tile, split):
-    options = launch._options(torch.zeros(1), LINEAR._replace(tile=tile), launch.FEW)
-    assert options["SPLIT"] == split
+    monkeypatch.setitem(launch.PRECISION, "none", "ieee")
+    is_few = [launch._tiling(x, *size) == launch.FEW for size in sizes]
+    assert is_few == [True, *(2 * [dtype == torch.float32])]
 
 
 @pytest.mark.parametrize(("major", "wide"), [(8, False), (9, True), (10, True), (12, False)])
@@ -405,7 +407,8 @@ def test_a_table_holds_every_number_once(plan, branches):
 def test_lists_use_every_part_once(plan):
     lists = program(plan, torch.device("cpu"))
     for terms in lists.terms, lists.back_terms:
-        assert terms[:, 1].sort().values.tolist() == list(range(plan.num_parts))
+        assert terms[:-1, 1].sort().values.tolist() == list(range(plan.num_parts))
+        assert terms[-1].tolist() == [0, 0]  # what is loaded ahead of nothing
     assert len(lists.products) == plan.num_parts
     assert len(lists.tiles) == sum(plan.tiles[1:])
 
