@@ -22,8 +22,10 @@ SIMPLE = {
     "add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "mad": "{} * {} + {}",
     "and": "{} & {}", "or": "{} | {}", "xor": "{} ^ {}", "not": "~{}", "neg": "-{}",
     "abs": "np.abs({})", "sqrt": "np.sqrt({})", "fma": "fma({}, {}, {})",
-    "min": "np.minimum({}, {})", "max": "np.maximum({}, {})", "popc": "np.bitwise_count({})",
+    "min": "np.fmin({}, {})", "max": "np.fmax({}, {})", "popc": "np.bitwise_count({})",
 }  # fmt: skip
+OF_NAN = {"min": "np.minimum({}, {})", "max": "np.maximum({}, {})"}
+"""Without ``.NaN`` the number wins, with it NaN does."""
 COMPARISONS = {
     "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=",
     "lo": "<", "ls": "<=", "hi": ">", "hs": ">=",
@@ -46,7 +48,7 @@ def translate(line: str) -> list[str]:
         kinds = ["f32", one.kind, "f32"]
     given = zip(one.arguments[1:], kinds[1:], strict=False)
     operands = [cast(read(argument, kind), kind, kinds[0]) for argument, kind in given]
-    value = SIMPLE[one.names[0]].format(*operands)
+    value = (OF_NAN if "NaN" in one.names else SIMPLE)[one.names[0]].format(*operands)
     return [write(one.arguments[0], value, kinds[0], one.condition)]
 
 
@@ -110,6 +112,8 @@ def translate_setp(one: Instruction) -> str:
     name = one.names[1]
     if name in COMPARISONS:
         value = f"({left} {COMPARISONS[name]} {right})"
+    elif name == "nan":
+        value = f"(np.isnan({left}) | np.isnan({right}))"
     else:  # also true of NaN
         opposite = {"gtu": "<=", "geu": "<", "ltu": ">=", "leu": ">", "equ": "!="}[name]
         value = f"~({left} {opposite} {right})"

@@ -95,7 +95,8 @@ class Plan(NamedTuple):
 
         For each tile of each stage, and each source, the table has all parts of the matrix that
         lead to the tile, from the first row to the last; behind all parts it has the biases.
-        Parts and biases are filled up to whole tiles.
+        Parts and biases are filled up to whole tiles. A part stands column by column, as the
+        matrix units of a GPU take it.
 
         Args:
             maps: For each stage its matrices, one a source, and its bias.
@@ -138,14 +139,14 @@ class Plan(NamedTuple):
             )
 
     def _cut(self, matrix: Tensor, fill: float) -> Tensor:
-        """``[N, W, W']`` to ``[N, tiles across, tiles down, tile, tile]``."""
+        """``[N, W, W']`` to ``[N, tiles across, tiles down, tile, tile]``, columns before rows."""
         rows, columns = (-size % self.tile for size in matrix.shape[1:])
         whole: Tensor = pad(matrix, (0, columns, 0, rows), value=fill)
         tile = self.tile
         tiled = whole.reshape(
             len(whole), whole.shape[1] // tile, tile, whole.shape[2] // tile, tile
         )
-        return tiled.permute(0, 3, 1, 2, 4)
+        return tiled.permute(0, 3, 1, 4, 2)
 
     def check(self) -> None:
         """Raise a ValueError unless every stage reads what comes before it, and the last is linear.

@@ -45,10 +45,10 @@ def bias(table, num_parts, number, TILE: tl.constexpr):
 
 
 @triton.jit
-def part(table, number, TILE: tl.constexpr):
-    """Pointers to a part of a matrix."""
-    tile = tl.arange(0, TILE)
-    return table + number * (TILE * TILE) + tile[:, None] * TILE + tile[None, :]
+def first_part(table, TILE: tl.constexpr, BACK: tl.constexpr):
+    """Pointers to the first part of all matrices, which stand column by column, or transposed."""
+    rows, columns = tl.arange(0, TILE)[:, None], tl.arange(0, TILE)[None, :]
+    return table + (rows * TILE + columns if BACK else columns * TILE + rows)
 
 
 @triton.jit
@@ -58,9 +58,8 @@ def walk(
     OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute all tiles of a list, one after the other."""
-    inner, columns = tl.arange(0, TILE)[:, None], tl.arange(0, TILE)[None, :]
-    place = first_tile(scratch, step, BLOCK, TILE)
-    parts = table + (columns * TILE + inner if BACK else inner * TILE + columns)
+    columns = tl.arange(0, TILE)[None, :]
+    place, parts = first_tile(scratch, step, BLOCK, TILE), first_part(table, TILE, BACK)
     right = tl.load(parts + tl.load(terms + 1) * (TILE * TILE))
     for number in range(num_tiles):
         tile = tiles + 5 * number
@@ -76,8 +75,8 @@ def walk(
         if BACK:
             out = tl.where(opened.to(SUM) <= 0, 0.0, out)
         else:
-            out += added.to(SUM)[None, :]
-            out = tl.where((out < 0) & (relu > 0), 0.0, out)  # NaN stays NaN
+            floor = tl.where(relu > 0, 0.0, float("-inf")).to(SUM)
+            out = tl.maximum(out + added.to(SUM)[None, :], floor, tl.PropagateNan.ALL)
         out = tl.where(columns < width, out, 0.0)  # infinity times 0 would be NaN
         tl.store(place + where * TILE, out.to(scratch.dtype.element_ty))
         tl.debug_barrier()

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from handgraph.nn.kernels.products import add_product
-from handgraph.nn.kernels.walk import bias, copy_in, copy_out, first_tile, kernel, part, walk
+from handgraph.nn.kernels.walk import bias, copy_in, copy_out, first_part, first_tile, kernel, walk
 
 
 @kernel
@@ -58,7 +58,7 @@ def reduce(
     if number < num_parts:
         products = add_products(place, products_ptr + 2 * number, batch, step, BLOCK, TILE, SUM,
                                 OPERAND, PRECISION)  # fmt: skip
-        tl.store(part(table, number, TILE), products)
+        tl.store(first_part(table, TILE, True) + number * (TILE * TILE), products)
     else:
         tile = number - num_parts
         where = tl.load(tiles_ptr + 5 * tile) + half
@@ -71,7 +71,7 @@ def add_products(
     place, product, batch, step, BLOCK: tl.constexpr, TILE: tl.constexpr, SUM: tl.constexpr,
     OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Add up all samples for one part of a matrix."""
+    """Add up all samples for one part of a matrix, transposed."""
     left, right = tl.load(product) * TILE, tl.load(product + 1) * TILE
     out = tl.full((TILE, TILE), 0.0, SUM)
     for start in range(0, batch, BLOCK):
@@ -79,7 +79,7 @@ def add_products(
         there = (start + tl.arange(0, BLOCK) < batch)[:, None]
         act = tl.load(rows + left, mask=there, other=0.0).to(OPERAND)
         grad = tl.load(rows + right, mask=there, other=0.0).to(OPERAND)
-        out = add_product(out, tl.trans(act), grad, PRECISION)
+        out = add_product(out, tl.trans(grad), act, PRECISION)
     return out
 
 

@@ -54,7 +54,8 @@ def unpack(plan, table):
             rows = []
             for source in stage.sources:
                 for _ in range(plan.tiles[source]):
-                    rows.append(table[:, part * tile**2 :][:, : tile**2].unflatten(1, (tile, tile)))
+                    found_part = table[:, part * tile**2 :][:, : tile**2]
+                    rows.append(found_part.unflatten(1, (tile, tile)).mT)
                     part += 1
             columns.append(torch.cat(rows, dim=1))
         whole, matrices = torch.cat(columns, dim=2), []
@@ -237,12 +238,13 @@ def test_infinity_stays_in_its_column(device, multiplied):
     """A sum may overflow where a ReLU then closes; columns that fill a tile up take no part."""
     multiplied("ieee")
     plan = Plan(1, (Stage((0,), 2, True), Stage((1,), 1, False)))
-    maps = ([[-1.0, 2.0]], [[0.0, 1.0]]), ([[5.0], [7.0]], [[1.0]])
-    table = pack(plan, *maps, device=device)
+    last = ([[5.0], [7.0]], [[1.0]])
+    one, both = (
+        pack(plan, ([[-1.0, second]], [[0.0, 1.0]]), last, device=device) for second in (2.0, -2.0)
+    )
     x = torch.tensor([torch.inf, -torch.inf, 1.0], device=device).view(3, 1, 1)
-    assert chain(x, table, plan).flatten().tolist() == [torch.inf, torch.inf, 22]
-    table[0, 1] = -2.0  # both close
-    assert chain(x, table, plan).flatten().tolist() == [1, torch.inf, 1]
+    assert chain(x, one, plan).flatten().tolist() == [torch.inf, torch.inf, 22]
+    assert chain(x, both, plan).flatten().tolist() == [1, torch.inf, 1]
 
 
 @OVERFLOW

@@ -44,6 +44,25 @@ def copy_neighbour(x, out, arrived, COUNTS: tl.constexpr):
             tl.store(out + other, tl.load(x + other))
 
 
+@triton.jit
+def take_larger(x, y, out, COUNT: tl.constexpr, NAN: tl.constexpr):
+    """The larger of two numbers, and of NaN and a number either."""
+    place = tl.arange(0, COUNT)
+    first, second = tl.load(x + place), tl.load(y + place)
+    tl.store(out + place, tl.maximum(first, second, NAN))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_maximum_keeps_nan_if_told_so(kept, dtype):
+    x, y = torch.randn(2, COUNT, dtype=dtype)
+    x[:9], y[5:12] = torch.nan, torch.nan
+    out, nan = torch.empty_like(x), tl.PropagateNan.ALL if kept else tl.PropagateNan.NONE
+    take_larger[(1,)](x, y, out, COUNT=COUNT, NAN=nan, enable_fp_fusion=True)
+    expected = torch.maximum(x, y) if kept else torch.fmax(x, y)
+    assert_close(out, expected, rtol=0, atol=0, equal_nan=True)
+
+
 @pytest.mark.parametrize("waits", [True, False])
 def test_a_barrier_orders_threads(waits):
     x, out, scratch = torch.rand(COUNT), torch.empty(COUNT), torch.empty(COUNT)
