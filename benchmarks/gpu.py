@@ -1,6 +1,7 @@
 """Every check and benchmark that wants a GPU, one after the other; each leaves JSON.
 
-``python -m benchmarks.gpu --out runs/gpu``, or ``make gpu``
+``python -m benchmarks.gpu --out runs/gpu``, or ``make gpu``; where a GPU is lent by the minute,
+``--quick``, or some steps at a time with ``--only``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from handgraph.nn.kernels import enabled
 
 SANITIZER = "compute-sanitizer"
 ERROR = 77  # what the sanitizer exits with when it found something
+TIMED_OUT = 124  # as timeout(1) has it
+QUICK_BATCHES = ("1", "32", "4096")
 
 
 def steps(out: Path, quick: bool) -> Iterator[tuple[str, list[str]]]:
@@ -34,16 +37,19 @@ def steps(out: Path, quick: bool) -> Iterator[tuple[str, list[str]]]:
         for tool in ("memcheck", "racecheck", "initcheck"):
             command = [SANITIZER, "--tool", tool, "--error-exitcode", str(ERROR)]
             yield tool, [*command, *python, "-m", "benchmarks.gpu", "--once"]
-    short = ["--quick"] if quick else []
-    cuda = ["--device", "cuda", *short]
+    cuda = ["--device", "cuda", *(["--quick"] if quick else [])]
+    batches = ["--batches", *QUICK_BATCHES] if quick else []
     yield "kernels", [*python, "-m", "benchmarks.kernels", "--out", f"{out}/kernels.json"]
     yield "host", [*python, "-m", "benchmarks.host", "--out", f"{out}/host.json"]
-    yield "tune", [*python, "-m", "benchmarks.tune", "--out", f"{out}/tune.json"]
-    for name in ("core", "scaling", "pipeline"):
+    yield "tune", [*python, "-m", "benchmarks.tune", *batches, "--out", f"{out}/tune.json"]
+    more = {
+        "core": batches if quick else ["--compile"],
+        "scaling": ["--picture", f"{out}/scaling_cuda.png"],
+        "pipeline": [],
+    }
+    for name, options in more.items():
         command = [*python, "-m", f"benchmarks.{name}", *cuda, "--out", f"{out}/{name}_cuda.json"]
-        more = {"core": [] if quick else ["--compile"]}
-        more["scaling"] = ["--picture", f"{out}/scaling_cuda.png"]
-        yield name, [*command, *more.get(name, [])]
+        yield name, [*command, *options]
 
 
 def once() -> None:
@@ -57,11 +63,14 @@ def once() -> None:
     torch.cuda.synchronize()
 
 
-def run(command: list[str]) -> dict[str, Any]:
-    """Run one command, with the kernels compiled and not interpreted."""
+def run(command: list[str], limit: float) -> dict[str, Any]:
+    """Run one command, with the kernels compiled and not interpreted, for so many seconds."""
     start = perf_counter()
     env = os.environ | {"TRITON_INTERPRET": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    code = subprocess.run(command, env=env, check=False).returncode
+    try:
+        code = subprocess.run(command, env=env, check=False, timeout=limit).returncode
+    except subprocess.TimeoutExpired:
+        code = TIMED_OUT
     return {"command": command, "exit_code": code, "seconds": round(perf_counter() - start, 1)}
 
 
@@ -72,8 +81,13 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="where the JSON goes")
     parser.add_argument("--quick", action="store_true", help="small batches, few rounds")
+    parser.add_argument("--only", nargs="+", metavar="STEP", help="these steps (core, tune, ...)")
+    parser.add_argument("--limit", type=float, default=3600, help="seconds a step may take")
     parser.add_argument("--once", action="store_true", help="run the core once, and nothing else")
     args = parser.parse_args(arguments)
+    found = dict(steps(args.out, args.quick))
+    if not set(args.only or ()) <= set(found):
+        parser.error(f"--only: expected some of {', '.join(found)}, got {', '.join(args.only)}")
     if not torch.cuda.is_available():
         parser.exit(2, "benchmarks.gpu: expected a CUDA device, found none\n")
     if args.once:
@@ -83,9 +97,9 @@ def main(arguments: list[str] | None = None) -> None:
     result: dict[str, Any] = {"machine": machine(torch.device("cuda")), "steps": {}}
     if not shutil.which(SANITIZER):
         result["steps"]["sanitizer"] = {"left out": f"{SANITIZER} is not installed"}
-    for name, command in steps(args.out, args.quick):
+    for name in args.only or found:
         print(f"== {name}", flush=True)
-        result["steps"][name] = run(command)
+        result["steps"][name] = run(found[name], args.limit)
         write(result, args.out / "summary.json")
     failed = [name for name, step in result["steps"].items() if step.get("exit_code")]
     print(f"failed: {', '.join(failed)}" if failed else f"all passed; JSON in {args.out}")

@@ -6,6 +6,8 @@ import json
 import os
 import platform
 from datetime import datetime, timezone
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "torch_geometric": torch_geometric.__version__,
         "handgraph": handgraph.__version__,
+        "triton": version("triton") if find_spec("triton") else None,
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
     }

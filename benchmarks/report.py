@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tables import faster, markdown, milliseconds, shares, table
+from benchmarks.report_kernels import host, kernels, tune
+from benchmarks.tables import faster, markdown, milliseconds, origin, shares, table
 
 HEAD = """\
 # Benchmarks
@@ -28,25 +29,13 @@ def page(results: Sequence[dict[str, Any]]) -> str:
     return "\n\n".join([HEAD, *(sections or ["No results yet."])]) + "\n"
 
 
-def _origin(result: dict[str, Any]) -> str:
-    source = result["machine"]
-    device = source["cpu"] if source["device"] == "cpu" else source["device"]
-    cuda = f", CUDA {source['cuda']}" if source["cuda"] else ""
-    quick = " **Quick run: few rounds.**" if result["quick"] else ""
-    return (
-        f"{device}, {source['cores']} cores, {source['system']}; Python {source['python']}, "
-        f"torch {source['torch']}{cuda}, torch-geometric {source['torch_geometric']}, handgraph "
-        f"{source['handgraph']}; {source['date']}, seed {result['seed']}.{quick}"
-    )
-
-
 def _device(result: dict[str, Any]) -> str:
     return "CPU" if result["machine"]["device"] == "cpu" else "GPU"
 
 
 def core(result: dict[str, Any]) -> str:
     """One table a size, number of threads, phase and batch."""
-    parts = [f"## The core, {_device(result)}", _origin(result)]
+    parts = [f"## The core, {_device(result)}", origin(result)]
     for found in result["tables"]:
         threads = f", threads {found['threads']}" if _device(result) == "CPU" else ""
         parts += [
@@ -72,7 +61,7 @@ def scaling(result: dict[str, Any]) -> str:
     text = f"## Growth, {result['phase']}, {_device(result)}"
     picture = result["picture"]
     drawn = [f"![Time and memory against size](results/{picture})"] if picture else []
-    return "\n\n".join([text, _origin(result), markdown([head, *body]), *drawn])
+    return "\n\n".join([text, origin(result), markdown([head, *body]), *drawn])
 
 
 def threads(result: dict[str, Any]) -> str:
@@ -85,7 +74,7 @@ def threads(result: dict[str, Any]) -> str:
         cells = [row["phase"], str(row["batch"]), row["name"], *map(milliseconds, medians)]
         body.append([*cells, faster(medians[0] / medians[1])])
     text = f"Each alone, turning between {' and '.join(numbers)} threads; default sizes."
-    return "\n\n".join(["## Threads", _origin(result), text, markdown([head, *body])])
+    return "\n\n".join(["## Threads", origin(result), text, markdown([head, *body])])
 
 
 def pipeline(result: dict[str, Any]) -> str:
@@ -95,25 +84,10 @@ def pipeline(result: dict[str, Any]) -> str:
         f"{sizes['backbone']}, images of {sizes['image_size']} pixels, encoders of width "
         f"{sizes['hidden_channels']}, threads 1. *share*: of the same form's whole."
     )
-    parts = [f"## From an image, {_device(result)}", _origin(result), text]
+    parts = [f"## From an image, {_device(result)}", origin(result), text]
     for found in result["tables"]:
         parts += [f"### batch {found['batch']}", markdown(shares(found["rows"]))]
     return "\n\n".join(parts)
-
-
-def host(result: dict[str, Any]) -> str:
-    """What a GPU's host does for a call."""
-    text = (
-        f"Default sizes, batch {result['batch']}, threads 1: time and launches of a call where the "
-        "library's kernels take the core, with these kernels counted and left out."
-    )
-    head = ["call", "us", "quartiles", "kernels", "operations of PyTorch"]
-    body = []
-    for row in result["rows"]:
-        low, median, high = (f"{1e6 * row['time'][key]:.0f}" for key in ("q25", "median", "q75"))
-        counts = [str(row["kernels"]), str(row["operations"])]
-        body.append([row["call"], median, f"{low}-{high}", *counts])
-    return "\n\n".join(["## A GPU's host", _origin(result), text, markdown([head, *body])])
 
 
 def data(result: dict[str, Any]) -> str:
@@ -133,7 +107,7 @@ def data(result: dict[str, Any]) -> str:
         f"`SyntheticHands` makes {made['per_second']:.0f} samples a second ({made['num_samples']} "
         f"at once, {made['rounds']} rounds, threads {result['threads']})."
     )
-    return "\n\n".join(["## Data and import", _origin(result), speed, markdown([head, *body])])
+    return "\n\n".join(["## Data and import", origin(result), speed, markdown([head, *body])])
 
 
 SECTIONS = {
@@ -142,13 +116,16 @@ SECTIONS = {
     "scaling": scaling,
     "pipeline": pipeline,
     "host": host,
+    "kernels": kernels,
+    "tune": tune,
     "data": data,
 }
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
     """Read all results of a folder, in the order of their names."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    return [result for result in found if "benchmark" in result]  # not the summary of a GPU's run
 
 
 def main(arguments: list[str] | None = None) -> None:

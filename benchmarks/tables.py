@@ -118,3 +118,16 @@ def plain(cells: Sequence[Sequence[str]]) -> str:
         )
         for line in shown
     )
+
+
+def origin(result: dict[str, Any]) -> str:
+    """Where a result comes from: machine, versions, date and seed."""
+    source = result["machine"]
+    device = source["cpu"] if source["device"] == "cpu" else source["device"]
+    cuda = f", CUDA {source['cuda']}" if source["cuda"] else ""
+    quick = " **Quick run: few rounds.**" if result["quick"] else ""
+    return (
+        f"{device}, {source['cores']} cores, {source['system']}; Python {source['python']}, "
+        f"torch {source['torch']}{cuda}, torch-geometric {source['torch_geometric']}, handgraph "
+        f"{source['handgraph']}; {source['date']}, seed {result['seed']}.{quick}"
+    )

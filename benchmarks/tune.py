@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from unittest.mock import patch
 
 import torch
@@ -23,7 +23,7 @@ from benchmarks.sizes import CHANNELS, default_core
 from benchmarks.timing import cpu_stopwatch, cuda_stopwatch, interleave, summary
 from handgraph.nn import fold
 from handgraph.nn.kernels import Plan, launch
-from handgraph.nn.kernels.launch import Tiling
+from handgraph.nn.kernels.launch import Net, Tiling
 
 BATCHES = [1, 32, 256, 4096]
 TILINGS = [Tiling(*sizes) for sizes in product((16, 32), (4, 8), (1, 2, 3), (False, True))]
@@ -36,6 +36,14 @@ def chains() -> dict[str, tuple[Plan, int]]:
     merge: Any = core.merge
     branches: Any = core.branches
     return {"branches": (branches.plan, len(core.split.removal)), "merger": (merge.unet.plan, 1)}
+
+
+def folded_core(device: torch.device) -> tuple[Net, Net]:
+    """The nets of the default core, folded: the branches and the merger."""
+    core = default_core()
+    (folded,) = fold(nn.Sequential(core.split, core.branches, core.merge)).to(device).children()
+    nets: Any = folded
+    return cast("tuple[Net, Net]", nets.chains())
 
 
 class Work(NamedTuple):
@@ -54,12 +62,9 @@ def works(device: torch.device) -> Iterator[Work]:
         shape: tuple[int, ...] = branches, plan.in_width
         yield Work(f"{name}, forward", branches, shape, partial(_forward, plan, table))
         yield Work(f"{name}, backward", branches, shape, partial(_backward, plan, table))
-    core = default_core()
-    removal = core.split.removal
-    (folded,) = fold(nn.Sequential(core.split, core.branches, core.merge)).to(device).children()
-    nets: Any = folded
+    nets, removal = folded_core(device), default_core().split.removal
     shape = (removal.skeleton.num_joints * CHANNELS,)
-    yield Work("folded core", len(removal), shape, lambda x: launch.core(x, *nets.chains()))
+    yield Work("folded core", len(removal), shape, lambda x: launch.core(x, *nets))
 
 
 def _forward(plan: Plan, table: Tensor, x: Tensor) -> object:
@@ -117,7 +122,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="where the JSON goes")
     args = parser.parse_args(arguments)
     device = torch.device(args.device)
-    result: dict[str, Any] = {"benchmark": "tune", "machine": machine(device), "tables": []}
+    result: dict[str, Any] = {"benchmark": "tune", "machine": machine(device)}
+    result |= {"quick": False, "seed": QUICK.seed, "tables": []}
     for found in run(device, args.batches):
         result["tables"].append(found)
         tqdm.write(f"\n{found['work']}, batch {found['batch']}")

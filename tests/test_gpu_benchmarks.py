@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,6 +53,23 @@ def test_host(tmp_path, capsys):
     assert "14 kernels" in capsys.readouterr().out
 
 
+def test_page_of_the_kernels_by_value():
+    sizes = {"block": 16, "warps": 8, "quick": True, "registers": 98, "shared": 40960}
+    loop = {"instructions": 198, "cycles": 400, "barriers": 2}
+    around = {"tile_instructions": 84, "tile_cycles": 190, "tile_barriers": 3}
+    row = {"kernel": "core", "dtype": "float32", "precision": "tf32", **sizes, **loop, **around}
+    where = {"triton": "3.6.0", "torch": "2.11.0", "date": "2020-01-02"}
+    chain = {"parts": 10, "tiles": 5}
+    text = report.kernels(
+        {"machine": where, "capability": 8.6, "kernels": [row], "folded_core": chain}
+    )
+    assert text.startswith("## The kernels, compiled for 8.6\n\nTriton 3.6.0, torch 2.11.0;")
+    cells = "core, quick | 16 | 8 | float32 | tf32 | 98 | 40 | 198 | 400 | 2 | 84 | 190 | 3"
+    assert f"| {cells} |" in text
+    assert "16 samples go through the 10 parts and 5 tiles" in text
+    assert text.endswith("in 4,950 cycles.")
+
+
 def test_tune(tmp_path, monkeypatch):
     pytest.importorskip("triton")
     if torch.cuda.is_available():
@@ -66,6 +84,10 @@ def test_tune(tmp_path, monkeypatch):
         times = [row["median"] for row in table["rows"]]
         assert len(times) == 2
         assert times == sorted(times)
+    (tmp_path / "summary.json").write_text('{"steps": {}}')
+    first = tables_[0]["rows"][0]
+    line = f"| toy, forward | 1 | {first['tiling']} | {1e6 * first['median']:.1f} |"
+    assert line in report.page(report.read(tmp_path))
 
 
 def test_chains_are_those_of_the_core():
@@ -90,6 +112,36 @@ def test_steps_are_modules_that_exist(tmp_path):
     modules = [command[command.index("-m") + 1] for command in steps.values()]
     assert all(find_spec(module) for module in modules)
     assert Path(steps["tests"][3]).is_dir()
+
+
+def test_quick_steps_have_the_batches_of_the_goals(tmp_path):
+    steps = dict(gpu.steps(tmp_path, quick=True))
+    for name in ("core", "tune"):
+        batches = steps[name][steps[name].index("--batches") + 1 :][:3]
+        assert batches == ["1", "32", "4096"], name
+
+
+def test_only_some_steps(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu, "machine", lambda device: {"device": str(device)})
+    ran = []
+    step = {"exit_code": 0}
+    monkeypatch.setattr(gpu, "run", lambda command, limit: ran.append((command[4], limit)) or step)
+    with pytest.raises(SystemExit) as exit_:
+        gpu.main(["--out", str(tmp_path), "--only", "tune", "host", "--limit", "60"])
+    assert exit_.value.code == 0
+    assert ran == [("benchmarks.tune", 60), ("benchmarks.host", 60)]
+    assert {"tune", "host"} <= set(json.loads((tmp_path / "summary.json").read_text())["steps"])
+    with pytest.raises(SystemExit):
+        gpu.main(["--only", "core", "cores"])
+    assert "expected some of tests, " in capsys.readouterr().err
+
+
+def test_a_step_that_hangs_is_stopped():
+    found = gpu.run([sys.executable, "-c", "import time; time.sleep(60)"], limit=0.2)
+    assert found["exit_code"] == gpu.TIMED_OUT
+    assert found["seconds"] < 30
+    assert gpu.run([sys.executable, "-c", "exit(3)"], limit=60)["exit_code"] == 3
 
 
 def test_kernels_are_for_those_who_ask(monkeypatch):
