@@ -1,4 +1,5 @@
 from dataclasses import replace
+from multiprocessing import active_children
 
 import pytest
 import torch
@@ -215,6 +216,15 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     again = running.run_all(jobs, tmp_path, 1, "again")
     assert jobs[0].path(tmp_path).stat().st_mtime_ns == stamps[jobs[0]]
     assert all(torch.equal(again[job]["errors"], results[job]["errors"]) for job in jobs)
+
+
+@pytest.mark.slow
+def test_what_stops_one_job_stops_all(tmp_path):
+    jobs = [replace(JOB, method="nope"), *(replace(JOB, seed=seed) for seed in range(6))]
+    with pytest.raises(KeyError, match="nope"):
+        running.run_all(jobs, tmp_path, 1, "stopped")
+    assert active_children() == []
+    assert not all(job.path(tmp_path).exists() for job in jobs[1:])
 
 
 @pytest.mark.slow

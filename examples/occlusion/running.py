@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -102,14 +103,15 @@ def run_all(jobs: Sequence[Job], out: Path, workers: int, title: str) -> dict[Jo
     left = [job for job in dict.fromkeys(jobs) if not job.path(out).exists()]
     prepare(left, out)
     bar = tqdm(total=len(jobs), initial=len(jobs) - len(left), desc=title, unit="net")
-    with bar, ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
+    with bar, ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
         pending = [pool.submit(_run, job, out) for job in left]
         try:
             for done in as_completed(pending):
                 bar.set_postfix_str(done.result())
                 bar.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException:  # else the pool ends when all that was submitted has run
+            for worker in active_children():
+                worker.terminate()
             raise
     return {job: torch.load(job.path(out), weights_only=True) for job in jobs}
 
@@ -124,7 +126,8 @@ def prepare(jobs: Sequence[Job], out: Path) -> None:
         load(num_samples, seed, out)
 
 
-def _one_thread() -> None:
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process ends us
     torch.set_num_threads(1)
 
 
