@@ -87,6 +87,12 @@ def box_corners(box: list[float] | None, image: Tensor, *, mirrored: bool) -> Te
         middle, half = torch.tensor([width - 1, height - 1]) / 2, min(height, width) / 2 / 1.25
         return torch.stack([middle - half, middle + half])
     corners = torch.tensor(box).view(2, 2)
+    inside = corners[0].clamp(min=0) < corners[1].minimum(torch.tensor([width, height]))
+    if not inside.all():
+        raise ValueError(
+            f"--box: expected U0 < U1 and V0 < V1, in part in an image of {width} x {height}, got "
+            + " ".join(f"{x:g}" for x in box)
+        )
     if mirrored:
         corners[:, 0] = (width - 1 - corners[:, 0]).flip(0)
     return corners

@@ -181,6 +181,14 @@ def test_the_box_of_a_mirrored_image_is_mirrored():
     assert corners.tolist() == [[99.0, 20.0], [129.0, 60.0]]
 
 
+@pytest.mark.parametrize(
+    "box", [[9, 9, 9, 40], [40, 9, 9, 40], [140, 0, 180, 40], [0, -9, 9, 0], [0, 0, 9, torch.nan]]
+)
+def test_a_box_that_shows_nothing_is_refused(box):
+    with pytest.raises(ValueError, match="U0 < U1 and V0 < V1, in part in an image of 140 x 100"):
+        predict.box_corners(box, torch.zeros(3, 100, 140), mirrored=False)
+
+
 def test_without_a_box_the_crop_is_the_largest_square():
     image = torch.zeros(3, 100, 140, dtype=torch.uint8)
     to_crop = crop_matrix(predict.box_corners(None, image, mirrored=False), 50)
