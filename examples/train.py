@@ -39,7 +39,10 @@ def main() -> None:
         args.cache, args.cache_limit, args.workers, args.checkpoint_every, args.validate
     )
     run = Run(fabric, settings, out, options)
-    run.run([step for step in run.steps if step in args.steps])
+    steps = [step for step in run.steps if step in args.steps]
+    if not steps:
+        raise ValueError(f"steps: {settings.method} has {[*run.steps]}, got {[*args.steps]}")
+    run.run(steps)
 
 
 def parse() -> argparse.Namespace:
@@ -88,12 +91,15 @@ def read_settings(args: argparse.Namespace) -> Settings:
 
 
 def check_folder(args: argparse.Namespace, settings: Settings) -> None:
-    """Raise if the folder holds another run, or one that we are not told to go on with."""
+    """Raise if the folder holds another run, or one that we are not told to go on with.
+
+    A run that stopped before it wrote weights, at a wrong argument say, is none.
+    """
     out = args.out
-    done = [step for step in finished(out) if step in args.steps]
-    if not args.resume and (done or (out / "resume.pt").exists()):
+    done, under_way = finished(out), (out / "resume.pt").exists()
+    if not args.resume and (under_way or set(done) & set(args.steps)):
         raise FileExistsError(f"{out} holds a run of these steps: --resume goes on with it")
-    changed = differences(load_settings(out), settings) if (out / "run.json").exists() else []
+    changed = differences(load_settings(out), settings) if done or under_way else []
     if changed:
         raise ValueError(f"{out} holds a run with other settings: {'; '.join(changed)}")
     if args.generator is not None:

@@ -294,3 +294,12 @@ def test_command_line_protects_what_is_there(tmp_path, monkeypatch):
     command(monkeypatch, tmp_path, "--resume")
     assert finished(tmp_path) == [1, 2, 3, 4]
     assert step_path(tmp_path, 1).stat().st_mtime_ns == stamp
+
+
+def test_a_run_that_never_began_does_not_stand_in_the_way(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="batch size from 1 to 12"):
+        command(monkeypatch, tmp_path, "--batch-size", "13")
+    with pytest.raises(ValueError, match=r"steps: hopenet has \[1, 2\], got \[3, 4\]"):
+        command(monkeypatch, tmp_path, "--method", "hopenet", "--steps", "3", "4")
+    command(monkeypatch, tmp_path, "--steps", "1")
+    assert load_settings(tmp_path) == SETTINGS

@@ -67,6 +67,11 @@ def test_settings_come_back_from_json_and_name_what_differs():
         ({"image_size": 100}, "image_size: expected a multiple of 32, got 100"),
         ({"epochs": (1, 2)}, "epochs: expected one number for each of 4 steps"),
         ({"data": "rhd"}, "root: needed for rhd"),
+        ({"epochs": (1, 1, 1, -1)}, "epochs: expected 0 or more"),
+        ({"iterations": (1, -1, 1, 1)}, "iterations: expected 0 or more"),
+        ({"samples": -3}, "samples: expected 0 or more, got -3"),
+        ({"batch_size": 0}, "batch_size: expected 1 or more, got 0"),
+        ({"rates": (1, 1, 1, float("nan"))}, "rates: expected finite numbers"),
     ],
 )
 def test_settings_refuse_nonsense(change, message):
@@ -125,6 +130,12 @@ def test_rhd_is_read_in_batches_of_the_same_names(tmp_path):
     assert len(alone) == len(shared) == 5
     for first, second in zip(alone, shared, strict=True):
         assert all(torch.equal(first[name], second[name]) for name in ours)
+
+
+def test_a_negative_number_of_hands_is_refused():
+    for data in ({}, {"data": "rhd", "root": "nowhere"}):
+        with pytest.raises(ValueError, match="0 or more evaluation hands, got -2"):
+            load(Settings(**data), "evaluation", -2)
 
 
 @pytest.mark.parametrize(("number", "trained_on"), [(4, 3), (30, 27), (41258, 40758)])

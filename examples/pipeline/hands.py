@@ -32,6 +32,8 @@ def load(settings: Settings, split: str, num_samples: int = 0) -> Dataset:
         split: Which.
         num_samples: How many; 0 for all, of rendered hands as many as are trained on.
     """
+    if num_samples < 0:
+        raise ValueError(f"expected 0 or more {split} hands, got {num_samples}")
     if settings.data == "synthetic":
         number = num_samples or settings.samples
         seed, size = SEEDS[split], settings.image_size

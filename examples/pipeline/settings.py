@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -58,6 +59,12 @@ class Settings:
             object.__setattr__(self, name, values)
             if len(values) != len(STEPS) and (values or name != "iterations"):
                 raise ValueError(f"{name}: expected one number for each of 4 steps, got {values}")
+        for name, least in (("samples", 0), ("batch_size", 1), ("epochs", 0), ("iterations", 0)):
+            given = getattr(self, name)
+            if min(given if isinstance(given, tuple) else (given,), default=least) < least:
+                raise ValueError(f"{name}: expected {least} or more, got {given}")
+        if not all(0 <= rate < math.inf for rate in self.rates):
+            raise ValueError(f"rates: expected finite numbers, 0 or more, got {self.rates}")
         if (self.data == "rhd") != bool(self.root):
             raise ValueError(f"root: needed for rhd and for nothing else, got {self.root!r}")
 
