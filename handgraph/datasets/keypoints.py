@@ -42,7 +42,7 @@ class KeypointDataset(InMemoryDataset):
         other; cue and d in keybone lengths.
 
     Raises:
-        TypeError: If an entry is not numeric, or ``visible`` is not bool.
+        TypeError: If an entry is no tensor or not numeric, or ``visible`` is not bool.
         ValueError: If an entry is unknown or has the wrong shape, none is ``uv`` or ``xyz``, a
             number is not finite, a joint is not before the camera, a K is none, or the joints of a
             keybone coincide. The message names the source and the first record.
@@ -97,6 +97,10 @@ def _sample(entries: dict[str, Tensor], i: int) -> dict[str, Tensor]:
 
 def _checked(tensors: Mapping[str, Tensor], skeleton: Skeleton, source: str) -> dict[str, Tensor]:
     """Entries of the right shapes and types, finite."""
+    for name, values in tensors.items():
+        if not isinstance(values, Tensor):
+            kind = type(values).__name__
+            raise TypeError(f"{source}: expected {name} to be a tensor, got {kind}")
     if "uv" not in tensors and "xyz" not in tensors:
         raise ValueError(f"{source}: expected uv or xyz, got {', '.join(tensors) or 'nothing'}")
     first = tensors["uv" if "uv" in tensors else "xyz"]

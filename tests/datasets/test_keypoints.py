@@ -329,6 +329,13 @@ def test_numbers_that_are_no_characters_are_no_names(tmp_path):
         NpzKeypoints(write_npz(tmp_path, **npz_arrays(joints=joints)))
 
 
+def test_arrays_are_refused_by_name():
+    with pytest.raises(TypeError, match="expected uv to be a tensor, got ndarray"):
+        KeypointDataset({"uv": HANDS["uv"].numpy()})
+    with pytest.raises(TypeError, match="expected xyz to be a tensor, got list"):
+        KeypointDataset({"xyz": HANDS["xyz"].tolist()})
+
+
 def test_tensors_become_a_dataset():
     finger = Skeleton("finger", ["mcp", "pip"], [("mcp", "pip")], root="mcp")
     hands = KeypointDataset({"uv": torch.arange(12.0).reshape(3, 2, 2)}, finger)
