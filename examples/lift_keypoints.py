@@ -37,7 +37,7 @@ def read(path: Path) -> Tensor:
     """Rows (u, v) or (u, v, score) in the order of HAND, ``[21, 2]`` or ``[21, 3]``."""
     if path.suffix == ".csv":
         with path.open(newline="", encoding="utf-8") as file:
-            header, *table = csv.reader(file)
+            header, *table = [*csv.reader(file)] or [[]]
         if header[:3] != ["joint", "u", "v"]:
             raise ValueError(f"{path}: expected a header joint,u,v, got {','.join(header)}")
         return in_order([row[0] for row in table], [list(map(float, row[1:])) for row in table])
@@ -63,6 +63,9 @@ def in_order(names: Sequence[str], rows: list[list[float]]) -> Tensor:
             f"expected the {HAND.num_joints} joints of HAND, each once, got {len(rows)} rows; "
             f"missing or unknown: {', '.join(sorted(odd)) or 'none'}"
         )
+    lengths = {len(row) for row in rows}
+    if lengths not in ({2}, {3}):
+        raise ValueError(f"expected u,v or u,v,score of each joint, got {sorted(lengths)} numbers")
     return torch.tensor([rows[names.index(joint)] for joint in HAND.joints])
 
 

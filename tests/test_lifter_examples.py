@@ -131,6 +131,25 @@ def test_other_joints_are_refused(run, hand, tmp_path, change, message):
         run("lift_keypoints.py", tmp_path / "hand.json")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: [[*row, 1.0] for row in rows], r"of each joint, got \[4\] numbers"),
+        (lambda rows: [rows[0][:2], *rows[1:]], r"of each joint, got \[2, 3\] numbers"),
+    ],
+)
+def test_other_columns_are_refused(run, hand, tmp_path, change, message):
+    (tmp_path / "hand.json").write_text(json.dumps(change(hand.tolist())))
+    with pytest.raises(ValueError, match=message):
+        run("lift_keypoints.py", tmp_path / "hand.json")
+
+
+def test_an_empty_table_is_refused(run, tmp_path):
+    (tmp_path / "hand.csv").touch()
+    with pytest.raises(ValueError, match=r"hand.csv: expected a header joint,u,v, got $"):
+        run("lift_keypoints.py", tmp_path / "hand.csv")
+
+
 def test_training_saves_a_lifter_with_its_card(run, tmp_path):
     flags = ("--samples", 512, "--epochs", 1, "--seeds", 2, "--out", tmp_path / "lifter")
     names, out = run("train_lifter.py", *flags)
