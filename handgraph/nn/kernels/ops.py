@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -55,8 +56,11 @@ def chain(x: Tensor, table: Tensor, plan: Plan) -> Tensor:
     return out
 
 
+_check_plan = cache(Plan.check)  # once for each
+
+
 def _check(x: Tensor, table: Tensor, plan: Plan) -> None:
-    plan.check()
+    _check_plan(plan)
     expected = [*x.shape[1:2], plan.table_size]
     if x.dim() != 3 or x.shape[2] != plan.in_width or list(table.shape) != expected:
         raise ValueError(

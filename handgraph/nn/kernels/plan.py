@@ -81,7 +81,7 @@ class Plan(NamedTuple):
     @property
     def table_size(self) -> int:
         """How many numbers a table holds."""
-        return self.num_parts * self.tile**2 + sum(self.tiles[1:]) * self.tile
+        return _table_size(self)
 
     def matrices(self) -> Iterator[tuple[int, int]]:
         """The shapes of all matrices: stage by stage, source by source."""
@@ -181,6 +181,12 @@ class Plan(NamedTuple):
 def decode(flat: Sequence[int]) -> Plan:
     """Read what :meth:`Plan.encode` wrote."""
     return _decode(tuple(flat))
+
+
+@cache
+def _table_size(plan: Plan) -> int:
+    """Counted once: every call of the kernels asks for it."""
+    return plan.num_parts * plan.tile**2 + sum(plan.tiles[1:]) * plan.tile
 
 
 @cache
