@@ -75,11 +75,12 @@ class JointFeatureSampler(nn.Module):
                 f"{self!r}: expected uv [{features.shape[0]}, J, 2] for features "
                 f"{list(features.shape)}, got {list(uv.shape)}"
             )
-        out: Tensor = self.lin(self._sample(features, uv))
-        return out
+        finite = uv.isfinite().all(dim=-1, keepdim=True)
+        out: Tensor = self.lin(self._sample(features, uv.where(finite, 0)))
+        return out.where(finite, torch.nan)
 
     def _sample(self, features: Tensor, uv: Tensor) -> Tensor:
-        """The features at uv, ``[B, J, in_channels]``."""
+        """The features at uv, which must be finite: NaN crashes the gradient of ``grid_sample``."""
         height, width = features.shape[-2:]
         grid = (2 * uv + 1) / (self.stride * uv.new_tensor([width, height])) - 1
         dtype = torch.promote_types(features.dtype, uv.dtype)  # that of uv where features are half
@@ -89,8 +90,7 @@ class JointFeatureSampler(nn.Module):
             padding_mode="border",
             align_corners=False,
         )
-        finite = uv.isfinite().all(dim=-1, keepdim=True)
-        return there.squeeze(2).mT.where(finite, torch.nan).to(features.dtype)
+        return there.squeeze(2).mT.to(features.dtype)
 
     def __repr__(self) -> str:
         """Sizes."""

@@ -57,6 +57,23 @@ def test_a_position_that_is_not_finite_gives_nan_in_its_joint_only(bad):
     assert out[0, [0, 2]].isfinite().all()
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_a_position_that_is_not_finite_has_no_gradient(bad):
+    """Those of the other joints are as if it were not there."""
+    sampler, features = JointFeatureSampler(2, 3), torch.rand(1, 2, 4, 4, requires_grad=True)
+    uv = 15 * torch.rand(1, 3, 2)
+    gradients = []
+    for value, joints in ((bad, [0, 1, 2]), (5.0, [0, 2])):
+        there = uv.clone()
+        there[0, 1, 1] = value
+        there.requires_grad_()
+        out = sampler(features, there[:, joints])
+        wanted = [features, there, *sampler.parameters()]
+        gradients.append(torch.autograd.grad(out[out.isfinite()].square().sum(), wanted))
+    for got, expected in zip(*gradients, strict=True):
+        assert_close(got, expected)
+
+
 def test_half_precision_maps_are_sampled_where_they_should_be():
     """At the centre of each pixel is its value; positions in bfloat16 would lie beside it."""
     columns = torch.arange(48)
