@@ -18,7 +18,7 @@ def draw_background(draws: Draws, size: int) -> Tensor:
     half = size // 2
     grey = draws.take(0.0, 1.0).sqrt()
     image = _cloud(draws, half, grey)
-    line = torch.linspace(-1.0, 1.0, half, device=image.device)
+    line = torch.linspace(-1.0, 1.0, half, dtype=image.dtype, device=image.device)
     x, y = line[None, None, :], line[None, :, None]
     for _ in range(_SHAPES):
         image = _lay_shape(image, draws, x, y, grey)

@@ -59,4 +59,4 @@ def _colour(draws: Draws) -> Tensor:
     return (colour + grey * (colour.mean(dim=1, keepdim=True) - colour)).square()
 
 
-_KINDS = torch.tensor([[float(name == kind) for name in BONES] for kind in (PERSON, OBJECT)])
+_KINDS = torch.tensor([[name == k for name in BONES] for k in (PERSON, OBJECT)]).to(torch.float32)

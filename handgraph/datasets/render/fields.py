@@ -80,7 +80,7 @@ def per_image(values: Tensor, like: Tensor) -> Tensor:
 
 def _stretch_rows(x: Tensor, size: int) -> Tensor:
     old = x.shape[-2]
-    place = (torch.arange(size, device=x.device) + 0.5) * (old / size) - 0.5
+    place = (torch.arange(size, dtype=x.dtype, device=x.device) + 0.5) * (old / size) - 0.5
     place = place.clamp(0.0, old - 1.0)
     first = place.long()
     share = (place - first)[:, None]

@@ -40,10 +40,10 @@ def draw_light(draws: Draws) -> Light:
     """Draw a light."""
     toward = draws.take(-1.0, 1.0, 3)
     toward = torch.cat([1.3 * toward[:, :2], -0.35 - 0.5 * (1.0 + toward[:, 2:])], dim=1)
-    toward = toward - torch.tensor([0.0, 0.4, 0.0], device=toward.device)
-    sky = draws.take(-0.5, 0.5, 3) + torch.tensor([0.0, -0.8, -0.4], device=toward.device)
+    toward = toward - toward.new_tensor([0.0, 0.4, 0.0])
+    sky = draws.take(-0.5, 0.5, 3) + toward.new_tensor([0.0, -0.8, -0.4])
     warmth = draws.take(-0.12, 0.12)[:, None]
-    tint = 1.0 + warmth * torch.tensor([1.0, 0.1, -1.0], device=toward.device)
+    tint = 1.0 + warmth * warmth.new_tensor([1.0, 0.1, -1.0])
     key = draws.take(0.45, 1.0)[:, None] * tint
     ambient = draws.take(0.25, 0.55)[:, None] * (1.0 + draws.take(-0.08, 0.08, 3))
     ground = ambient * draws.take(0.35, 0.8)[:, None] * (1.0 + draws.take(-0.1, 0.1, 3))
@@ -121,7 +121,7 @@ def shine(seen: Fragments, colour: Tensor, nail: Tensor, shade: Shade, light: Li
         return normal[0] * x + normal[1] * y + normal[2] * z
 
     toward = at(light.toward)
-    half = light.toward - torch.tensor([0.0, 0.0, 1.0], device=image.device)
+    half = light.toward - light.toward.new_tensor([0.0, 0.0, 1.0])
     mirror = at(half / norm(half)[:, None]).relu().square().square().square()
     key, ambient = tiles.collect(shade.key), tiles.collect(shade.ambient)
     spark = mirror * mirror * mirror * (0.05 + 0.35 * nail) * light.gloss[image][:, None] * key

@@ -102,7 +102,7 @@ def draw(shapes: Shapes, camera: Camera) -> Tensor:
     """
     num_images, device = len(shapes.balls.radius), shapes.balls.radius.device
     rays = tile_rays(camera, device)
-    buffer = torch.full((num_images * len(rays.x), TILE * TILE), MISS, device=device)
+    buffer = rays.x.new_full((num_images * len(rays.x), TILE * TILE), MISS)
     first = 0
     for kind, shape in zip(_KINDS, shapes, strict=True):
         _draw_kind(buffer, kind, shape, rays, first, camera)

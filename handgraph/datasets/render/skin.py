@@ -43,13 +43,13 @@ class Skin(NamedTuple):
 
 def draw_skin(draws: Draws) -> Skin:
     """Draw skin: any tone is as likely as any other; palms are lighter than backs."""
-    tones = torch.tensor(TONES, device=draws.numbers.device) / 255.0
+    tones = draws.numbers.new_tensor(TONES) / 255.0
     place = draws.take(0.0, len(TONES) - 1.001)
     first = place.long()
     tone = tones[first] + (place - first)[:, None] * (tones[first + 1] - tones[first])
     tone = (tone + draws.take(-0.02, 0.02, 3)).clamp(0.08, 0.98).square()
-    light = torch.tensor([0.62, 0.40, 0.33], device=tone.device)
-    pink = torch.tensor([0.05, -0.01, 0.0], device=tone.device)
+    light = tone.new_tensor([0.62, 0.40, 0.33])
+    pink = tone.new_tensor([0.05, -0.01, 0.0])
     palm = tone + draws.take(0.15, 0.4)[:, None] * (light - tone).relu()
     nail = 0.75 * palm + 0.25 * light + pink
     return Skin(tone, palm + 0.5 * pink, nail, draws.take(0.0, 0.25), draws.take(0.3, 1.0))
@@ -108,7 +108,8 @@ def _nail(seen: Fragments) -> Tensor:
 def _kinds() -> Tensor:
     """For each bone 1 or 0: is it a finger's, a last one, in the palm."""
     ends = (("_pip", "_dip", "_tip"), "_tip", "_mcp")
-    return torch.tensor([[float(name.endswith(end)) for name in BONES] for end in ends])
+    kinds = [[name.endswith(end) for name in BONES] for end in ends]
+    return torch.tensor(kinds, dtype=torch.float32)
 
 
 _KINDS = _kinds()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -83,7 +84,7 @@ def shape_numbers(device: torch.device) -> tuple[Tensor, Tensor]:
 def _place_balls(stage: Stage) -> Balls:
     """Place every ball of the table, ``[n, number]``."""
     joints, weights, offsets, radii, reach = (c.to(stage.xyz.device) for c in _CONSTANTS)
-    centre = torch.zeros(len(stage.xyz), len(joints), 3, device=joints.device)
+    centre = stage.xyz.new_zeros(len(stage.xyz), len(joints), 3)
     for k in range(_MOST):
         centre = centre + weights[:, k, None] * stage.xyz.index_select(1, joints[:, k])
     shift = _turn(stage.palm[:, None], offsets) + reach[:, None] * stage.forearm[:, None]
@@ -123,10 +124,10 @@ def _constants() -> tuple[Tensor, ...]:
     weights = [list(ball.joints.values()) for ball in balls]
     return (
         torch.tensor([row + [0] * (_MOST - len(row)) for row in joints]),
-        torch.tensor([row + [0.0] * (_MOST - len(row)) for row in weights]),
-        1e-3 * torch.tensor([ball.offset for ball in balls]),
-        1e-3 * torch.tensor([ball.radius for ball in balls]),
-        torch.tensor([ARM_LENGTH if name.startswith("arm_") else 0.0 for name in BALLS]),
+        _floats([row + [0.0] * (_MOST - len(row)) for row in weights]),
+        1e-3 * _floats([ball.offset for ball in balls]),
+        1e-3 * _floats([ball.radius for ball in balls]),
+        _floats([ARM_LENGTH if name.startswith("arm_") else 0.0 for name in BALLS]),
     )
 
 
@@ -154,7 +155,12 @@ def _box_faces() -> tuple[Tensor, Tensor]:
                 square.append(corner)
             corners += [[square[0], square[1], square[2]], [square[0], square[2], square[3]]]
             normals += [[side if k == axis else 0.0 for k in range(3)]] * 2
-    return torch.tensor(corners), torch.tensor(normals)
+    return _floats(corners), _floats(normals)
+
+
+def _floats(values: Sequence[object]) -> Tensor:
+    """A table of numbers, in float32 whatever PyTorch's default is."""
+    return torch.tensor(values, dtype=torch.float32)
 
 
 _MOST = max(len(ball.joints) for ball in BALLS.values())

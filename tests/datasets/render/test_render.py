@@ -1,4 +1,6 @@
 import pickle
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -50,6 +52,23 @@ def own_codes(joint):
         return {33}
     first, middle, last = CODES[finger]
     return {"mcp": {33, first}, "pip": {first, middle}, "dip": {middle, last}, "tip": {last}}[level]
+
+
+IN_DOUBLE = """
+import sys, torch
+torch.set_default_dtype(torch.float64)
+from handgraph.datasets import SyntheticHands
+pictures = SyntheticHands(3, seed=21, image_size=40, progress=False).render(slice(None))
+torch.save(pictures, sys.argv[1])
+"""
+
+
+def test_the_default_dtype_has_no_say(tmp_path):
+    """Neither when the package is imported nor when it renders."""
+    command = [sys.executable, "-c", IN_DOUBLE, str(tmp_path / "pictures")]
+    subprocess.run(command, check=True)
+    here = SyntheticHands(3, seed=21, image_size=40, progress=False).render(slice(None))
+    assert equal(torch.load(tmp_path / "pictures"), here)
 
 
 def test_types_and_shapes(rendered):
