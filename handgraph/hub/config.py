@@ -83,7 +83,7 @@ def read_config(path: Path, kind: str) -> Config:
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no text
+    except (ValueError, RecursionError) as error:  # no JSON, or no text
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not _is_ours(config):
         raise ValueError(f"{path} is not the config of a lifter of handgraph")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -101,7 +100,9 @@ def _read(checkpoint: str | Path | Mapping[str, object]) -> Mapping[str, Tensor]
 def _load(path: str | Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # whatever a damaged pickle makes PyTorch raise
         raise ValueError(
             f"{path}: expected a file of torch.save with nothing but tensors, numbers and text; "
             f"none of it was run ({type(error).__name__}: {str(error).partition(chr(10))[0]})"

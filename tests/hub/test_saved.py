@@ -187,7 +187,9 @@ def test_about_must_be_json(tmp_path):
 # What is refused
 
 
-@pytest.mark.parametrize("text", ["", "{", "\ufeff[]", "[1, 2]", "{}", '{"format": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[" * 10**5, "\ufeff[]", "[1, 2]", "{}", '{"format": 1}']
+)
 def test_config_that_is_none_is_refused(saved, text):
     path = saved[1] / "config.json"
     path.write_text(text, encoding="utf-8")

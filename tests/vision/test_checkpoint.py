@@ -194,7 +194,9 @@ def test_a_file_with_code_is_refused_without_running_it(generator, backbone, tmp
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"not a checkpoint at all"])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 cut off", b"not a checkpoint at all", b"hello", b"("]
+)
 def test_a_broken_file_is_refused(generator, tmp_path, content):
     (tmp_path / "broken.pth").write_bytes(content)
     with pytest.raises(ValueError, match="broken.pth: expected a file of torch.save"):
