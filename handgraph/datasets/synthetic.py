@@ -25,6 +25,7 @@ _VERSION = 1  # of the simulator: raise it whenever the same arguments give othe
 _SURFACE = 1  # of the rendered hand's anatomy: the same, for what is visible in images
 _FRAME, _FOCAL = 256, 500.0  # the camera of datasets without images, pixels
 _SMALLEST = 16  # images that can show a hand
+_SHORTEST = 8.0  # focal length that shows 11 joints apart, pixels; hands are 0.3 m away or more
 
 
 class SyntheticHands(Dataset):
@@ -56,8 +57,8 @@ class SyntheticHands(Dataset):
             never stored.
         image_size: Side of the square images in pixels, at least 16. Without it there are no
             images, and ``uv`` and ``K`` are those of a camera of 256 pixels.
-        focal: Focal length in pixels, from a tenth of the image's side to 100 times that. Default:
-            500 for 256 pixels, and in proportion for others.
+        focal: Focal length in pixels, from a tenth of the image's side to 100 times that, and with
+            ``image_size`` at least 8. Default: 500 for 256 pixels, and in proportion for others.
         severe_fraction: Share of severe images, on average.
         occluder_fraction: Share of the other images that show an object, on average.
         noise: Standard deviation of the detector's noise on u and on v, in pixels of the image.
@@ -123,7 +124,8 @@ class SyntheticHands(Dataset):
             _check_integer("image_size", image_size, least=_SMALLEST)
         size = _FRAME if image_size is None else int(image_size)
         focal = _FOCAL * size / _FRAME if focal is None else focal
-        _check_real("focal", focal, least=size / 10, most=size * 100)
+        shortest = size / 10 if image_size is None else max(size / 10, _SHORTEST)
+        _check_real("focal", focal, least=shortest, most=size * 100)
         _check_real("severe_fraction", severe_fraction, least=0.0, most=1.0)
         _check_real("occluder_fraction", occluder_fraction, least=0.0, most=1.0)
         _check_real("noise", noise, least=0.0)

@@ -327,6 +327,7 @@ def test_progress_is_shown_in_terminals_only(capsys, monkeypatch):
         ({"image_size": 128.0}, TypeError, "image_size must be an integer, got 128.0"),
         ({"focal": 0.0}, ValueError, r"focal must be from 25.6 to 25600, got 0.0"),
         ({"focal": float("nan")}, ValueError, "focal must be from 25.6 to 25600, got nan"),
+        ({"image_size": 16, "focal": 7.9}, ValueError, "focal must be from 8 to 1600, got 7.9"),
         ({"severe_fraction": 1.1}, ValueError, "severe_fraction must be from 0 to 1, got 1.1"),
         ({"occluder_fraction": -0.1}, ValueError, "occluder_fraction must be from 0 to 1"),
         ({"noise": -1.0}, ValueError, "noise must be finite, at least 0, got -1.0"),
