@@ -34,12 +34,12 @@ def mix_nodes(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
     return mixed.view(x.shape[0], matrix.shape[1], *x.shape[2:])
 
 
-def add_nodes(out: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
-    """``out + mix_nodes(x, matrix)``, in place where it can."""
+def add_nodes(out: Tensor, x: Tensor, matrix: Tensor, bias: Tensor) -> Tensor:
+    """``out + mix_nodes(x, matrix) + bias``, in place where it can."""
     if is_plain(x):
         out.flatten(2).baddbmm_(matrix, x.flatten(2))
-        return out
-    return mix_nodes(x, matrix, out.flatten(2))
+        return out.add_(bias)
+    return mix_nodes(x, matrix, out.flatten(2)) + bias
 
 
 def is_plain(x: Tensor) -> bool:

@@ -91,8 +91,8 @@ def run_down(stage: EncoderMap, x: Tensor) -> Down:
 def run_up(stage: DecoderMap, skip: Tensor, x: Tensor) -> tuple[Up, Tensor]:
     """What led to ``stage(skip, x)``, and the same."""
     mixed_skip, mixed = mix_channels(skip, stage.skip_channels), mix_channels(x, stage.channels)
-    out = add_nodes(mix_nodes(mixed_skip, stage.skip_nodes), mixed, stage.nodes)
-    return Up(skip, x, mixed_skip, mixed), out.add_(stage.bias)
+    out = add_nodes(mix_nodes(mixed_skip, stage.skip_nodes), mixed, stage.nodes, stage.bias)
+    return Up(skip, x, mixed_skip, mixed), out
 
 
 def run_merge(levels: list[Level], i: int, normalization: Normalization) -> Merged:

@@ -58,7 +58,7 @@ class DecoderMap(NamedTuple):
     def __call__(self, skip: Tensor, x: Tensor) -> Tensor:
         """Map ``[N, J, C, B]`` and ``[N, J', C, B]`` to ``[N, J, C', B]``."""
         out = mix_nodes(mix_channels(skip, self.skip_channels), self.skip_nodes)
-        return add_nodes(out, mix_channels(x, self.channels), self.nodes).add_(self.bias)
+        return add_nodes(out, mix_channels(x, self.channels), self.nodes, self.bias)
 
 
 class Down(Protocol):

@@ -119,6 +119,20 @@ def test_transforms_go_by_autograd():
     assert_close(each, torch.autograd.grad(net(x).square().sum(), x)[0], **EXACT)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", [name for name, _ in small()[0].named_parameters()])
+def test_any_single_parameter_may_be_batched(name, masked):
+    net, _ = small()
+    x, mask = pose(net, 5), torch.arange(20).view(5, 4) % 3 > 0 if masked else None
+    given = net.get_parameter(name).detach()
+
+    def call(parameter):
+        return functional_call(net, {name: parameter}, (x, mask))
+
+    many = torch.stack([given, 2 * given])
+    assert_close(vmap(call)(many), torch.stack([call(one) for one in many]), **EXACT)
+
+
 def test_forward_mode_goes_by_autograd():
     net = unet()
     x, tangent = pose(net, 3), pose(net, 3)
