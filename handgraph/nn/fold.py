@@ -128,7 +128,9 @@ def _join_pools(first: nn.Module, second: nn.Module) -> NodePool | None:
     branches = [() if p.node_mask is None else p.node_mask.shape[:1] for p in (first, second)]
     if first.out_nodes != second.in_nodes or branches[0] != branches[1]:
         return None
-    pool = NodePool(first.in_nodes, second.out_nodes, node_mask=first.node_mask).to(first.weight)
+    with first.weight.device:
+        pool = NodePool(first.in_nodes, second.out_nodes, node_mask=first.node_mask)
+    pool = pool.to(first.weight)
     one = in_double(second).node_map().after(in_double(first).node_map())
     pool.weight.copy_(one.matrix)
     pool.bias.copy_(one.bias)

@@ -133,7 +133,7 @@ class FoldedCore(nn.Module):
             skip, deep, bias = dense_stages(in_double(branches).maps()).ups[0]
             matrix, constant = stages.downs[0]
             first = matrix.reshape(len(skip), -1, matrix.shape[-1])
-        channels = torch.arange(branches.in_channels)
+        channels = torch.arange(branches.in_channels, device="cpu")
         column = split.kept.cpu().unsqueeze(-1) * branches.in_channels + channels
         padding = ~split.node_mask.cpu().unsqueeze(-1).expand(column.shape)
         self.register_buffer("column", column.flatten(), persistent=False)
@@ -141,8 +141,8 @@ class FoldedCore(nn.Module):
         self.register_buffer("padding", padding.flatten(), persistent=False)
         self.register_buffer("skip", skip @ first)
         self.register_buffer("deep", deep @ first)
-        there = merge.removal.node_mask.unsqueeze(-1).expand(-1, -1, merge.in_channels).flatten()
-        joined = torch.arange(len(there)).where(there, -1)
+        there = merge.removal.node_mask.cpu().unsqueeze(-1).expand(-1, -1, merge.in_channels)
+        joined = torch.arange(there.numel(), device="cpu").where(there.flatten(), -1)
         self.register_buffer("joined", joined, persistent=False)
         place, flags = _places(merge)
         self.register_buffer("place", place, persistent=False)
@@ -248,8 +248,8 @@ def _gather(merger: GraphMerger) -> tuple[Tensor, Tensor]:
     """What the merger does before its U-Net: matrix and bias, read off at unit vectors."""
     poses = (len(merger.removal), merger.removal.num_nodes, merger.in_channels)
     size, features = math.prod(poses), math.prod(merger.feature_shape)
-    unit = torch.eye(size + features + 1, size + features, dtype=torch.float64)  # the last is 0
-    partial, feature = unit.split([size, features], dim=1)
+    unit = torch.eye(size + features + 1, size + features, dtype=torch.float64, device="cpu")
+    partial, feature = unit.split([size, features], dim=1)  # the last row is 0
     before = copy.copy(merger)
     before._modules = {"unet": nn.Identity()}
     feature = feature.reshape(-1, *merger.feature_shape) if features else None

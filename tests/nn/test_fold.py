@@ -171,9 +171,8 @@ def test_what_contains_a_unet_computes_the_same():
 
 
 def test_pools_in_a_row_become_one():
-    mask = RAGGED.node_mask
+    mask, pools = RAGGED.node_mask, ragged_pools()
     everyone = torch.ones(3, 7, dtype=torch.bool)
-    pools = [NodePool(mask.shape[1], 7, node_mask=mask), NodePool(7, 5, node_mask=everyone)]
     net = nn.Sequential(*pools, NodePool(5, 2, node_mask=everyone[:, :5])).double()
     x = torch.randn(4, *mask.shape, 2).double()
     folded = fold(net)
@@ -291,6 +290,35 @@ def test_given_module_is_left_alone():
         for parameter in net.parameters():
             parameter.zero_()
     assert torch.equal(folded(x), expected)
+
+
+def ragged_pools():
+    mask = RAGGED.node_mask
+    return nn.Sequential(
+        NodePool(mask.shape[1], 7, node_mask=mask),
+        NodePool(7, 5, node_mask=torch.ones(3, 7, dtype=torch.bool)),
+    )
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        core(),
+        core(RAGGED),
+        unet(RAGGED),
+        trained(GraphMerger(3, 3, RAGGED, feature_channels=2)),
+        trained(HypothesisGraphMerger(3, 3, LEVELS)),
+        ragged_pools(),
+    ],
+    ids=["core", "ragged core", "unet", "merger", "literal merger", "pools"],
+)
+def test_nothing_is_made_on_another_device(net):
+    """With another default device all tensors must say where they are."""
+    with torch.device("meta"):
+        folded = fold(net)
+    expected = fold(net)
+    assert_close(dict(folded.named_parameters()), dict(expected.named_parameters()), rtol=0, atol=0)
+    assert_close(dict(folded.named_buffers()), dict(expected.named_buffers()), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("net", [core(), unet(RAGGED), trained(GraphMerger(3, 3, LEVELS))])
