@@ -22,7 +22,7 @@ class SkeletonConv(nn.Module):
     saying so. Disjoint: ``[B * J, C]`` with B copies of the edges, which all can do. Static is
     taken where it serves, and that is found out when the layer is made: a copy of the convolution,
     in eval mode and double precision and with noise on its parameters, must give in that layout
-    what it gives for three poses one by one. The convolution itself is not touched, nor the state
+    what it gives for a few poses one by one. The convolution itself is not touched, nor the state
     of the random generators.
 
     Args:
@@ -113,7 +113,8 @@ def _probe(conv: nn.Module, skeleton: Skeleton, in_channels: int) -> tuple[bool,
             "call it once before, or give it its in_channels"
         )
     generator = torch.Generator("cpu").manual_seed(0)
-    shape = (3, skeleton.num_joints, in_channels)
+    poses = 4 if skeleton.num_joints == 3 else 3  # a convolution may take one for the other
+    shape = (poses, skeleton.num_joints, in_channels)
     x = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
     edge_index = skeleton.edge_index.cpu()
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -125,7 +126,7 @@ def _probe(conv: nn.Module, skeleton: Skeleton, in_channels: int) -> tuple[bool,
             is_static = False
         if not is_static and not _agree(_disjoint(conv, x, edge_index), alone):
             raise ValueError(
-                f"SkeletonConv: {conv} gives other values on three copies of {skeleton.name} than "
+                f"SkeletonConv: {conv} gives other values on copies of {skeleton.name} than "
                 "on each alone: it mixes them, or is random in eval mode"
             )
     return is_static, alone.shape[-1]

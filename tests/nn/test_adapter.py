@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -104,6 +105,25 @@ class JointMean(nn.Module):
         graph = torch.arange(len(x)) // 21 if x.dim() == 2 else torch.zeros(len(x), dtype=int)
         sums = x.new_zeros(int(graph.max()) + 1, *x.shape[1:]).index_add(0, graph, x)
         return x + sums[graph]
+
+
+class WithLoops(MessagePassing):
+    """Counts the nodes as PyG's tutorial does, which in the static layout are the samples."""
+
+    in_channels = 2
+
+    def forward(self, x, edge_index):
+        loops = torch.arange(x.size(0)).expand(2, -1)
+        return self.propagate(torch.cat([edge_index, loops], dim=1), x=x)
+
+
+@pytest.mark.parametrize("joints", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("batch", [1, 2, 3, 4])
+def test_samples_are_not_taken_for_joints(joints, batch):
+    names = [f"joint_{i}" for i in range(joints)]
+    skeleton = Skeleton("chain", names, list(pairwise(names)))
+    layer, x = SkeletonConv(WithLoops(), skeleton), torch.randn(batch, joints, 2)
+    assert_close(layer(x), alone(layer.conv, x, skeleton))
 
 
 def test_static_layout_that_gives_other_values_is_not_taken():
@@ -216,7 +236,7 @@ class Mixes(nn.Module):
 
 
 def test_convolution_that_mixes_poses_is_an_error():
-    message = r"gives other values on three copies of HAND than on each alone: it mixes them, or"
+    message = r"gives other values on copies of HAND than on each alone: it mixes them, or"
     with pytest.raises(ValueError, match=message):
         SkeletonConv(Mixes(), HAND)
 
