@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -65,6 +66,16 @@ class Apart(nn.Module):
         return self.merge(self.branches(self.split(x)))
 
 
+@pytest.fixture(params=[nullcontext, kernels.disabled], ids=["as it is", "by pytorch"])
+def way(request):
+    """Compute what is folded by numba, where it is, or by dense matrices."""
+    with request.param():
+        yield
+
+
+EITHER_WAY = pytest.mark.usefixtures("way")
+
+
 def is_single(net):
     return isinstance(net, nn.Sequential) and len(net) == 1
 
@@ -72,6 +83,7 @@ def is_single(net):
 # Values
 
 
+@EITHER_WAY
 @pytest.mark.parametrize("lead", [(), (0,), (1,), (8,), (2, 3), (0, 2)])
 @pytest.mark.parametrize("merger", [GraphMerger, HypothesisGraphMerger, MeanMerger])
 @SETS
@@ -84,12 +96,14 @@ def test_core_computes_the_same(removal, merger, lead):
     assert_close(fold(Apart(net))(x), net(x), **EXACT)
 
 
+@EITHER_WAY
 @SETS
 def test_core_computes_the_same_in_single_precision(removal):
     net, x = core(removal), torch.randn(16, 21, 2)
     assert_close(fold(net)(x), net(x), **CLOSE)
 
 
+@EITHER_WAY
 @pytest.mark.parametrize("options", [{}, {"nodes": (21, 4)}, {"nodes": (21, 30, 5)}])
 @pytest.mark.parametrize("channels", [4, 32], ids=["dense", "wide"])
 @pytest.mark.parametrize("normalization", ["abs", "signed"])
@@ -118,6 +132,7 @@ def test_masked_unet_computes_the_same(graph, renormalize, channels):
         assert_close(folded(x, mask), net(x, mask), **EXACT)
 
 
+@EITHER_WAY
 @pytest.mark.parametrize("features", [0, 2])
 @SETS
 def test_merger_computes_the_same(removal, features):
@@ -131,6 +146,7 @@ def test_merger_computes_the_same(removal, features):
     assert_close(folded(partial, feature, node_mask=mask), expected, **EXACT)
 
 
+@EITHER_WAY
 @SETS
 @pytest.mark.parametrize("channels", [2, 8], ids=["dense", "merged"])
 def test_literal_merger_computes_the_same(removal, channels):
@@ -248,12 +264,14 @@ def test_neighbours_of_the_core_stay():
 # Promises of the eager modules
 
 
+@EITHER_WAY
 @SETS
 def test_removed_joints_have_no_influence(removal):
     net = nn.Sequential(SubgraphMask(removal), unet(removal))
     assert_no_leak(fold(net), removal, in_channels=2)
 
 
+@EITHER_WAY
 @SETS
 def test_nan_stays_in_its_sample(removal):
     net, x = core(removal), torch.randn(3, 21, 2)
@@ -261,6 +279,7 @@ def test_nan_stays_in_its_sample(removal):
     assert torch.equal(fold(net)(x).isnan(), net(x).isnan())
 
 
+@EITHER_WAY
 def test_nan_in_padding_does_not_arrive():
     padding = ~RAGGED.node_mask.unsqueeze(-1)
     for net, channels in [(unet(RAGGED), 2), (trained(GraphMerger(3, 3, RAGGED)), 3)]:
@@ -268,6 +287,7 @@ def test_nan_in_padding_does_not_arrive():
         assert_close(fold(net)(x), net(x), **CLOSE)
 
 
+@EITHER_WAY
 @SETS
 def test_gradients_reach_the_input(removal):
     net = core(removal).double()
