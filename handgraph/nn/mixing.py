@@ -53,10 +53,17 @@ def is_cast(x: Tensor) -> bool:
     return device != "meta" and torch.is_autocast_enabled(device)
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def is_transformed() -> bool:
-    """Whether operations are batched or given a tangent."""
+    """Whether operations are batched or given a tangent: what a compiled program asks once."""
     active: bool = torch._C._are_functorch_transforms_active()
-    return active or forward_ad._current_level >= 0
+    return active or has_tangents()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def has_tangents() -> bool:
+    """Whether forward-mode differentiation is at work."""
+    return forward_ad._current_level >= 0
 
 
 def node_gradient(grad: Tensor, x: Tensor) -> Tensor:

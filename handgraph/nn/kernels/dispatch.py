@@ -85,7 +85,7 @@ def takes(x: Tensor) -> bool:
         and HAS_TRITON
         and x.dtype in DTYPES
         and _is_recent(x.device)
-        and (torch.compiler.is_compiling() or not is_transformed())
+        and not is_transformed()
     )
 
 

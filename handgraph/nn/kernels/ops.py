@@ -11,7 +11,7 @@ from torch import Tensor
 
 from handgraph.nn.kernels import launch
 from handgraph.nn.kernels.plan import Plan, decode
-from handgraph.nn.mixing import is_cast
+from handgraph.nn.mixing import has_tangents, is_cast
 
 
 def chain(x: Tensor, table: Tensor, plan: Plan) -> Tensor:
@@ -39,6 +39,7 @@ def chain(x: Tensor, table: Tensor, plan: Plan) -> Tensor:
         ValueError: If the shapes do not fit the plan, a stage reads what does not come before it,
             or the last has a ReLU.
         TypeError: If dtypes differ, or are not floating.
+        NotImplementedError: In forward-mode differentiation.
 
     Example:
         >>> import torch
@@ -67,6 +68,8 @@ def _check(x: Tensor, table: Tensor, plan: Plan) -> None:
             f"chain: expected x [B, N, {plan.in_width}] and table [N, {plan.table_size}], "
             f"got {list(x.shape)} and {list(table.shape)}"
         )
+    if has_tangents():
+        raise NotImplementedError("chain: there is no forward-mode derivative of it")
     if x.dtype != table.dtype or not x.is_floating_point():
         raise TypeError(
             f"chain: expected x and table of one floating-point dtype, got {x.dtype} and "

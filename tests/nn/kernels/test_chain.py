@@ -307,6 +307,14 @@ def test_gradients_of_gradients_are_refused(device):
         grad.sum().backward()
 
 
+def test_tangents_are_refused(device):
+    """They would be lost: operators of PyTorch take no forward-mode derivative."""
+    _, (x, table, _) = problem(LINEAR, 2, 1, device=device)
+    x, table = x.detach(), table.detach()
+    with pytest.raises(NotImplementedError, match="chain: there is no forward-mode derivative"):
+        torch.func.jvp(lambda x: chain(x, table, LINEAR), (x,), (x,))
+
+
 @pytest.mark.parametrize(
     ("switch", "precision", "tolerance"),
     [("none", "tf32x3", 1e-5), ("ieee", "ieee", 1e-5), ("tf32", "tf32", 0.01)],

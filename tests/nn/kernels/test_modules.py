@@ -147,6 +147,22 @@ def test_transforms_take_torch(kernels, device):
     assert kernels["forward"] == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch 2.11
+def test_compiled_transforms_take_torch(kernels, device):
+    net, x = trained(AdaptiveGraphUNet(2, 3, TOY)).to(device), torch.randn(2, 2, 3, 2).to(device)
+    direction = torch.randn_like(x)
+
+    def derivatives(x, direction):
+        along = torch.func.jvp(net, (x,), (direction,))[1]
+        return along, torch.func.grad(lambda x: net(x).square().sum())(x)
+
+    with disabled():
+        expected = derivatives(x, direction)
+    compiled = torch.compile(derivatives, fullgraph=True, backend="aot_eager")
+    assert_close(compiled(x, direction), expected, **CLOSE)
+    assert kernels["forward"] == 0
+
+
 def test_missing_hypotheses(kernels, device):
     merge = trained(GraphMerger(3, 3, LEVELS)).to(device)
     x, there = torch.randn(2, 4, 16, 3).to(device), torch.rand(2, 4, 16).to(device) < 0.8
