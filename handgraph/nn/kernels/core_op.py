@@ -26,6 +26,8 @@ def chain_core(x: Tensor, branches: Net, merger: Net) -> Tensor:
         x, *tables = (tensor.to(dtype) for tensor in (x, *tables))
     if any(table.dtype != x.dtype for table in tables):
         raise TypeError(f"folded core: expected an input of {tables[0].dtype}, got {x.dtype}")
+    if any(table.device != x.device for table in tables):
+        raise ValueError(f"folded core: expected an input on {tables[0].device}, got {x.device}")
     sources, plans = (branches.source, merger.source), (branches.plan, merger.plan)
     codes = [plan.encode() for plan in plans]
     out: Tensor = torch.ops.handgraph.chain_core(x, *tables, *sources, *codes)

@@ -348,6 +348,13 @@ def test_what_does_not_fit_is_an_error(shapes, dtypes, error, message):
         chain(x, table, LINEAR)
 
 
+def test_another_device_is_an_error():
+    """A GPU would read what is on another one before it is there, or not at all."""
+    x, table = torch.zeros(2, 1, 2), torch.zeros(1, 272, device="meta")
+    with pytest.raises(ValueError, match="x and table on one device, got cpu and meta"):
+        chain(x, table, LINEAR)
+
+
 @pytest.mark.parametrize(
     "stages",
     [

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from handgraph import HAND, RemovalSets, Skeleton
 from handgraph.nn import AdaptiveGraphUNet, GraphMerger, SubgraphMask, fold
 from handgraph.nn.kernels import disabled, launch
-from handgraph.nn.kernels.core_op import _chain_core
+from handgraph.nn.kernels.core_op import _chain_core, chain_core
 
 RAGGED = RemovalSets(HAND, {"tips": "TIP", "palm": ["wrist", "MCP"], "two": ["thumb", "pinky_tip"]})
 TOY = RemovalSets.from_keep_masks(
@@ -147,6 +147,12 @@ def test_another_dtype_is_an_error(kernels, device):
     message = "expected an input of torch.float32, got torch.bfloat16"
     with pytest.raises(TypeError, match=message):
         net(torch.zeros(1, 3, 2, device=device, dtype=torch.bfloat16))
+
+
+def test_another_device_is_an_error(device):
+    net, _ = folded(TOY, device)
+    with pytest.raises(ValueError, match=f"expected an input on {device}.*, got meta"):
+        chain_core(torch.zeros(1, 6, device="meta"), *net[-1].chains())
 
 
 def test_compile_and_export(kernels, device):
