@@ -9,7 +9,6 @@ products of one of all these and a parameter: of one for a matrix, and of a few 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from itertools import accumulate
 from math import prod
 from typing import NamedTuple
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from handgraph.nn.kernels.kept import kept
 from handgraph.nn.kernels.plan import Plan
 from handgraph.nn.kernels.sizes import Sizes
 from handgraph.nn.kernels.terms import Terms
@@ -143,7 +143,7 @@ def _join(matrices: Sequence[Tensor], rows: int, columns: int) -> Tensor:
     return torch.stack(whole, dim=1).flatten(0, 1)
 
 
-@cache
+@kept
 def layout(net: Sizes, device: torch.device) -> Layout:
     """Find the indices for a net, on a device."""
     built = _Builder(net)

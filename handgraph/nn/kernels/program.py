@@ -8,13 +8,13 @@ matrices as they come in the table, where they stand in the order of the terms t
 
 from __future__ import annotations
 
-from functools import cache
 from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from handgraph.nn.kernels.kept import kept
 from handgraph.nn.kernels.plan import Plan
 
 
@@ -143,7 +143,7 @@ class _Layout:
         ]
 
 
-@cache
+@kept
 def program(plan: Plan, device: torch.device) -> Program:
     """Write a plan out as lists, on a device."""
     layout = _Layout(plan)

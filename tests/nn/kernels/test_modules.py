@@ -14,6 +14,8 @@ from torch.testing import assert_close
 from handgraph import HAND, RemovalSets, Skeleton
 from handgraph.nn import AdaptiveGraphUNet, GraphMerger, HypothesisGraphMerger, SubgraphMask, fold
 from handgraph.nn.kernels import disabled, dispatch, enabled
+from handgraph.nn.kernels.layout import layout
+from handgraph.nn.kernels.program import program
 from handgraph.testing import assert_compiles
 
 LEVELS = RemovalSets.by_level(HAND)
@@ -200,6 +202,25 @@ def test_autocast(kernels, device):
 def test_compiled_equals_eager(kernels, device):
     assert_compiles(Core(TOY, 2).to(device), torch.randn(3, 3, 2, device=device))
     assert kernels["backward"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch 2.11
+def test_compiled_into_graphs(kernels, device):
+    """Where that is the first thing that happens, and then for other inputs."""
+    core = trained(Core(TOY, 2)).to(device)
+    program.cache_clear()
+    layout.cache_clear()
+    compiled = torch.compile(core, fullgraph=True, mode="reduce-overhead")
+    for _ in range(4):
+        x = torch.randn(3, 3, 2, device=device)
+        found = [t.clone() for t in gradients_of(compiled, x)]
+        assert_close(found, gradients_of(core, x), **CLOSE)
+
+
+def gradients_of(net, x):
+    core = getattr(net, "_orig_mod", net)
+    return torch.autograd.grad(net(x).square().sum(), list(core.parameters()))
 
 
 def test_export_takes_any_batch(kernels, device):

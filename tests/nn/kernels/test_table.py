@@ -9,11 +9,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from handgraph import HAND, RemovalSets, Skeleton
 from handgraph.nn import AdaptiveGraphUNet
 from handgraph.nn.folded_unet import dense_stages
 from handgraph.nn.kernels.layout import layout
+from handgraph.nn.kernels.program import program
 from handgraph.nn.kernels.sizes import Sizes
 from handgraph.nn.kernels.stages import pack, stages_plan
 from handgraph.nn.kernels.table import _table, _table_backward, net_table
@@ -200,3 +202,25 @@ def test_indices_are_made_once(device):
     net_table(net._levels(), net._bottleneck(), "abs")
     after = layout.cache_info()
     assert (after.misses, after.hits) == (before.misses, before.hits + 1)
+
+
+class Operations(TorchDispatchMode):
+    """Those of this thread, whose memory is a CUDA graph's while there is one."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.names.append(str(operation))
+        return operation(*args, **(kwargs or {}))
+
+
+def test_what_is_kept_is_not_made_in_the_memory_of_a_graph(device):
+    net = AdaptiveGraphUNet(2, 3, HAND)
+    program.cache_clear()
+    layout.cache_clear()
+    with Operations() as operations:
+        lists, indices = program(net.plan, device), layout(net.sizes, device)
+    assert not operations.names
+    assert {t.device.type for t in (*lists[:5], *indices.table)} == {device.type}
