@@ -56,6 +56,8 @@ MANY_BLOCKS = 265
 multiprocessors then have more than two each, which take longer by the compiler's cycles."""
 PROGRAMS = 512
 """How many programs the forward pass has at most, each with a scratch."""
+MAX_BRANCHES, MAX_TABLE = 2**16 - 1, 2**31 - 1
+"""CUDA starts no more programs side by side, and the kernels count in 32 bits within a table."""
 SAMPLES = 2**16
 """How many samples, over all branches, the backward pass takes at a time, for its scratch."""
 
@@ -64,7 +66,7 @@ def forward(x: Tensor, table: Tensor, plan: Plan) -> Tensor:
     """Run the forward kernel on ``[B, N, W]`` and ``[N, T]``, both contiguous."""
     batch, branches, _ = x.shape
     out = x.new_empty(batch, branches, plan.widths[-1])
-    if not batch:
+    if not x.numel():
         return out
     from handgraph.nn.kernels import walk
 
@@ -112,7 +114,7 @@ def core(x: Tensor, branches: Net, merger: Net) -> Tensor:
 def backward(grad: Tensor, x: Tensor, table: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
     """Run the backward kernels: the gradients of ``[B, N, W]`` and ``[N, T]``."""
     grad_x = torch.empty_like(x)
-    if not len(x):
+    if not x.numel():
         return grad_x, torch.zeros_like(table)
     size = max(SAMPLES // x.shape[1], 1)
     pieces = zip(grad.split(size), x.split(size), grad_x.split(size), strict=True)

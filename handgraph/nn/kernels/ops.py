@@ -36,8 +36,8 @@ def chain(x: Tensor, table: Tensor, plan: Plan) -> Tensor:
         - output: ``[B, N, W']``
 
     Raises:
-        ValueError: If the shapes do not fit the plan, the devices differ, a stage reads what does
-            not come before it, or the last has a ReLU.
+        ValueError: If the shapes do not fit the plan, there are too many branches, the devices
+            differ, a stage reads what does not come before it, or the last has a ReLU.
         TypeError: If dtypes differ, or are not floating.
         NotImplementedError: In forward-mode differentiation.
 
@@ -67,6 +67,11 @@ def _check(x: Tensor, table: Tensor, plan: Plan) -> None:
         raise ValueError(
             f"chain: expected x [B, N, {plan.in_width}] and table [N, {plan.table_size}], "
             f"got {list(x.shape)} and {list(table.shape)}"
+        )
+    if len(table) > launch.MAX_BRANCHES or table.numel() > launch.MAX_TABLE:
+        raise ValueError(
+            f"chain: expected a table of up to {launch.MAX_BRANCHES} branches and "
+            f"{launch.MAX_TABLE} numbers, got {list(table.shape)}"
         )
     if x.device != table.device:
         raise ValueError(

@@ -348,6 +348,25 @@ def test_what_does_not_fit_is_an_error(shapes, dtypes, error, message):
         chain(x, table, LINEAR)
 
 
+def test_no_branches(device):
+    check(UNET, 2, 0, device=device)
+
+
+@pytest.mark.parametrize(
+    ("branches", "width", "fits"),
+    [(2**16 - 1, 2, True), (2**16, 2, False), (32760, 2**12, True), (32761, 2**12, False)],
+)
+def test_largest_number_of_branches(branches, width, fits):
+    plan = Plan(width, (Stage((0,), 1, False),), tile=16)
+    sizes = (1, branches, width), (branches, plan.table_size)
+    x, table = (torch.empty(size, device="meta") for size in sizes)
+    if fits:
+        assert chain(x, table, plan).shape == (1, branches, 1)
+    else:
+        with pytest.raises(ValueError, match="up to 65535 branches and 2147483647 numbers, got"):
+            chain(x, table, plan)
+
+
 def test_another_device_is_an_error():
     """A GPU would read what is on another one before it is there, or not at all."""
     x, table = torch.zeros(2, 1, 2), torch.zeros(1, 272, device="meta")
