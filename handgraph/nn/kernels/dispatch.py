@@ -19,7 +19,7 @@ HAS_NUMBA = find_spec("numba") is not None
 DEVICES = ("cuda",)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 MIN_CAPABILITY = 8
-"""Triton wants an NVIDIA GPU of this compute capability or later: Ampere."""
+"""Triton wants an NVIDIA GPU of this compute capability or later: Ampere. AMD's are left out."""
 
 _enabled = False  # they have not yet run on a GPU
 _compiled = True
@@ -113,7 +113,7 @@ def _numba_works() -> bool:
 
 
 def _is_recent(device: torch.device) -> bool:
-    if device.type != "cuda" or torch.version.hip is not None:
+    if device.type != "cuda":
         return True
     major: int = torch.cuda.get_device_properties(device).major
-    return major >= MIN_CAPABILITY
+    return torch.version.hip is None and major >= MIN_CAPABILITY

@@ -170,7 +170,7 @@ def _is_wide(device: torch.device) -> bool:
     if device.type != "cuda":
         return True
     major: int = torch.cuda.get_device_properties(device).major
-    return torch.version.hip is None and major in WIDE_MAJORS
+    return major in WIDE_MAJORS
 
 
 def _options(x: Tensor, plan: Plan, tiling: Tiling) -> dict[str, Any]:
@@ -210,5 +210,4 @@ def precision(dtype: torch.dtype = torch.float32) -> str:
     """How the kernels multiply numbers of a dtype; the switch is for float32."""
     if dtype != torch.float32:
         return "ieee"
-    allowed = PRECISION[torch.backends.cuda.matmul.fp32_precision]
-    return "ieee" if torch.version.hip is not None else allowed  # no TF32 there
+    return PRECISION[torch.backends.cuda.matmul.fp32_precision]

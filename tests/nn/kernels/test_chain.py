@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from handgraph.nn.kernels import Plan, Stage, chain, launch
+from handgraph.nn.kernels import Plan, Stage, chain, dispatch, launch
 from handgraph.nn.kernels.ops import _chain, _chain_backward
 from handgraph.nn.kernels.plan import decode
 from handgraph.nn.kernels.program import program
@@ -147,8 +147,14 @@ def test_which_gpus_take_more_at_a_time(monkeypatch, major, wide):
     properties = SimpleNamespace(major=major)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
     assert launch._is_wide.__wrapped__(torch.device("cuda")) is wide
-    monkeypatch.setattr(torch.version, "hip", "7.0")
-    assert not launch._is_wide.__wrapped__(torch.device("cuda"))
+
+
+@pytest.mark.parametrize(("major", "hip", "taken"), [(7, None, 0), (8, None, 1), (9, "7.0", 0)])
+def test_which_gpus_are_taken(monkeypatch, major, hip, taken):
+    properties = SimpleNamespace(major=major)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    assert dispatch._is_recent(torch.device("cuda")) is bool(taken)
 
 
 def test_exactly_in_double_precision(device):
@@ -323,11 +329,6 @@ def test_precision_is_by_choice(device, multiplied, switch, precision, tolerance
     multiplied(switch)
     assert launch.precision() == precision
     check(UNET, 2, 1, device=device, rtol=tolerance, atol=tolerance)
-
-
-def test_rocm_has_no_tf32(monkeypatch):
-    monkeypatch.setattr(torch.version, "hip", "7.0")
-    assert launch.precision() == "ieee"
 
 
 @pytest.mark.parametrize(
