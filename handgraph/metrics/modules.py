@@ -53,6 +53,13 @@ def _check_target(target: Tensor, mask: Tensor) -> None:
         raise ValueError("expected finite targets at visible joints, got NaN or infinite ones")
 
 
+def _the_same(settings: Tensor) -> Tensor:
+    """Reduce the settings of metrics that are to be added up. ``[n, *]`` -> ``[*]``."""
+    if not (settings == settings[0]).all():
+        raise ValueError(f"expected metrics with the same settings, got {settings.tolist()}")
+    return settings[0]
+
+
 class MPJPE(Metric):
     """Mean per-joint position error of all batches: :func:`handgraph.metrics.mpjpe` in pieces.
 
@@ -121,7 +128,8 @@ class MPJPE(Metric):
 class _PCKCounts(Metric):
     """Hits and counts of one or more groups of images: what the PCK classes share.
 
-    States: hits Long ``[G, T, J]`` and counts Long ``[G, J]``, reduced by sum.
+    States: hits Long ``[G, T, J]`` and counts Long ``[G, J]``, reduced by sum; and the settings on
+    which they depend, since ``MetricCollection`` takes metrics whose states are equal for one.
     """
 
     full_state_update = False
@@ -147,13 +155,15 @@ class _PCKCounts(Metric):
         check_thresholds(grid, grid.device, 2)
         check_choice("average", average, AVERAGES)
         check_choice("nan", nan, NAN_POLICIES)
-        self.register_buffer("thresholds", grid.clone(), persistent=False)
+        self.thresholds = grid.clone()  # no buffer, which module.half() would round
         self.average = average
         self.nan = nan
         self.skeleton = skeleton
         shape = (self.num_groups, len(grid), skeleton.num_joints)
         self.add_state("hits", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("counts", torch.zeros(shape[::2], dtype=torch.long), dist_reduce_fx="sum")
+        settings = torch.tensor([*grid.tolist(), NAN_POLICIES.index(nan)], dtype=torch.float64)
+        self.add_state("settings", settings, dist_reduce_fx=_the_same)
 
     def _groups(self, mask: Tensor) -> list[Tensor]:
         """Which images belong to which group. ``G`` times Bool ``[*]``."""
@@ -165,8 +175,9 @@ class _PCKCounts(Metric):
         mask = joint_mask(visible, errors)
         _check_joints(errors, self.skeleton)
         _check_target(target, mask)
+        grid = self.thresholds.to(errors.device)
         added = [
-            pck_counts(errors[images], self.thresholds, mask[images], nan=self.nan)
+            pck_counts(errors[images], grid, mask[images], nan=self.nan)
             for images in self._groups(mask)
         ]
         self.hits = self.hits + torch.stack([hits for hits, _ in added])
@@ -176,6 +187,10 @@ class _PCKCounts(Metric):
         """PCK curves ``[*, T]`` from hits ``[*, T, J]`` and counts ``[*, J]``."""
         hits = hits.to(self.thresholds.dtype)
         return combine_joints(hits, counts.unsqueeze(-2), self.average)
+
+    def _areas(self, hits: Tensor, counts: Tensor) -> Tensor:
+        """Areas under these curves. ``[*]``."""
+        return auc(self._curves(hits, counts), self.thresholds.to(hits.device))
 
 
 class PCK(_PCKCounts):
@@ -248,7 +263,7 @@ class PCKAUC(_PCKCounts):
 
     def compute(self) -> Tensor:
         """The area over everything added so far."""
-        return auc(self._curves(self.hits[0], self.counts[0]), self.thresholds)
+        return self._areas(self.hits[0], self.counts[0])
 
 
 class OcclusionAUC(_PCKCounts):
@@ -302,6 +317,7 @@ class OcclusionAUC(_PCKCounts):
         super().__init__(thresholds, average=average, nan=nan, skeleton=skeleton, **kwargs)
         check_count("min_visible", min_visible, 1, skeleton.num_joints)
         self.min_visible = min_visible
+        self.add_state("limit", torch.tensor(min_visible), dist_reduce_fx=_the_same)
 
     def _groups(self, mask: Tensor) -> list[Tensor]:
         groups = occlusion_groups(mask, self.min_visible)
@@ -317,6 +333,6 @@ class OcclusionAUC(_PCKCounts):
         """The table over everything added so far."""
         hits = torch.cat([self.hits.sum(0, keepdim=True), self.hits])
         counts = torch.cat([self.counts.sum(0, keepdim=True), self.counts])
-        everything, small, severe = auc(self._curves(hits, counts), self.thresholds)
+        everything, small, severe = self._areas(hits, counts)
         ratio = relative_value(small=small, severe=severe)
         return {"all": everything, "small": small, "severe": severe, "relative": ratio}

@@ -22,7 +22,7 @@ from handgraph.metrics import (
     thresholds,
 )
 
-pytest.importorskip("torchmetrics")
+MetricCollection = pytest.importorskip("torchmetrics").MetricCollection
 
 GRID = thresholds(0.04, 9, 0.01)
 NAMES = ["MPJPE", "OcclusionAUC", "PCK", "PCKAUC"]
@@ -85,9 +85,10 @@ def test_summed_states_equal_one_metric_on_all_data(name, average):
     whole.update(*data)
     assert set(whole.metric_state) == set(joined.metric_state)
     for state, value in whole.metric_state.items():
-        total = sum(half.metric_state[state] for half in halves)
-        assert whole._reductions[state](torch.stack([value, value])).equal(2 * value)
-        setattr(joined, state, total)
+        reduce = whole._reductions[state]
+        once = state in ("settings", "limit")
+        assert reduce(torch.stack([value, value])).equal(value if once else 2 * value)
+        setattr(joined, state, reduce(torch.stack([half.metric_state[state] for half in halves])))
     joined._update_count = 1
     torch.testing.assert_close(joined.compute(), whole.compute())
 
@@ -113,6 +114,60 @@ def test_reset_copy_and_pickle(name):
     for twin in (metric, copy.deepcopy(metric), pickle.loads(pickle.dumps(metric))):
         torch.testing.assert_close(twin.compute(), expected)
     assert not metric.state_dict()  # nothing to clutter a checkpoint
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("PCK", [{}, {"thresholds": 2 * GRID}, {"nan": "miss"}]),
+        ("PCKAUC", [{}, {"thresholds": 2 * GRID}, {"nan": "miss"}]),
+        ("OcclusionAUC", [{}, {"thresholds": 2 * GRID}, {"min_visible": 3}, {"nan": "miss"}]),
+    ],
+)
+def test_a_collection_keeps_other_settings_apart(name, settings):
+    pred, target, visible = draw()
+    alone = {str(i): getattr(metrics, name)(**kwargs) for i, kwargs in enumerate(settings)}
+    together = MetricCollection(copy.deepcopy(alone), compute_groups=True)
+    for batch in [(target, target, torch.ones_like(visible)), (pred, target, visible)]:
+        together.update(*batch)  # of the first all is right, so that all count the same
+        for metric in alone.values():
+            metric.update(*batch)
+    assert len(together.compute_groups) == len(settings)
+    for key, metric in alone.items():
+        torch.testing.assert_close(together[key].compute(), metric.compute(), equal_nan=True)
+
+
+def test_a_collection_counts_once_for_the_same_settings():
+    together = MetricCollection({name: make(name) for name in ("PCK", "PCKAUC")})
+    together.update(*draw())
+    assert len(together.compute_groups) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "other"),
+    [
+        ("settings", metrics.OcclusionAUC(2 * thresholds())),
+        ("settings", metrics.OcclusionAUC(nan="miss")),
+        ("limit", metrics.OcclusionAUC(min_visible=3)),
+    ],
+)
+def test_metrics_of_other_settings_do_not_add_up(state, other):
+    metric = metrics.OcclusionAUC()
+    both = torch.stack([metric.metric_state[state], other.metric_state[state]])
+    with pytest.raises(ValueError, match="expected metrics with the same settings, got"):
+        metric._reductions[state](both)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_model_of_low_precision_does_not_round_its_metrics(name, dtype):
+    data = draw()
+    casts = [lambda model: model.to(dtype)]
+    casts += [lambda model: model.half() if dtype == torch.float16 else model.bfloat16()]
+    for cast in casts:
+        metric = cast(torch.nn.ModuleList([make(name)]))[0]
+        metric.update(*data)
+        torch.testing.assert_close(metric.compute(), by_function(name, "pooled", *data))
 
 
 @pytest.mark.parametrize("name", NAMES)
