@@ -75,11 +75,16 @@ def mpjpe(
         >>> mpjpe(pred, target).item()
         3.0
     """
+    errors, mask = shown_errors(pred, target, visible)
+    return visible_mean(errors, mask, average=average)
+
+
+def shown_errors(pred: Tensor, target: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Joint errors, 0 at hidden joints, which have no gradient; and which joints are visible."""
     check_poses(pred, target)
     mask = joint_mask(visible, pred[..., 0])
     shown = mask.unsqueeze(-1)
-    errors = joint_errors(torch.where(shown, pred, 0), torch.where(shown, target, 0))
-    return visible_mean(errors, mask, average=average)
+    return joint_errors(torch.where(shown, pred, 0), torch.where(shown, target, 0)), mask
 
 
 def pa_mpjpe(

@@ -29,7 +29,7 @@ from handgraph.metrics._check import (
     check_thresholds,
     joint_mask,
 )
-from handgraph.metrics.errors import joint_errors
+from handgraph.metrics.errors import joint_errors, shown_errors
 from handgraph.metrics.groups import occlusion_groups, relative_value
 from handgraph.metrics.mean import combine_joints
 from handgraph.metrics.pck import auc, pck_counts
@@ -111,11 +111,10 @@ class MPJPE(Metric):
 
     def update(self, pred: Tensor, target: Tensor, visible: Tensor | None = None) -> None:
         """Add a batch."""
-        errors = joint_errors(pred, target)
-        mask = joint_mask(visible, errors)
+        errors, mask = shown_errors(pred, target, visible)
         _check_joints(errors, self.skeleton)
         _check_target(target, mask)
-        flat = torch.where(mask, errors, 0).reshape(-1, errors.shape[-1])
+        flat = errors.reshape(-1, errors.shape[-1])
         self.total = self.total + flat.sum(0, dtype=torch.float64)
         self.count = self.count + mask.reshape(flat.shape).sum(0)
 

@@ -231,6 +231,17 @@ def test_hidden_nan_has_no_influence(name):
     torch.testing.assert_close(metric.compute(), by_function(name, "pooled", pred, target, visible))
 
 
+@pytest.mark.parametrize("average", ["pooled", "joint"])
+def test_gradient_of_a_batch_is_that_of_the_function(average):
+    pred, target, visible = draw()
+    target = torch.where(visible.unsqueeze(-1), target, torch.nan)
+    losses = [make("MPJPE", average), lambda *data: mpjpe(*data, average=average)]
+    pred.requires_grad_()
+    one, other = (torch.autograd.grad(loss(pred, target, visible), pred)[0] for loss in losses)
+    torch.testing.assert_close(one, other)
+    assert not one[~visible].any()
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("options", [{}, {"nan": "miss"}])
 def test_unknown_targets_raise(name, options):
