@@ -111,7 +111,8 @@ def pa_mpjpe(
     Units:
         Those of ``target`` (metres). NaN if the alignment of any pose that has a visible joint is
         undetermined (fewer than three visible joints, joints on a line): leave such images out by
-        hand, with ``visible.sum(-1) >= 3``, and say so beside the number.
+        hand, with ``visible.sum(-1) >= 3``, and say so beside the number. In the plane two
+        joints are enough for 0.
 
     Raises:
         TypeError: If the poses are not both float32 or both float64, or ``visible`` not bool.

@@ -18,7 +18,8 @@ def procrustes_align(pred: Tensor, target: Tensor, visible: Tensor | None = None
     The transform is fitted to the visible joints and applied to all of them. It is undetermined,
     and the pose comes back as NaN, if fewer than three joints are visible, if those of either
     pose lie on one line or in one point, if two reflections fit equally well, or if a visible
-    joint is not finite. Gradients are those of the SVD.
+    joint is not finite. In the plane (C = 2) two joints are enough, which then fit exactly, and
+    so is a line. Gradients are those of the SVD.
 
     Args:
         pred: Poses to move.
@@ -52,7 +53,7 @@ def procrustes_align(pred: Tensor, target: Tensor, visible: Tensor | None = None
     rotation, trace, defined = _best_rotation(source, goal, noise)
     spread = torch.where(defined, source.square().sum((-2, -1)), 1)
     scale = torch.where(defined, trace / spread, torch.nan)[..., None, None]
-    return scale * (pred - source_mean) @ rotation + goal_mean
+    return scale * _product(pred - source_mean, rotation) + goal_mean
 
 
 def _centre(points: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,11 +76,16 @@ def _noise(source: tuple[Tensor, Tensor], goal: tuple[Tensor, Tensor], num_joint
 
 def _best_rotation(source: Tensor, goal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The rotation (for row vectors), the trace that the scale needs, and whether it is unique."""
-    covariance = source.mT @ goal
+    covariance = _product(source.mT, goal)
     finite = torch.isfinite(covariance).all(-1).all(-1)
     u, singular, vh = torch.linalg.svd(torch.where(finite[..., None, None], covariance, 0))
-    sign = torch.linalg.det(u @ vh).sign().detach()
+    sign = torch.linalg.det(_product(u, vh)).sign().detach()
     signs = torch.cat([torch.ones_like(singular[..., 1:]), sign.unsqueeze(-1)], dim=-1)
     proper = singular * signs
     defined = finite & (proper[..., -2:].sum(-1) > noise)
-    return (u * signs.unsqueeze(-2)) @ vh, proper.sum(-1), defined
+    return _product(u * signs.unsqueeze(-2), vh), proper.sum(-1), defined
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """``a @ b`` in full precision: no autocast and no TF32, which a matmul would follow."""
+    return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)

@@ -129,6 +129,25 @@ def test_in_the_plane():
     torch.testing.assert_close(procrustes_align(4 * target @ turn + 1, target), target)
 
 
+def test_in_the_plane_two_joints_or_a_line_are_enough():
+    pred, target = torch.randn(2, 6, 21, 2, dtype=torch.float64)
+    visible = torch.arange(21) < torch.tensor([[1]] + 5 * [[2]])
+    errors = joint_errors(procrustes_align(pred, target, visible), target)
+    assert errors[0].isnan().all()
+    assert errors[1:].isfinite().all()
+    assert errors[1:, :2].max() < 1e-12
+    assert errors[1:, 2:].min() > 1e-3
+    line = torch.linspace(-1, 1, 21, dtype=torch.float64).unsqueeze(-1) * target[:, :1]
+    torch.testing.assert_close(procrustes_align(3 * line.flip(-1) + 5, line), line)
+
+
+def test_autocast_does_not_round():
+    pred, target = (x.float() for x in pair(0))
+    expected = procrustes_align(pred, target)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(procrustes_align(pred, target), expected)
+
+
 def test_three_joints_are_enough():
     pred, target = pair(1, num_joints=3)
     assert procrustes_align(pred, target).isfinite().all()
