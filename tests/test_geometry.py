@@ -396,6 +396,37 @@ def test_gradients():
     assert gradcheck(lambda p: denormalize_uv(p, 256), (uv,))
 
 
+def test_points_that_are_not_in_front_have_no_gradient():
+    xyz, K = random_hand((2,))
+    seen = torch.ones(2, 21, dtype=torch.bool)
+    for joint, z in enumerate((0.0, -0.0, -0.5, math.nan)):
+        xyz[1, joint] = torch.tensor([0.1, 0.2, z], dtype=torch.float64)
+        seen[1, joint] = False
+    xyz[1, 0, :2] = 0  # as padding is
+    leaves = xyz.requires_grad_(), K.requires_grad_()
+    expected = torch.autograd.grad(project(xyz, K)[seen].sum(), leaves)
+    uv = project(xyz, K)
+    assert uv[~seen].isnan().all()
+    gradients = torch.autograd.grad(torch.where(seen.unsqueeze(-1), uv, 0).sum(), leaves)
+    for gradient in gradients:
+        assert gradient.isfinite().all()
+    assert not gradients[0][~seen].any()
+    torch.testing.assert_close(gradients[0][seen], expected[0][seen])
+    single = [project(xyz[1, 4:], K[1]).sum(), project(xyz[0], K[0]).sum()]
+    torch.testing.assert_close(gradients[1], torch.autograd.grad(sum(single), K)[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_keeps_to_its_digits(dtype):
+    xyz, K = random_hand((2,), dtype=dtype)
+    xyz, K = xyz.double(), K.double()  # what half precision can hold
+    uv, depth = project(xyz, K).to(dtype), xyz[..., 2].to(dtype)
+    back = back_project(uv, depth, K.to(dtype))
+    assert back.dtype == dtype
+    expected = back_project(uv.double(), depth.double(), K)
+    torch.testing.assert_close(back.double(), expected, rtol=torch.finfo(dtype).eps, atol=1e-4)
+
+
 def there_and_back(xyz, K):
     hand, camera = mirror_hand(xyz, K, 320)
     uv = project(hand, camera)

@@ -46,9 +46,11 @@ def project(xyz: Tensor, K: Tensor) -> Tensor:
     """
     check_points(xyz, 3, "xyz")
     check_matrix(K, xyz, "K")
+    front = xyz[..., 2:] > 0
+    xyz = torch.where(front, xyz, 1)  # or 0 / 0 would make gradients NaN, of all that K maps
     # Products and sums, not a matmul: autocast and TF32 would round pixels to whole numbers.
     image = (K.unsqueeze(-3) * xyz.unsqueeze(-2)).sum(dim=-1)
-    return torch.where(xyz[..., 2:] > 0, image[..., :2] / image[..., 2:], torch.nan)
+    return torch.where(front, image[..., :2] / image[..., 2:], torch.nan)
 
 
 def back_project(uv: Tensor, depth: Tensor, K: Tensor) -> Tensor:
@@ -84,13 +86,15 @@ def back_project(uv: Tensor, depth: Tensor, K: Tensor) -> Tensor:
     check_points(uv, 2, "uv")
     check_shape(depth, uv.shape[:-1], uv, "depth")
     check_matrix(K, uv, "K")
-    rows = K.unsqueeze(-3)
+    # In at least single precision: the product of two focal lengths overflows float16.
+    rows = K.unsqueeze(-3).to(torch.promote_types(K.dtype, torch.float32))
     # The ray is where two planes meet: the points with column u and the points with row v.
     column = rows[..., 0, :] - uv[..., :1] * rows[..., 2, :]
     row = rows[..., 1, :] - uv[..., 1:] * rows[..., 2, :]
     ray = torch.linalg.cross(column, row)
     z = depth.unsqueeze(-1)
-    return torch.cat([ray[..., :2] / ray[..., 2:] * z, z], dim=-1)
+    xy: Tensor = ray[..., :2] / ray[..., 2:] * z
+    return torch.cat([xy.to(z.dtype), z], dim=-1)
 
 
 def camera_to_uvd(
