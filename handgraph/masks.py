@@ -64,6 +64,7 @@ def soft_gate(score: Tensor, *, slope: float = 1.0, bias: float = 0.0) -> Tensor
     .. math:: g = \sigma(a \, \mathrm{logit}(s) + b)
 
     With slope 1 and bias 0 the gate is the score. The graph U-Net takes a gate as ``node_mask``.
+    Scores of 0 and 1, whose logits are infinite, have no gradient.
 
     Args:
         score: How likely each joint is to be visible. ``[*, J]``
@@ -83,7 +84,11 @@ def soft_gate(score: Tensor, *, slope: float = 1.0, bias: float = 0.0) -> Tensor
         tensor([0.9878, 0.5000])
     """
     _check_probability(score)
-    return torch.sigmoid(slope * torch.logit(score) + bias)
+    sure = (score == 0) | (score == 1)
+    logit = torch.logit(score.masked_fill(sure, 0.5))
+    largest = torch.finfo(logit.dtype).max  # in place of infinity, of which 0 times is no number
+    logit = torch.where(sure, (2 * score.detach() - 1) * largest, logit)
+    return torch.sigmoid(slope * logit + bias)
 
 
 def sample_visible(

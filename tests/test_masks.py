@@ -27,6 +27,20 @@ def test_soft_gate_in_closed_form():
     assert masks.soft_gate(torch.tensor([0.0, 1.0])).tolist() == [0.0, 1.0]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("slope", [-1.5, 0.0, 0.3, 1.0, 8.0])
+def test_gates_of_sure_scores(slope, dtype):
+    score = torch.tensor([0.0, 0.3, 1.0], dtype=dtype, requires_grad=True)
+    gate = masks.soft_gate(score, slope=slope, bias=0.5)
+    limits = {-1: [1.0, 0.0], 0: 2 * [torch.tensor(0.5).sigmoid().item()], 1: [0.0, 1.0]}
+    expected = torch.tensor(limits[(slope > 0) - (slope < 0)], dtype=dtype)
+    assert_close(gate[[0, 2]], expected)
+    (gradient,) = torch.autograd.grad(gate.sum(), score)
+    inner = gate[1].item()
+    steep = slope * inner * (1 - inner) / (0.3 * 0.7)
+    assert gradient.tolist() == [0.0, pytest.approx(steep, rel=1e-2), 0.0]
+
+
 @pytest.mark.parametrize(
     ("bias", "expected"), [(0.0, 0.3), (1.0, 0.3 * torch.e / (0.7 + 0.3 * torch.e))]
 )
