@@ -213,9 +213,9 @@ def assert_compiles(
 ) -> None:
     """Assert that ``torch.compile(fullgraph=True)`` changes neither values nor gradients.
 
-    The gradients are those of a random weighting of all outputs, with respect to the inputs and,
-    if ``module`` is a module, its parameters. What torch has compiled so far is forgotten, before
-    and after.
+    The gradients are those of a random weighting of all outputs that have one (masks have none),
+    with respect to the inputs and, if ``module`` is a module, its parameters. What torch has
+    compiled so far is forgotten, before and after.
 
     Args:
         module: What to check: a module, or a function of tensors.

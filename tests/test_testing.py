@@ -116,6 +116,21 @@ def test_layers_that_go_by_number_are_found(layer, message):
         assert_relabelling(layer, HAND, in_channels=3)
 
 
+@pytest.mark.parametrize("num_joints", [2, 3, 7])
+def test_a_layer_that_singles_out_one_number_is_found(num_joints):
+    skeleton = Skeleton.edgeless(num_joints)
+    for seed in range(20):
+        for number in range(num_joints):
+            weight = torch.ones(num_joints, 1).index_fill(0, torch.tensor(number), 2)
+            with pytest.raises(AssertionError, match="is not the relabelled output"):
+                assert_relabelling(
+                    lambda x, s: weight * x,  # noqa: B023
+                    skeleton,
+                    in_channels=1,
+                    generator=torch.Generator().manual_seed(seed),
+                )
+
+
 def test_a_skeleton_of_one_joint_has_one_order():
     assert_relabelling(lambda x, s: x, Skeleton.edgeless(1), in_channels=3)
 
@@ -174,6 +189,17 @@ def test_graph_breaks_are_errors():
 
 def test_functions_tuples_and_integers_compile():
     assert_compiles(lambda x, i: (x[i], x.sum()), torch.rand(5), torch.arange(3), backend="eager")
+
+
+def test_outputs_without_a_gradient_compile():
+    assert_compiles(lambda x: x > 0.5, torch.rand(5), backend="eager")
+    assert_compiles(lambda i: (i + 1, i > 1), torch.arange(3), backend="eager")
+
+    def differs(x):
+        return x > 0.5 if torch.compiler.is_compiling() else x > 0
+
+    with pytest.raises(AssertionError, match="Tensor-likes are not equal"):
+        assert_compiles(differs, torch.tensor([0.25, 1.0]), backend="eager")
 
 
 def test_inputs_are_left_alone():
