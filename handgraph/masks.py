@@ -137,7 +137,7 @@ def stratified_levels(
     Args:
         num_draws: K, the number of draws.
         num_joints: J, the number of joints.
-        generator: Where the randomness comes from.
+        generator: Where the randomness comes from; the levels are on its device.
 
     Returns:
         ``[K, J]``, in (0, 1).
@@ -152,7 +152,8 @@ def stratified_levels(
     """
     if min(num_draws, num_joints) < 1:
         raise ValueError(f"expected positive numbers, got {num_draws} draws, {num_joints} joints")
-    order = torch.rand(num_draws, num_joints, generator=generator).argsort(dim=0)
+    shape, device = (num_draws, num_joints), _device(generator)
+    order = torch.rand(shape, generator=generator, device=device).argsort(dim=0)
     return (order + 0.5) / num_draws
 
 

@@ -106,6 +106,9 @@ class Skeleton:
             kwargs: ``groups``, ``aliases``, ``root``. If there is one root only, it is the
                 default for ``root``.
 
+        Raises:
+            ValueError: If a parent is no joint, or a joint is its own ancestor.
+
         Example:
             >>> from handgraph import Skeleton
             >>> Skeleton.from_parents("finger", {"mcp": None, "pip": "mcp", "tip": "pip"}).parents
@@ -115,6 +118,8 @@ class Skeleton:
         if len(roots) == 1:
             kwargs.setdefault("root", roots[0])
         edges = [(parent, joint) for joint, parent in parents.items() if parent is not None]
+        for joint in parents:
+            _check_ancestors(name, parents, joint)
         return cls(name, tuple(parents), tuple(edges), **kwargs)
 
     @classmethod
@@ -203,9 +208,10 @@ class Skeleton:
         """
         from scipy.sparse import csgraph, csr_array  # here, since it takes longer than all else
 
-        graph = csr_array(self.adjacency(dtype=torch.float64).numpy())
+        with torch.device("cpu"):  # whatever the default device
+            graph = csr_array(self.adjacency(dtype=torch.float64).numpy())
         hops = csgraph.shortest_path(graph, unweighted=True, directed=False)
-        return torch.from_numpy(hops).to(torch.get_default_dtype())
+        return torch.tensor(hops, dtype=torch.get_default_dtype())
 
     def index_from(self, other: Skeleton) -> Tensor:
         """How to take the order of ``other`` into this one. Long ``[J]``.
@@ -303,6 +309,14 @@ class Skeleton:
         graph.add_nodes_from(self.joints)
         graph.add_edges_from(self.edges)
         return graph
+
+
+def _check_ancestors(name: str, parents: Mapping[str, str | None], joint: str) -> None:
+    path = [joint]
+    while (parent := parents.get(path[-1])) is not None:
+        path.append(parent)
+        if parent in path[:-1]:
+            raise ValueError(f"{name}: parents go round in a circle: {', '.join(path)}")
 
 
 def chain(*joints: str) -> list[tuple[str, str]]:

@@ -64,6 +64,12 @@ def test_levels_keep_a_joint_in_its_share_of_draws(draws, joints, seed):
     assert not (torch.zeros(joints) > levels).any()
 
 
+def test_draws_are_on_the_device_of_their_generator():
+    with torch.device("meta"):
+        draws = [masks.stratified_levels(4, 3, rng()), masks.drop_joints((4, 3), 0.5, rng())]
+    assert {draw.device.type for draw in draws} == {"cpu"}
+
+
 def test_joints_are_dropped_as_often_as_asked():
     kept = masks.drop_joints((20_000, 3), 0.25, rng())
     assert kept.double().mean(dim=0).numpy() == pytest.approx([0.75] * 3, abs=0.013)

@@ -168,6 +168,13 @@ def test_matrices_meet_networkx(skeleton):
     assert skeleton.edge_index.tolist() == skeleton.adjacency().nonzero().t().tolist()
 
 
+def test_matrices_are_on_the_default_device():
+    with torch.device("meta"):
+        matrices = HAND.edge_index, HAND.adjacency(), HAND.hops()
+    assert {matrix.device.type for matrix in matrices} == {"meta"}
+    assert HAND.hops().device.type == "cpu"
+
+
 @settings(max_examples=40)
 @given(st.data(), st.integers(1, 8))
 def test_trees_give_their_parents_back(data, count):
@@ -335,3 +342,17 @@ def test_edgeless_needs_a_joint():
 def test_a_parent_that_is_no_joint_is_an_error():
     with pytest.raises(ValueError, match=r"names 'x', which is no joint"):
         Skeleton.from_parents("s", {"a": None, "b": "x"})
+
+
+@pytest.mark.parametrize(
+    ("parents", "circle"),
+    [
+        ({"a": "a"}, "a, a"),
+        ({"a": "b", "b": "a"}, "a, b, a"),
+        ({"r": None, "a": "b", "b": "c", "c": "a"}, "a, b, c, a"),
+        ({"a": "b", "b": "c", "c": "b"}, "a, b, c, b"),
+    ],
+)
+def test_parents_that_lead_to_no_root_are_errors(parents, circle):
+    with pytest.raises(ValueError, match=f"^s: parents go round in a circle: {circle}$"):
+        Skeleton.from_parents("s", parents)
