@@ -23,6 +23,7 @@ from handgraph import (
     coarsen,
 )
 from handgraph.coarsening import restrict_ladder
+from handgraph.skeleton import chain
 
 LEVELS = RemovalSets.by_level(HAND)
 CHAIN = Skeleton.from_parents("chain", {"a": None, "b": "a", "c": "b", "d": "c", "e": "d"})
@@ -113,6 +114,19 @@ def test_ladder_has_at_most_the_levels_asked_for():
     every = [level.coarse.num_joints for level in coarsen(INTERHAND, 99)]
     assert every == [22, 12, 10, 8, 6, 4, 2]
     assert len(coarsen(Skeleton.edgeless(3), 5)) == 1
+
+
+def test_ladder_goes_on_where_three_quarters_are_kept():
+    edges = [edge for tip in "abc" for edge in chain("root", f"{tip}_base", tip)]
+    joints = sorted({joint for edge in edges for joint in edge})
+    ladder = coarsen(Skeleton("tripod", joints, edges))
+    assert [level.coarse.num_joints for level in ladder] == [4, 3, 2, 1]
+
+
+def test_joints_are_paired_with_the_neighbour_that_has_fewest():
+    edges = ["ab", "bc", "ce", "ea", "bd", "dc"]
+    square = Skeleton("square with a roof", "abcde", edges)
+    assert coarsen(square, 1)[0].clusters["e"] == ("a", "e")  # b, first by name, has three
 
 
 @pytest.mark.parametrize("other", [RHD, MANO])

@@ -161,10 +161,11 @@ def test_nan_can_count_as_a_miss():
     assert counts.tolist() == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("hidden", [torch.nan, -1.0, torch.inf])
 @pytest.mark.parametrize("nan", ["raise", "miss"])
-def test_hidden_nan_has_no_influence(nan):
+def test_hidden_joints_have_no_influence(nan, hidden):
     errors, visible = draw()
-    spoilt = torch.where(visible, errors, torch.nan)
+    spoilt = torch.where(visible, errors, hidden)
     for function in (pck_curve, joint_auc):
         torch.testing.assert_close(
             function(spoilt, thresholds(), visible, nan=nan),

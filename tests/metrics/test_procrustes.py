@@ -176,6 +176,14 @@ def test_poses_on_a_line_or_in_a_point_are_nan(dtype, seed, spread):
     assert procrustes_align(pose.to(dtype), flat).isnan().all()
 
 
+def test_a_narrow_pose_is_no_line():
+    pred, target = (0.05 * x * torch.tensor([1.0, 0.01, 0.01]) for x in pair(0))
+    exact = procrustes_align(pred, target)
+    assert exact.isfinite().all()
+    single = procrustes_align(pred.float(), target.float())
+    torch.testing.assert_close(single.double(), exact, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("num_visible", [0, 1, 2])
 def test_too_few_visible_joints_are_nan(num_visible):
     pred, target = pair(0)
