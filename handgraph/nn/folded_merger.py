@@ -59,6 +59,15 @@ class FoldedGraphMerger(nn.Module):
         self.dense = DenseUNet(merger_stages(merger)) if small else None
         self.to(merger.unet.squeeze.weight)
 
+    def get_extra_state(self) -> Tensor:
+        """The removal sets, which are part of the folded maps."""
+        return self.merger.removal.keep_mask
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Refuse what was folded over other removal sets, even of the same sizes."""
+        if not torch.equal(state.cpu(), self.merger.removal.keep_mask.cpu()):
+            raise ValueError(f"{self.merger.removal}: the saved net was folded over other sets")
+
     def forward(
         self, partial: Tensor, feature: Tensor | None = None, *, node_mask: Tensor | None = None
     ) -> Tensor:

@@ -39,7 +39,8 @@ def add_nodes(out: Tensor, x: Tensor, matrix: Tensor, bias: Tensor) -> Tensor:
     if is_plain(x):
         out.flatten(2).baddbmm_(matrix, x.flatten(2))
         return out.add_(bias)
-    return mix_nodes(x, matrix, out.flatten(2)) + bias
+    mixed = mix_nodes(x, matrix, out.flatten(2))
+    return mixed + bias.to(mixed.dtype)  # autocast lowers products only
 
 
 def is_plain(x: Tensor) -> bool:

@@ -419,6 +419,19 @@ def test_copies_compute_the_same(net):
         assert torch.equal(same(x), folded(x))
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_net_folded_over_other_sets_is_not_loaded(whole):
+    """Of the same sizes, and with maps of the same shapes."""
+    order = ("MCP", "PIP", "DIP", "TIP")
+    nets = [core(RemovalSets(HAND, {level: level for level in o})) for o in (order, order[::-1])]
+    mine, other, same = (
+        fold(net if whole else net[2]) for net in (*nets, core(RemovalSets.by_level(HAND)))
+    )
+    same.load_state_dict(fold(core() if whole else core()[2]).state_dict())
+    with pytest.raises(ValueError, match="the saved net was folded over other sets"):
+        mine.load_state_dict(other.state_dict())
+
+
 @SETS
 def test_dtype_can_be_changed(removal):
     net, x = core(removal), torch.randn(4, 21, 2)
