@@ -118,7 +118,7 @@ def assert_relabelling(
     r"""Assert that a layer goes by the joints' names and not by their numbers.
 
     With the joints in another order :math:`\pi`, in skeleton and input, the output must be the
-    same in that order: :math:`f(\pi x, \pi S) = \pi f(x, S)`.
+    same in that order: :math:`f(\pi x, \pi S) = \pi f(x, S)`. No joint stays where it was.
 
     Args:
         layer: What to check; called with input and skeleton.
@@ -146,8 +146,9 @@ def assert_relabelling(
         ...     print(str(error).splitlines()[0])
         the output of the relabelled HAND is not the relabelled output
     """
-    order = torch.randperm(skeleton.num_joints, generator=generator).tolist()
-    shuffled = skeleton.reorder("relabelled", [skeleton.joints[i] for i in order])
+    round_trip = torch.randperm(skeleton.num_joints, generator=generator)
+    order = torch.empty_like(round_trip).scatter(0, round_trip, round_trip.roll(1))
+    shuffled = skeleton.reorder("relabelled", [skeleton.joints[i] for i in order.tolist()])
     index = shuffled.index_from(skeleton)
     x = torch.randn(4, skeleton.num_joints, in_channels, generator=generator)
     output = layer(x, skeleton)
@@ -249,7 +250,10 @@ def _values_and_gradients(
     outputs = [result] if isinstance(result, Tensor) else list(result)
     leaves = [x for x in (*inputs, *parameters) if x.requires_grad]
     generator = torch.Generator().manual_seed(0)
-    weighted = [(y * torch.randn(y.shape, generator=generator).to(y)).nansum() for y in outputs]
+    smooth = [y for y in outputs if y.requires_grad]
+    if not smooth:
+        return outputs, []
+    weighted = [(y * torch.randn(y.shape, generator=generator).to(y)).nansum() for y in smooth]
     loss = torch.stack(weighted).sum()
     gradients = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
     return outputs, list(gradients)
