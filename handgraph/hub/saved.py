@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import safetensors
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
+from huggingface_hub.errors import HFValidationError
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -103,7 +104,8 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
             download: Options of ``huggingface_hub.snapshot_download``, such as ``revision``.
 
         Raises:
-            FileNotFoundError: If a ``Path`` is no folder, or a file in it is missing.
+            FileNotFoundError: If there is no such folder, and no repository can have this name; or
+                a file in it is missing.
             ValueError: If config or parameters are damaged, of another class, of a later format,
                 or do not fit each other.
         """
@@ -112,7 +114,10 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
         if not folder.is_dir():
             if isinstance(name, Path):
                 raise FileNotFoundError(f"there is no folder {name}")
-            folder = Path(snapshot_download(name, allow_patterns=wanted, **download))
+            try:
+                folder = Path(snapshot_download(name, allow_patterns=wanted, **download))
+            except HFValidationError as error:  # nor can a repository be called so
+                raise FileNotFoundError(f"there is no folder {name}") from error
         module = cls._built(folder / CONFIG_NAME)
         module._read(folder / SAFETENSORS_SINGLE_FILE)
         return module.eval()

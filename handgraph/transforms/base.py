@@ -99,6 +99,12 @@ def require_pixels(transform: BaseTransform, data: Data) -> None:
             )
 
 
+def to_device_of(data: Data, x: Tensor) -> Tensor:
+    """Move a tensor to where those of ``data`` are, if it has any."""
+    devices = (value.device for value in data.to_dict().values() if isinstance(value, Tensor))
+    return x.to(next(devices, x.device))
+
+
 def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
     """Standard normal numbers in the shape of ``x``."""
     return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)

@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from handgraph.skeleton import Skeleton, What
 from handgraph.skeletons import HAND
-from handgraph.transforms.base import RandomTransform, require
+from handgraph.transforms.base import RandomTransform, require, to_device_of
 
 
 class RemoveJoints(RandomTransform):
@@ -85,9 +85,10 @@ class RemoveJoints(RandomTransform):
                 f"RemoveJoints: expected the {self.skeleton.num_joints} joints of skeleton "
                 f"{self.skeleton.name!r}, got {data.num_nodes}"
             )
-        removed = torch.zeros(self.skeleton.num_joints, dtype=torch.bool)
-        removed[self._draw()] = True
-        keep = ~removed if "node_mask" not in data else data.node_mask & ~removed
+        keep = torch.ones(self.skeleton.num_joints, dtype=torch.bool)
+        keep[self._draw()] = False
+        keep = to_device_of(data, keep)
+        keep = keep if "node_mask" not in data else data.node_mask & keep
         for name in self.fill:
             data[name] = self._filled(name, data[name], keep)
         data.node_mask = keep

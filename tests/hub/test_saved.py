@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, snapshot_download
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -286,9 +287,11 @@ def test_missing_file_is_named(saved, name):
         BranchLifter.from_pretrained(saved[1])
 
 
-def test_path_that_is_no_folder_is_named(tmp_path):
+@pytest.mark.parametrize("kind", [Path, str])
+def test_path_that_is_no_folder_is_named(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("handgraph.hub.saved.snapshot_download", snapshot_download)
     with pytest.raises(FileNotFoundError, match="there is no folder .*nothing"):
-        BranchLifter.from_pretrained(tmp_path / "nothing")
+        BranchLifter.from_pretrained(kind(tmp_path / "nothing"))
 
 
 class Gain(SavedModule):

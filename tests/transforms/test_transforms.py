@@ -257,6 +257,14 @@ def test_named_joints_are_removed():
     assert removed.node_mask.dtype == torch.bool
 
 
+def test_joints_are_removed_where_the_data_is():
+    elsewhere = HANDS[0].clone().to("meta")
+    removed = Compose([RemoveJoints("TIP", fill=["uv"]), RemoveJoints("thumb")])(elsewhere)
+    assert {removed.node_mask.device.type, removed.uv.device.type} == {"meta"}
+    bare = RemoveJoints("TIP")(Data(num_nodes=21))
+    assert bare.node_mask.device.type == "cpu"
+
+
 def test_removals_add_up():
     removed = Compose([RemoveJoints("TIP"), RemoveJoints("thumb")])(HANDS[0])
     assert (~removed.node_mask).nonzero().flatten().tolist() == HAND.select(["TIP", "thumb"])
