@@ -39,10 +39,10 @@ def main() -> None:
     args = parse()
     args.out.mkdir(parents=True, exist_ok=True)
     nets: dict[str, list[Predictions]] = defaultdict(list)
-    seen: list[Settings] = []
-    for run in args.runs:
-        settings, model = load_run(run, args.step)
-        check_same_hands(settings, seen)
+    found = [load_run(run, args.step) for run in args.runs]
+    seen = [settings for settings, _ in found]
+    check_same_hands(seen)
+    for run, (settings, model) in zip(args.runs, found, strict=True):
         hands = load(settings, "evaluation", args.samples)
         size, device = args.batch_size, torch.device(args.device)
         index = [list(range(i, min(i + size, len(hands)))) for i in range(0, len(hands), size)]
@@ -68,12 +68,11 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def check_same_hands(settings: Settings, seen: list[Settings]) -> None:
+def check_same_hands(seen: list[Settings]) -> None:
     """Raise unless all runs are scored on the same images."""
     what = ("data", "root", "image_size")
-    if seen and any(getattr(settings, name) != getattr(seen[0], name) for name in what):
+    if len({tuple(getattr(settings, name) for name in what) for settings in seen}) > 1:
         raise ValueError(f"runs to compare must agree in {', '.join(what)}: score them one by one")
-    seen.append(settings)
 
 
 def report(

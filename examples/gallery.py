@@ -98,6 +98,8 @@ parser.add_argument("--samples", type=int, default=2000, help="at least 39")
 parser.add_argument("--epochs", type=int, default=15)
 parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
 args = parser.parse_args()
+if args.samples < 39:  # test hands, some of them in severe occlusion
+    parser.error(f"--samples: expected at least 39, got {args.samples}")
 args.out.mkdir(parents=True, exist_ok=True)
 torch.manual_seed(0)
 train, test = (SyntheticHands(args.samples, seed=seed).tensors for seed in (0, 3))

@@ -196,6 +196,24 @@ def test_without_a_box_the_crop_is_the_largest_square():
     torch.testing.assert_close(ends, torch.tensor([[-0.5, -0.5], [49.5, 49.5]]))
 
 
+def test_runs_are_compared_on_the_same_hands():
+    hands = {"data": "synthetic", "root": "", "image_size": 64}
+    evaluate.check_same_hands([Namespace(**hands), Namespace(**hands)])
+    with pytest.raises(ValueError, match="must agree in data, root, image_size"):
+        evaluate.check_same_hands([Namespace(**hands), Namespace(**hands | {"image_size": 96})])
+
+
+def test_all_runs_are_found_before_the_first_is_scored(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(evaluate, "load_run", lambda run, step: asked.append(run) or missing[run])
+    missing = {Path("first"): (Namespace(data="", root="", image_size=1), None)}
+    arguments = ["evaluate.py", "first", "second", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(KeyError, match="second"):
+        evaluate.main()
+    assert asked == [Path("first"), Path("second")]
+
+
 def test_photographs_are_turned_as_their_camera_was(tmp_path):
     pixels = np.zeros((8, 16, 3), dtype=np.uint8)
     pixels[:, :8] = 200  # bright on the left; turned by a quarter, on top

@@ -29,6 +29,13 @@ def test_script_makes_what_the_page_shows(made):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in made.iterdir())
 
 
+def test_too_few_samples_are_refused(tmp_path):
+    command = [sys.executable, str(ROOT / "examples" / "gallery.py"), "--samples", "38"]
+    found = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True)
+    assert found.returncode == 2
+    assert "--samples: expected at least 39, got 38" in found.stderr
+
+
 def test_pictures_of_the_page_are_small():
     pictures = [ROOT / "docs" / "pictures" / f"{name}.png" for name in SHOWN]
     sheet = ROOT / "docs" / "pictures" / "rendered_hands.png"  # of examples/contact_sheet.py
