@@ -52,16 +52,23 @@ def chain(x: Tensor, table: Tensor, plan: Plan) -> Tensor:
     if is_cast(x):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, table = x.to(dtype), table.to(dtype)
-    _check(x, table, plan)
+    if has_tangents():
+        raise NotImplementedError("chain: there is no forward-mode derivative of it")
     out: Tensor = torch.ops.handgraph.chain(x, table, plan.encode())
     return out
 
 
-_check_plan = cache(Plan.check)  # once for each
+@cache
+def _sound(flat: tuple[int, ...]) -> Plan:
+    """The plan, checked once: every call asks for it."""
+    plan = decode(flat)
+    plan.check()
+    return plan
 
 
-def _check(x: Tensor, table: Tensor, plan: Plan) -> None:
-    _check_plan(plan)
+def _checked(x: Tensor, table: Tensor, flat: Sequence[int]) -> Plan:
+    """The plan, if all fits: asked within the operator, where nothing is traced."""
+    plan = _sound(tuple(flat))
     expected = [*x.shape[1:2], plan.table_size]
     if x.dim() != 3 or x.shape[2] != plan.in_width or list(table.shape) != expected:
         raise ValueError(
@@ -77,25 +84,24 @@ def _check(x: Tensor, table: Tensor, plan: Plan) -> None:
         raise ValueError(
             f"chain: expected x and table on one device, got {x.device} and {table.device}"
         )
-    if has_tangents():
-        raise NotImplementedError("chain: there is no forward-mode derivative of it")
     if x.dtype != table.dtype or not x.is_floating_point():
         raise TypeError(
             f"chain: expected x and table of one floating-point dtype, got {x.dtype} and "
             f"{table.dtype}"
         )
+    return plan
 
 
 @torch.library.custom_op(
     "handgraph::chain", mutates_args=(), schema="(Tensor x, Tensor table, int[] plan) -> Tensor"
 )
 def _chain(x: Tensor, table: Tensor, plan: Sequence[int]) -> Tensor:
-    return launch.forward(x.contiguous(), table.contiguous(), decode(plan))
+    return launch.forward(x.contiguous(), table.contiguous(), _checked(x, table, plan))
 
 
 @_chain.register_fake
 def _(x: Tensor, table: Tensor, plan: Sequence[int]) -> Tensor:
-    return x.new_empty(x.shape[0], x.shape[1], decode(plan).widths[-1])
+    return x.new_empty(x.shape[0], x.shape[1], _checked(x, table, plan).widths[-1])
 
 
 @torch.library.custom_op(
