@@ -127,8 +127,8 @@ class MPJPE(Metric):
 class _PCKCounts(Metric):
     """Hits and counts of one or more groups of images: what the PCK classes share.
 
-    States: hits Long ``[G, T, J]`` and counts Long ``[G, J]``, reduced by sum; and the settings on
-    which they depend, since ``MetricCollection`` takes metrics whose states are equal for one.
+    States: the settings, since ``MetricCollection`` takes metrics whose states are equal for one;
+    hits Long ``[G, T, J]`` and counts Long ``[G, J]``, reduced by sum.
     """
 
     full_state_update = False
@@ -137,6 +137,7 @@ class _PCKCounts(Metric):
     num_groups: ClassVar[int] = 1
 
     thresholds: Tensor
+    settings: Tensor
     hits: Tensor
     counts: Tensor
 
@@ -158,11 +159,15 @@ class _PCKCounts(Metric):
         self.average = average
         self.nan = nan
         self.skeleton = skeleton
+        self._set_apart(*grid.tolist(), NAN_POLICIES.index(nan))
         shape = (self.num_groups, len(grid), skeleton.num_joints)
         self.add_state("hits", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("counts", torch.zeros(shape[::2], dtype=torch.long), dist_reduce_fx="sum")
-        settings = torch.tensor([*grid.tolist(), NAN_POLICIES.index(nan)], dtype=torch.float64)
-        self.add_state("settings", settings, dist_reduce_fx=_the_same)
+
+    def _set_apart(self, *settings: float) -> None:
+        """Tell this metric from others, by its first state: torchmetrics 1.4 looks at no more."""
+        state = torch.tensor(settings, dtype=torch.float64)
+        self.add_state("settings", state, dist_reduce_fx=_the_same)
 
     def _groups(self, mask: Tensor) -> list[Tensor]:
         """Which images belong to which group. ``G`` times Bool ``[*]``."""
@@ -316,7 +321,7 @@ class OcclusionAUC(_PCKCounts):
         super().__init__(thresholds, average=average, nan=nan, skeleton=skeleton, **kwargs)
         check_count("min_visible", min_visible, 1, skeleton.num_joints)
         self.min_visible = min_visible
-        self.add_state("limit", torch.tensor(min_visible), dist_reduce_fx=_the_same)
+        self._set_apart(*self.settings.tolist(), min_visible)
 
     def _groups(self, mask: Tensor) -> list[Tensor]:
         groups = occlusion_groups(mask, self.min_visible)

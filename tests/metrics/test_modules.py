@@ -86,7 +86,7 @@ def test_summed_states_equal_one_metric_on_all_data(name, average):
     assert set(whole.metric_state) == set(joined.metric_state)
     for state, value in whole.metric_state.items():
         reduce = whole._reductions[state]
-        once = state in ("settings", "limit")
+        once = state == "settings"
         assert reduce(torch.stack([value, value])).equal(value if once else 2 * value)
         setattr(joined, state, reduce(torch.stack([half.metric_state[state] for half in halves])))
     joined._update_count = 1
@@ -143,19 +143,15 @@ def test_a_collection_counts_once_for_the_same_settings():
     assert len(together.compute_groups) == 1
 
 
-@pytest.mark.parametrize(
-    ("state", "other"),
-    [
-        ("settings", metrics.OcclusionAUC(2 * thresholds())),
-        ("settings", metrics.OcclusionAUC(nan="miss")),
-        ("limit", metrics.OcclusionAUC(min_visible=3)),
-    ],
-)
-def test_metrics_of_other_settings_do_not_add_up(state, other):
-    metric = metrics.OcclusionAUC()
-    both = torch.stack([metric.metric_state[state], other.metric_state[state]])
+@pytest.mark.parametrize("other", [{"thresholds": 2 * GRID}, {"nan": "miss"}, {"min_visible": 3}])
+def test_metrics_of_other_settings_do_not_add_up(other):
+    metric, others = (
+        metrics.OcclusionAUC(GRID),
+        metrics.OcclusionAUC(**{"thresholds": GRID} | other),
+    )
+    both = torch.stack([metric.settings, others.settings])
     with pytest.raises(ValueError, match="expected metrics with the same settings, got"):
-        metric._reductions[state](both)
+        metric._reductions["settings"](both)
 
 
 @pytest.mark.parametrize("name", NAMES)
