@@ -80,7 +80,9 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m benchmarks.gpu", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="where the JSON goes")
-    parser.add_argument("--quick", action="store_true", help="small batches, few rounds")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer batches and rounds, no torch.compile"
+    )
     parser.add_argument("--only", nargs="+", metavar="STEP", help="these steps (core, tune, ...)")
     parser.add_argument("--limit", type=float, default=3600, help="seconds a step may take")
     parser.add_argument("--once", action="store_true", help="run the core once, and nothing else")

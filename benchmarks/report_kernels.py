@@ -10,6 +10,7 @@ KERNEL_HEAD = (
     "kernel", "block", "warps", "dtype", "products", "registers", "KB", "instructions", "cycles",
     "barriers", "around: instructions", "cycles", "barriers",
 )  # fmt: skip
+COUNTS = ("instructions", "cycles", "barriers")
 
 
 def host(result: dict[str, Any]) -> str:
@@ -45,12 +46,9 @@ def kernels(result: dict[str, Any]) -> str:
 def _kernel(row: dict[str, Any]) -> list[str]:
     name = f"{row['kernel']}, quick" if row["quick"] else row["kernel"]
     sizes = [row["block"], row["warps"], row["dtype"], row["precision"], row["registers"]]
-    counts = [row["instructions"], row["cycles"], row["barriers"]]
-    has_tiles = row["tile_instructions"] > 0
-    tile = [
-        row[f"tile_{key}"] if has_tiles else "-" for key in ("instructions", "cycles", "barriers")
-    ]
-    return [name, *(str(value) for value in (*sizes, row["shared"] // 1024, *counts, *tile))]
+    counts = [row[key] for key in COUNTS]
+    around = [row[f"tile_{key}"] if row["tile_instructions"] else "-" for key in COUNTS]
+    return [name, *(str(value) for value in (*sizes, row["shared"] // 1024, *counts, *around))]
 
 
 def _longest(result: dict[str, Any]) -> str:

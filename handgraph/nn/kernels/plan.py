@@ -179,7 +179,7 @@ class Plan(NamedTuple):
 
 
 def decode(flat: Sequence[int]) -> Plan:
-    """Read what :meth:`Plan.encode` wrote."""
+    """Read what :meth:`Plan.encode` wrote, and check it: once, since every call asks for it."""
     return _decode(tuple(flat))
 
 
@@ -197,4 +197,6 @@ def _decode(flat: tuple[int, ...]) -> Plan:
         width, relu, count = rest[:3]
         stages.append(Stage(tuple(rest[3 : 3 + count]), width, bool(relu)))
         rest = rest[3 + count :]
-    return Plan(in_width, tuple(stages), tile)
+    plan = Plan(in_width, tuple(stages), tile)
+    plan.check()
+    return plan
