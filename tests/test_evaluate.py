@@ -214,6 +214,15 @@ def test_all_runs_are_found_before_the_first_is_scored(tmp_path, monkeypatch):
     assert asked == [Path("first"), Path("second")]
 
 
+def test_runs_of_other_hands_are_refused_before_the_first_is_scored(tmp_path, monkeypatch):
+    hands = {"small": 64, "large": 96}
+    found = {Path(n): Namespace(data="synthetic", root="", image_size=s) for n, s in hands.items()}
+    monkeypatch.setattr(evaluate, "load_run", lambda run, step: (found[run], None))
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *hands, "--out", str(tmp_path)])
+    with pytest.raises(ValueError, match="must agree in data, root, image_size"):
+        evaluate.main()
+
+
 def test_photographs_are_turned_as_their_camera_was(tmp_path):
     pixels = np.zeros((8, 16, 3), dtype=np.uint8)
     pixels[:, :8] = 200  # bright on the left; turned by a quarter, on top
