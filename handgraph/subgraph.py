@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from handgraph.skeleton import Skeleton, What
 from handgraph.skeletons import FINGERS, LEVELS
@@ -19,6 +20,7 @@ class RemovalSets:
     The paper (section 2) removes the TIPs, DIPs, PIPs or MCPs of every finger: N = 4 sets of
     m = 5 joints, so that a branch keeps :math:`K = J - m = 16`. Sets may differ in size: kept
     joints are padded with -1 to the longest branch, and :attr:`node_mask` says what is real.
+    Their tensors are on the CPU, whatever the default device.
 
     Args:
         skeleton: The skeleton.
@@ -40,10 +42,14 @@ class RemovalSets:
         self.skeleton = skeleton
         self.names = tuple(sets)
         """The names of the sets."""
-        self.keep_mask = torch.ones(len(sets), skeleton.num_joints, dtype=torch.bool)
+        with torch.device("cpu"):  # whatever the default device
+            self._tabulate(sets)
+
+    def _tabulate(self, sets: Mapping[str, What]) -> None:
+        self.keep_mask = torch.ones(len(sets), self.skeleton.num_joints, dtype=torch.bool)
         """Whether set n keeps joint j. Bool ``[N, J]``."""
         for mask, what in zip(self.keep_mask, sets.values(), strict=True):
-            mask[skeleton.select(what)] = False
+            mask[self.skeleton.select(what)] = False
         self._check()
         self.num_kept = self.keep_mask.sum(dim=1)
         """How many joints each branch keeps. Long ``[N]``."""
@@ -142,10 +148,12 @@ class RemovalSets:
                 f"{skeleton.name}: cannot draw {num_sets} sets of {size} joints out of "
                 f"{len(pool)} candidates"
             )
+        device = "cpu" if generator is None else generator.device
         for _ in range(1000):
-            keep = torch.ones(num_sets, skeleton.num_joints, dtype=torch.bool)
+            keep = torch.ones(num_sets, skeleton.num_joints, dtype=torch.bool, device="cpu")
             for mask in keep:
-                drawn = torch.randperm(len(pool), generator=generator)[:size].tolist()
+                order = torch.randperm(len(pool), generator=generator, device=device)
+                drawn = order[:size].tolist()
                 mask[[pool[i] for i in drawn]] = False
             if keep.any(dim=0).all():
                 return cls.from_keep_masks(skeleton, keep, [f"random_{n}" for n in range(num_sets)])
@@ -224,8 +232,7 @@ class RemovalSets:
         """
         joint, branch = self.keep_mask.t().nonzero(as_tuple=True)
         index = branch * self.num_nodes + self.position[branch, joint]
-        ptr = torch.zeros(self.skeleton.num_joints + 1, dtype=torch.long)
-        ptr[1:] = self.keep_mask.sum(dim=0).cumsum(dim=0)
+        ptr = pad(self.keep_mask.sum(dim=0).cumsum(dim=0), (1, 0))
         return index, ptr
 
     def subgraph(
@@ -257,7 +264,8 @@ class RemovalSets:
             raise ValueError(f"no removal set {which!r}; there are {', '.join(self.names)}")
         which = self.names.index(which) if isinstance(which, str) else which
         keep = self.keep_mask[which]
-        linked = _bridge(self.skeleton, keep) if edges == "bridged" else self.skeleton.edges
+        with torch.device("cpu"):  # whatever the default device
+            linked = _bridge(self.skeleton, keep) if edges == "bridged" else self.skeleton.edges
         return _restrict(self.skeleton, f"{self.skeleton.name} - {self.names[which]}", keep, linked)
 
 

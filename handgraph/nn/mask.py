@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch_geometric.utils import segment
 
+from handgraph.nn.constants import register_constants
 from handgraph.nn.mixing import samples_first, samples_last
 from handgraph.subgraph import RemovalSets
 
@@ -50,9 +50,8 @@ class SubgraphMask(nn.Module):
         super().__init__()
         self.removal = removal
         self.is_ragged = not bool(removal.node_mask.all())
-        self.register_buffer("node_mask", removal.node_mask, persistent=False)
-        self.register_buffer("kept", removal.kept.clamp(min=0), persistent=False)
-        self.register_buffer("count", removal.keep_mask.sum(dim=0), persistent=False)
+        kept, count = removal.kept.clamp(min=0), removal.keep_mask.sum(dim=0)
+        register_constants(self, node_mask=removal.node_mask, kept=kept, count=count)
         self.hypotheses = Hypotheses(removal)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -121,10 +120,8 @@ class Hypotheses(nn.Module):
         self.removal = removal
         self.shape = (len(removal), removal.num_nodes)
         index, ptr = removal.hypotheses()
-        joint = torch.arange(len(ptr) - 1).repeat_interleave(ptr.diff())
-        self.register_buffer("index", index, persistent=False)
-        self.register_buffer("ptr", ptr, persistent=False)
-        self.register_buffer("joint", joint, persistent=False)
+        joint = removal.keep_mask.t().nonzero()[:, 0]
+        register_constants(self, index=index, ptr=ptr, joint=joint)
 
     def forward(self, y: Tensor) -> Tensor:
         """Sort the nodes of all branches by joint."""

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from handgraph.nn.constants import register_constants
+
 
 class NodeMap(NamedTuple):
     r"""An affine map over nodes, :math:`x \mapsto M x + m`, the same for every channel.
@@ -78,7 +80,7 @@ class NodePool(nn.Module):
             _check_mask(node_mask, in_nodes)
         self.in_nodes = in_nodes
         self.out_nodes = out_nodes
-        self.register_buffer("node_mask", node_mask, persistent=False)
+        register_constants(self, node_mask=node_mask)
         self.is_ragged = node_mask is not None and not bool(node_mask.all())
         branches = () if node_mask is None else (len(node_mask),)
         self.weight = nn.Parameter(torch.empty(*branches, out_nodes, in_nodes))

@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from handgraph.nn.constants import register_constants
 from handgraph.nn.conv import AdaptiveGraphConv, Normalization
 from handgraph.nn.cpu.ops import compiled_maps, run_compiled
 from handgraph.nn.kernels.dispatch import takes, takes_compiled
@@ -112,18 +113,19 @@ class AdaptiveGraphUNet(nn.Module):
         self.out_channels = out_channels
         self.graph = graph
         self.renormalize = renormalize
-        self.register_buffer("node_mask", _node_mask(graph), persistent=False)
-        self.is_ragged = not bool(self.node_mask.all())
-        self.nodes = _check_ladder(graph, self.node_mask.shape[1], nodes)
+        node_mask = _node_mask(graph)
+        register_constants(self, node_mask=node_mask)
+        self.is_ragged = not bool(node_mask.all())
+        self.nodes = _check_ladder(graph, node_mask.shape[1], nodes)
         self.normalization: Normalization = normalization
-        self._build(channels, bottleneck_channels)
+        self._build(node_mask, channels, bottleneck_channels)
         self.reset_parameters()
 
-    def _build(self, channels: int, bottleneck_channels: int) -> None:
-        branches, levels = len(self.node_mask), len(self.nodes) - 1
+    def _build(self, node_mask: Tensor, channels: int, bottleneck_channels: int) -> None:
+        branches, levels = len(node_mask), len(self.nodes) - 1
         widths = [channels * 2**level for level in range(levels)]
-        everyone = torch.ones(branches, max(self.nodes), dtype=torch.bool)
-        masks = [self.node_mask, *(everyone[:, :n] for n in self.nodes[1:])]
+        everyone = torch.ones(branches, max(self.nodes), dtype=torch.bool, device="cpu")
+        masks = [node_mask, *(everyone[:, :n] for n in self.nodes[1:])]
 
         def conv(in_channels: int, out_channels: int) -> AdaptiveGraphConv:
             return AdaptiveGraphConv(
@@ -283,7 +285,7 @@ def _node_mask(graph: Skeleton | RemovalSets) -> Tensor:
     if isinstance(graph, RemovalSets):
         return graph.node_mask
     if isinstance(graph, Skeleton):
-        return torch.ones(1, graph.num_joints, dtype=torch.bool)
+        return torch.ones(1, graph.num_joints, dtype=torch.bool, device="cpu")
     raise TypeError(f"graph: expected a Skeleton or RemovalSets, got {type(graph).__name__}")
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from handgraph.nn.constants import register_constants
 from handgraph.subgraph import RemovalSets
 from handgraph.vision.encoder import (
     FeatureEncoder,
@@ -141,7 +142,7 @@ class SharedFeatureEncoder(nn.Module):
             hidden_channels=hidden_channels,
         )
         index = removal.node_mask.flatten().nonzero().squeeze(-1)
-        self.register_buffer("index", index, persistent=False)
+        register_constants(self, index=index)
         self.layers = nn.Sequential(
             *trunk(in_channels, hidden_channels),
             *last_layer(hidden_channels, len(index) * out_channels, signed=signed),

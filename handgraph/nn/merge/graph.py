@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from handgraph.nn.constants import register_constants
 from handgraph.nn.merge.base import Merger
 from handgraph.nn.mixing import samples_first, samples_last
 from handgraph.nn.unet import AdaptiveGraphUNet
@@ -58,10 +59,10 @@ class GraphMerger(Merger):
         channels: int = 4,
     ):
         super().__init__(in_channels, out_channels, removal, feature_channels=feature_channels)
-        first = torch.arange(len(removal)).unsqueeze(1) * removal.num_nodes
-        slot = (first + removal.position).where(removal.keep_mask, 0)
-        self.register_buffer("slot", slot.mT.contiguous(), persistent=False)
-        self.register_buffer("there", removal.keep_mask.mT[..., None, None], persistent=False)
+        branch = torch.arange(len(removal), device="cpu").unsqueeze(1)
+        slot = (branch * removal.num_nodes + removal.position).where(removal.keep_mask, 0)
+        there = removal.keep_mask.mT[..., None, None]
+        register_constants(self, slot=slot.mT.contiguous(), there=there)
         width = len(removal) * (in_channels + 1) + feature_channels
         self.unet = AdaptiveGraphUNet(width, out_channels, removal.skeleton, channels=channels)
 
