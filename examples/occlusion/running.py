@@ -33,7 +33,7 @@ from occlusion.methods import METHODS, Hide, Method, count
 from occlusion.settings import INPUTS, TRAIN_SEED, Job
 from occlusion.training import fit
 
-NUM_SHOWN = 6
+NUM_SHOWN = 3
 """How many severe test images keep their predicted hands, for the picture."""
 
 
