@@ -33,13 +33,16 @@ def mark_bones(
 def mark_joints(
     ax: Axes, points: Array, hidden: Mask, styles: Sequence[Style], **line: Any
 ) -> None:
-    """Draw the joints of each style, hidden ones hollow; none that is not finite."""
+    """Draw the joints of each style, hidden ones hollow; none that is not finite.
+
+    Each style that has a name is in the legend, even where none of its joints is drawn.
+    """
     finite = np.isfinite(points).all(axis=1)
     for look in dict.fromkeys(styles):
         alike = finite & np.array([other == look for other in styles])
         label = look.name
         for some, face in ((alike & ~hidden, look.color), (alike & hidden, "white")):
-            if some.any():
+            if some.any() or label:
                 ax.plot(
                     *points[some].T,
                     label=label or "_",

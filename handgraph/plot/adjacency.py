@@ -69,8 +69,8 @@ def draw_adjacency_edges(
     The width of an arc is in proportion to the absolute weight, the widest belonging to the
     largest; positive weights are orange and solid, negative ones violet and dashed. Entry (i, j),
     what joint i takes from joint j, is an arc from j to i that bends to the left of its way, so
-    that both directions can be seen. The diagonal, weights up to the threshold and NaN are left
-    out.
+    that both directions can be seen. The diagonal, weights up to the threshold and those that
+    are not finite are left out.
 
     Args:
         adjacency: One of :meth:`handgraph.nn.AdaptiveGraphUNet.adjacencies`, of one branch.
@@ -109,7 +109,7 @@ def draw_adjacency_edges(
     np.fill_diagonal(weights, 0)
     widths = _WIDEST * np.abs(weights) / _largest(weights)
     there = np.isfinite(points).all(axis=1)
-    drawn: Mask = (np.abs(weights) > threshold) & np.outer(there, there)
+    drawn: Mask = (np.abs(weights) > threshold) & np.isfinite(weights) & np.outer(there, there)
     for to, start in np.argwhere(drawn):
         ax.add_patch(_arc(points[start], points[to], weights[to, start], widths[to, start]))
     return ax
@@ -131,5 +131,5 @@ def _square(adjacency: Tensor, skeleton: Skeleton) -> Array:
 
 
 def _largest(weights: Array) -> float:
-    """The largest absolute weight; 1 if there is none but 0 and NaN."""
-    return float(np.nan_to_num(np.abs(weights)).max()) or 1.0
+    """The largest finite absolute weight; 1 if there is none but 0."""
+    return float(np.nan_to_num(np.abs(weights), posinf=0).max()) or 1.0

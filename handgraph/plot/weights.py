@@ -49,7 +49,7 @@ def draw_weights(weights: Tensor, removal: RemovalSets, *, ax: Axes | None = Non
     shape = (len(removal), removal.num_nodes)
     table = _by_joint(to_array(weights, shape, "weights", "branches by kept joints"), removal)
     ax = flat_axes(ax, 4.5, 5.5)
-    largest = float(np.nan_to_num(table).max()) or 1.0
+    largest = float(np.nan_to_num(table, posinf=0).max()) or 1.0
     joints = removal.skeleton.joints
     heat_map(ax, table, joints, removal.names, "weight", cmap="cividis", vmin=0, vmax=largest)
     lost, joint = (~removal.keep_mask).numpy().nonzero()

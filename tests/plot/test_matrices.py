@@ -60,7 +60,15 @@ def test_heat_map_of_a_branch():
     assert ticks(ax.yaxis) == list(REMOVAL.subgraph(1).joints)
 
 
-@pytest.mark.parametrize("value", [0.0, torch.nan])
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf])
+def test_infinities_do_not_count_for_the_scale(value):
+    adjacency = torch.zeros(3, 3)
+    adjacency[0, 1], adjacency[1, 2] = 0.5, value
+    assert draw_adjacency(adjacency, PAIR).images[0].get_clim() == (-0.5, 0.5)
+    assert len(draw_adjacency_edges(adjacency, PAIR, AT).patches) == 1
+
+
+@pytest.mark.parametrize("value", [0.0, torch.nan, torch.inf])
 def test_heat_map_without_any_weight_has_a_scale(value):
     assert draw_adjacency(torch.full((3, 3), value), PAIR).images[0].get_clim() == (-1, 1)
 

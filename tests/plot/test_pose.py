@@ -127,6 +127,13 @@ def test_legend_names_a_finger_that_is_all_hidden():
     assert "index" in [text.get_text() for text in ax.legend().get_texts()]
 
 
+@pytest.mark.parametrize("pose", [UV, XYZ])
+def test_legend_names_a_pose_that_is_not_there(pose):
+    ax = draw_poses({"truth": pose, "failed": torch.full_like(pose, torch.nan)})
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["truth", "failed"]
+    assert len(marks(ax)) == 21
+
+
 def test_any_skeleton():
     pose = torch.rand(17, 2, dtype=torch.float64)
     ax = draw_pose(pose, COCO)
