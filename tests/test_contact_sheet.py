@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from matplotlib.image import imread
 
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "examples" / "contact_sheet.py"
 
 
+@pytest.mark.slow
 def test_script_writes_the_sheet(tmp_path):
     out = tmp_path / "new" / "sheet.png"
     flags = ["--rows", "2", "--columns", "3", "--size", "64", "--out", str(out)]

@@ -24,11 +24,13 @@ def made(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_script_makes_what_the_page_shows(made):
     assert sorted(path.stem for path in made.iterdir()) == sorted(SHOWN)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in made.iterdir())
 
 
+@pytest.mark.slow
 def test_too_few_samples_are_refused(tmp_path):
     command = [sys.executable, str(ROOT / "examples" / "gallery.py"), "--samples", "38"]
     found = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True)

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "visibility_masks.py"
 
 
+@pytest.mark.slow
 def test_example_prints_a_row_for_every_way_to_choose():
     flags = ["--samples", "300", "--epochs", "1", "--seeds", "1"]
     run = subprocess.run(

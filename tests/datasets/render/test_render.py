@@ -63,6 +63,7 @@ torch.save(pictures, sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_the_default_dtype_has_no_say(tmp_path):
     """Neither when the package is imported nor when it renders."""
     command = [sys.executable, "-c", IN_DOUBLE, str(tmp_path / "pictures")]

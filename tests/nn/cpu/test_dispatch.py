@@ -84,6 +84,7 @@ def test_copies_compute_the_same():
     assert torch.equal(fresh(x), expected)
 
 
+@pytest.mark.slow
 def test_nothing_needs_numba():
     """Nor is it imported before it is used."""
     code = (

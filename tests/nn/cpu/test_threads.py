@@ -99,6 +99,7 @@ assert process.exitcode == 0, process.exitcode
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_child_processes():
     """As the workers of a loader are: the parent has used its threads before."""
