@@ -238,9 +238,8 @@ def drop_set(
         >>> drop_set(RemovalSets.by_level(HAND), (2,)).sum(dim=-1).tolist()
         [16, 16]
     """
-    device = _device(generator)
-    which = torch.randint(len(removal), lead, generator=generator, device=device)
-    return removal.keep_mask.to(device)[which]
+    which = torch.randint(len(removal), lead, generator=generator, device=_device(generator))
+    return removal.keep_mask.to(which.device)[which]
 
 
 def keep_always(mask: Tensor, skeleton: Skeleton, what: What) -> Tensor:

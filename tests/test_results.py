@@ -1,6 +1,7 @@
 """The numbers that the readme prints are those of the committed run."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = json.loads((ROOT / "docs" / "results" / "results.json").read_text())
 ALL_INPUTS = "2D + cue + score"
 PYG = ("PyG GCNConv, static", "PyG GCNConv, batched", "PyG DenseGINConv")
+OVER = "severe_over_reference"
 SHOWN = ("all", "small", "severe", "rel", "gap")
 
 
@@ -38,6 +40,18 @@ def test_readme_prints_the_committed_numbers(regime, heading, inputs):
     for line in lines:
         title, *shown = [cell.strip() for cell in line.strip("|").split("|")]
         assert shown == cells(rows[title]), title
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results/index.md", "docs/results/table2.md"])
+def test_every_number_with_a_spread_is_of_a_row(page):
+    """And every difference with its interval."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    rows = RESULTS["rows"]
+    over = {"{:+.1f} [{:+.1f}, {:+.1f}]".format(*d) for r in rows if (d := r[OVER])}
+    found = re.findall(r"\d+\.\d ± \d+\.\d", text)
+    assert len(found) > 70
+    assert set(found) <= {cell for row in rows for cell in cells(row)}
+    assert set(re.findall(r"[+-]\d\S* \[[+-]\S+, [+-]\S+\]", text)) <= over
 
 
 def test_committed_run_is_the_full_one():

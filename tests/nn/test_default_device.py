@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from handgraph import HAND, RemovalSets, coarsen
+from handgraph.masks import drop_set
 from handgraph.nn import (
     AdaptiveGraphUNet,
     AGCNConv,
@@ -70,6 +71,7 @@ def test_removal_sets_are_on_the_cpu():
     with torch.device("meta"):
         sets = RemovalSets.by_level(HAND)
         drawn = RemovalSets.random(HAND, 4, 5, torch.Generator("cpu").manual_seed(0))
+        assert drop_set(sets, (2, 3)).device.type == "meta"
         subgraph, hypotheses = sets.subgraph("PIP"), sets.hypotheses()
     assert sets == LEVELS
     assert drawn == RemovalSets.random(HAND, 4, 5, torch.Generator("cpu").manual_seed(0))
