@@ -8,7 +8,7 @@ from occlusion_benchmark import best_rates
 from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.metrics import joint_auc, thresholds, visible_mean
-from occlusion import inputs, masked, running, table, training
+from occlusion import inputs, masked, pictures, running, table, training
 from occlusion.methods import METHODS, PSJNetCore, count
 from occlusion.settings import (
     ALL_INPUTS,
@@ -247,3 +247,22 @@ def test_psjnet_core_is_the_composition():
     assert isinstance(net, PSJNetCore)
     x = torch.rand(3, 21, 2)
     assert torch.equal(net(x), net.merge(net.branches(net.split(x))))
+
+
+def test_bands_span_the_nets_of_a_method():
+    errors = [torch.full((4, 21), error) for error in (0.0105, 0.0205, 0.0305)]
+    visible, images = torch.ones(4, 21) > 0, torch.tensor([True, False, True, True])
+    mean, low, high = pictures.band([{"errors": e} for e in errors], visible, images)
+    assert mean[[10, 11, 21, 31]].tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert (low[30], low[31], high[10], high[11]) == (0, 1, 0, 1)
+
+
+def test_pictures_show_the_nets_of_their_inputs():
+    other = replace(JOB, inputs=ALL_INPUTS)
+    learned = replace(other, method="learned")
+    results = {job: {"seed": job.seed} for job in (other, replace(JOB, seed=1), JOB, learned)}
+    assert pictures.nets_shown(results, "seen") == {
+        METHODS["psjnet"].title: [{"seed": 1}, {"seed": 0}],
+        METHODS["learned"].title: [{"seed": 0}],
+    }
+    assert pictures.nets_shown(results, "unseen") == {}

@@ -50,7 +50,6 @@ dropped: the one choice that was made after a look at test images.
 CHOSEN_RATES = dict.fromkeys(product((*_METHODS, *_MASKED, "simulate"), REGIMES), 3e-2) | {
     ("cai", "seen"): 1e-2,
     ("cai", "unseen"): 1e-2,
-    ("unet", "seen"): 1e-2,
 }
 """What the full preset chose, on validation images, for each method and regime."""
 
