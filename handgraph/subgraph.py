@@ -42,20 +42,17 @@ class RemovalSets:
         self.skeleton = skeleton
         self.names = tuple(sets)
         """The names of the sets."""
-        with torch.device("cpu"):  # whatever the default device
-            self._tabulate(sets)
-
-    def _tabulate(self, sets: Mapping[str, What]) -> None:
-        self.keep_mask = torch.ones(len(sets), self.skeleton.num_joints, dtype=torch.bool)
+        size = (len(sets), skeleton.num_joints)
+        self.keep_mask = torch.ones(size, dtype=torch.bool, device="cpu")
         """Whether set n keeps joint j. Bool ``[N, J]``."""
         for mask, what in zip(self.keep_mask, sets.values(), strict=True):
-            mask[self.skeleton.select(what)] = False
+            mask[skeleton.select(what)] = False
         self._check()
         self.num_kept = self.keep_mask.sum(dim=1)
         """How many joints each branch keeps. Long ``[N]``."""
         self.num_nodes = int(self.num_kept.max())
         """K, the number of nodes that branches are padded to."""
-        self.node_mask = torch.arange(self.num_nodes) < self.num_kept.unsqueeze(1)
+        self.node_mask = torch.arange(self.num_nodes, device="cpu") < self.num_kept.unsqueeze(1)
         """Whether node k of branch n is a joint and not padding. Bool ``[N, K]``."""
         order = torch.argsort((~self.keep_mask).to(torch.uint8), dim=1, stable=True)
         self.kept = order[:, : self.num_nodes].where(self.node_mask, -1)

@@ -324,3 +324,12 @@ def test_subgraphs_that_are_not_there_are_errors():
             LEVELS.subgraph(which)
     with pytest.raises(ValueError, match=r"edges: expected 'bridged' or 'induced', got 'cut'"):
         LEVELS.subgraph("TIP", "cut")
+
+
+def test_the_attributes_of_removal_sets_are_in_the_api():
+    """Sphinx reads their docstrings in ``__init__`` and nowhere else."""
+    pycode = pytest.importorskip("sphinx.pycode")
+    documented = pycode.ModuleAnalyzer.for_module("handgraph.subgraph").find_attr_docs()
+    assert {name for owner, name in documented if owner == "RemovalSets"} == set(
+        vars(RemovalSets.by_level(HAND))
+    ) - {"skeleton"}
