@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from handgraph.nn.constants import register_constants
 from handgraph.nn.skeleton_edges import SkeletonEdges, check_sizes
 from handgraph.skeleton import Skeleton
 
@@ -124,7 +125,7 @@ class AGCNConv(nn.Module):
         self.out_channels = out_channels
         self.embedding_channels = width
         self.skeleton = skeleton
-        self.register_buffer("partition", skeleton_partitions(skeleton), persistent=False)
+        register_constants(self, partition=skeleton_partitions(skeleton))
         parts = len(self.partition)
         self.lin = nn.Linear(in_channels, parts * out_channels, bias=False)
         self.lin_source = nn.Linear(in_channels, parts * width)

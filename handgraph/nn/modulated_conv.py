@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from handgraph.nn.constants import register_constants
 from handgraph.nn.skeleton_edges import SkeletonEdges, check_sizes
 from handgraph.skeleton import Skeleton
 
@@ -70,7 +71,7 @@ class ModulatedGraphConv(nn.Module):
         joints = skeleton.num_joints
         fixed = skeleton.adjacency() + torch.eye(joints)
         fixed = fixed / fixed.sum(dim=1, keepdim=True)
-        self.register_buffer("skeleton_adjacency", fixed, persistent=False)
+        register_constants(self, skeleton_adjacency=fixed)
         self.lin_self = nn.Linear(in_channels, out_channels, bias=False)
         self.lin_neighbor = nn.Linear(in_channels, out_channels, bias=False)
         self.weight_modulation = nn.Parameter(torch.empty(joints, out_channels))

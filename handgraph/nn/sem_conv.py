@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
+from handgraph.nn.constants import register_constants
 from handgraph.nn.skeleton_edges import SkeletonEdges, check_sizes
 from handgraph.skeleton import Skeleton
 
@@ -74,7 +75,7 @@ class SemGraphConv(MessagePassing):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.skeleton = skeleton
-        self.register_buffer("link", _with_loops(skeleton), persistent=False)
+        register_constants(self, link=_with_loops(skeleton))
         self.lin_self = nn.Linear(in_channels, out_channels, bias=False)
         self.lin_neighbor = nn.Linear(in_channels, out_channels, bias=False)
         weighings = out_channels if channelwise else 1

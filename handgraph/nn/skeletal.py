@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
 from handgraph.coarsening import Coarsening
+from handgraph.nn.constants import register_constants
 
 Reduce = Literal["mean", "max"]
 """What a cluster makes of its joints."""
@@ -48,7 +49,7 @@ class SkeletalPool(nn.Module):
             raise ValueError(f"reduce: expected 'mean' or 'max', got {reduce!r}")
         self.coarsening = coarsening
         self.reduce: Reduce = reduce
-        self.register_buffer("cluster", coarsening.cluster, persistent=False)
+        register_constants(self, cluster=coarsening.cluster)
 
     def forward(self, x: Tensor) -> Tensor:
         """Reduce the joints of each cluster."""
@@ -92,7 +93,7 @@ class SkeletalUnpool(nn.Module):
     def __init__(self, coarsening: Coarsening):
         super().__init__()
         self.coarsening = coarsening
-        self.register_buffer("cluster", coarsening.cluster, persistent=False)
+        register_constants(self, cluster=coarsening.cluster)
 
     def forward(self, x: Tensor) -> Tensor:
         """Gather each joint from its cluster."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from handgraph.nn.constants import register_constants
 from handgraph.skeleton import Skeleton
 
 
@@ -64,7 +65,7 @@ class SkeletonEdges(nn.Module):
         self.num_edges = len(source)
         place = torch.full((skeleton.num_joints, skeleton.num_joints), -1)
         place[target, source] = torch.arange(self.num_edges)
-        self.register_buffer("place", place, persistent=False)
+        register_constants(self, place=place)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> int:
         """Check x and the edges, and count the copies."""
