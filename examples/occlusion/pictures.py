@@ -15,7 +15,7 @@ from torch import Tensor
 from handgraph.metrics import Interval, occlusion_groups, pck_curve, thresholds, visible_mean
 from handgraph.plot import draw_pck, draw_pose, draw_pose_3d
 from occlusion.methods import METHODS
-from occlusion.running import NUM_SHOWN
+from occlusion.running import images_shown
 from occlusion.settings import ALL_INPUTS, MAIN_INPUTS, REGIMES, Job
 
 SHOWN = {
@@ -45,6 +45,7 @@ def save_curves(results: Mapping[Job, dict[str, Any]], visible: Tensor, path: Pa
                 {title: band(some, visible, images) for title, some in nets.items()}, GRID, ax=ax
             )
             ax.set_title(f"{group} occlusion, {regime} in training", fontsize=10)
+            ax.set_ylabel("PCK of visible joints")
             ax.label_outer()
             if (regime, group) != (REGIMES[0], "small"):
                 ax.get_legend().remove()
@@ -63,7 +64,7 @@ def save_hands(
 ) -> None:
     """The first severe test images: what was detected, and what each method makes of it."""
     nets = {title: some[0] for title, some in nets_shown(results, "unseen").items()}
-    images = occlusion_groups(hands["visible"])["severe"].nonzero().flatten()[:NUM_SHOWN].tolist()
+    images = images_shown(hands["visible"]).tolist()
     columns = 1 + len(nets)
     figure = Figure(figsize=(2.3 * columns, 2.4 * len(images) + 0.6), layout="constrained")
     for row, image in enumerate(images):

@@ -76,12 +76,17 @@ def score(net: nn.Module, job: Job, hands: dict[str, Tensor]) -> dict[str, Tenso
     hide = METHODS[job.method].hide
     pose = predict(net, assemble(hands, names, clean=False), visible, hide)
     ideal = predict(net, assemble(hands, names, clean=True), torch.ones_like(visible), hide)
-    few = occlusion_groups(visible)["severe"].nonzero().flatten()[:NUM_SHOWN]
+    few = images_shown(visible)
     return {
         "errors": errors(pose, hands),
         "errors_clean": errors(ideal, hands),
         "hands": camera_space(pose[few], {name: tensor[few] for name, tensor in hands.items()}),
     }
+
+
+def images_shown(visible: Tensor) -> Tensor:
+    """The first severe test images."""
+    return occlusion_groups(visible)["severe"].nonzero().flatten()[:NUM_SHOWN]
 
 
 def predict(net: nn.Module, x: Tensor, visible: Tensor, how: Hide) -> Tensor:
