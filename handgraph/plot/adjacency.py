@@ -25,7 +25,8 @@ _WIDEST = 5.0  # points
 def draw_adjacency(adjacency: Tensor, skeleton: Skeleton, *, ax: Axes | None = None) -> Axes:
     """Draw an adjacency as a heat map: row i, column j is what joint i takes from joint j.
 
-    Colours are symmetric about 0, which is white. NaN is left blank.
+    Colours are symmetric about 0, which is white. NaN is left blank; an infinity has the colour of
+    the largest finite weight.
 
     Args:
         adjacency: One of :meth:`handgraph.nn.AdaptiveGraphUNet.adjacencies`, of one branch.

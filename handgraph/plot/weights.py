@@ -16,7 +16,8 @@ from handgraph.subgraph import RemovalSets
 def draw_weights(weights: Tensor, removal: RemovalSets, *, ax: Axes | None = None) -> Axes:
     """Draw how much each branch says about each joint: joints down, removal sets across.
 
-    A cross stands where the branch lost the joint. NaN is left blank.
+    A cross stands where the branch lost the joint. NaN is left blank; an infinity has the
+    colour of the largest finite weight.
 
     Args:
         weights: What a weighted merger gives for ``return_weights=True``, of one sample or

@@ -152,6 +152,12 @@ def test_weights_stand_at_joint_and_set(removal):
     assert ax.images[0].get_clim() == (0, mean.max())
 
 
+def test_an_infinite_weight_does_not_count_for_the_scale():
+    weights = torch.full((2, 19), 0.5)
+    weights[0, 3] = torch.inf
+    assert draw_weights(weights, RAGGED).images[0].get_clim() == (0, 0.5)
+
+
 def test_removed_joints_are_crosses():
     (cross,) = draw_weights(torch.rand(2, 19), RAGGED).lines
     assert cross.get_marker() == "x"
