@@ -6,7 +6,7 @@ export PYTHON
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 
-.PHONY: help env demo test test-slow test-compiled test-scatter test-oldest lint docs examples bench gpu names clean
+.PHONY: help env demo test test-slow test-scatter test-oldest lint docs examples bench gpu names clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -25,11 +25,6 @@ test: env  ## run the tests, with coverage
 
 test-slow: env  ## run the tests that take long
 	$(PYTEST) -m slow -n 2 --dist loadfile
-
-test-compiled: export OMP_NUM_THREADS = 1
-test-compiled: env  ## run the kernels for CUDA as they are compiled for 8.0 and 9.0, without a GPU
-	HANDGRAPH_VIRTUAL_GPU=80 $(PYTEST) tests/nn/kernels -n 2 --dist loadfile
-	HANDGRAPH_VIRTUAL_GPU=90 $(PYTEST) tests/nn/kernels -n 2 --dist loadfile
 
 test-scatter:  ## run the mergers with torch-scatter, in .venv-scatter
 	@.ci/env .venv-scatter plot,train test
@@ -78,7 +73,7 @@ bench: env  ## time the core against the published path and PyG, in short (minut
 	$(PY) -m benchmarks.data --quick --out runs/bench/data.json
 	$(PY) -m benchmarks.report runs/bench runs/bench/benchmarks.md
 
-gpu: env  ## run every check and benchmark that wants a GPU; JSON in runs/gpu
+gpu: env  ## run the tests and benchmarks that need a GPU; JSON in runs/gpu
 	$(PY) -m benchmarks.gpu --out runs/gpu
 
 names: env  ## rewrite tests/public_names.txt after a public name came or went

@@ -1,4 +1,4 @@
-"""Time and measure several contestants on one input size."""
+"""Measure and time several contestants on one input size."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.contestants import PHASES, Call, Contestant, in_cuda_graph, is_compiled
+from benchmarks.contestants import (
+    PHASES,
+    Call,
+    Contestant,
+    check_engine,
+    in_cuda_graph,
+    is_compiled,
+)
 from benchmarks.measures import flops, operations, peak_memory, relative_error
 from benchmarks.sizes import Core
 from benchmarks.timing import Plan, cpu_stopwatch, cuda_stopwatch, flusher, interleave, summary
 
 Row = dict[str, Any]
-"""What was found of one contestant: a name, and numbers or the reason why there are none."""
+"""The results of one contestant: its name, and numbers or the reason why it has none."""
 
 
 def compare(
@@ -29,15 +36,15 @@ def compare(
     """Measure all contestants, then time them in turn, with warm and with emptied caches.
 
     Args:
-        core: What is computed, for the error.
-        contestants: Who is compared.
+        core: What the contestants compute; the errors are relative to it in double precision.
+        contestants: What is compared.
         phase: A key of :data:`PHASES`.
         inputs: Inputs of one size, in rotation.
-        plan: How long to time; emptied caches get a third of it.
-        graphs: Whether each is captured in a CUDA graph besides.
+        plan: How long to time; with emptied caches, a third of it.
+        graphs: Whether each is also captured in a CUDA graph.
 
     Returns:
-        One row a contestant; those that fail have a ``reason``.
+        One row for each contestant; a contestant that fails has a ``reason``.
     """
     calls: dict[str, Call] = {}
     rows: list[Row] = []
@@ -58,15 +65,24 @@ def _measure(core: Core, contestant: Contestant, phase: str, x: Tensor) -> tuple
     row: Row = {"name": contestant.name, "same": contestant.same}
     call = PHASES[phase](contestant)
     try:
-        row["peak_bytes"] = peak_memory(call, x)
-        if x.device.type == "cuda" or not is_compiled(contestant):  # counted eagerly on the CPU
-            row["operations"] = operations(call, x)
-        if contestant.same:  # sparse products are counted as if they were dense
-            row["flops"] = flops(call, x)
+        check_engine(contestant, x)
+        if contestant.counted:
+            row |= _count(contestant, call, x)
+        if contestant.same:
             row["error"] = relative_error(contestant, core, x, phase)
     except (RuntimeError, MemoryError) as error:  # out of memory, or not to be compiled
         return row | {"reason": _reason(error)}, None
     return row, call
+
+
+def _count(contestant: Contestant, call: Call, x: Tensor) -> Row:
+    found: Row = {"peak_bytes": peak_memory(call, x)}
+    if x.device.type == "cuda" or not is_compiled(contestant):  # counted eagerly on the CPU
+        found["operations"] = operations(call, x)
+    uncounted = contestant.engine == "numba" and not contestant.trains  # folded: no operator
+    if contestant.same and not uncounted:  # sparse products count as dense ones
+        found["flops"] = flops(call, x)
+    return found
 
 
 def _capture(contestant: Contestant, call: Call, x: Tensor, calls: dict[str, Call]) -> Row:
@@ -103,17 +119,17 @@ def too_large(
     seconds: float,
     gigabytes: float,
 ) -> tuple[list[Contestant], list[Row]]:
-    """Leave out who would exceed a limit, judged by the size before.
+    """Leave out contestants that would exceed a limit, judged by the size before.
 
     Args:
-        contestants: Who is compared.
-        before: Rows of the size before; none at the first.
-        growth: How many times larger the input is now.
-        seconds: Longest call.
-        gigabytes: Largest call.
+        contestants: What is compared.
+        before: Rows of the size before; none at the first size.
+        growth: The ratio of this input's size to that of the one before.
+        seconds: Longest time of a call.
+        gigabytes: Largest memory of a call.
 
     Returns:
-        Who stays, and a row with a ``reason`` for each of the others.
+        The contestants that stay, and a row with a ``reason`` for each of the others.
     """
     last = {row["name"]: row for row in before}
     stay, rows = [], []

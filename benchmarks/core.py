@@ -17,14 +17,14 @@ from tqdm import tqdm
 from benchmarks.compare import Row, compare, to_device, too_large
 from benchmarks.contestants import (
     PHASES,
-    PYG,
     Contestant,
+    by_engine,
     compiled,
     equal_forms,
-    in_kernels,
     other_functions,
     silent,
 )
+from benchmarks.exported import exported
 from benchmarks.machine import machine, write
 from benchmarks.measures import matmul_rate
 from benchmarks.sizes import SIZES, Core, poses, seeded
@@ -33,6 +33,9 @@ from benchmarks.timing import Plan
 
 BATCHES = [1, 4, 32, 256, 2048, 4096]
 QUICK_BATCHES = [1, 32, 256]
+RATE_SIZES = {"cpu": 1024, "cuda": 8192}
+"""Rows of the large matrix product."""
+
 QUICK = Plan(rounds=9, budget=0.3, min_rounds=3, warm_up=2)
 
 
@@ -48,12 +51,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=[1], nargs="+")
     parser.add_argument("--quick", action="store_true", help="small batches, few rounds")
     parser.add_argument("--compile", action="store_true", help="torch.compile too: minutes each")
+    parser.add_argument("--export", action="store_true", help="onnxruntime and OpenVINO too")
     parser.add_argument("--budget", type=float, help="seconds a contestant and table")
     parser.add_argument("--limit", type=float, default=5.0, help="leave out slower calls, seconds")
     parser.add_argument("--memory", type=float, default=8.0, help="leave out larger calls, GB")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="where the JSON goes")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.export and args.device != "cpu":
+        parser.error("--export: expected --device cpu")
+    return args
 
 
 def make_plan(args: argparse.Namespace) -> Plan:
@@ -69,55 +76,45 @@ def make_plan(args: argparse.Namespace) -> Plan:
     )
 
 
-def contestants(core: Core, device: torch.device, with_compile: bool) -> list[Contestant]:
-    """All who are compared."""
+def contestants(core: Core, args: argparse.Namespace, phase: str) -> list[Contestant]:
+    """All that are compared in one phase."""
     same = equal_forms(core)
-    faster = compiled(c for c in same if c.name not in PYG) if with_compile else []
-    everyone = [*same, *in_kernels(same, device.type), *faster, *other_functions(core)]
-    return to_device(everyone, device)
+    everyone = [*same, *by_engine(same, args.device)]
+    if args.compile:
+        everyone += compiled(core)
+    if args.export and phase == "forward":
+        everyone += exported(core)
+    return to_device([*everyone, *other_functions(core)], torch.device(args.device))
 
 
 def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield one table after the other."""
-    device = torch.device(args.device)
     batches = args.batches or (QUICK_BATCHES if args.quick else BATCHES)
     cases = [(s, t, p) for s in args.sizes for t in args.threads for p in args.phases]
     bar = tqdm(total=len(cases) * len(batches), desc="tables", disable=None)
     for sizes, threads, phase in cases:
         torch.set_num_threads(threads)
-        rate = matmul_rate(device, threads, 8192 if args.device == "cuda" else 1024)
-        rows: list[Row] = []
-        for last, batch in zip([batches[0], *batches], batches, strict=False):
-            rows = _rows(args, device, sizes, phase, batch, rows, batch / last)
+        rate = matmul_rate(torch.device(args.device), threads, RATE_SIZES[args.device])
+        case = {"sizes": sizes, "threads": threads, "phase": phase}
+        for batch, rows in _tables(args, seeded(SIZES[sizes], args.seed), phase, batches):
             bar.update()
-            yield {
-                "sizes": sizes,
-                "threads": threads,
-                "phase": phase,
-                "batch": batch,
-                "matmul_rate": rate,
-                "rows": rows,
-            }
+            yield case | {"batch": batch, "matmul_rate": rate, "rows": rows}
     bar.close()
 
 
-def _rows(
-    args: argparse.Namespace,
-    device: torch.device,
-    sizes: str,
-    phase: str,
-    batch: int,
-    before: list[Row],
-    growth: float,
-) -> list[Row]:
-    core = seeded(SIZES[sizes], args.seed)
-    joints = core.split.removal.skeleton.num_joints
-    inputs = [x.to(device) for x in poses(batch, joints, 4, args.seed)]
-    everyone = contestants(core, device, args.compile)
-    stay, left_out = too_large(everyone, before, growth, args.limit, args.memory)
-    core = copy.deepcopy(core).to(device)
-    graphs = device.type == "cuda"
-    return [*compare(core, stay, phase, inputs, make_plan(args), graphs), *left_out]
+def _tables(
+    args: argparse.Namespace, core: Core, phase: str, batches: list[int]
+) -> Iterator[tuple[int, list[Row]]]:
+    """Compare at all batch sizes the same contestants, which may be compiled once for all."""
+    everyone, joints = contestants(core, args, phase), core.split.removal.skeleton.num_joints
+    core = copy.deepcopy(core).to(args.device)
+    rows: list[Row] = []
+    for last, batch in zip([batches[0], *batches], batches, strict=False):
+        inputs = [x.to(args.device) for x in poses(batch, joints, 4, args.seed)]
+        stay, left_out = too_large(everyone, rows, batch / last, args.limit, args.memory)
+        found = compare(core, stay, phase, inputs, make_plan(args), args.device == "cuda")
+        rows = [*found, *left_out]
+        yield batch, rows
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,7 +1,7 @@
-"""Every check and benchmark that wants a GPU, one after the other; each leaves JSON.
+"""Run all tests and benchmarks that need a GPU, one after the other; each writes JSON.
 
-``python -m benchmarks.gpu --out runs/gpu``, or ``make gpu``; where a GPU is lent by the minute,
-``--quick``, or some steps at a time with ``--only``.
+``python -m benchmarks.gpu --out runs/gpu``, or ``make gpu``. With little time on a GPU, use
+``--quick``, or run some steps at a time with ``--only``.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import Any
 
 import torch
 
+from benchmarks.contestants import folded
 from benchmarks.machine import machine, write
 from benchmarks.sizes import default_core, poses
-from handgraph.nn.kernels import enabled
+from handgraph.nn import engines
 
 SANITIZER = "compute-sanitizer"
 ERROR = 77  # what the sanitizer exits with when it found something
@@ -31,16 +32,14 @@ QUICK_BATCHES = ("1", "32", "4096")
 def steps(out: Path, quick: bool) -> Iterator[tuple[str, list[str]]]:
     """Name and command of each step."""
     python = [sys.executable, "-W", "ignore"]
-    tests = [sys.executable, "-m", "pytest", "tests/nn/kernels", "-m", "slow or not slow", "-q"]
-    yield "tests", [*tests, f"--junitxml={out / 'tests.xml'}"]
+    tests = [sys.executable, "-m", "pytest", "tests/nn/engines/cuda", "-q"]
+    yield "tests", [*tests, "-m", "slow or not slow", f"--junitxml={out / 'tests.xml'}"]
     if shutil.which(SANITIZER):
         for tool in ("memcheck", "racecheck", "initcheck"):
             command = [SANITIZER, "--tool", tool, "--error-exitcode", str(ERROR)]
             yield tool, [*command, *python, "-m", "benchmarks.gpu", "--once"]
     cuda = ["--device", "cuda", *(["--quick"] if quick else [])]
     batches = ["--batches", *QUICK_BATCHES] if quick else []
-    yield "kernels", [*python, "-m", "benchmarks.kernels", "--out", f"{out}/kernels.json"]
-    yield "host", [*python, "-m", "benchmarks.host", "--out", f"{out}/host.json"]
     yield "tune", [*python, "-m", "benchmarks.tune", *batches, "--out", f"{out}/tune.json"]
     more = {
         "core": batches if quick else ["--compile"],
@@ -53,18 +52,19 @@ def steps(out: Path, quick: bool) -> Iterator[tuple[str, list[str]]]:
 
 
 def once() -> None:
-    """Run the core forward and backward: what the sanitizer watches."""
+    """Run the core forward and backward, and folded: what the sanitizer watches."""
     torch.use_deterministic_algorithms(True)
     core = default_core().cuda()
     for batch in (1, 33, 600):
         (x,) = poses(batch, core.split.removal.skeleton.num_joints, 1)
-        with enabled():
+        with engines.use("triton"):
             core(x.cuda()).square().mean().backward()
+            folded(core)(x.cuda())
     torch.cuda.synchronize()
 
 
 def run(command: list[str], limit: float) -> dict[str, Any]:
-    """Run one command, with the kernels compiled and not interpreted, for so many seconds."""
+    """Run one command for so many seconds, without Triton's interpreter."""
     start = perf_counter()
     env = os.environ | {"TRITON_INTERPRET": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     try:

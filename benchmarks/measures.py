@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from typing import Any
 
 import torch
-from torch import Size, Tensor, nn
+from torch import Tensor, nn
 from torch._C._autograd import DeviceType
 from torch._ops import OpOverload
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.benchmark import Timer
-from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
+from torch.utils.flop_counter import flop_registry
 
 from benchmarks.contestants import Call, Contestant
-from handgraph.nn.cpu.layout import layout
-from handgraph.nn.kernels.plan import decode
-from handgraph.nn.kernels.sizes import Sizes
 
 FREE = {"_unsafe_view", "_reshape_alias", "detach", "empty", "empty_like", "empty_strided"}
-"""Operations that compute nothing, and are no views by their schema."""
+"""Operations that compute nothing, though their schema does not call them views."""
 
 
 def output_and_gradient(module: nn.Module, x: Tensor, phase: str) -> Tensor:
-    """What is compared: the output, or, of a training step, the input's gradient."""
+    """The tensor that is compared: the output, or in training the gradient of the input."""
     if phase == "forward":
         with torch.no_grad():
             out: Tensor = module(x)
@@ -42,14 +38,17 @@ def relative_error(contestant: Contestant, core: nn.Module, x: Tensor, phase: st
 
 
 class OperationCounter(TorchDispatchMode):
-    """Count the operations that compute something, by namespace; views and allocations do not.
+    """Count operations, by namespace, and the floating point operations of matrix products.
 
-    An operator of ours is one, whatever it does.
+    Views and allocations are no operations. An operator of handgraph is one operation. PyTorch's
+    ``FlopCounterMode`` has the same formulas, but it sets hooks on all modules, and with hooks a
+    module of handgraph runs its readable form.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.counts: Counter[str] = Counter()
+        self.flops = 0
 
     def __torch_dispatch__(
         self,
@@ -58,17 +57,20 @@ class OperationCounter(TorchDispatchMode):
         args: tuple[object, ...] = (),
         kwargs: dict[str, object] | None = None,
     ) -> object:
-        """Count and compute."""
-        is_free = func.is_view or func.overloadpacket.__name__ in FREE
-        self.counts[func.namespace] += not is_free
-        return func(*args, **(kwargs or {}))
+        """Run an operation and count it."""
+        packet, kwargs = func.overloadpacket, kwargs or {}
+        self.counts[func.namespace] += not (func.is_view or packet.__name__ in FREE)
+        out = func(*args, **kwargs)
+        if packet in flop_registry:
+            self.flops += int(flop_registry[packet](*args, **kwargs, out_val=out))
+        return out
 
 
 def operations(call: Call, x: Tensor) -> int:
-    """How many operations a call launches.
+    """The number of operations of a call.
 
-    On a GPU, kernels and copies, by the profiler. On the CPU, ATen operations that are no views:
-    about what the kernels would be.
+    On a GPU, kernels and copies, by the profiler. On the CPU, PyTorch's operators that are no
+    views: about as many as there would be kernels.
     """
     if x.device.type != "cuda":
         with OperationCounter() as counter:
@@ -83,7 +85,7 @@ def operations(call: Call, x: Tensor) -> int:
 
 
 def peak_memory(call: Call, x: Tensor) -> int:
-    """The most bytes of tensors that a call holds at once, beyond what was there before."""
+    """The most bytes of tensors that a call holds at once, without those that exist before it."""
     call(x)
     if x.device.type == "cuda":
         torch.cuda.synchronize()
@@ -101,7 +103,7 @@ def peak_memory(call: Call, x: Tensor) -> int:
 
 
 def _peak(profiler: profile) -> int:
-    """Add up what was allocated and freed, in the order of time."""
+    """Add up allocations and frees in the order of time."""
     results = getattr(profiler.profiler, "kineto_results", None)
     events = [] if results is None else results.events()
     changes = [(e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"]
@@ -112,68 +114,15 @@ def _peak(profiler: profile) -> int:
     return most
 
 
-@register_flop_formula([torch.ops.handgraph.chain])
-def _chain_flops(x: Size, table: Size, plan: list[int], **options: object) -> int:
-    """Those of the kernels: dense matrices of all channels of all nodes, which are more."""
-    return 2 * x[0] * x[1] * sum(rows * columns for rows, columns in decode(plan).matrices())
-
-
-@register_flop_formula([torch.ops.handgraph.chain_backward])
-def _chain_backward_flops(
-    grad: Size, x: Size, table: Size, plan: list[int], **options: object
-) -> int:
-    """The way forward anew, the gradients of activations, and those of the table."""
-    return 3 * _chain_flops(x, table, plan)
-
-
-@register_flop_formula([torch.ops.handgraph.chain_core])
-def _chain_core_flops(x: Size, table: Size, *others: Any, **options: object) -> int:
-    """Those of its chains, whose plans come last."""
-    branches, merger = others[-2:]
-    return _chain_flops(Size([x[0], table[0]]), table, branches) + _chain_flops(
-        Size([x[0], 1]), table, merger
-    )
-
-
-@register_flop_formula([torch.ops.handgraph.unet])
-def _unet_flops(x: Size, maps: Size, sizes: list[int], out_nodes: int, **options: object) -> int:
-    """Those of numba's net: merged maps."""
-    shape = layout(Sizes.decode(sizes), out_nodes).shape
-    comes, nodes, below = shape.comes, shape.nodes, shape.nodes[1:]
-    ins, outs, up_ins = shape.widths[:-1], shape.widths[1:], shape.widths[1:-1]
-    down = nodes * ins * (comes + outs)
-    up = shape.outs * (nodes[:-1] + below) * (up_ins + shape.goes)
-    expand = nodes[-1] * outs[-1] * outs[-2]
-    return 2 * x[0] * x[3] * int(down.sum() + up.sum() + expand)
-
-
-@register_flop_formula([torch.ops.handgraph.core])
-def _core_flops(x: Size, maps: Size, *others: Any, **options: object) -> int:
-    """Those of its nets, whose sizes come last."""
-    total = 0
-    for code in others[-2:]:
-        net = Sizes.decode(code)
-        total += _unet_flops(torch.Size([net.branches, 0, 0, x[0]]), maps, code, net.nodes[0])
-    return total
-
-
-@register_flop_formula([torch.ops.handgraph.unet_backward])
-def _unet_backward_flops(
-    grad: Size, x: Size, maps: Size, sizes: list[int], out_nodes: int, **options: object
-) -> int:
-    """The way forward anew, the gradients of activations, and those of the maps."""
-    return 3 * _unet_flops(x, maps, sizes, out_nodes)
-
-
 def flops(call: Call, x: Tensor) -> int:
     """Floating point operations of the matrix products of a call."""
-    with FlopCounterMode(display=False) as counter:
+    with OperationCounter() as counter:
         call(x)
-    return int(counter.get_total_flops())
+    return int(counter.flops)
 
 
 def matmul_rate(device: torch.device, threads: int, size: int) -> float:
-    """Floating point operations in a second that a large matrix product in float32 reaches."""
+    """Floating point operations per second of a large matrix product in float32."""
     matrix = torch.rand(size, size, device=device)
     timer = Timer("torch.mm(m, m)", globals={"torch": torch, "m": matrix}, num_threads=threads)
     seconds = timer.blocked_autorange(min_run_time=0.2).median

@@ -1,4 +1,4 @@
-"""Contestants that compute another function: what else one would take for the same task."""
+"""Contestants that compute another function: usual networks for the same task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from handgraph.nn import GraphMerger, PerBranch, SkeletonUNet, SubgraphMask
 
 
 def skeleton_core(removal: RemovalSets) -> Core:
-    """The U-Net over the sparse skeleton, with ``GCNConv``: what PyG is good at."""
+    """The U-Net with ``GCNConv`` over the sparse skeleton, the usual case for message passing."""
     ladder = coarsen(removal.skeleton)
 
     def unet(in_channels: int, skeleton: Skeleton) -> nn.Module:
@@ -28,7 +28,7 @@ def skeleton_core(removal: RemovalSets) -> Core:
 
 
 def top_k_core(removal: RemovalSets) -> Core:
-    """PyG's ``GraphUNet`` in place of each net."""
+    """PyG's ``GraphUNet`` in the place of each net."""
     return _core(removal, TopKUNet)
 
 
@@ -52,9 +52,9 @@ class TopKUNet(nn.Module):
 
 @lru_cache(maxsize=64)
 def disjoint(skeleton: Skeleton, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Edges of ``batch`` copies of a skeleton, and which copy each node is in.
+    """Edges of ``batch`` copies of a skeleton, and the copy of each node.
 
-    Kept from call to call, as a data loader would bring them.
+    They are cached, as a data loader would provide them.
     """
     graph = torch.arange(batch, device=device)
     first = skeleton.num_joints * graph

@@ -59,7 +59,7 @@ class GraphCore(nn.Module):
         return out
 
     def forward(self, uv: Tensor) -> Tensor:
-        """Estimate the pose, with the joints standing in for the features, which cost as much."""
+        """Estimate the pose, with the joints in the place of the features, at the same cost."""
         joints = torch.cat([uv, uv[..., :1]], dim=-1)
         return self.lift(uv, self.split(uv), joints)
 

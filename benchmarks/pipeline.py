@@ -1,4 +1,4 @@
-"""Time where an image's time goes: HRNet, feature encoders, graph core.
+"""Time the parts of the pipeline: HRNet, feature encoders, graph core.
 
 ``python -m benchmarks.pipeline --device cpu --out FILE``
 """
@@ -22,8 +22,7 @@ from benchmarks.measures import operations
 from benchmarks.parts import Pipeline
 from benchmarks.tables import plain, shares
 from benchmarks.timing import Plan, cpu_stopwatch, cuda_stopwatch, interleave, summary
-from handgraph.nn import fold
-from handgraph.nn.kernels import enabled
+from handgraph.nn import engines, fold
 
 FULL = {"backbone": "hrnet_w32", "hidden_channels": 256, "image_size": 256, "batches": [1, 32]}
 QUICK = {"backbone": "hrnet_w18_small", "hidden_channels": 32, "image_size": 64, "batches": [1, 4]}
@@ -31,7 +30,7 @@ CONVOLUTIONAL = ("whole", "HRNet", "encoders")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; sizes that are not given are those of ``--quick``, or the paper's."""
+    """Read the command line; the default sizes are the paper's, or small with ``--quick``."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.pipeline", description=(__doc__ or "").partition("\n")[0]
     )
@@ -60,8 +59,8 @@ def forms(part: str, module: nn.Module, args: argparse.Namespace) -> dict[str, C
         found |= {"channels_last": _infer(last), "channels_last, bf16": _autocast(last, device)}
     found["folded"] = _infer(fold(module))
     if device == "cuda" and part == "core":
-        found["kernels"] = _in_kernels(module)
-        found["folded, kernels"] = _in_kernels(fold(module))
+        found["Triton"] = _by_triton(module)
+        found["folded, Triton"] = _by_triton(fold(module))
     if args.compile:
         found["compiled"] = _infer(torch.compile(copy.deepcopy(module), dynamic=False))
     return found
@@ -83,16 +82,16 @@ def _autocast(module: Call, device: str) -> Call:
     return call
 
 
-def _in_kernels(module: Call) -> Call:
+def _by_triton(module: Call) -> Call:
     def call(x: Tensor) -> object:
-        with torch.no_grad(), enabled():
+        with torch.no_grad(), engines.use("triton"):
             return module(x)
 
     return call
 
 
 def parts(pipeline: Pipeline, batch: int, size: int) -> dict[str, tuple[nn.Module, list[Tensor]]]:
-    """Each part with its inputs: what the part before it gives for random images."""
+    """Each part with its inputs, computed by the parts before it from random images."""
     device = next(pipeline.parameters()).device
     images = [
         torch.randint(256, (batch, 3, size, size), dtype=torch.uint8, device=device)
@@ -109,7 +108,7 @@ def parts(pipeline: Pipeline, batch: int, size: int) -> dict[str, tuple[nn.Modul
 
 
 def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield one table a batch size."""
+    """Yield one table for each batch size."""
     torch.manual_seed(args.seed)
     pipeline = Pipeline(args.backbone, args.hidden_channels).to(args.device).eval()
     plan = make_plan(args)

@@ -13,7 +13,7 @@ from handgraph.nn import AdaptiveGraphConv, AdaptiveGraphUNet, normalize_adjacen
 
 
 class PlainConv(nn.Module):
-    """What differs between the contestants: how to convolve over a learned adjacency.
+    """A convolution over a learned adjacency, in which the contestants differ.
 
     Args:
         lin: The layer's map over the channels.
@@ -27,12 +27,12 @@ class PlainConv(nn.Module):
 
     @staticmethod
     def prepare(adj: Tensor) -> Tensor:
-        """What is done once a level in each forward pass. ``[J, J]``."""
+        """Prepare an adjacency ``[J, J]``, once for each level in each forward pass."""
         return adj
 
 
 class PublishedConv(PlainConv):
-    """As HOPE-Net's published code works: repeat and normalise for every sample of the batch."""
+    """The convolution of HOPE-Net's published code: each sample's adjacency is normalised."""
 
     def forward(self, x: Tensor, adj: Tensor) -> Tensor:
         """Convolve ``[B, J, C]``."""
@@ -44,7 +44,7 @@ class PublishedConv(PlainConv):
 
 
 class RepairedConv(PlainConv):
-    """The repair of one line: normalise once, and broadcast."""
+    """The same with the adjacency normalised once and broadcast."""
 
     @staticmethod
     def prepare(adj: Tensor) -> Tensor:
@@ -102,22 +102,22 @@ class PlainUNet(nn.Module):
 
 
 class InTurn(nn.Module):
-    """Run one net a branch, in turn. ``[B, N, K, C] -> [B, N, K, C']``."""
+    """Run one net for each branch, one after the other. ``[B, N, K, C] -> [B, N, K, C']``."""
 
     def __init__(self, nets: list[PlainUNet]) -> None:
         super().__init__()
         self.nets = nn.ModuleList(nets)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run them."""
+        """Run the nets."""
         return torch.stack([net(x[:, n]) for n, net in enumerate(self.nets)], dim=1)
 
 
 def plain_core(core: Core, conv: type[PlainConv]) -> Core:
-    """Compute what a core computes, with plain nets in place of the library's.
+    """Copy a core with plain nets in the place of the library's.
 
-    The gather before the branches and the assembly before the ensemble network stay the library's,
-    for every contestant: what is compared are the nets.
+    The gather before the branches and the assembly before the ensemble network are the library's
+    in all contestants, so that only the nets differ.
     """
     net = cast("AdaptiveGraphUNet", core.branches)
     branches = InTurn([PlainUNet(net, n, conv) for n in range(len(net.node_mask))])

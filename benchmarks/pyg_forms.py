@@ -1,10 +1,9 @@
 """The same function from layers of PyG.
 
-``GCNConv`` takes the learned adjacency as edges between all pairs of nodes, with our normalised
-weights. That is not what it was made for: message passing pays for each edge. Of PyG's dense
-layers, ``DenseGINConv`` without its loop is the one that computes the same and nothing more
-(``DenseGCNConv`` normalises again and lets no degree be below 1; ``DenseGraphConv`` has a second
-map of each node itself).
+``GCNConv`` takes the learned adjacency as edges between all pairs of nodes, with normalised
+weights. This is its worst case, as the cost of message passing grows with the edges. Of PyG's
+dense layers, ``DenseGINConv`` without its loop computes the same: ``DenseGCNConv`` normalises again
+and clamps degrees to at least 1, and ``DenseGraphConv`` has a second map for each node itself.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from handgraph.nn import normalize_adjacency
 def all_pairs(num_nodes: int, batch: int, device: torch.device) -> Tensor:
     """Edges between all pairs of nodes, sorted by target, in ``batch`` disjoint copies.
 
-    Kept from call to call, as a data loader would bring them.
+    They are cached, as a data loader would provide them.
     """
     node = torch.arange(num_nodes, device=device)
     pairs = torch.stack([node.repeat(num_nodes), node.repeat_interleave(num_nodes)])
@@ -55,7 +54,7 @@ class StaticGCN(PlainConv):
 
 
 class DisjointGCN(StaticGCN):
-    """``GCNConv`` on a batch of disjoint graphs, ``[B * J, C]``: PyG's usual form."""
+    """``GCNConv`` on a batch of disjoint graphs, ``[B * J, C]``, as usual in PyG."""
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         """Convolve ``[B, J, C]``."""
@@ -69,7 +68,9 @@ class DenseGIN(PlainConv):
 
     def __init__(self, lin: nn.Linear, num_nodes: int) -> None:
         super().__init__(lin, num_nodes)
-        self.conv = DenseGINConv(nn.Identity())  # it would draw the parameters anew
+        self.conv = DenseGINConv(
+            nn.Identity()
+        )  # it resets the parameters of the module it is given
         self.conv.nn = lin
         del self.lin
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report_kernels import host, kernels, tune
 from benchmarks.tables import faster, markdown, milliseconds, origin, shares, table
+from benchmarks.versions import table as versions_table
 
 HEAD = """\
 # Benchmarks
@@ -77,6 +77,18 @@ def threads(result: dict[str, Any]) -> str:
     return "\n\n".join(["## Threads", origin(result), text, markdown([head, *body])])
 
 
+def versions(result: dict[str, Any]) -> str:
+    """The core of this version and of an earlier one."""
+    text = (
+        f"Commit {result['this']} against {result['other']}, default sizes, threads 1. *engine*: "
+        "numba, PyTorch's operations (reference), or the readable form, which has no counterpart. "
+        "*times faster*: median of the ratios of the rounds."
+    )
+    return "\n\n".join(
+        ["## Versions", origin(result), text, markdown(versions_table(result["rows"]))]
+    )
+
+
 def pipeline(result: dict[str, Any]) -> str:
     """Where an image's time goes, one table a batch size."""
     sizes = result["sizes"]
@@ -110,13 +122,25 @@ def data(result: dict[str, Any]) -> str:
     return "\n\n".join(["## Data and import", origin(result), speed, markdown([head, *body])])
 
 
+def tune(result: dict[str, Any]) -> str:
+    """The fastest tilings of the Triton engine, and those that it chooses."""
+    head = ["work", "batch", "fastest", "us", "chosen", "us", "times slower"]
+    body = []
+    for found in result["tables"]:
+        times = {row["tiling"]: 1e6 * row["median"] for row in found["rows"]}
+        (first, least), chosen = next(iter(times.items())), found["chosen"]
+        us = times.get(chosen)
+        last = ["-", "-"] if us is None else [f"{us:.1f}", f"{us / least:.2f}"]
+        body.append([found["work"], str(found["batch"]), first, f"{least:.1f}", chosen, *last])
+    return "\n\n".join(["## Tilings of the Triton engine", origin(result), markdown([head, *body])])
+
+
 SECTIONS = {
     "core": core,
     "threads": threads,
     "scaling": scaling,
+    "versions": versions,
     "pipeline": pipeline,
-    "host": host,
-    "kernels": kernels,
     "tune": tune,
     "data": data,
 }

@@ -1,4 +1,4 @@
-"""How time and memory grow with the batch, the joints, the branches and the depth.
+"""Measure how time and memory grow with the batch, the joints, the branches and the depth.
 
 ``python -m benchmarks.scaling --out FILE --picture FILE``
 """
@@ -21,8 +21,8 @@ from benchmarks.contestants import (
     PHASES,
     PUBLISHED,
     REPAIRED,
+    by_engine,
     equal_forms,
-    in_kernels,
 )
 from benchmarks.machine import machine, write
 from benchmarks.sizes import Core, poses, scaled_core, seeded
@@ -32,7 +32,7 @@ NAMES = (PUBLISHED, REPAIRED, OURS, FOLDED)
 
 
 class Point(NamedTuple):
-    """What is varied, one at a time, from here."""
+    """The sizes, of which one is varied at a time."""
 
     batch: int = 256
     joints: int = 21
@@ -70,7 +70,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> Iterator[Row]:
-    """Yield one row a contestant and point."""
+    """Yield one row for each contestant and point."""
     axes = QUICK_AXES if args.quick else AXES
     bar = tqdm(total=sum(len(axes[axis]) for axis in args.axes), desc="points", disable=None)
     for axis in args.axes:
@@ -93,7 +93,7 @@ def _rows(
     device = torch.device(args.device)
     core = seeded(make, args.seed)
     same = [c for c in equal_forms(core) if c.name in NAMES]
-    chosen = [*same, *in_kernels(same, device.type)]
+    chosen = [*same, *by_engine(same, device.type)]
     stay, left_out = too_large(to_device(chosen, device), before, growth, args.limit, args.memory)
     inputs = [x.to(device) for x in poses(point.batch, point.joints, 4, args.seed)]
     plan = Plan(rounds=9, budget=0.3 if args.quick else 1.0, min_rounds=3, seed=args.seed)
@@ -101,7 +101,7 @@ def _rows(
 
 
 def slope(values: Sequence[float], times: Sequence[float]) -> float:
-    """The power by which times grow: a line through the upper half of the points, in logarithms."""
+    """The power by which times grow: the slope of the upper half of the points, in logarithms."""
     half = len(values) // 2 if len(values) > 3 else 0
     x, y = np.log(values[half:]), np.log(times[half:])
     return float(np.polyfit(x, y, 1)[0])

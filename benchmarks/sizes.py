@@ -1,4 +1,4 @@
-"""The function that all contestants compute: N branches and the ensemble network."""
+"""The core, which all contestants compute: N branches and the ensemble network."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from handgraph.nn import (
     halving_ladder,
 )
 
-CHANNELS = 3  # of a joint: u, v and a depth cue come in, u, v and depth go out
+CHANNELS = 3  # of a joint: u, v and a depth cue in the input, u, v and depth in the output
 
 
 class Core(nn.Module):
-    """Split the joints, run the branches, merge what they say.
+    """Split the joints, run the branches, merge their estimates.
 
     Args:
         split: ``[B, J, C] -> [B, N, K, C]``.
         branches: ``[B, N, K, C] -> [B, N, K, C']``.
         merge: ``[B, N, K, C'] -> [B, J, C']``.
-        feature_nodes: How many nodes of features the merger wants; the first joints stand for them.
+        feature_nodes: Number of feature nodes of the merger; the first joints take their place.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Core(nn.Module):
 
 
 def default_core() -> Core:
-    """What the library gives without further arguments."""
+    """The core with the library's default arguments."""
     removal = RemovalSets.by_level(HAND)
     branches = AdaptiveGraphUNet(CHANNELS, CHANNELS, removal)
     return Core(SubgraphMask(removal), branches, GraphMerger(CHANNELS, CHANNELS, removal))
@@ -63,7 +63,7 @@ def literal_core() -> Core:
 
 
 def scaled_core(joints: int = 21, branches: int = 4, depth: int | None = None) -> Core:
-    """A core of any size: each branch but a single one loses a quarter of the joints."""
+    """A core of any size; with several branches, each removes a quarter of the joints."""
     skeleton = Skeleton.edgeless(joints)
     if branches == 1:
         removal = RemovalSets.none(skeleton, 1)
@@ -85,7 +85,7 @@ SIZES: dict[str, Callable[[], Core]] = {"default": default_core, "literal": lite
 
 
 def seeded(make: Callable[[], Core], seed: int = 0) -> Core:
-    """Make a core with fixed parameters, and adjacencies that are no identity any more."""
+    """Make a core with fixed parameters, and with adjacencies other than the identity."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         core = make()

@@ -1,4 +1,4 @@
-"""Ratios, and the tables that show them."""
+"""Ratios of times, and tables."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def best(rows: Iterable[Row], names: Sequence[str]) -> float | None:
 
 
 def ratio(reference: float | None, row: Row) -> str:
-    """How many times faster than the reference; losses are marked."""
+    """How many times faster a row is than a reference time; losses are marked."""
     if reference is None or "hot" not in row:
         return "-"
     return faster(reference / row["hot"]["median"])
 
 
 def faster(times: float) -> str:
-    """So many times faster; losses are marked."""
+    """A ratio of times; losses are marked."""
     return f"{times:.2f}" if times >= 0.995 else f"**{times:.2f} slower**"
 
 
@@ -60,12 +60,12 @@ def _cells(row: Row, references: Sequence[float | None], rate: float) -> list[st
 
 
 def milliseconds(seconds: float) -> str:
-    """Three digits."""
+    """Milliseconds with three digits."""
     return digits(1e3 * seconds)
 
 
 def digits(value: float) -> str:
-    """Three, and all that stand before the point."""
+    """A number with three digits, and with all before the point."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -74,14 +74,14 @@ def table(rows: Sequence[Row], rate: float) -> list[list[str]]:
 
     Args:
         rows: One row a contestant.
-        rate: Floating point operations in a second that a large matrix product reaches.
+        rate: Floating point operations per second of a large matrix product.
     """
     references = [best(rows, names) for names in ((PUBLISHED,), PYG, (REPAIRED,))]
     return [list(HEADER), *(_cells(row, references, rate) for row in rows)]
 
 
 def shares(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """Parts of a whole: the share is that of the same form's whole."""
+    """Cells of one table of the pipeline, with each part's share of the same form's whole."""
     whole = {row["form"]: row["time"]["median"] for row in rows if row["part"] == "whole"}
     lines = [["part", "form", "ms", "share", "images/s", "operations"]]
     for row in rows:
@@ -121,7 +121,7 @@ def plain(cells: Sequence[Sequence[str]]) -> str:
 
 
 def origin(result: dict[str, Any]) -> str:
-    """Where a result comes from: machine, versions, date and seed."""
+    """The origin of a result: machine, versions, date and seed."""
     source = result["machine"]
     device = source["cpu"] if source["device"] == "cpu" else source["device"]
     cuda = f", CUDA {source['cuda']}" if source["cuda"] else ""

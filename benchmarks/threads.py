@@ -1,4 +1,4 @@
-"""Whether a second thread helps: the library alone, with one number of threads and another.
+"""Compare one number of threads with another: the library alone.
 
 ``python -m benchmarks.threads --out FILE``
 """
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.contestants import FOLDED, OURS, PHASES, Call, Contestant, equal_forms, in_kernels
+from benchmarks.contestants import FOLDED, OURS, PHASES, Call, Contestant, by_engine, equal_forms
 from benchmarks.machine import machine, write
 from benchmarks.sizes import default_core, poses, seeded
 from benchmarks.timing import Plan, cpu_stopwatch, interleave, summary
 
 BATCHES = [1, 4, 32, 256, 2048, 4096]
 BLOCK = 0.02
-"""Seconds that calls with one number of threads take: threads stay awake for a while."""
+"""Seconds of a block of calls with one number of threads: idle threads stay awake for a while."""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -48,9 +48,9 @@ def with_threads(call: Call, threads: int) -> Call:
 
 
 def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield one row a phase, batch and contestant."""
+    """Yield one row for each phase, batch and contestant."""
     forms = [c for c in equal_forms(seeded(default_core, args.seed)) if c.name in (OURS, FOLDED)]
-    contestants = [*forms, *in_kernels(forms, "cpu")]
+    contestants = [*forms, *by_engine(forms, "cpu")]
     batches = [1, 32] if args.quick else args.batches
     cases = [(p, b, c) for p in PHASES for b in batches for c in contestants]
     for phase, batch, contestant in tqdm(cases, desc="rows", disable=None):

@@ -1,7 +1,6 @@
-"""Time several calls in turn, so that whatever disturbs the machine disturbs them all.
+"""Time several calls in turn, so that a disturbance of the machine affects them all.
 
-``torch.utils.benchmark`` times one statement after the other; what is added here is only that the
-contestants take turns.
+``torch.utils.benchmark`` times one statement after the other.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from torch import Tensor
 
 Call = Callable[[Tensor], object]
 Stopwatch = Callable[[Call, Sequence[Tensor]], float]
-"""Call once with each input; the seconds that all calls took."""
+"""Calls once with each input, and returns the seconds of all calls."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,12 @@ class Plan:
     """How long and how often to time.
 
     Args:
-        rounds: How many blocks each contestant gets, one in each round.
-        block: How many seconds a block should take at least: short calls are repeated.
-        budget: How many seconds a contestant gets in all; slow ones get fewer rounds ...
-        min_rounds: ... but at least so many.
-        warm_up: How many calls come before.
-        seed: Of the order in which they take turns.
+        rounds: Number of blocks of each contestant, one in each round.
+        block: Least seconds of a block: short calls are repeated.
+        budget: Seconds of a contestant in all, after which it gets no further rounds.
+        min_rounds: Least number of rounds, whatever the budget.
+        warm_up: Number of calls before the first block.
+        seed: Seed of the order within the rounds.
     """
 
     rounds: int = 30
@@ -52,7 +51,7 @@ def cpu_stopwatch(call: Call, inputs: Sequence[Tensor]) -> float:
 
 
 def cuda_stopwatch(call: Call, inputs: Sequence[Tensor]) -> float:
-    """Time between two events on the GPU's stream, launches included where they are slower."""
+    """Time between two events on the GPU's stream, which includes launches that it waits for."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
     start.record()
@@ -71,18 +70,18 @@ def interleave(
     plan: Plan,
     before: Callable[[], object] | None = None,
 ) -> dict[str, list[float]]:
-    """Time all calls, each once a round, in an order that is drawn anew in every round.
+    """Time all calls, each once a round, in an order that is drawn for each round.
 
     Args:
         calls: What to time.
-        inputs: What to call them with, in rotation.
+        inputs: The inputs, in rotation.
         stopwatch: How to time.
-        plan: How long and how often.
-        before: Called before every single call, outside the time; without it, calls follow each
-            other in blocks, after one that is not timed.
+        plan: How long to time.
+        before: Called before each call, and not timed. Without it, calls follow each other in
+            blocks, after one that is not timed.
 
     Returns:
-        Seconds a call, one number a round; fewer for those whose budget was spent.
+        The seconds of a call in each round; fewer rounds for a call whose budget is spent.
     """
     repeats = {name: _repeats(call, inputs, stopwatch, plan) for name, call in calls.items()}
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -102,7 +101,7 @@ def interleave(
 
 
 def _repeats(call: Call, inputs: Sequence[Tensor], stopwatch: Stopwatch, plan: Plan) -> int:
-    """Warm up, and find how many calls make a block."""
+    """Warm up, and choose the number of calls of a block."""
     seconds: list[float] = []
     while not seconds or (len(seconds) < plan.warm_up and sum(seconds) < plan.budget):
         seconds.append(stopwatch(call, [inputs[len(seconds) % len(inputs)]]))
@@ -116,7 +115,7 @@ def summary(times: Sequence[float]) -> dict[str, Any]:
 
 
 def flusher(device: torch.device) -> Callable[[], None]:
-    """What empties the caches: write more than they hold (256 MiB) and wait."""
+    """A function that empties the caches: it writes 256 MiB, more than they hold."""
     buffer = torch.empty(2**26, device=device)
 
     def flush() -> None:

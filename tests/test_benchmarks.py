@@ -1,6 +1,7 @@
 """The contestants compute one function, and the numbers are what they are said to be."""
 
 import itertools
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,19 @@ from benchmarks import (
     compare,
     contestants,
     core,
+    exported,
     measures,
     report,
     scaling,
     tables,
     threads,
     timing,
+    versions,
 )
 from benchmarks.sizes import SIZES, poses, scaled_core, seeded
-from handgraph.nn import fold
+from handgraph.nn import engines
+from handgraph.nn.engines.cpu import refusal
+from handgraph.nn.plan import NodeMap, Stage, Term
 
 ROOT = Path(__file__).parents[1]
 QUICK = timing.Plan(rounds=2, block=0, budget=0, min_rounds=2, warm_up=1)
@@ -152,13 +157,48 @@ def test_flops_of_a_product():
     assert measures.flops(lambda x: x @ x, torch.rand(4, 4)) == 2 * 4**3
 
 
-def test_flops_of_a_folded_core_are_those_of_its_nets():
-    """Which run one after the other where a gradient is wanted."""
-    pytest.importorskip("numba")
-    core, x = SIZES["default"](), torch.rand(5, 21, 3)
-    folded = fold(torch.nn.Sequential(core.split, core.branches, core.merge))
-    whole = measures.flops(folded, x)
-    assert whole == measures.flops(folded, x.requires_grad_()) > 0
+NUMBA = pytest.param(
+    "numba", marks=pytest.mark.skipif(refusal.missing() is not None, reason="needs numba")
+)
+
+
+@pytest.mark.parametrize("engine", ["reference", NUMBA])
+def test_flops_of_a_plan_are_those_of_its_products(engine):
+    """Three branches and five samples; the first stage fuses its two maps over nodes."""
+    maps = NodeMap(torch.rand(3, 6, 7)), NodeMap(torch.rand(3, 4, 6))
+    hidden = Stage((Term(0, maps, torch.rand(3, 8, 2)),))
+    plan = hidden, Stage((Term(1, (NodeMap(torch.rand(3, 2, 4)),)),), relu=False)
+    fusing, nodes, channels = 4 * 6 * 7, 4 * 7 * 2 * 5, 4 * 2 * 8 * 5
+    last = 2 * 4 * 8 * 5
+    with engines.use(engine):
+        found = measures.flops(lambda x: engines.run(plan, x), torch.rand(5, 3, 7, 2))
+    assert found == 2 * 3 * (fusing + nodes + channels + last)
+
+
+def test_flops_of_the_readable_form_are_those_of_its_layers(small):
+    """Its convolutions mix the nodes first, then the channels."""
+    batch, total = 5, 0
+    for net in (small.branches, small.merge.unet):
+        layers = 0
+        for level, (many, few) in enumerate(itertools.pairwise(net.nodes)):
+            for conv in (net.encoder[level], net.decoder[level]):
+                ins, outs = conv.in_channels, conv.out_channels
+                layers += many * many * ins + many * ins * outs
+            layers += 2 * many * few * net.encoder[level].out_channels  # pool and unpool
+        bottleneck = 2 * net.nodes[-1] * net.squeeze.in_channels * net.squeeze.out_channels
+        total += 2 * batch * len(net.node_mask) * (layers + bottleneck)
+    readable = forms(small)[contestants.READABLE].module
+    assert measures.flops(readable, poses(batch, 6, 1)[0].double()) == total
+
+
+@pytest.mark.skipif(refusal.missing() is not None, reason="needs numba")
+def test_engines_multiply_less_than_the_readable_form():
+    same = contestants.equal_forms(seeded(SIZES["default"]))
+    (x,) = poses(32, 21, 1)
+    everyone = {c.name: c.module for c in [*same, *contestants.by_engine(same, "cpu")]}
+    readable = measures.flops(everyone[contestants.READABLE], x)
+    for name in (contestants.OURS, f"{contestants.OURS}, numba"):
+        assert 0 < measures.flops(everyone[name], x) < readable
 
 
 def test_peak_memory_counts_what_is_held_at_once():
@@ -219,6 +259,108 @@ def test_slope_is_the_power_of_the_larger_sizes(power):
     values = [1, 2, 4, 8, 16, 32]
     times = [7.0 if v < 8 else 3.0 * v**power for v in values]
     assert scaling.slope(values, times) == pytest.approx(power)
+
+
+# Engines, compilers and other runtimes
+
+
+def test_engines_have_rows_of_their_own(small, monkeypatch):
+    same, x = contestants.equal_forms(small), poses(3, 6, 1)[0].double()
+    monkeypatch.setattr(refusal, "missing", lambda: None)
+    found = contestants.by_engine(same, "cpu")
+    assert [c.name for c in found] == ["handgraph, numba", "handgraph, folded, numba"]
+    assert [c.trains for c in found] == [True, False]
+    for contestant in found:
+        assert_close(contestant.module(x), small(x), rtol=1e-9, atol=1e-9)
+    monkeypatch.setattr(contestants.cuda, "refuses_here", lambda: None)
+    found = contestants.by_engine(same, "cuda")
+    assert [c.name for c in found] == ["handgraph, Triton", "handgraph, folded, Triton"]
+    monkeypatch.setattr(refusal, "missing", lambda: "numba is not installed")
+    assert contestants.by_engine(same, "cpu") == []
+
+
+@pytest.mark.skipif(refusal.missing() is not None, reason="needs numba")
+def test_a_row_is_of_the_engine_that_it_names():
+    """Where numba leaves a part to another engine, no time stands under its name."""
+    net = seeded(lambda: scaled_core(joints=6, branches=2, depth=2))
+    ours, folded = contestants.by_engine(contestants.equal_forms(net), "cpu")
+    ours.module.branches.squeeze.register_forward_hook(lambda *_: None)
+    folded.module.half()
+    (x,) = poses(2, 6, 1)
+    (row,) = compare.compare(net, [ours], "train", [x], QUICK)
+    assert row["reason"] == "RuntimeError: not run by numba: squeeze has hooks"
+    assert "hot" not in row
+    (row,) = compare.compare(net, [folded], "forward", [x.half()], QUICK)
+    assert row["reason"] == "RuntimeError: not run by numba: the input is torch.float16"
+
+
+def test_the_readable_form_is_compiled_once_for_all_batches(small, monkeypatch):
+    graphs, compile_ = [], torch.compile
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(
+        torch, "compile", lambda net, dynamic: compile_(net, dynamic=dynamic, backend=backend)
+    )
+    ours, repaired = contestants.compiled(small)
+    assert (ours.name, repaired.name) == (
+        contestants.COMPILED,
+        f"{contestants.REPAIRED}, compiled",
+    )
+    assert contestants.is_compiled(ours)
+    assert contestants.is_compiled(repaired)
+    call = contestants.forward_call(ours)
+    for batch in (2, 3, 7):
+        x = poses(batch, 6, 1)[0].double()
+        assert_close(call(x), small(x).detach(), rtol=1e-9, atol=1e-9)
+    assert len(graphs) == 1
+
+
+def by_name(found):
+    return {contestant.name: contestant for contestant in found}
+
+
+def test_exported_cores_compute_the_same_at_any_batch():
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    net = seeded(lambda: scaled_core(joints=6, branches=2, depth=2))
+    found = by_name(exported.exported(net))
+    assert list(found) == ["onnxruntime", "onnxruntime, folded", "OpenVINO, folded"]
+    for name, contestant in found.items():
+        if "OpenVINO" in name and isinstance(contestant.module, contestants.Unavailable):
+            assert contestant.module.reason == "No module named 'openvino'"
+            continue
+        for batch in (1, 5):
+            (x,) = poses(batch, 6, 1)
+            out = contestants.forward_call(contestant)(x)
+            assert_close(out, net(x).detach(), rtol=1e-4, atol=1e-5, msg=lambda m, n=name: n + m)
+    (row,) = compare.compare(net, [found["onnxruntime"]], "forward", poses(2, 6, 2), QUICK)
+    assert 0 < row["error"] < 1e-5
+    assert row["hot"]["rounds"] == 2
+    assert not {"operations", "flops", "peak_bytes"} & set(row)
+
+
+def test_runtimes_that_are_not_installed_stand_in_the_table_with_the_reason(small, monkeypatch):
+    def absent(name):
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr(exported, "to_onnx", lambda module, x: b"")
+    monkeypatch.setattr(exported, "import_module", absent)
+    rows = compare.compare(small, exported.exported(small), "forward", poses(2, 6, 2), QUICK)
+    assert [row["reason"] for row in rows] == [
+        "RuntimeError: No module named 'onnxruntime'",
+        "RuntimeError: No module named 'onnxruntime'",
+        "RuntimeError: No module named 'openvino'",
+    ]
+    assert tables.table(rows, 1e10)[3][1] == rows[2]["reason"]
+
+
+def test_export_is_for_the_cpu(capsys):
+    with pytest.raises(SystemExit):
+        core.parse(["--export", "--device", "cuda"])
+    assert "--export: expected --device cpu" in capsys.readouterr().err
 
 
 # The report, by value
@@ -318,6 +460,40 @@ def test_threads_are_compared(tmp_path, capsys):
     assert {row["name"] for row in rows} >= {contestants.OURS, contestants.FOLDED}
     assert all(row["hot"][n]["median"] > 0 for row in rows for n in ("1", "2"))
     assert "times as fast" in capsys.readouterr().out
+
+
+def test_versions_are_compared(tmp_path, capsys):
+    path = tmp_path / "versions.json"
+    short = ["--cases", "forward", "folded", "--batches", "2", "--rounds", "3", "--block", "0"]
+    versions.main(["--other", str(ROOT), *short, "--out", str(path)])
+    (found,) = report.read(tmp_path)
+    kinds = [(row["case"], row["engine"]) for row in found["rows"]]
+    names = [*(["numba"] if find_spec("numba") else []), "reference"]
+    assert kinds == [
+        *(("forward", name) for name in [*names, "readable"]),
+        *(("folded", name) for name in names),
+    ]
+    for row in found["rows"]:
+        assert row["this"]["rounds"] == row["other"]["rounds"] == 3
+        assert min(row["this"]["median"], row["other"]["median"], row["times_faster"]) > 0
+    assert found["this"] == found["other"]
+    assert "times faster" in capsys.readouterr().out
+    assert "| forward | 2 | reference |" in report.page([found])
+
+
+def test_ratios_of_versions_are_paired():
+    times = {("this", "numba"): [1.0, 2.0, 4.0], ("other", "numba"): [3.0, 4.0, 4.0]}
+    row = versions._row({**times, ("this", "readable"): [5.0, 6.0]}, "numba")
+    assert (row["this"]["median"], row["other"]["median"], row["times_faster"]) == (2.0, 4.0, 2.0)
+    assert set(versions._row({("this", "readable"): [5.0, 6.0]}, "readable")) == {"this"}
+
+
+def test_a_worker_that_stops_is_reported(tmp_path):
+    (tmp_path / "handgraph.py").write_text("raise SystemExit('no such version')")
+    worker = versions.Worker(tmp_path)
+    with pytest.raises(RuntimeError, match="has stopped"):
+        worker.engines()
+    worker.close()
 
 
 def test_committed_page_is_that_of_the_committed_results():

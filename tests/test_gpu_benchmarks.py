@@ -1,4 +1,4 @@
-"""The benchmarks around the kernels run, as far as they do without a GPU."""
+"""The benchmarks for GPUs run, as far as they do without one."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gpu, host, pipeline, report, tables, tune
-from benchmarks.contestants import KERNELS, equal_forms, in_kernels
+from benchmarks import gpu, pipeline, report, tables, tune
 from benchmarks.measures import flops
-from benchmarks.sizes import default_core
-from handgraph.nn.kernels import Plan, Stage, dispatch
-from handgraph.nn.kernels.core_op import _chain_core
-from handgraph.nn.kernels.launch import Tiling
-from handgraph.nn.kernels.ops import _chain, _chain_backward
+from handgraph.nn.engines.cuda import launch
+from handgraph.nn.engines.cuda.op import chain, chain_backward
+from handgraph.nn.engines.cuda.program import encode, lower
+from handgraph.nn.engines.cuda.table import pack
+from handgraph.nn.plan import NodeMap, Shape, Stage, Term
 
-TOY = Plan(3, (Stage((0,), 5, True), Stage((0, 1), 4, False)))
+
+def ones(source, *size):
+    return Term(source, (NodeMap(torch.ones(size)),))
+
+
+TOY = Stage((ones(0, 2, 5, 3),)), Stage((ones(0, 2, 4, 3), ones(1, 2, 4, 5)), relu=False)
 
 
 def test_pipeline(tmp_path, capsys):
@@ -39,62 +43,35 @@ def test_pipeline(tmp_path, capsys):
     assert "100.0%" in capsys.readouterr().out
 
 
-def test_host(tmp_path, capsys):
-    pytest.importorskip("triton")
-    out = tmp_path / "host.json"
-    host.main(["--rounds", "2", "--out", str(out)])
-    found = {row["call"]: row for row in json.loads(out.read_text())["rows"]}
-    kernels = {name: row["kernels"] for name, row in found.items()}
-    assert kernels == {"forward": 6, "forward, folded": 1, "train": 14}
-    assert found["forward, folded"]["operations"] == 0
-    assert 0 < found["forward"]["operations"] < found["train"]["operations"] < 30
-    median = 1e6 * found["train"]["time"]["median"]
-    assert f"| train | {median:.0f} |" in report.page(report.read(tmp_path))
-    assert "14 kernels" in capsys.readouterr().out
-
-
-def test_page_of_the_kernels_by_value():
-    sizes = {"block": 16, "warps": 8, "quick": True, "registers": 98, "shared": 40960}
-    loop = {"instructions": 198, "cycles": 400, "barriers": 2}
-    around = {"tile_instructions": 84, "tile_cycles": 190, "tile_barriers": 3}
-    row = {"kernel": "core", "dtype": "float32", "precision": "tf32", **sizes, **loop, **around}
-    where = {"triton": "3.6.0", "torch": "2.11.0", "date": "2020-01-02"}
-    chain = {"parts": 10, "tiles": 5}
-    text = report.kernels(
-        {"machine": where, "capability": 8.6, "kernels": [row], "folded_core": chain}
-    )
-    assert text.startswith("## The kernels, compiled for 8.6\n\nTriton 3.6.0, torch 2.11.0;")
-    cells = "core, quick | 16 | 8 | float32 | tf32 | 98 | 40 | 198 | 400 | 2 | 84 | 190 | 3"
-    assert f"| {cells} |" in text
-    assert "16 samples go through the 10 parts and 5 tiles" in text
-    assert text.endswith("in 4,950 cycles.")
-
-
 def test_tune(tmp_path, monkeypatch):
     pytest.importorskip("triton")
     if torch.cuda.is_available():
         pytest.skip("the interpreter runs without a GPU")
-    monkeypatch.setattr(tune, "TILINGS", [Tiling(16, 1, 1), Tiling(32, 1, 1)])
-    monkeypatch.setattr(tune, "chains", lambda: {"toy": (TOY, 1)})
+    blocks = [dict(launch.FEW, BLOCK=block) for block in (16, 32)]
+    monkeypatch.setattr(tune, "TILINGS", blocks)
+    monkeypatch.setattr(tune, "plans", lambda: {"toy": (TOY, Shape(2, 3, 1))})
     out = tmp_path / "tune.json"
     tune.main(["--device", "cpu", "--batches", "1", "--out", str(out)])
-    tables_ = json.loads(out.read_text())["tables"]
-    assert [t["work"] for t in tables_] == ["toy, forward", "toy, backward", "folded core"]
-    for table in tables_:
+    found = json.loads(out.read_text())["tables"]
+    assert [table["work"] for table in found] == ["toy, forward", "toy, backward"]
+    for table in found:
         times = [row["median"] for row in table["rows"]]
         assert len(times) == 2
         assert times == sorted(times)
+        assert table["chosen"] == "BLOCK 16 num_warps 8 num_stages 2"
     (tmp_path / "summary.json").write_text('{"steps": {}}')
-    first = tables_[0]["rows"][0]
+    first = found[0]["rows"][0]
     line = f"| toy, forward | 1 | {first['tiling']} | {1e6 * first['median']:.1f} |"
     assert line in report.page(report.read(tmp_path))
 
 
-def test_chains_are_those_of_the_core():
-    branches, merger = tune.chains().values()
-    assert branches[0].widths == (48, 64, 64, 64, 64, 20, 32, 32, 32, 32, 48)
-    assert merger[0].widths[:2] == (336, 84)
-    assert (branches[1], merger[1]) == (4, 1)
+def test_plans_are_those_of_the_core():
+    programs = {name: lower(*pair)[1] for name, pair in tune.plans().items()}
+    assert programs["branches"].widths == (48, 64, 64, 64, 64, 20, 32, 32, 32, 32, 48)
+    assert programs["branches"].branches == 4
+    assert programs["merger"].branches == programs["core"].branches == 1
+    assert programs["core"].inputs == 4
+    assert programs["core"].in_width == programs["core"].out_width == 63
 
 
 def test_gpu_wants_a_gpu(capsys):
@@ -108,7 +85,7 @@ def test_gpu_wants_a_gpu(capsys):
 
 def test_steps_are_modules_that_exist(tmp_path):
     steps = dict(gpu.steps(tmp_path, quick=True))
-    assert {"tests", "kernels", "tune", "core", "scaling", "pipeline"} <= set(steps)
+    assert {"tests", "tune", "core", "scaling", "pipeline"} <= set(steps)
     modules = [command[command.index("-m") + 1] for command in steps.values()]
     assert all(find_spec(module) for module in modules)
     assert Path(steps["tests"][3]).is_dir()
@@ -128,10 +105,10 @@ def test_only_some_steps(tmp_path, monkeypatch, capsys):
     step = {"exit_code": 0}
     monkeypatch.setattr(gpu, "run", lambda command, limit: ran.append((command[4], limit)) or step)
     with pytest.raises(SystemExit) as exit_:
-        gpu.main(["--out", str(tmp_path), "--only", "tune", "host", "--limit", "60"])
+        gpu.main(["--out", str(tmp_path), "--only", "tune", "scaling", "--limit", "60"])
     assert exit_.value.code == 0
-    assert ran == [("benchmarks.tune", 60), ("benchmarks.host", 60)]
-    assert {"tune", "host"} <= set(json.loads((tmp_path / "summary.json").read_text())["steps"])
+    assert ran == [("benchmarks.tune", 60), ("benchmarks.scaling", 60)]
+    assert {"tune", "scaling"} <= set(json.loads((tmp_path / "summary.json").read_text())["steps"])
     with pytest.raises(SystemExit):
         gpu.main(["--only", "core", "cores"])
     assert "expected some of tests, " in capsys.readouterr().err
@@ -144,30 +121,11 @@ def test_a_step_that_hangs_is_stopped():
     assert gpu.run([sys.executable, "-c", "exit(3)"], limit=60)["exit_code"] == 3
 
 
-def test_kernels_are_for_those_who_ask(monkeypatch):
-    monkeypatch.setattr(dispatch, "DEVICES", ("cpu",))
-    monkeypatch.setattr(dispatch, "HAS_TRITON", True)
-    seen = []
-    monkeypatch.setattr(dispatch, "_is_recent", lambda device: bool(seen.append(device)))
-    core, x = default_core(), torch.randn(2, 21, 3)
-    out = core(x)
-    assert not seen
-    monkeypatch.setitem(KERNELS, "cuda", "Triton")
-    ours, folded = in_kernels(equal_forms(core), "cuda")
-    assert torch.equal(ours.module(x), out)
-    assert len(seen) == 2  # of branches and merger
-    assert (ours.name, folded.name) == ("handgraph, Triton", "handgraph, folded, Triton")
-
-
-def test_operations_of_the_kernels_are_counted():
-    pytest.importorskip("triton")
-    x, table = torch.zeros(7, 2, 3, device="meta"), torch.zeros(2, TOY.table_size, device="meta")
-    grad = torch.zeros(7, 2, 4, device="meta")
-    plan, each = TOY.encode(), 7 * 2 * 2 * (3 * 5 + 3 * 4 + 5 * 4)
-    assert flops(lambda x: _chain(x, table, plan), x) == each
-    assert flops(lambda x: _chain_backward(grad, x, table, plan), x) == 3 * each
-    x, source = torch.zeros(7, 6, device="meta"), torch.zeros(2, 3, device="meta")
-    merger = Plan(8, (Stage((0,), 6, False),))
-    tables = table, torch.zeros(1, merger.table_size, device="meta")
-    args = *tables, source, source, plan, merger.encode()
-    assert flops(lambda x: _chain_core(x, *args), x) == each + 7 * 2 * 8 * 6
+def test_operations_of_the_engine_are_counted():
+    lowered, program = lower(TOY, Shape(2, 3, 1))
+    x, grad = (torch.zeros(7, size, device="meta") for size in (6, 8))
+    table, text = pack(lowered, program).to("meta"), encode(program)
+    each = 2 * 7 * 2 * (3 * 5 + 3 * 4 + 5 * 4)
+    assert flops(lambda x: chain(x, table, text), x) == each
+    assert flops(lambda x: chain_backward(grad, x, table, text, True), x) == 2 * each
+    assert flops(lambda x: chain_backward(grad, x, table, text, False), x) == each

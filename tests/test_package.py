@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import json
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,49 @@ def test_missing_extra_is_named(monkeypatch, package, module, extra):
     monkeypatch.delitem(sys.modules, module, raising=False)
     with pytest.raises(ImportError, match=rf"handgraph\[{extra}\]"):
         importlib.import_module(module)
+
+
+def modules():
+    """The name and the source of each module of the package."""
+    for path in sorted((ROOT / "handgraph").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        yield name, path.read_text(encoding="utf-8")
+
+
+def imports(tree):
+    """The imports of a module that run when it is imported, and those of its annotations."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "expected absolute imports"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from imports(node)
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    """Those under TYPE_CHECKING count, those within functions do not."""
+    sources = dict(modules())
+    graph = {}
+    for name, source in sources.items():
+        found = {i if i in sources else i.rpartition(".")[0] for i in imports(ast.parse(source))}
+        graph[name] = {i for i in found if i in sources and not name.startswith(f"{i}.")} - {name}
+    assert "handgraph.nn.plan" in graph["handgraph.nn.unet"]
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_graph_networks_are_short():
+    """A stranger can read them."""
+    lines = {
+        name: source.count("\n") for name, source in modules() if name.startswith("handgraph.nn")
+    }
+    assert sum(lines.values()) <= 8300
+    assert {name: count for name, count in lines.items() if count > 250} == {}
 
 
 def test_version_is_written_in_one_place():

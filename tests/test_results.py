@@ -120,38 +120,3 @@ def test_readme_says_how_much_faster_unfolded_nets_are():
         f"forward is {min(plain):.1f} to {max(plain):.1f} times faster than the published path, "
         f"with numba {min(compiled):.1f} to {max(compiled):.1f} times"
     ) in readme
-
-
-def test_what_numba_gives_is_what_was_measured():
-    page = (ROOT / "docs" / "numba.md").read_text(encoding="utf-8")
-    lines = page.partition("|---|---:")[2].partition("\n\n")[0].splitlines()[1:]
-    assert len(lines) == 6
-    for number, line in enumerate(lines):
-        what, *ratios = [cell.strip(" *") for cell in line.strip("|").split("|")]
-        phase, us = phase_and_name(what)
-        for batch, ratio in zip((1, 32, 256, 2048), ratios, strict=True):
-            times = medians("default" if number < 3 else "literal", phase, batch)
-            assert ratio.removesuffix(" slower") == f"{times[us] / times[us + ', numba']:.1f}", line
-
-
-def test_what_the_kernels_page_says_of_the_compiled_kernels():
-    page = (ROOT / "docs" / "kernels.md").read_text(encoding="utf-8")
-    found = json.loads((ROOT / "benchmarks" / "results" / "kernels_sm90.json").read_text())
-    rows = {
-        (row["kernel"], row["block"]): row
-        for row in found["kernels"]
-        if (row["dtype"], row["precision"]) == ("float32", "tf32x3")
-    }
-    few, forward, core, back = (
-        rows[key] for key in [("core", 16), ("forward", 64), ("core", 64), ("back", 64)]
-    )
-    parts, tiles = found["folded_core"]["parts"], found["folded_core"]["tiles"]
-    cycles = parts * few["cycles"] + tiles * few["tile_cycles"]
-    assert f"{tiles} tiles" in page
-    assert f"{cycles:,} cycles, or {cycles / 1750:.0f} us at 1.75 GHz" in page
-    words = " ".join(page.split())
-    assert f"the loop forward has {forward['instructions']} instructions and " in words
-    assert f"and {forward['cycles']} cycles where it had 391 and 642" in words
-    assert f"the folded core's {core['cycles']} cycles where they were 848" in words
-    assert f"has {back['instructions']} and {back['cycles']};" in words
-    assert f"{forward['tile_instructions']} instructions a tile of 64 samples" in words

@@ -9,7 +9,7 @@ from torch import Tensor
 from handgraph.hub.config import removal_to_json
 from handgraph.hub.saved import SavedModule
 from handgraph.nn import AdaptiveGraphUNet, GatedMerger, GraphMerger, MeanMerger, SubgraphMask
-from handgraph.nn.conv import Normalization
+from handgraph.nn.adjacency import Normalization
 from handgraph.subgraph import RemovalSets
 
 MERGERS = {"graph": GraphMerger, "gated": GatedMerger, "mean": MeanMerger}

@@ -1,13 +1,16 @@
 """What learns on a graph: convolutions, pooling, graph U-Nets, the subgraph mask, mergers."""
 
 from handgraph.nn.adapter import SkeletonConv
+from handgraph.nn.adjacency import normalize_adjacency
 from handgraph.nn.agcn_conv import AGCNConv, skeleton_partitions
-from handgraph.nn.conv import AdaptiveGraphConv, normalize_adjacency
+from handgraph.nn.conv import AdaptiveGraphConv
 from handgraph.nn.fold import fold
 from handgraph.nn.head import JointHead
 from handgraph.nn.hope import load_hope_weights
+from handgraph.nn.hypotheses import Hypotheses
+from handgraph.nn.ladder import halving_ladder
 from handgraph.nn.linear import BranchLinear
-from handgraph.nn.mask import Hypotheses, SubgraphMask
+from handgraph.nn.mask import SubgraphMask
 from handgraph.nn.merge import (
     ConsistencyMerger,
     GatedMerger,
@@ -20,13 +23,14 @@ from handgraph.nn.merge import (
 )
 from handgraph.nn.modulated_conv import ModulatedGraphConv
 from handgraph.nn.per_branch import PerBranch
-from handgraph.nn.pool import NodeMap, NodePool
+from handgraph.nn.plan import NodeMap
+from handgraph.nn.pool import NodePool
 from handgraph.nn.pyg import from_dense, to_dense
 from handgraph.nn.sem_conv import SemGraphConv
 from handgraph.nn.skeletal import SkeletalPool, SkeletalUnpool
 from handgraph.nn.skeleton_edges import SkeletonEdges
 from handgraph.nn.skeleton_unet import PerLevel, SkeletonUNet
-from handgraph.nn.unet import AdaptiveGraphUNet, halving_ladder
+from handgraph.nn.unet import AdaptiveGraphUNet
 from handgraph.nn.visibility import VisibilityLifter
 
 __all__ = [

@@ -2,63 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor, nn
 
+from handgraph.nn.adjacency import (
+    Normalization,
+    check_normalization,
+    gate_scales,
+    normalize_adjacency,
+)
 from handgraph.nn.linear import BranchLinear
-
-Normalization = Literal["abs", "signed"]
-"""How a learned adjacency becomes a degree: from absolute values, or from signed ones."""
-
-EPS = 1e-5
-
-
-def normalize_adjacency(adj: Tensor, normalization: Normalization = "abs") -> Tensor:
-    r"""Normalise a learned adjacency symmetrically by its column sums.
-
-    .. math:: L_{ij} = \frac{A_{ij}}{\sqrt{d_i d_j}}, \qquad
-              d_j = \varepsilon + \sum_i |A_{ij}|, \qquad \varepsilon = 10^{-5}
-
-    The published code of HOPE-Net (Doosti et al., CVPR 2020) sums the signed entries. Training
-    can drive such a sum below zero, and the root of it is NaN; ``"signed"`` is there to load
-    weights that were trained so. Degrees from absolute values are never below
-    :math:`\varepsilon` (decision 11).
-
-    Args:
-        adj: Learned adjacencies, any sign, self-loops included. ``[*, J, J]``
-        normalization: ``"abs"`` or ``"signed"``.
-
-    Returns:
-        The normalised adjacencies, ``[*, J, J]``.
-
-    Raises:
-        ValueError: If adj is not square, or there is no such normalization.
-
-    Example:
-        >>> import torch
-        >>> from handgraph.nn import normalize_adjacency
-        >>> normalize_adjacency(torch.tensor([[1.0, 3.0], [3.0, 1.0]]))
-        tensor([[0.2500, 0.7500],
-                [0.7500, 0.2500]])
-    """
-    check_normalization(normalization)
-    if adj.dim() < 2 or adj.shape[-2] != adj.shape[-1]:
-        raise ValueError(f"adj: expected [*, J, J], got {list(adj.shape)}")
-    scale = degree_scale(adj, normalization)
-    return scale.mT * adj * scale
-
-
-def degree_scale(adj: Tensor, normalization: Normalization) -> Tensor:
-    """One over the root of each node's degree: ``[*, J, J]`` to ``[*, 1, J]``."""
-    entries = adj.abs() if normalization == "abs" else adj
-    return (entries.sum(dim=-2, keepdim=True) + EPS).pow(-0.5)
-
-
-def check_normalization(normalization: str) -> None:
-    """Raise a ValueError unless the name is one of the two."""
-    if normalization not in ("abs", "signed"):
-        raise ValueError(f"normalization: expected 'abs' or 'signed', got {normalization!r}")
 
 
 class AdaptiveGraphConv(nn.Module):
@@ -70,19 +22,27 @@ class AdaptiveGraphConv(nn.Module):
     (Doosti et al., HOPE-Net, CVPR 2020), which the paper runs in every branch. Like PyG's dense
     layers it is called with the adjacency, so that several layers can share one.
 
+    With a gate g, each sample has its own graph, of the nodes that it has: node j sends
+    :math:`g_j x_j`, so a node whose gate is 0 has no influence, and degrees are summed over what is
+    sent, :math:`d_j = \varepsilon + \sum_i |A_{ij}| g_i`.
+
     Args:
         in_channels: Size of each input node.
         out_channels: Size of each output node.
         normalization: ``"abs"``, or ``"signed"`` as published.
         num_branches: N convolutions side by side, each with its own parameters and adjacency.
+        renormalize: With a gate, whether degrees are summed over what is sent, or over all nodes.
 
     Shapes:
         - x: ``[*, J, in_channels]``, or ``[*, N, J, in_channels]``
         - adj: ``[J, J]`` or ``[*, J, J]``, or ``[N, J, J]``
-        - output: ``[*, J, out_channels]``, or ``[*, N, J, out_channels]``
+        - gate: ``[*, J]``, or ``[*, N, J]``, 0 for a node that is hidden and 1 for one that is not
+        - output: ``[*, J, out_channels]``, or ``[*, N, J, out_channels]``; a hidden node receives
+          what its neighbours send, unnormalised
 
     Raises:
-        ValueError: If x does not have ``in_channels`` channels, or adj not as many nodes as x.
+        ValueError: If x does not have ``in_channels`` channels, or adj or gate not as many nodes
+            as x.
 
     Example:
         >>> import torch
@@ -100,28 +60,43 @@ class AdaptiveGraphConv(nn.Module):
         *,
         normalization: Normalization = "abs",
         num_branches: int | None = None,
+        renormalize: bool = True,
     ):
         super().__init__()
         check_normalization(normalization)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.normalization: Normalization = normalization
+        self.renormalize = renormalize
         self.lin = BranchLinear(in_channels, out_channels, num_branches)
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew."""
         self.lin.reset_parameters()
 
-    def forward(self, x: Tensor, adj: Tensor) -> Tensor:
+    def forward(self, x: Tensor, adj: Tensor, gate: Tensor | None = None) -> Tensor:
         """Mix the nodes by the normalised adjacency, then the channels."""
+        self._check(x, adj, gate)
+        if gate is None:
+            mixed = normalize_adjacency(adj, self.normalization) @ x
+        else:
+            scales = gate_scales(adj, gate.unsqueeze(-1), self.normalization, self.renormalize)
+            receive, send = scales
+            mixed = receive * (adj @ (send * x))
+        out: Tensor = self.lin(mixed)
+        return out
+
+    def _check(self, x: Tensor, adj: Tensor, gate: Tensor | None) -> None:
         square = 2 * x.shape[-2:-1]  # (J, J)
         if x.shape[-1:] != (self.in_channels,) or not square or adj.shape[-2:] != square:
             raise ValueError(
                 f"AdaptiveGraphConv: expected x [*, J, {self.in_channels}] and adj [*, J, J], "
                 f"got {list(x.shape)} and {list(adj.shape)}"
             )
-        out: Tensor = self.lin(normalize_adjacency(adj, self.normalization) @ x)
-        return out
+        if gate is not None and gate.shape[-1:] != square[:1]:
+            raise ValueError(
+                f"AdaptiveGraphConv: expected gate [*, {square[0]}], got {list(gate.shape)}"
+            )
 
     def __repr__(self) -> str:
         """Sizes."""

@@ -1,26 +1,25 @@
-"""Fold a trained module for inference: its linear maps multiplied once for all."""
+"""Fold a trained module for inference: its linear maps multiplied once for all calls."""
 
 from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable
+from functools import reduce
+from itertools import pairwise
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from handgraph.nn.folded_merger import (
-    FoldedCore,
-    FoldedGraphMerger,
-    FoldedHypothesisGraphMerger,
-    is_core,
-)
-from handgraph.nn.folded_unet import FoldedUNet, in_double
-from handgraph.nn.merge.graph import GraphMerger
-from handgraph.nn.merge.literal import HypothesisGraphMerger
-from handgraph.nn.pool import NodePool
+from handgraph.nn.engines.looking import changed
+from handgraph.nn.folded import Folded, FoldedUNet
+from handgraph.nn.join import join
+from handgraph.nn.merge.base import Merger
+from handgraph.nn.plan import Plan
 from handgraph.nn.unet import AdaptiveGraphUNet
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 def fold(module: nn.Module) -> nn.Module:
@@ -68,7 +67,8 @@ def fold(module: nn.Module) -> nn.Module:
     """
     module = copy.deepcopy(module).eval()
     done: dict[nn.Module, nn.Module] = {}
-    folded = _fold(module, done)
+    with torch.device("cpu"):  # from where each part moves to its parameters
+        folded = _fold(module, done)
     if all(old is new for old, new in done.items()):
         raise ValueError(
             "fold: expected a module with an AdaptiveGraphUNet, a GraphMerger, or an nn.Sequential "
@@ -85,56 +85,80 @@ def _fold(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
 
 
 def _folded(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
-    if type(module) is AdaptiveGraphUNet:
-        return FoldedUNet(module)
-    if type(module) is GraphMerger:
-        return FoldedGraphMerger(module)
-    if type(module) is HypothesisGraphMerger:
-        return FoldedHypothesisGraphMerger(module)
+    if type(module) is AdaptiveGraphUNet and lowers(module):
+        return _kept(FoldedUNet(in_double(module)), module)
     if type(module) is nn.Sequential:
         module = _join_neighbours(module)
+    elif lowers(module) and not isinstance(module, Merger):
+        plan = plan_of(module)
+        return _kept(Folded(plan, branched(module)), module) if len(plan) > 1 else module
     for name, child in list(module._modules.items()):
-        if child is not None and type(child) is not FoldedCore:
+        if child is not None and type(child) is not Folded:
             setattr(module, name, _fold(child, done))
     return module
 
 
+def lowers(module: nn.Module) -> bool:
+    """Whether the plan of a module computes what the module does."""
+    hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+    return not hooks and hasattr(module, "lower") and changed(module) is None
+
+
+def branched(module: nn.Module) -> tuple[bool, bool]:
+    """Whether input and output of a module have a branch axis; without a word of it they do not."""
+    return getattr(module, "branched", (False, False))
+
+
+def plan_of(module: nn.Module) -> Plan:
+    """The plan of a module that offers one, in double precision."""
+    return cast("Plan", cast("Any", in_double(module)).lower())
+
+
+def in_double(module: _Module) -> _Module:
+    """A copy on the CPU in double precision, in which maps are multiplied."""
+    return copy.deepcopy(module).cpu().double()
+
+
+def _kept(folded: _Module, *like: nn.Module) -> _Module:
+    """Move what was folded to where the parameters were."""
+    parameter = next(p for module in like for p in module.parameters())
+    return folded.to(parameter.device, parameter.dtype).eval()
+
+
 def _join_neighbours(sequential: nn.Sequential) -> nn.Sequential:
-    """Replace neighbours that make one map, under the first name; the same object if none do."""
-    names: list[str] = []
-    joined: list[nn.Module] = []
-    for name, child in sequential._modules.items():
-        names.append(name)
-        joined.append(child)
-        for count, join in _RULES:
-            one = join(*joined[-count:]) if len(joined) >= count else None
-            if one is not None:
-                names[-count:], joined[-count:] = [names[-count]], [one]
-    if len(joined) == len(sequential):
-        return sequential
-    return nn.Sequential(OrderedDict(zip(names, joined, strict=True)))
+    """Replace neighbours that make one, under the first name; the same object if none do."""
+    joined: list[tuple[str, nn.Module]] = []
+    run: list[nn.Module] = []
+    for name, child in sequential.named_children():
+        one = _join(*run, child) if run else None
+        if one is None:
+            run = [child]
+            joined.append((name, child))
+        else:
+            run.append(child)
+            joined[-1] = (joined[-1][0], one)
+    return nn.Sequential(OrderedDict(joined)) if len(joined) < len(sequential) else sequential
 
 
-def _join_core(split: nn.Module, branches: nn.Module, merge: nn.Module) -> FoldedCore | None:
-    if is_core(split, branches, merge):
-        return FoldedCore(split, branches, merge)  # type: ignore[arg-type]
-    return None
-
-
-@torch.no_grad()
-def _join_pools(first: nn.Module, second: nn.Module) -> NodePool | None:
-    if type(first) is not NodePool or type(second) is not NodePool:
+def _join(*modules: nn.Module) -> nn.Module | None:
+    """One module for neighbours; ``None`` if there is none."""
+    if len(modules) == 2 and (normed := _join_norm(*modules)) is not None:
+        return normed
+    if not all(lowers(m) and _takes_one(m) for m in modules):
         return None
-    branches = [() if p.node_mask is None else p.node_mask.shape[:1] for p in (first, second)]
-    if first.out_nodes != second.in_nodes or branches[0] != branches[1]:
+    sides = [branched(module) for module in modules]
+    if any(first[1] != then[0] for first, then in pairwise(sides)):
         return None
-    with first.weight.device:
-        pool = NodePool(first.in_nodes, second.out_nodes, node_mask=first.node_mask)
-    pool = pool.to(first.weight)
-    one = in_double(second).node_map().after(in_double(first).node_map())
-    pool.weight.copy_(one.matrix)
-    pool.bias.copy_(one.bias)
-    return pool.requires_grad_(False)
+    try:
+        plan = reduce(join, map(plan_of, modules))
+        return _kept(Folded(plan, (sides[0][0], sides[-1][1])), *modules)
+    except (ValueError, RuntimeError):  # they do not fit, and say so when they are called
+        return None
+
+
+def _takes_one(module: nn.Module) -> bool:
+    """Whether a module takes no feature."""
+    return getattr(module, "feature_channels", 0) == 0
 
 
 def _join_norm(conv: nn.Module, norm: nn.Module) -> nn.Module | None:
@@ -150,9 +174,4 @@ _NORMS = (
     (nn.Conv1d, nn.BatchNorm1d),
     (nn.Conv2d, nn.BatchNorm2d),
     (nn.Conv3d, nn.BatchNorm3d),
-)
-_RULES: tuple[tuple[int, Callable[..., nn.Module | None]], ...] = (
-    (3, _join_core),
-    (2, _join_pools),
-    (2, _join_norm),
 )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from torch import Tensor, nn
 from torch_geometric.utils import segment
 
 from handgraph.nn.constants import register_constants
+from handgraph.nn.hypotheses import Hypotheses
 from handgraph.nn.mixing import samples_first, samples_last
+from handgraph.nn.plan import Plan, Select, Stage, Term
 from handgraph.subgraph import RemovalSets
 
 
@@ -45,6 +46,8 @@ class SubgraphMask(nn.Module):
     node_mask: Tensor
     kept: Tensor
     count: Tensor
+    branched = (False, True)
+    reads = (Hypotheses,)
 
     def __init__(self, removal: RemovalSets):
         super().__init__()
@@ -65,6 +68,12 @@ class SubgraphMask(nn.Module):
         nodes = samples_last(x, 2).contiguous().index_select(0, self.kept.flatten())
         out = samples_first(nodes.unflatten(0, self.kept.shape), x.shape[:-2])
         return out.masked_fill(~self.node_mask.unsqueeze(-1), 0) if self.is_ragged else out
+
+    def lower(self) -> Plan:
+        """The plan of :meth:`forward`, from one branch to N."""
+        kept = self.kept.where(self.node_mask, -1)
+        select = Select(kept, self.removal.skeleton.num_joints)
+        return (Stage((Term(0, (select,)),), relu=False),)
 
     def scatter(self, y: Tensor, reduce: Literal["mean", "sum", "min", "max"] = "mean") -> Tensor:
         """Put what the branches say of each joint back to it; :attr:`count` says how many do.
@@ -88,57 +97,3 @@ class SubgraphMask(nn.Module):
     def __repr__(self) -> str:
         """The removal sets."""
         return f"SubgraphMask({self.removal})"
-
-
-class Hypotheses(nn.Module):
-    """List the nodes of all branches by the joint that they speak of.
-
-    The form that PyG's ``segment`` and ``softmax(ptr=...)`` work on: one row a hypothesis, sorted
-    by joint (:meth:`handgraph.RemovalSets.hypotheses`). Padding is left out.
-
-    Args:
-        removal: The removal sets.
-
-    Shapes:
-        - input: ``[*, N, K, C]``
-        - output: ``[H, B, C]``, B being the product of the leading dimensions
-
-    Example:
-        >>> import torch
-        >>> from handgraph import HAND, RemovalSets
-        >>> from handgraph.nn import Hypotheses
-        >>> Hypotheses(RemovalSets.by_level(HAND))(torch.rand(8, 4, 16, 3)).shape
-        torch.Size([64, 8, 3])
-    """
-
-    index: Tensor
-    ptr: Tensor
-    joint: Tensor
-
-    def __init__(self, removal: RemovalSets):
-        super().__init__()
-        self.removal = removal
-        self.shape = (len(removal), removal.num_nodes)
-        index, ptr = removal.hypotheses()
-        joint = removal.keep_mask.t().nonzero()[:, 0]
-        register_constants(self, index=index, ptr=ptr, joint=joint)
-
-    def forward(self, y: Tensor) -> Tensor:
-        """Sort the nodes of all branches by joint."""
-        if y.dim() < 3 or y.shape[-3:-1] != self.shape:
-            raise ValueError(
-                f"expected [*, {self.shape[0]}, {self.shape[1]}, C] for {self.removal}, "
-                f"got {list(y.shape)}"
-            )
-        flat = y.reshape(math.prod(y.shape[:-3]), self.shape[0] * self.shape[1], y.shape[-1])
-        return flat.index_select(1, self.index).transpose(0, 1).contiguous()
-
-    def to_joints(self, joints: Tensor, like: Tensor) -> Tensor:
-        """Take ``[J, B, C]`` to ``[*, J, C]``, with the leading dimensions of ``like``."""
-        return joints.transpose(0, 1).reshape(*like.shape[:-3], *joints.shape[::2])
-
-    def to_nodes(self, hypotheses: Tensor, like: Tensor) -> Tensor:
-        """Take ``[H, B, C]`` back to ``[*, N, K, C]``; padding is 0."""
-        nodes = hypotheses.new_zeros(self.shape[0] * self.shape[1], *hypotheses.shape[1:])
-        nodes = nodes.index_copy(0, self.index, hypotheses).transpose(0, 1)
-        return nodes.reshape(*like.shape[:-1], hypotheses.shape[-1])

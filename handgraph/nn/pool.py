@@ -2,41 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from handgraph.nn.constants import register_constants
-
-
-class NodeMap(NamedTuple):
-    r"""An affine map over nodes, :math:`x \mapsto M x + m`, the same for every channel.
-
-    What native linear pieces expose, so that neighbours can be multiplied together.
-
-    Shapes:
-        - matrix: ``[*, J', J]``
-        - bias: ``[*, J', 1]``
-
-    Example:
-        >>> import torch
-        >>> from handgraph.nn import NodeMap
-        >>> double = NodeMap(2 * torch.eye(3), torch.ones(3, 1))
-        >>> double.after(double)(torch.ones(3, 1)).flatten().tolist()
-        [7.0, 7.0, 7.0]
-    """
-
-    matrix: Tensor
-    bias: Tensor
-
-    def after(self, first: NodeMap) -> NodeMap:
-        """The one map that does ``first`` and then this one."""
-        return NodeMap(self.matrix @ first.matrix, self.matrix @ first.bias + self.bias)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Apply the map to ``[*, J, C]``."""
-        return self.matrix @ x + self.bias
+from handgraph.nn.plan import NodeMap, Plan, Stage, Term
 
 
 class NodePool(nn.Module):
@@ -103,6 +73,18 @@ class NodePool(nn.Module):
             return NodeMap(self.weight, self.bias)
         return NodeMap(self.weight.where(self.node_mask.unsqueeze(-2), 0), self.bias)
 
+    def lower(self) -> Plan:
+        """The plan of :meth:`forward`."""
+        one = self.node_map()
+        if self.node_mask is None:
+            one = NodeMap(*(part.unsqueeze(0) for part in one if part is not None))
+        return (Stage((Term(0, (one,)),), relu=False),)
+
+    @property
+    def branched(self) -> tuple[bool, bool]:
+        """Whether input and output have a branch axis."""
+        return (self.node_mask is not None,) * 2
+
     def forward(self, x: Tensor) -> Tensor:
         """Map the nodes."""
         nodes = (self.in_nodes,) if self.node_mask is None else tuple(self.node_mask.shape)
@@ -113,8 +95,7 @@ class NodePool(nn.Module):
             )
         if self.node_mask is not None:
             x = x.where(self.node_mask.unsqueeze(-1), 0)
-        matrix, bias = self.node_map()
-        return matrix @ x + bias
+        return self.node_map()(x)
 
     def __repr__(self) -> str:
         """Sizes."""

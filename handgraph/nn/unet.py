@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from handgraph.nn.constants import register_constants
-from handgraph.nn.conv import AdaptiveGraphConv, Normalization
-from handgraph.nn.cpu.ops import compiled_maps, run_compiled
-from handgraph.nn.kernels.dispatch import takes, takes_compiled
-from handgraph.nn.kernels.ops import chain
-from handgraph.nn.kernels.plan import Plan
-from handgraph.nn.kernels.sizes import Sizes
-from handgraph.nn.kernels.table import net_table
+from handgraph.nn import engines
+from handgraph.nn.adjacency import Normalization, normalize_adjacency
+from handgraph.nn.branched import BranchedNet, nodes_of
+from handgraph.nn.conv import AdaptiveGraphConv
+from handgraph.nn.gates import Gating, finest, gate_plan
+from handgraph.nn.ladder import check_ladder
 from handgraph.nn.linear import BranchLinear
-from handgraph.nn.mixing import is_plain, samples_first, samples_last
+from handgraph.nn.mixing import samples_last
+from handgraph.nn.plan import Graph, Map, Plan, Stage, Term
 from handgraph.nn.pool import NodePool
-from handgraph.nn.unet_gate import gate_level
-from handgraph.nn.unet_maps import Bottleneck, DecoderMap, Level, UNetMaps, merge_maps
-from handgraph.nn.unet_step import run_net
 from handgraph.skeleton import Skeleton
 from handgraph.subgraph import RemovalSets
 
 
-def halving_ladder(num_nodes: int) -> tuple[int, ...]:
-    """Node counts of the levels of a graph U-Net: halve, rounding up, to 1 (decision 10).
-
-    Example:
-        >>> from handgraph.nn import halving_ladder
-        >>> halving_ladder(21)
-        (21, 11, 6, 3, 2, 1)
-    """
-    nodes = [num_nodes]
-    while nodes[-1] > 1 or len(nodes) < 2:
-        nodes.append((nodes[-1] + 1) // 2)
-    return tuple(nodes)
-
-
-class AdaptiveGraphUNet(nn.Module):
+class AdaptiveGraphUNet(BranchedNet):
     r"""A U-Net over joints whose graph is learned: one free adjacency per level.
 
     Going down, level l convolves over its learned adjacency and halves the nodes by a linear map;
@@ -94,7 +75,7 @@ class AdaptiveGraphUNet(nn.Module):
         13400
     """
 
-    node_mask: Tensor
+    reads: ClassVar[tuple[type[nn.Module], ...]] = (AdaptiveGraphConv, BranchLinear, NodePool)
 
     def __init__(
         self,
@@ -108,33 +89,29 @@ class AdaptiveGraphUNet(nn.Module):
         normalization: Normalization = "abs",
         renormalize: bool = True,
     ):
-        super().__init__()
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.graph = graph
-        self.renormalize = renormalize
-        node_mask = _node_mask(graph)
-        register_constants(self, node_mask=node_mask)
-        self.is_ragged = not bool(node_mask.all())
-        self.nodes = _check_ladder(graph, node_mask.shape[1], nodes)
+        super().__init__(in_channels, out_channels, graph)
+        self.nodes = check_ladder(self.graph_name, self.node_mask.shape[1], nodes)
         self.normalization: Normalization = normalization
-        self._build(node_mask, channels, bottleneck_channels)
+        self.renormalize = renormalize
+        self._build(channels, bottleneck_channels)
         self.reset_parameters()
 
-    def _build(self, node_mask: Tensor, channels: int, bottleneck_channels: int) -> None:
-        branches, levels = len(node_mask), len(self.nodes) - 1
+    def _build(self, channels: int, bottleneck_channels: int) -> None:
+        branches, levels = len(self.node_mask), len(self.nodes) - 1
         widths = [channels * 2**level for level in range(levels)]
         everyone = torch.ones(branches, max(self.nodes), dtype=torch.bool, device="cpu")
-        masks = [node_mask, *(everyone[:, :n] for n in self.nodes[1:])]
+        masks = [nodes_of(self.graph), *(everyone[:, :n] for n in self.nodes[1:])]
 
         def conv(in_channels: int, out_channels: int) -> AdaptiveGraphConv:
             return AdaptiveGraphConv(
-                in_channels, out_channels, normalization=self.normalization, num_branches=branches
+                in_channels,
+                out_channels,
+                normalization=self.normalization,
+                num_branches=branches,
+                renormalize=self.renormalize,
             )
 
         ins, outs = [self.in_channels, *widths], [self.out_channels, *widths]
-        sizes = Sizes(branches, ins[0], outs[0], bottleneck_channels, self.nodes, tuple(widths))
-        self.sizes, self.plan = sizes, sizes.plan if sizes.is_small() else None
         steps = list(enumerate(pairwise(self.nodes)))
         self.adjacency = nn.ParameterList(torch.empty(branches, n, n) for n in self.nodes[:-1])
         self.encoder = nn.ModuleList(conv(ins[i], widths[i]) for i in range(levels))
@@ -159,46 +136,8 @@ class AdaptiveGraphUNet(nn.Module):
         Returns:
             One tensor per level, ``[J_l, J_l]``, or ``[N, K_l, K_l]`` for branches.
         """
-        maps = [cast("DecoderMap", stage).skip_nodes for stage in self.maps().decoder]
+        maps = [normalize_adjacency(graph, self.normalization) for graph in self._graphs()]
         return maps if isinstance(self.graph, RemovalSets) else [a.squeeze(0) for a in maps]
-
-    def maps(self) -> UNetMaps:
-        """Multiply neighbouring linear maps together: all that :meth:`forward` computes with."""
-        return merge_maps(self._levels(), self._bottleneck(), self.normalization)
-
-    def _gated_maps(self, gate: Tensor) -> UNetMaps:
-        """The maps for samples that each hide nodes of their own. gate: ``[N, J, B]``."""
-        levels = self._levels()
-        finest = gate_level(levels[0], gate, self.normalization, self.renormalize)
-        return merge_maps(levels, self._bottleneck(), self.normalization, finest)
-
-    def _levels(self) -> list[Level]:
-        """The parameters, without those of padding."""
-        encoder, decoder = (
-            [conv.lin for conv in cast("list[AdaptiveGraphConv]", convs)]
-            for convs in (self.encoder, self.decoder)
-        )
-        pools, unpools = (
-            [pool.node_map() for pool in cast("list[NodePool]", pools)]
-            for pools in (self.pools, self.unpools)
-        )
-        layers = zip(self._entries(), encoder, decoder, pools, unpools, strict=True)
-        return [
-            Level(adjacency, down.weight, down.bias, up.weight, up.bias, *pool, *unpool)
-            for adjacency, down, up, pool, unpool in layers
-        ]
-
-    def _entries(self) -> list[Tensor]:
-        """The learned adjacencies, the finest without its padding."""
-        finest, *coarser = self.adjacency
-        if self.is_ragged:
-            both = self.node_mask.unsqueeze(1) & self.node_mask.unsqueeze(2)
-            finest = finest.where(both, 0)
-        return [finest, *coarser]
-
-    def _bottleneck(self) -> Bottleneck:
-        squeeze, expand = self.squeeze, self.expand
-        return Bottleneck(squeeze.weight, squeeze.bias, expand.weight, expand.bias)
 
     def forward(self, x: Tensor, node_mask: Tensor | None = None) -> Tensor:
         """Estimate every node's output from all nodes of its branch that the sample has.
@@ -209,97 +148,82 @@ class AdaptiveGraphUNet(nn.Module):
                 receives: it has no influence on the others, exactly, and its own output is 0. A
                 gate between 0 and 1 weakens what a node sends, on every way that it takes.
         """
-        branched = isinstance(self.graph, RemovalSets)
-        self._check_input(x, node_mask, branched)
-        if node_mask is None and self.plan is not None and takes(x):
-            return self._run_kernel(x, self.plan)
-        lead = x.shape[: -3 if branched else -2]
-        nodes = samples_last(x if branched else x.unsqueeze(-3), 3)
-        gate = None if node_mask is None else self._gate(node_mask, math.prod(lead), x.dtype)
-        there = None
-        if gate is not None or self.is_ragged:
-            there = self.node_mask[..., None, None] if gate is None else gate.unsqueeze(2) != 0
-            nodes = nodes.where(there, 0)
-        out = self._run(nodes.contiguous(), gate)
-        out = samples_first(out if there is None else out.where(there, 0), lead)
-        return out if branched else out.squeeze(-3)
+        x, gate, there = self.enter(x, node_mask)
+        if engines.may_run(self, x):
+            return self.leave(engines.run(self.lower(gate), x), there)
+        graphs, gates = self._graphs(), [gate, *[None] * len(self.nodes)]
+        skips: list[Tensor] = []
+        for level, (conv, pool) in enumerate(zip(self.encoder, self.pools, strict=True)):
+            x = conv(x, graphs[level], gates[level]).relu()
+            skips.append(x if level > 0 or gate is None else x * gate.unsqueeze(-1))
+            x = pool(skips[level])
+        x = self.expand(self.squeeze(x).relu()).relu()
+        for level in reversed(range(len(skips))):
+            x = torch.cat([skips[level], self.unpools[level](x)], dim=-1)
+            x = self.decoder[level](x, graphs[level], gates[level])
+            x = x.relu() if level > 0 else x
+        return self.leave(x, there)
 
-    def _run_kernel(self, x: Tensor, plan: Plan) -> Tensor:
-        """Map what comes to what goes out."""
+    def lower(self, gate: Tensor | None = None) -> Plan:
+        """The plan of :meth:`forward`.
+
+        Args:
+            gate: How much each node of each sample sends. ``[*, N, K]``
+        """
+        adjacencies, (encoder, decoder) = self._graphs(), self._convs()
+        graphs = [
+            Graph(a, conv.normalization) for a, conv in zip(adjacencies, encoder, strict=True)
+        ]
+        stages: list[Stage] = []
+        pooled: tuple[Map, ...] = ()
+        for graph, conv, pool in zip(graphs, encoder, self.pools, strict=True):
+            lin = conv.lin
+            stages.append(Stage((Term(len(stages), (*pooled, graph), lin.weight),), lin.bias))
+            pooled = (cast("NodePool", pool).node_map(),)
+        stages.append(Stage((Term(len(stages), pooled, self.squeeze.weight),), self.squeeze.bias))
+        stages.append(Stage((Term(len(stages), (), self.expand.weight),), self.expand.bias))
+        for level, (graph, conv, unpool) in reversed(
+            list(enumerate(zip(graphs, decoder, self.unpools, strict=True)))
+        ):
+            lin = conv.lin
+            if conv.normalization != graph.normalization:
+                graph = Graph(graph.adjacency, conv.normalization)
+            skip, deep = lin.weight.chunk(2, dim=2)
+            maps = (cast("NodePool", unpool).node_map(), graph)
+            terms = (Term(level + 1, maps[1:], skip), Term(len(stages), maps, deep))
+            bias = self._padded_bias(lin.bias) if level == 0 else lin.bias
+            stages.append(Stage(terms, bias, relu=level > 0))
+        return tuple(stages) if gate is None else self._gated(tuple(stages), gate)
+
+    def _convs(self) -> list[list[AdaptiveGraphConv]]:
+        return [cast("list[AdaptiveGraphConv]", list(c)) for c in (self.encoder, self.decoder)]
+
+    def _padded_bias(self, bias: Tensor) -> Tensor:
+        """The bias of the output, which padding does not have."""
         there = self.node_mask.unsqueeze(-1)
-        nodes = x.where(there, 0) if self.is_ragged else x
-        nodes = nodes.reshape(-1, len(self.node_mask), plan.in_width)
-        out = chain(nodes, self._table(), plan)
-        out = out.reshape(*x.shape[:-1], self.out_channels)
-        return out.where(there, 0) if self.is_ragged else out
+        return bias.unsqueeze(1).where(there, 0) if self.is_ragged else bias
 
-    def _table(self) -> Tensor:
-        """The merged maps, multiplied out for the kernel."""
-        return net_table(self._levels(), self._bottleneck(), self.normalization)
+    def _gated(self, plan: Plan, gate: Tensor) -> Plan:
+        return gate_plan(plan, finest(plan), samples_last(gate, 2), self.gating)
 
-    def _run(self, x: Tensor, gate: Tensor | None) -> Tensor:
-        """Map ``[N, J, C, B]`` to ``[N, J, C', B]``."""
-        if gate is not None:
-            return self._gated_maps(gate)(x)
-        if takes_compiled(x):
-            return self._run_compiled(x)
-        if torch.is_grad_enabled() and is_plain(x):
-            return run_net(x, self._levels(), self._bottleneck(), self.normalization)
-        return self.maps()(x)
+    @property
+    def gating(self) -> tuple[Gating, Gating]:
+        """How the first and the last convolution sum the degrees of samples with hidden nodes."""
+        ends = [convs[0] for convs in self._convs()]
+        first, last = (Gating(conv.normalization, conv.renormalize) for conv in ends)
+        return first, last
 
-    def _run_compiled(self, x: Tensor) -> Tensor:
-        maps = compiled_maps(self._levels(), self._bottleneck(), self.normalization)
-        return run_compiled(x, maps, self.sizes, self.nodes[0])
-
-    def _gate(self, node_mask: Tensor, batch: int, dtype: torch.dtype) -> Tensor:
-        """What each node sends, ``[N, J, B]``; padding sends nothing."""
-        gate = node_mask.reshape(batch, *self.node_mask.shape).permute(1, 2, 0).to(dtype)
-        return gate.where(self.node_mask.unsqueeze(-1), 0) if self.is_ragged else gate
-
-    def _check_input(self, x: Tensor, node_mask: Tensor | None, branched: bool) -> None:
-        shape = (*self.node_mask.shape[0 if branched else 1 :], self.in_channels)
-        if x.shape[-len(shape) :] != shape:
-            raise ValueError(
-                f"AdaptiveGraphUNet over {_name(self.graph)}: expected "
-                f"[*, {', '.join(map(str, shape))}], got {list(x.shape)}"
-            )
-        if node_mask is None:
-            return
-        if node_mask.shape != x.shape[:-1]:
-            raise ValueError(
-                f"AdaptiveGraphUNet over {_name(self.graph)}: expected node_mask "
-                f"{list(x.shape[:-1])} for an input {list(x.shape)}, got {list(node_mask.shape)}"
-            )
-        if node_mask.dtype != torch.bool and not node_mask.is_floating_point():
-            raise TypeError(f"node_mask: expected Bool or floating, got {node_mask.dtype}")
+    def _graphs(self) -> list[Tensor]:
+        """The learned adjacencies, the finest without its padding."""
+        first, *others = self.adjacency
+        if self.is_ragged:
+            both = self.node_mask.unsqueeze(1) & self.node_mask.unsqueeze(2)
+            first = first.where(both, 0)
+        return [first, *others]
 
     def __repr__(self) -> str:
         """Sizes and graph."""
         return (
-            f"AdaptiveGraphUNet({self.in_channels}, {self.out_channels}, {_name(self.graph)}, "
+            f"AdaptiveGraphUNet({self.in_channels}, {self.out_channels}, {self.graph_name}, "
             f"nodes={self.nodes})"
         )
-
-
-def _node_mask(graph: Skeleton | RemovalSets) -> Tensor:
-    if isinstance(graph, RemovalSets):
-        return graph.node_mask
-    if isinstance(graph, Skeleton):
-        return torch.ones(1, graph.num_joints, dtype=torch.bool, device="cpu")
-    raise TypeError(f"graph: expected a Skeleton or RemovalSets, got {type(graph).__name__}")
-
-
-def _name(graph: Skeleton | RemovalSets) -> str:
-    return graph.name if isinstance(graph, Skeleton) else repr(graph)
-
-
-def _check_ladder(
-    graph: Skeleton | RemovalSets, num_nodes: int, nodes: Sequence[int] | None
-) -> tuple[int, ...]:
-    ladder = halving_ladder(num_nodes) if nodes is None else tuple(nodes)
-    if len(ladder) < 2 or min(ladder) < 1 or ladder[0] != num_nodes:
-        raise ValueError(
-            f"nodes: expected two or more positive node counts of which the first is the "
-            f"{num_nodes} of {_name(graph)}, got {ladder}"
-        )
-    return ladder

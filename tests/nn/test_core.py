@@ -99,19 +99,6 @@ def test_a_hidden_joint_spoils_only_the_branches_that_see_it(merger):
     assert_close(pose[:, kept], partial[:, 0])
 
 
-def test_strides_do_not_matter():
-    net, x = compose(), torch.randn(2, 21, 8).permute(2, 1, 0)
-    assert_close(net(x), net(x.contiguous()))
-
-
-def test_double_precision_agrees_with_single():
-    net, x = compose(), torch.randn(8, 21, 2)
-    single = net(x)
-    double = copy.deepcopy(net).double()(x.double())
-    assert double.dtype == torch.float64
-    assert_close(single.double(), double, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("merger", MERGERS, ids=lambda cls: cls.__name__)
 def test_copies_compute_the_same(merger):
     net, x = compose(RAGGED, merger), torch.randn(8, 21, 2)

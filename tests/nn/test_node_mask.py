@@ -12,23 +12,7 @@ from torch.testing import assert_close
 from handgraph import HAND, RemovalSets, Skeleton
 from handgraph.nn import AdaptiveGraphUNet, SubgraphMask
 from handgraph.testing import assert_compiles
-
-LEVELS = RemovalSets.by_level(HAND)
-RAGGED = RemovalSets(HAND, {"tips": "TIP", "two": ["thumb", "pinky_tip"], "nothing": ()})
-
-
-def trained(net, *, seed=1):
-    """As if after training: no parameter is what it started as."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
-    return net
-
-
-def unet(graph=HAND, **options):
-    torch.manual_seed(0)
-    return trained(AdaptiveGraphUNet(2, 3, graph, **options)).double()
+from tests.nn.nets import LEVELS, RAGGED, unet
 
 
 def masks(*shape, keep=0.6, seed=0):

@@ -41,6 +41,9 @@ class Merger(nn.Module):
         [[8, 21, 3], [8, 21, 3], [8, 21, 3]]
     """
 
+    branched = (True, False)
+    """Whether input and output have a branch axis."""
+
     def __init__(
         self,
         in_channels: int,
@@ -98,3 +101,9 @@ class Merger(nn.Module):
         sizes = f"{self.in_channels}, {self.out_channels}, {self.removal}"
         features = f", feature_channels={self.feature_channels}" if self.feature_channels else ""
         return f"{type(self).__name__}({sizes}{features})"
+
+
+def one_hot_nodes(removal: RemovalSets) -> Tensor:
+    """For each branch the matrix that takes its nodes to their joints: ``[N, J, K]``."""
+    joints = torch.arange(removal.skeleton.num_joints, device="cpu").unsqueeze(1)
+    return removal.kept.cpu().unsqueeze(1) == joints

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from handgraph.nn.constants import register_constants
-from handgraph.nn.merge.base import Merger
+from handgraph.nn.merge.base import Merger, one_hot_nodes
 from handgraph.nn.mixing import samples_first, samples_last
+from handgraph.nn.plan import Graph, NodeMap, Plan, Stage, Term
 from handgraph.nn.unet import AdaptiveGraphUNet
 from handgraph.subgraph import RemovalSets
 
@@ -48,6 +51,7 @@ class GraphMerger(Merger):
 
     slot: Tensor
     there: Tensor
+    reads = (AdaptiveGraphUNet, *AdaptiveGraphUNet.reads)
 
     def __init__(
         self,
@@ -84,6 +88,17 @@ class GraphMerger(Merger):
             nodes = torch.cat([nodes, samples_last(feature, 2)], dim=1)
         out: Tensor = self.unet(samples_first(nodes, partial.shape[:-3]))
         return out
+
+    def lower(self) -> Plan:
+        """The plan of :meth:`forward` without a feature, from N branches to one."""
+        first, *others = self.unet.lower()
+        graph, weight = cast("Graph", first.terms[0].maps[0]), cast("Tensor", first.terms[0].weight)
+        by_branch = weight[0].unflatten(1, (len(self.removal), -1)).transpose(0, 1)
+        hypotheses, flag = by_branch.split_with_sizes([self.in_channels, 1], dim=2)
+        to_joints = NodeMap(one_hot_nodes(self.removal).to(weight))
+        flags = self.there[..., 0, 0].to(weight) @ flag.squeeze(2)
+        bias = graph.node_map()(flags) + cast("Tensor", first.bias).unsqueeze(1)
+        return (Stage((Term(0, (to_joints, graph), hypotheses),), bias), *others)
 
     def _by_joint(self, y: Tensor) -> Tensor:
         """Take ``[*, N, K, C]`` to ``[J, N, C, B]``."""

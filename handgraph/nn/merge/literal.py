@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from handgraph.nn.mask import Hypotheses
+from handgraph.nn.hypotheses import Hypotheses
+from handgraph.nn.join import join
 from handgraph.nn.merge.base import Merger
+from handgraph.nn.plan import NodeMap, Plan
 from handgraph.nn.pool import NodePool
 from handgraph.nn.unet import AdaptiveGraphUNet
 from handgraph.skeleton import Skeleton
@@ -45,6 +49,8 @@ class HypothesisGraphMerger(Merger):
         >>> merge.unet.nodes
         (80, 40, 20, 10, 5, 3, 2, 1)
     """
+
+    reads = (AdaptiveGraphUNet, *AdaptiveGraphUNet.reads, Hypotheses)
 
     def __init__(
         self,
@@ -89,3 +95,13 @@ class HypothesisGraphMerger(Merger):
             nodes = torch.cat([nodes, feature], dim=-2)
         out: Tensor = self.pool(self.unet(nodes))
         return out
+
+    def lower(self) -> Plan:
+        """The plan of :meth:`forward` without a feature, from N branches to one."""
+        first, *others = self.unet.lower()
+        (term,) = first.terms
+        nodes = torch.arange(math.prod(self.hypotheses.shape), device="cpu")
+        listed = self.hypotheses.index.cpu().unsqueeze(1) == nodes
+        to_list = listed.unflatten(1, self.hypotheses.shape).transpose(0, 1).to(term.weight)
+        terms = (term._replace(maps=(NodeMap(to_list), *term.maps)),)
+        return join((first._replace(terms=terms), *others), self.pool.lower())

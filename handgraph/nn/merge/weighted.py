@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import segment
 
-from handgraph.nn.mask import Hypotheses
+from handgraph.nn.hypotheses import Hypotheses
 from handgraph.nn.merge.base import Merger
 from handgraph.subgraph import RemovalSets
 

@@ -1,0 +1,101 @@
+"""What nets over the nodes of a skeleton or of removal sets do with their input and output."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from handgraph.nn.constants import register_constants
+from handgraph.skeleton import Skeleton
+from handgraph.subgraph import RemovalSets
+
+
+class BranchedNet(nn.Module):
+    """A net over the nodes of a skeleton, or N nets over those of each removal set.
+
+    Args:
+        in_channels: Size of each input node.
+        out_channels: Size of each output node.
+        graph: A skeleton, or removal sets.
+
+    Shapes:
+        - input: ``[*, J, in_channels]``, or ``[*, N, K, in_channels]``
+        - node_mask: Bool or floating, the shape of the input without the channels
+        - output: ``[*, J, out_channels]``, or ``[*, N, K, out_channels]``
+
+    Raises:
+        TypeError: If the graph is neither a skeleton nor removal sets.
+    """
+
+    node_mask: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, graph: Skeleton | RemovalSets):
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.graph = graph
+        node_mask = nodes_of(graph)
+        register_constants(self, node_mask=node_mask)
+        self.is_ragged = not bool(node_mask.all())
+
+    @property
+    def branched(self) -> tuple[bool, bool]:
+        """Whether input and output have a branch axis."""
+        return (isinstance(self.graph, RemovalSets),) * 2
+
+    @property
+    def graph_name(self) -> str:
+        """What messages call the graph."""
+        return self.graph.name if isinstance(self.graph, Skeleton) else repr(self.graph)
+
+    def enter(
+        self, x: Tensor, node_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Check the input, add the branch axis, and zero the nodes that a sample does not have.
+
+        Returns:
+            The input ``[*, N, K, C]``, the gate ``[*, N, K]`` if there is a mask, and which nodes
+            are there ``[*, N, K, 1]`` if not all are.
+        """
+        branched = isinstance(self.graph, RemovalSets)
+        self._check_input(x, node_mask, branched)
+        gate = None if node_mask is None else node_mask.to(x.dtype)
+        if not branched:
+            x, gate = x.unsqueeze(-3), None if gate is None else gate.unsqueeze(-2)
+        if gate is not None and self.is_ragged:
+            gate = gate.where(self.node_mask, 0)
+        there = self.node_mask.unsqueeze(-1) if self.is_ragged else None
+        if gate is not None:
+            there = gate.unsqueeze(-1) != 0
+        return (x if there is None else x.where(there, 0)), gate, there
+
+    def leave(self, out: Tensor, there: Tensor | None) -> Tensor:
+        """Zero the output of nodes that are not there, and remove the branch axis."""
+        out = out if there is None else out.where(there, 0)
+        return out if isinstance(self.graph, RemovalSets) else out.squeeze(-3)
+
+    def _check_input(self, x: Tensor, node_mask: Tensor | None, branched: bool) -> None:
+        shape = (*self.node_mask.shape[0 if branched else 1 :], self.in_channels)
+        if x.shape[-len(shape) :] != shape:
+            raise ValueError(
+                f"{type(self).__name__} over {self.graph_name}: expected "
+                f"[*, {', '.join(map(str, shape))}], got {list(x.shape)}"
+            )
+        if node_mask is None:
+            return
+        if node_mask.shape != x.shape[:-1]:
+            raise ValueError(
+                f"{type(self).__name__} over {self.graph_name}: expected node_mask "
+                f"{list(x.shape[:-1])} for an input {list(x.shape)}, got {list(node_mask.shape)}"
+            )
+        if node_mask.dtype != torch.bool and not node_mask.is_floating_point():
+            raise TypeError(f"node_mask: expected Bool or floating, got {node_mask.dtype}")
+
+
+def nodes_of(graph: Skeleton | RemovalSets) -> Tensor:
+    """Which nodes each branch has, Bool ``[N, K]`` on the CPU."""
+    if isinstance(graph, RemovalSets):
+        return graph.node_mask.cpu()
+    if isinstance(graph, Skeleton):
+        return torch.ones(1, graph.num_joints, dtype=torch.bool, device="cpu")
+    raise TypeError(f"graph: expected a Skeleton or RemovalSets, got {type(graph).__name__}")

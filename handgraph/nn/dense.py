@@ -1,0 +1,57 @@
+"""A plan as dense matrices from all channels of all nodes to all."""
+
+from __future__ import annotations
+
+import torch
+
+from handgraph.nn.fuse import fuse
+from handgraph.nn.plan import NodeMap, Plan, Select, Shape, Stage, Term, shapes
+
+
+def dense(plan: Plan, given: Shape) -> Plan:
+    """Multiply the two maps of every term out: one matrix from all channels of all nodes to all.
+
+    The nodes of the result are the channels of all nodes, ``[N, J C, 1]``. More multiplications in
+    fewer products.
+
+    Raises:
+        ValueError: If a stage has a scale or a gate.
+    """
+    plan = fuse(plan)
+    found = shapes(plan, given)
+    return tuple(
+        _dense_stage(stage, [found[term.source] for term in stage.terms], out)
+        for stage, out in zip(plan, found[1:], strict=True)
+    )
+
+
+def _dense_stage(stage: Stage, given: list[Shape], out: Shape) -> Stage:
+    if stage.scale is not None or stage.gate is not None:
+        raise ValueError("dense: expected a plan without scales and gates")
+    terms = (_dense_term(*pair) for pair in zip(stage.terms, given, strict=True))
+    bias = stage.bias
+    if bias is not None:
+        bias = bias.expand(-1, *out[1:]).flatten(1).unsqueeze(2)
+    return stage._replace(terms=tuple(terms), bias=bias)
+
+
+def _dense_term(term: Term, given: Shape) -> Term:
+    if term.maps and isinstance(term.maps[0], Select):
+        return term._replace(maps=(_dense_select(term.maps[0], given.channels),))
+    if not term.maps and term.weight is None:
+        return term
+    like = term.maps[0][0] if term.weight is None else term.weight
+    nodes, channels = (like.new_ones(n).diag().unsqueeze(0) for n in given[1:])
+    nodes = term.maps[0][0] if term.maps else nodes
+    channels = channels if term.weight is None else term.weight
+    branches = max(len(nodes), len(channels))
+    nodes, channels = (m.expand(branches, -1, -1) for m in (nodes, channels))
+    matrix = torch.einsum("nij,ndc->nidjc", nodes, channels).flatten(3).flatten(1, 2)
+    return Term(term.source, (NodeMap(matrix),))
+
+
+def _dense_select(one: Select, channels: int) -> Select:
+    """The channels of the chosen nodes."""
+    chosen = one.chosen.unsqueeze(2)
+    columns = chosen * channels + torch.arange(channels, device=chosen.device)
+    return Select(columns.where(chosen >= 0, -1).flatten(1), one.nodes * channels)

@@ -1,0 +1,98 @@
+"""Calls of the compiled functions, with tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from handgraph.nn.engines.cpu.program import Program, Table
+
+WORK_SPACE = 5 * 2**16
+"""Numbers that the intermediates of a block may take: about what the L2 cache of a core holds."""
+
+LEAST, MOST = 16, 144
+"""Samples in a block, which is a multiple of the former, and so of the LANES of the tiles."""
+
+FEW = 2
+"""Up to so many samples are computed one by one, as they fill no vector."""
+
+
+def forward(program: Program, x: Tensor, slots: Table) -> Tensor:
+    """The output ``[N, J', C', B]`` of ``[N, J, C, B]``, in the order of memory of the input."""
+    x = x.resolve_neg()
+    branches, nodes, channels = program.shapes[-1]
+    samples = x.shape[3]
+    if x.stride(3) == 1:
+        out = x.new_empty(branches, nodes, channels, samples)
+    else:
+        out = x.new_empty(samples, branches, nodes, channels).permute(1, 2, 3, 0)
+    block = 1 if samples <= FEW else block_size(program.rows, samples)
+    w = x.new_empty(program.rows * block).numpy()
+    ends = np.array((_end(x), _end(out)))
+    _entry().forward(w, _sizes(program, x, block), slots, ends, *program.tables)
+    return out
+
+
+def backward(
+    program: Program, grad: Tensor, x: Tensor, fused: Tensor, parts: Sequence[Tensor]
+) -> list[Tensor]:
+    """The gradients of the input and of the tensors of the plan."""
+    grad, x = grad.resolve_neg(), x.resolve_neg()
+    dx = torch.empty_like(x, memory_format=torch.contiguous_format)
+    found = x.new_zeros(fused.numel() + sum([part.numel() for part in parts]))
+    d_fused, *d_parts = _views(found, [fused, *parts])
+    block = block_size(program.rows, x.shape[3])
+    w, g = (x.new_empty(program.rows * block).numpy() for _ in range(2))
+    ends = np.array((_end(x), _end(grad), _end(dx)))
+    slots = place(program.slots, [fused, *parts]), place(program.found, [d_fused, *d_parts])
+    _entry().backward(w, g, _sizes(program, x, block), *slots, ends, *program.tables)
+    return [dx, *d_parts]
+
+
+@cache
+def _entry() -> Any:  # noqa: ANN401
+    return import_module("handgraph.nn.engines.cpu.entry")  # needs numba
+
+
+def _sizes(program: Program, x: Tensor, block: int) -> Table:
+    return np.array((x.shape[0], x.shape[3], block, program.out, program.rows))
+
+
+def place(layout: Table, parts: Sequence[Tensor]) -> Table:
+    """Write the addresses of tensors into a layout of slots."""
+    slots = layout.copy()
+    slots[:, 0] = [part.data_ptr() for part in parts]
+    return slots
+
+
+def check(x: Tensor, parts: Sequence[Tensor]) -> None:
+    """Raise a TypeError unless all tensors have the dtype of the input and are on the CPU."""
+    for part in parts:
+        if part.dtype != x.dtype or not part.is_cpu:
+            raise TypeError(
+                f"expected an input in the net's {part.dtype} on {part.device}, "
+                f"got {x.dtype} on {x.device}"
+            )
+
+
+def _views(flat: Tensor, like: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Views one behind the other, in the shapes of other tensors."""
+    views: Sequence[Tensor] = torch.ops.aten.unflatten_dense_tensors(flat, like)
+    return views
+
+
+def block_size(rows: int, samples: int) -> int:
+    """How many of so many samples are taken at once, where each takes so many rows."""
+    most = max(LEAST, min(MOST, WORK_SPACE // rows // LEAST * LEAST))
+    return min(most, max(1, -(-samples // LEAST)) * LEAST)
+
+
+def _end(x: Tensor) -> tuple[int, ...]:
+    """Address, strides, nodes and channels of ``[N, J, C, B]``."""
+    return (x.data_ptr(), *x.stride(), x.shape[1], x.shape[2])

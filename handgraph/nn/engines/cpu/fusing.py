@@ -1,0 +1,127 @@
+"""The fused maps of a plan from its tensors, and the way back for gradients; compiled.
+
+What :func:`handgraph.nn.fuse.fuse` does, on memory. ``address`` holds where each tensor of the plan
+begins and ``row`` how far the rows of its matrix are apart; slot 0 is where the fused maps go. The
+tables of work are those of :class:`~handgraph.nn.engines.cpu.program.Work`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from handgraph.nn.adjacency import EPS
+from handgraph.nn.engines.cpu.compile import compiled
+from handgraph.nn.engines.cpu.products import add_small, clear, dot
+from handgraph.nn.engines.cpu.tiles import at, pointer
+
+
+@compiled
+def fuse(like, address, row, graphs, products, tables, shifts):
+    """Write all fused maps."""
+    fused = pointer(like, address[0])
+    for slot, nodes, signed, to in graphs:
+        _normalize(like, at(fused, to), pointer(like, address[slot]), nodes, signed)
+    for graph, nodes, slot, columns, to in products:
+        clear(at(fused, to), nodes * columns)
+        steps = pointer(like, address[slot])
+        add_small(at(fused, to), at(fused, graph), nodes, 1, steps, nodes, nodes, columns)
+    for slot, per_node, nodes, channels, to in tables:
+        bias = pointer(like, address[slot])
+        for j in range(nodes):
+            for c in range(channels):
+                at(fused, to)[j * channels + c] = bias[j * per_node + c] if slot > 0 else 0
+    for slot, start, weight, to, nodes, outs, ins in shifts:
+        shift, matrix = at(pointer(like, address[slot]), start), pointer(like, address[weight])
+        for c in range(outs):
+            total = (
+                _sum(like, at(matrix, c * row[weight]), ins) if weight > 0 else like.dtype.type(1)
+            )
+            for j in range(nodes):
+                at(fused, to)[j * outs + c] += shift[j] * total
+
+
+@compiled
+def unfuse(like, address, row, found, graphs, products, tables, shifts):
+    """Add to the gradients of the tensors, at ``found``, from those of the fused maps."""
+    fused, grads = pointer(like, address[0]), pointer(like, found[0])
+    for slot, start, weight, to, nodes, outs, ins in shifts:
+        shift, d_shift = (
+            at(pointer(like, address[slot]), start),
+            at(pointer(like, found[slot]), start),
+        )
+        matrix, d_matrix = pointer(like, address[weight]), pointer(like, found[weight])
+        for c in range(outs):
+            total = (
+                _sum(like, at(matrix, c * row[weight]), ins) if weight > 0 else like.dtype.type(1)
+            )
+            d_total = like.dtype.type(0)
+            for j in range(nodes):
+                grad = at(grads, to)[j * outs + c]
+                d_shift[j] += grad * total
+                d_total += grad * shift[j]
+            for k in range(ins if weight > 0 else 0):
+                d_matrix[c * ins + k] += d_total
+    for slot, per_node, nodes, channels, to in tables:
+        if slot > 0:
+            bias = pointer(like, found[slot])
+            for j in range(nodes):
+                for c in range(channels):
+                    bias[j * per_node + c] += at(grads, to)[j * channels + c]
+    for graph, nodes, slot, columns, to in products:
+        laplacian, grad = at(fused, graph), at(grads, to)
+        steps, d_steps = pointer(like, address[slot]), pointer(like, found[slot])
+        add_small(d_steps, laplacian, 1, nodes, grad, nodes, nodes, columns)
+        for i in range(nodes):
+            for k in range(nodes):
+                share = dot(at(grad, i * columns), at(steps, k * columns), columns)
+                at(grads, graph)[i * nodes + k] += share
+    for slot, nodes, signed, to in graphs:
+        entries, d_entries = pointer(like, address[slot]), pointer(like, found[slot])
+        _unnormalize(like, d_entries, at(grads, to), at(fused, to), entries, nodes, signed)
+
+
+@compiled
+def _sum(like, x, size):
+    total = like.dtype.type(0)
+    for k in range(size):
+        total += x[k]
+    return total
+
+
+@compiled
+def _scale(like, adjacency, nodes, signed):
+    """One over the root of the degree of each node."""
+    scale = np.full(nodes, like.dtype.type(EPS))
+    for i in range(nodes):
+        for j in range(nodes):
+            entry = adjacency[i * nodes + j]
+            scale[j] += entry if signed else abs(entry)
+    for j in range(nodes):
+        scale[j] = scale[j] ** like.dtype.type(-0.5)
+    return scale
+
+
+@compiled
+def _normalize(like, laplacian, adjacency, nodes, signed):
+    scale = _scale(like, adjacency, nodes, signed)
+    for i in range(nodes):
+        for j in range(nodes):
+            laplacian[i * nodes + j] = scale[i] * adjacency[i * nodes + j] * scale[j]
+
+
+@compiled
+def _unnormalize(like, found, grad, laplacian, adjacency, nodes, signed):
+    """The derivative of :func:`_normalize`."""
+    scale = _scale(like, adjacency, nodes, signed)
+    degree = np.zeros(nodes, dtype=like.dtype)
+    for i in range(nodes):
+        for j in range(nodes):
+            share = grad[i * nodes + j] * laplacian[i * nodes + j]
+            degree[i] += share
+            degree[j] += share
+    half, one = like.dtype.type(0.5), like.dtype.type(1)
+    for i in range(nodes):
+        for j in range(nodes):
+            sign = one if signed else np.sign(adjacency[i * nodes + j])
+            through = half * degree[j] * scale[j] * scale[j] * sign
+            found[i * nodes + j] += grad[i * nodes + j] * scale[i] * scale[j] - through

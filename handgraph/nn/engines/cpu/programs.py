@@ -1,0 +1,63 @@
+"""The programs of plans, each written once."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+
+from handgraph.nn.engines.cpu.program import Program
+from handgraph.nn.engines.cpu.writer import Writer
+from handgraph.nn.engines.outline import restore
+from handgraph.nn.plan import Graph, Map, NodeMap, Shape, Stage, Term, shapes
+
+
+@lru_cache(maxsize=1024)
+def program(
+    code: tuple[int, ...],
+    sizes: tuple[torch.Size, ...],
+    strides: tuple[tuple[int, ...], ...],
+    given: Shape,
+) -> Program | str:
+    """Write out the plan of an outline, or say why it cannot be.
+
+    Args:
+        code: The outline.
+        sizes: The sizes of its tensors.
+        strides: The strides of those that are not contiguous, behind their numbers from 0 on.
+        given: The shape of the input.
+    """
+    parts = [torch.empty(size, device="meta") for size in sizes]
+    for number, *steps in strides:
+        parts[number] = torch.empty_strided(sizes[number], steps, device="meta")
+    plan = restore(code, parts)
+    found = shapes(plan, given)
+    if any(shape.branches != given.branches for shape in found):
+        return "its stages differ in the number of branches"
+    if not all(_is_short(term) for stage in plan for term in stage.terms):
+        return "a term has more than a map and a graph over its nodes, or a gather"
+    if not all(map(_is_usual, plan, found[1:])):
+        return "a tensor of the plan has not the usual shape"
+    return Writer(plan, parts, found, reused=False).program()
+
+
+def _is_short(term: Term) -> bool:
+    kinds = tuple(type(one) for one in term.maps)
+    return kinds in ((), (NodeMap,), (Graph,), (NodeMap, Graph))
+
+
+def _is_usual(stage: Stage, shape: Shape) -> bool:
+    """Whether compiled code can read the tensors of a stage, which others may broadcast."""
+    bias = () if stage.bias is None else stage.bias.shape[1:]
+    rows = (shape.nodes, shape.channels)
+    if bias not in ((), rows[1:], (1, shape.channels), rows) or min(rows) < 1:
+        return False
+    return bool(stage.terms) and all(map(_is_usual_map, (m for t in stage.terms for m in t.maps)))
+
+
+def _is_usual_map(one: Map) -> bool:
+    if isinstance(one, Graph):
+        return one.adjacency.dim() == 3 and one.adjacency.shape[1] == one.adjacency.shape[2]
+    if not isinstance(one, NodeMap):
+        return False
+    return one.bias is None or one.bias.shape[1:] == (one.matrix.shape[1], 1)

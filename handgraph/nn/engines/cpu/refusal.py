@@ -1,0 +1,39 @@
+"""When plans cannot be run by numba."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from handgraph.nn.engines.looking import traced, transformed
+
+DTYPES = (torch.float32, torch.float64)
+
+
+def refuses(x: Tensor) -> str | None:
+    """Why no plan can be run on an input; ``None`` if one can."""
+    if x.dtype not in DTYPES:
+        return f"the input is {x.dtype}"
+    if watched := traced() or transformed(x):
+        return watched
+    if not x.is_cpu:
+        return f"the input is on {x.device}"
+    return "autocast is on" if torch.is_autocast_enabled("cpu") else missing()
+
+
+@cache
+def missing() -> str | None:
+    """Why numba cannot be used; it warns if numba is installed and fails."""
+    if find_spec("numba") is None:
+        return "numba is not installed"
+    try:
+        config = import_module("numba").config
+    except Exception as error:  # it raises what it likes: an unknown NumPy, a broken LLVM
+        warnings.warn(f"handgraph continues without numba: {error}", stacklevel=2)
+        return f"numba cannot be imported: {error}"
+    return "NUMBA_DISABLE_JIT is set" if config.DISABLE_JIT else None

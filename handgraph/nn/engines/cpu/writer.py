@@ -1,0 +1,197 @@
+"""How a plan is written out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from handgraph.nn.engines.cpu.program import (
+    CHANNELS,
+    CHANNELS_FIRST,
+    GATHER,
+    NODES,
+    NODES_FIRST,
+    SAME,
+    Program,
+    Table,
+    Tables,
+)
+from handgraph.nn.engines.cpu.rows import Rows
+from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Select, Shape, Stage, Term
+
+
+class Writer:
+    """Writes the stages of a plan into tables, one after the other.
+
+    Args:
+        plan: The plan. Its terms have a map, a graph, a map and a graph, or a selection.
+        parts: Its tensors; slot s is ``parts[s - 1]``.
+        found: The shapes of its input and of the outputs of its stages.
+        reused: Whether rows of the work space are used again when nothing reads them any more.
+    """
+
+    def __init__(self, plan: Plan, parts: Sequence[Tensor], found: list[Shape], reused: bool):
+        self.shapes = found
+        self.parts = parts
+        self.slots = {id(part): slot for slot, part in enumerate(parts, start=1)}
+        self.found: dict[str, list[list[int]]] = {name: [] for name in Tables._fields}
+        self.known: dict[tuple[int, ...], int] = {}
+        self.middles: list[tuple[int, int]] = []
+        self.fused = 0
+        self.rows = Rows(reused)
+        self.starts = [self.rows.take(found[0].nodes * found[0].channels)]
+        for number, stage in enumerate(plan, start=1):
+            self.starts.append(self.write(stage, found[number]))
+            self.release(plan, number)
+
+    def program(self) -> Program:
+        """Everything that was written."""
+        tables = (_table(self.found[name], name) for name in Tables._fields)
+        made = Tables(*tables)
+        weights, last = set(made.terms[:, 8]), self.starts[-1]
+        plain = [part.contiguous() for part in self.parts]
+        read = [
+            part if slot in weights and part.stride(2) == 1 else copy
+            for slot, (part, copy) in enumerate(zip(self.parts, plain, strict=True), start=1)
+        ]
+        copied = (n for n, part in enumerate(self.parts) if part.stride() != read[n].stride())
+        slots = self.write_slots(read), self.write_slots(plain)
+        sizes = tuple(self.shapes), self.fused, self.rows.count, last
+        return Program(made, *sizes, *slots, tuple(copied))
+
+    def release(self, plan: Plan, number: int) -> None:
+        """Take back the rows that no stage behind this one reads."""
+        for start, size in self.middles:
+            self.rows.release(start, size)
+        self.middles.clear()
+        later = {term.source for stage in plan[number:] for term in stage.terms}
+        for source in {term.source for term in plan[number - 1].terms} - later:
+            self.rows.release(self.starts[source], math.prod(self.shapes[source][1:]))
+
+    def write_slots(self, parts: Sequence[Tensor]) -> Table:
+        """The strides of the fused maps and of tensors, and room for their addresses."""
+        steps = [(0, part.stride(0) if len(part) > 1 else 0, part.stride(1)) for part in parts]
+        return np.array([(0, self.fused, 0), *steps], dtype=np.int64)
+
+    def take_fused(self, size: int) -> int:
+        """Where so many more numbers of fused maps begin."""
+        self.fused += size
+        return self.fused - size
+
+    def slot(self, tensor: Tensor | None) -> int:
+        """The slot of a tensor; 0 for none."""
+        return 0 if tensor is None else self.slots[id(tensor)]
+
+    def write(self, stage: Stage, shape: Shape) -> int:
+        """Write a stage, and return the row of its output."""
+        _, nodes, channels = shape
+        size = nodes * channels
+        first, before = len(self.found["terms"]), []
+        for term in stage.terms:
+            before += self.write_term(term, shape)
+        bias = self.write_bias(stage, before, shape)
+        scale, gate = (self.write_vector(vector, nodes) for vector in (stage.scale, stage.gate))
+        total = -1 if scale < 0 else self.rows.take(size)
+        cut = -1 if gate < 0 else self.rows.take(size)
+        out, last = self.rows.take(size), len(self.found["terms"])
+        row = [out, nodes, channels, *bias, int(stage.relu), scale, gate, total, cut, first, last]
+        self.found["stages"].append(row)
+        return out
+
+    def write_vector(self, vector: Tensor | None, nodes: int) -> int:
+        """Write a scale or a gate, and return its row; -1 for none."""
+        if vector is None:
+            return -1
+        slot = self.slot(vector)
+        if (slot,) not in self.known:
+            row = self.known[(slot,)] = self.rows.take(nodes)
+            self.found["vectors"].append([slot, row, nodes])
+        return self.known[(slot,)]
+
+    def write_bias(self, stage: Stage, shifts: list[list[int]], shape: Shape) -> list[int]:
+        """Slot, place and step of the bias of a stage, to which maps over nodes may add."""
+        slot, (_, nodes, channels) = self.slot(stage.bias), shape
+        per_node = stage.bias is not None and stage.bias.dim() == 3 and stage.bias.shape[1] > 1
+        step = channels if per_node else 0
+        if not shifts:
+            return [slot if slot else -1, 0, step]
+        to = self.take_fused(nodes * channels)
+        self.found["tables"].append([slot, step, nodes, channels, to])
+        self.found["shifts"] += [[*shift[:3], to, *shift[3:]] for shift in shifts]
+        return [0, to, channels]
+
+    def write_term(self, term: Term, shape: Shape) -> list[list[int]]:
+        """Write a term, and return what its maps add to the bias of the stage."""
+        _, ins, inner = self.shapes[term.source]
+        _, outs, channels = shape
+        matrix, shift = self.write_maps(term.maps)
+        weight = self.slot(term.weight)
+        kind, middle = SAME, 0
+        if term.maps and isinstance(term.maps[0], Select):
+            kind, middle = GATHER, self.write_index(term.maps[0].chosen)
+        elif matrix and weight:
+            nodes_first = inner * outs * (ins + channels) <= channels * ins * (inner + outs)
+            kind = NODES_FIRST if nodes_first else CHANNELS_FIRST
+            size = outs * inner if nodes_first else ins * channels
+            middle = self.rows.take(size)
+            self.middles.append((middle, size))
+        elif matrix or weight:
+            kind = NODES if matrix else CHANNELS
+        sizes = [self.starts[term.source], ins, inner, outs, channels]
+        self.found["terms"].append([kind, *sizes, *(matrix or (0, 0)), weight, middle])
+        return [[*shift, weight, outs, channels, inner]] if shift else []
+
+    def write_maps(self, maps: tuple[Map, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Slot and place of the matrix of maps over nodes, and of what they add; () for none."""
+        match maps:
+            case (Graph() as graph,):
+                return (0, self.write_graph(graph)), ()
+            case (NodeMap(matrix, bias),):
+                return (self.slot(matrix), 0), () if bias is None else (self.slot(bias), 0)
+            case (NodeMap(matrix, bias), Graph() as graph):
+                return self.write_product(matrix, graph), self.write_product(bias, graph)
+        return (), ()
+
+    def write_index(self, index: Tensor) -> int:
+        """Write what a term selects, and return where."""
+        found = self.found["selected"]
+        found += [[node] for node in index.flatten().tolist()]
+        return len(found) - index.numel()
+
+    def write_graph(self, graph: Graph) -> int:
+        """Where a normalised adjacency goes."""
+        slot, nodes = self.slot(graph.adjacency), graph.adjacency.shape[1]
+        key = slot, -1, int(graph.normalization == "signed")
+        if key not in self.known:
+            to = self.known[key] = self.take_fused(nodes * nodes)
+            self.found["graphs"].append([slot, nodes, key[2], to])
+        return self.known[key]
+
+    def write_product(self, steps: Tensor | None, graph: Graph) -> tuple[int, ...]:
+        """Slot and place of a graph times what a map has; () for nothing."""
+        if steps is None:
+            return ()
+        slot, start, (_, nodes, columns) = self.slot(steps), self.write_graph(graph), steps.shape
+        if (slot, start) not in self.known:
+            to = self.known[slot, start] = self.take_fused(nodes * columns)
+            self.found["products"].append([start, nodes, slot, columns, to])
+        return 0, self.known[slot, start]
+
+
+WIDTHS = {
+    "graphs": 4,
+    "products": 5,
+    "tables": 5,
+    "shifts": 7,
+    "stages": 13,
+    "terms": 10,
+    "vectors": 3,
+    "selected": 1,
+}
+
+
+def _table(rows: list[list[int]], name: str) -> Table:
+    return np.array(rows, dtype=np.int64).reshape(len(rows), WIDTHS[name])

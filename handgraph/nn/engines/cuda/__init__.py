@@ -1,0 +1,73 @@
+"""The Triton engine: a plan in one kernel on CUDA, its stages as dense matrices.
+
+One kernel runs all stages for a block of samples, another their derivatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor
+
+from handgraph.nn.engines.cuda.op import chain
+from handgraph.nn.engines.cuda.program import encode, lower
+from handgraph.nn.engines.cuda.refusal import refuses_here, refuses_input, refuses_plan
+from handgraph.nn.engines.cuda.table import pack
+from handgraph.nn.engines.kept import Form
+from handgraph.nn.plan import Plan, Shape, shapes, tensors
+
+__all__ = ["TritonForm", "offer", "prepare"]
+
+
+def offer(plan: Plan, x: Tensor) -> str | Callable[[], Tensor]:
+    """What runs a plan on ``[N, J, C, B]``, or why it cannot be run."""
+    given = Shape(*x.shape[:3])
+    refused = refuses_input(x, tensors(plan)) or refuses_plan(plan, given)
+    return partial(_run_plan, plan, given, x) if refused is None else refused
+
+
+def prepare(plan: Plan, given: Shape | None) -> TritonForm | None:
+    """Keep a fused plan for inference, unless this engine could never run it here."""
+    is_float = any(part.is_floating_point() for part in tensors(plan))
+    if given is None or not is_float or refuses_here() or refuses_plan(plan, given):
+        return None
+    return TritonForm(plan, given)
+
+
+class TritonForm(Form):
+    """The table of a plan for inputs of one shape. Gradients reach the input."""
+
+    table: Tensor
+
+    def __init__(self, plan: Plan, given: Shape):
+        super().__init__()
+        self.given = given
+        self.register_buffer("table", self._lower(plan), persistent=False)
+
+    def _lower(self, plan: Plan) -> Tensor:
+        lowered, program = lower(plan, self.given)
+        self.program, self.out = encode(program), shapes(plan, self.given)[-1]
+        return pack(lowered, program).detach()
+
+    def refuses(self, x: Tensor) -> str | None:
+        """Why the engine does not run it on an input; ``None`` if it does."""
+        return refuses_input(x, [self.table])
+
+    def update(self, plan: Plan) -> None:
+        """Take the numbers of another plan of this structure."""
+        self.table.copy_(self._lower(plan))
+
+    def run(self, x: Tensor) -> Tensor:
+        """Run the plan on ``[N, J, C, B]``."""
+        return _run(self.table, self.program, self.out, x)
+
+
+def _run_plan(plan: Plan, given: Shape, x: Tensor) -> Tensor:
+    lowered, program = lower(plan, given)
+    return _run(pack(lowered, program), encode(program), shapes(plan, given)[-1], x)
+
+
+def _run(table: Tensor, program: str, out: Shape, x: Tensor) -> Tensor:
+    rows: Tensor = chain(x.permute(3, 0, 1, 2).flatten(1), table, program)
+    return rows.view(-1, *out).permute(1, 2, 3, 0)

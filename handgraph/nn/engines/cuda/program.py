@@ -1,0 +1,135 @@
+"""A plan as the kernels read it: a chain of dense maps with skips."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+import torch
+
+from handgraph.nn.dense import dense
+from handgraph.nn.plan import Plan, Select, Shape, Stage, shapes
+from handgraph.nn.unroll import unroll
+
+TILE = 64
+"""Rows and columns of the parts that matrices are cut into."""
+
+
+class Program(NamedTuple):
+    """The sizes of a chain: all that the kernels need besides its numbers.
+
+    A step adds up products of dense matrices, and a bias. Inputs are counted first, then the
+    outputs of the steps, of which the last is the output of the chain.
+
+    Args:
+        branches: Number of branches, the same in all steps.
+        in_width: Size of a sample of the input, all branches together.
+        columns: Of each branch, the columns of a sample that its inputs consist of; -1 for zeros.
+            Empty if there is one input, and each branch reads its own part of the sample.
+        widths: Size of each input, then of the output of each step, in one branch.
+        sources: What each step reads.
+        relus: Whether a ReLU follows each step.
+        tile: Rows and columns of a part; a power of two, 16 or more.
+    """
+
+    branches: int
+    in_width: int
+    columns: Sequence[Sequence[int]]
+    widths: Sequence[int]
+    sources: Sequence[Sequence[int]]
+    relus: Sequence[bool]
+    tile: int = TILE
+
+    @property
+    def inputs(self) -> int:
+        """The number of inputs."""
+        return len(self.widths) - len(self.sources)
+
+    @property
+    def out_width(self) -> int:
+        """Size of a sample of the output, all branches together."""
+        return self.branches * self.widths[-1]
+
+    @property
+    def tiles(self) -> list[int]:
+        """The number of tiles of each input and output."""
+        return [-(-width // self.tile) for width in self.widths]
+
+    def entries(self, sizes: Sequence[int]) -> int:
+        """Entries of the matrices of one branch, if inputs and outputs have these sizes."""
+        reads = (sum(sizes[source] for source in sources) for sources in self.sources)
+        return sum(map(int.__mul__, sizes[self.inputs :], reads))
+
+
+@cache
+def encode(program: Program) -> str:
+    """The program as text, which an operator takes faster than lists of integers."""
+    return json.dumps(program)
+
+
+@cache
+def decode(text: str) -> Program:
+    """Read what :func:`encode` wrote."""
+    return Program(*json.loads(text))
+
+
+@cache
+def table_size(text: str) -> int:
+    """Size of the table of one branch: all parts of matrices, then all biases."""
+    program = decode(text)
+    tiles, tile = program.tiles, program.tile
+    return (program.entries(tiles) * tile + sum(tiles[program.inputs :])) * tile
+
+
+def lower(plan: Plan, given: Shape) -> tuple[Plan, Program]:
+    """Make a plan dense, and unroll it if the number of branches changes within it."""
+    plan, given = dense(plan, given), Shape(given.branches, given.nodes * given.channels, 1)
+    if not is_uniform(shapes(plan, given)):
+        plan, given = unroll(plan, given), Shape(1, given.branches * given.nodes, 1)
+    return plan, _program(plan, given)
+
+
+def is_uniform(found: list[Shape]) -> bool:
+    """Whether all stages have the same number of branches, and the input that number or one."""
+    branches = {shape.branches for shape in found[1:]}
+    return len(branches) == 1 and found[0].branches in {1, *branches}
+
+
+def is_input(stage: Stage) -> bool:
+    """Whether a stage only selects nodes of the input."""
+    term, *others = stage.terms
+    plain = not (others or stage.relu or term.weight is not None or stage.bias is not None)
+    return plain and term.source == 0 and any(isinstance(one, Select) for one in term.maps)
+
+
+def _program(plan: Plan, given: Shape) -> Program:
+    found = shapes(plan, given)
+    branches = found[-1].branches
+    inputs = _inputs(plan, given, branches)
+    steps = {n: stage for n, stage in enumerate(plan, start=1) if n not in inputs}
+    places = {source: place for place, source in enumerate((*inputs, *steps))}
+    is_own = given.branches == branches and list(inputs) == [0]
+    return Program(
+        branches,
+        given.branches * given.nodes,
+        () if is_own else tuple(map(tuple, torch.cat(list(inputs.values()), dim=1).tolist())),
+        (*(columns.shape[1] for columns in inputs.values()), *(found[n].nodes for n in steps)),
+        tuple(tuple(places[term.source] for term in stage.terms) for stage in steps.values()),
+        tuple(stage.relu for stage in steps.values()),
+    )
+
+
+def _inputs(plan: Plan, given: Shape, branches: int) -> dict[int, torch.Tensor]:
+    """The sources of a plan that are inputs, and which columns of a sample they are."""
+    counts = torch.arange(branches, device="cpu").unsqueeze(1)
+    starts = counts * given.nodes * (given.branches > 1)
+    indices = {
+        number: stage.terms[0].maps[0][0].cpu()
+        for number, stage in enumerate(plan, start=1)
+        if is_input(stage)
+    }
+    if any(term.source == 0 for stage in plan if not is_input(stage) for term in stage.terms):
+        indices = {0: torch.arange(given.nodes, device="cpu").unsqueeze(0), **indices}
+    return {n: (starts + index).where(index >= 0, -1) for n, index in indices.items()}

@@ -1,0 +1,78 @@
+"""A plan as integers and a list of tensors: what operators of PyTorch can take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+from torch import Tensor
+
+from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Select, Stage, Term
+
+GRAPH, NODE_MAP, SELECT = range(3)
+
+
+def outline(plan: Plan) -> tuple[tuple[int, ...], list[Tensor]]:
+    """The structure of a plan as integers, and its tensors, each once.
+
+    A tensor is written as its number from 1 on; 0 is none. Plans of one structure have equal
+    integers.
+    """
+    slots = _Slots()
+    code: list[int] = []
+    for terms, bias, relu, scale, gate in plan:
+        code.append(len(terms))
+        for source, maps, weight in terms:
+            code += (source, len(maps), slots.number(weight))
+            for one in maps:
+                code += _numbers(one, slots)
+        code += (slots.number(bias), int(relu), slots.number(scale), slots.number(gate))
+    return tuple(code), slots.parts
+
+
+class _Slots:
+    def __init__(self) -> None:
+        self.parts: list[Tensor] = []
+        self.seen: dict[int, int] = {}
+
+    def number(self, tensor: Tensor | None) -> int:
+        if tensor is None:
+            return 0
+        found = self.seen.get(id(tensor))
+        if found is None:
+            self.parts.append(tensor)
+            found = self.seen[id(tensor)] = len(self.parts)
+        return found
+
+
+def _numbers(one: Map, slots: _Slots) -> tuple[int, int, int]:
+    if isinstance(one, NodeMap):
+        return NODE_MAP, slots.number(one.matrix), slots.number(one.bias)
+    if isinstance(one, Select):
+        return SELECT, slots.number(one.chosen), one.nodes
+    return GRAPH, slots.number(one.adjacency), int(one.normalization == "signed")
+
+
+def restore(code: Sequence[int], parts: Sequence[Tensor]) -> Plan:
+    """Undo :func:`outline`."""
+    rest = iter(code)
+    return tuple(_stage(count, rest, (None, *parts)) for count in rest)
+
+
+def _stage(count: int, rest: Iterator[int], parts: Sequence[Tensor | None]) -> Stage:
+    terms = tuple(_term(rest, parts) for _ in range(count))
+    bias, relu, scale, gate = (next(rest) for _ in range(4))
+    return Stage(terms, parts[bias], bool(relu), parts[scale], parts[gate])
+
+
+def _term(rest: Iterator[int], parts: Sequence[Tensor | None]) -> Term:
+    source, count, weight = (next(rest) for _ in range(3))
+    return Term(source, tuple(_map(rest, parts) for _ in range(count)), parts[weight])
+
+
+def _map(rest: Iterator[int], parts: Sequence[Tensor | None]) -> Map:
+    kind, first, second = (next(rest) for _ in range(3))
+    tensor = cast("Tensor", parts[first])
+    if kind == NODE_MAP:
+        return NodeMap(tensor, parts[second])
+    return Select(tensor, second) if kind == SELECT else Graph(tensor, ("abs", "signed")[second])

@@ -1,0 +1,117 @@
+"""Dense stages, for inference with few samples.
+
+With few samples the calls of a run take longer than its products. Dense matrices need the fewest
+calls, and a loop over them does nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from handgraph.nn.engines.reference.terms import gather
+from handgraph.nn.plan import Plan, Select, Shape, Stage, Term, shapes
+
+SAME, MATRIX, SELECT = range(3)
+
+
+class Outline(NamedTuple):
+    """A stage without its tensors.
+
+    Args:
+        terms: Of each term its source, its kind, and whether all branches read a single one.
+        branches: The number of branches of the terms.
+        sums: Whether to sum over them.
+        bias: Whether there is a bias.
+        relu: Whether a ReLU follows.
+    """
+
+    terms: list[tuple[int, int, bool]]
+    branches: int
+    sums: bool
+    bias: bool
+    relu: bool
+
+
+class DenseStages(nn.Module):
+    """A plan from :func:`handgraph.nn.dense.dense`, its tensors as buffers that are not saved.
+
+    Args:
+        plan: The plan; its tensors are copied.
+        given: The shape of its input.
+
+    Shapes:
+        - input: ``[N, B, F]``, the channels of all nodes in a row
+        - output: ``[N', B, F']``
+    """
+
+    def __init__(self, plan: Plan, given: Shape):
+        super().__init__()
+        found = [shape.branches for shape in shapes(plan, given)]
+        self.stages = [_outline(stage, found) for stage in plan]
+        for number, part in enumerate(self._parts(plan)):
+            kept = part.detach().clone(memory_format=torch.contiguous_format)
+            self.register_buffer(f"part_{number}", kept, persistent=False)
+
+    @property
+    def size(self) -> int:
+        """The number of entries of all tensors."""
+        return sum(part.numel() for part in self.buffers())
+
+    def update(self, plan: Plan) -> None:
+        """Take the numbers of another plan of this structure."""
+        for kept, part in zip(self.buffers(), self._parts(plan), strict=True):
+            kept.copy_(part)
+
+    def _parts(self, plan: Plan) -> list[Tensor]:
+        """The tensors in the order of their use, with all branches, for products with rows."""
+        parts = []
+        for stage, (_, branches, *_) in zip(plan, self.stages, strict=True):
+            tensors = [(one[0], _kind(term)) for term in stage.terms for one in term.maps]
+            parts += [t.mT.expand(branches, -1, -1) if k == MATRIX else t for t, k in tensors]
+            parts += [] if stage.bias is None else [stage.bias.mT]
+        return parts
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the stages."""
+        parts = cast("Iterator[Tensor]", iter(self._buffers.values()))
+        outs = [x]
+        for terms, branches, sums, bias, relu in self.stages:
+            out: Tensor | None = None
+            for source, kind, one in terms:
+                x = outs[source].expand(branches, -1, -1) if one else outs[source]
+                if kind == MATRIX:
+                    matrix = next(parts)
+                    out = torch.bmm(x, matrix) if out is None else out.baddbmm_(x, matrix)
+                else:
+                    x = gather(x.mT, next(parts)).mT if kind == SELECT else x.clone()
+                    out = x if out is None else out.add_(x)
+            total = cast("Tensor", out)
+            total = total.sum(0, True) if sums else total
+            total = total.add_(next(parts)) if bias else total
+            outs.append(total.relu_() if relu else total)
+        return outs[-1]
+
+
+def _outline(stage: Stage, found: list[int]) -> Outline:
+    """Read a stage, from the number of branches of all that can be read."""
+    terms, bias, relu, _, _ = stage
+    most = max([len(one[0]) for term in terms for one in term.maps], default=1)
+    branches = max(most, *[found[term.source] for term in terms], 1 if bias is None else len(bias))
+    each = [(t.source, _kind(t), max(_read(t), found[t.source]) < branches) for t in terms]
+    sums = bias is not None and len(bias) < branches
+    return Outline(each, branches, sums, bias is not None, relu)
+
+
+def _read(term: Term) -> int:
+    """The number of branches that a term selects nodes for."""
+    return len(term.maps[0][0]) if _kind(term) == SELECT else 1
+
+
+def _kind(term: Term) -> int:
+    if not term.maps:
+        return SAME
+    return SELECT if isinstance(term.maps[0], Select) else MATRIX

@@ -1,0 +1,103 @@
+"""The stages of a fused plan, one after the other. Tensors are ``[N, J, S]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from handgraph.nn.engines.reference.batch import Batch
+from handgraph.nn.engines.reference.terms import Factors, factors, finish, operand
+from handgraph.nn.plan import Plan, Stage
+
+
+class Step(NamedTuple):
+    """What a stage leaves. All but the first two fields are for its derivative.
+
+    Args:
+        out: Its output.
+        channels: The channels of the output.
+        maps: The maps of each term.
+        operands: What the last map of each term is applied to.
+        branches: The number of branches of the sum of the terms.
+        total: The sum of the terms, if there is a scale.
+        cut: The output before the gate, if there is one.
+    """
+
+    out: Tensor
+    channels: int
+    maps: Sequence[Factors] = ()
+    operands: Sequence[Tensor] = ()
+    branches: int = 1
+    total: Tensor | None = None
+    cut: Tensor | None = None
+
+
+def walk(plan: Plan, x: Tensor, in_place: bool) -> Tensor:
+    """Run a fused plan on ``[N, J, C, B]``.
+
+    Args:
+        plan: The plan.
+        x: Its input.
+        in_place: Whether operations may be in place: where no gradient of them is wanted.
+    """
+    batch = Batch.of(x.shape[3])
+    last = {term.source: number for number, stage in enumerate(plan) for term in stage.terms}
+    steps = [Step(batch.enter(x), x.shape[2])]
+    for number, stage in enumerate(plan):
+        out, channels, *_ = run_stage(stage, steps, batch, in_place)
+        steps.append(Step(out, channels))
+        for term in stage.terms:
+            if last[term.source] == number:  # free its memory
+                steps[term.source] = steps[-1]
+    return batch.leave(*steps[-1][:2])
+
+
+def run_stage(stage: Stage, steps: Sequence[Step], batch: Batch, in_place: bool) -> Step:
+    """Run a stage on the outputs of the stages before it."""
+    terms, bias, relu, scale, gate = stage
+    maps = [factors(term) for term in terms]
+    given = [steps[term.source] for term in terms]
+    weight = terms[0].weight
+    channels = given[0].channels if weight is None else weight.shape[1]
+    operands = [operand(of, step.out, batch) for of, step in zip(maps, given, strict=True)]
+    if bias is not None and scale is None and _takes_bias(maps, operands, bias, batch):
+        out, late = batch.mix(operands[0], maps[0].maps[-1][0], bias=bias), None
+    else:
+        out, late = _add_terms(maps, operands, batch, in_place), bias
+    branches = out.shape[0]
+    if branches > 1 and bias is not None and bias.shape[0] == 1:
+        out = out.sum(0, True)
+    total = None if scale is None else out
+    if scale is not None:
+        out, late = batch.weigh(out, scale, channels, bias), None
+    in_place = in_place and out is not operands[0]
+    if late is not None:
+        out = batch.add(out, late, channels, in_place)
+    if relu:
+        out = out.relu_() if in_place else out.relu()
+    cut = None if gate is None else out
+    if gate is not None:
+        out = batch.weigh(out, gate, channels)
+    return Step(out, channels, maps, operands, branches, total, cut)
+
+
+def _takes_bias(
+    maps: Sequence[Factors], operands: Sequence[Tensor], bias: Tensor, batch: Batch
+) -> bool:
+    """Whether the bias can be part of a product: with many samples this saves a pass over them."""
+    if not batch.last or len(maps) > 1 or not maps[0].maps:
+        return False
+    matrix, over_nodes = maps[0].maps[-1]
+    return not over_nodes and bias.shape[0] == matrix.shape[0] == operands[0].shape[0]
+
+
+def _add_terms(
+    maps: Sequence[Factors], operands: Sequence[Tensor], batch: Batch, in_place: bool
+) -> Tensor:
+    """The sum of the terms."""
+    out = finish(maps[0], operands[0], batch, None, in_place)
+    for of, x in zip(maps[1:], operands[1:], strict=True):
+        out = finish(of, x, batch, out, in_place and out is not operands[0])
+    return out

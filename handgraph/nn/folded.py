@@ -1,0 +1,138 @@
+"""A folded module: the fused plan of what it was made of, as buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from torch import Tensor, nn
+
+from handgraph.nn import engines
+from handgraph.nn.branched import BranchedNet
+from handgraph.nn.engines.choice import expect, prepare, run_forms
+from handgraph.nn.engines.kept import Form, KeptPlan
+from handgraph.nn.engines.reference.form import ReferenceForm
+from handgraph.nn.fuse import fuse
+from handgraph.nn.gates import Finest, finest, gate_plan
+from handgraph.nn.mixing import samples_first, samples_last
+from handgraph.nn.plan import Plan, Select, Shape, tensors
+from handgraph.nn.unet import AdaptiveGraphUNet
+
+
+class Folded(nn.Module):
+    """A module without parameters that runs a kept plan.
+
+    Made by :func:`handgraph.nn.fold`. Its buffers are the fused maps, so that they can be saved and
+    moved; gradients reach its input.
+
+    Args:
+        plan: The plan.
+        branched: Whether input and output have a branch axis.
+
+    Shapes:
+        - input: ``[*, J, C]``, or ``[*, N, K, C]`` with a branch axis
+        - output: ``[*, J', C']``, or ``[*, N', K', C']``
+
+    Raises:
+        ValueError: If the input does not have the branches, nodes and channels of the plan.
+    """
+
+    def __init__(self, plan: Plan, branched: tuple[bool, bool]):
+        super().__init__()
+        plan = fuse(plan)
+        self.branched = branched
+        nodes, channels = input_size(plan)
+        branches = len(tensors(plan)[0]) if branched[0] else 1
+        self.size = (branches, nodes, channels)
+        given = None
+        if nodes is not None and channels is not None:
+            given = Shape(branches, nodes, channels)
+        self.forms = prepare(plan, given)
+        self.register_load_state_dict_post_hook(_update_forms)  # type: ignore[no-untyped-call]
+
+    def plan(self) -> Plan:
+        """The kept plan, over the buffers."""
+        return cast("ReferenceForm", self.forms["reference"]).kept.plan()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the plan."""
+        self._check(x)
+        dims = 3 if self.branched[0] else 2
+        nodes = samples_last(x, dims)
+        expect(self)
+        out = run_forms(self.forms, nodes if dims == 3 else nodes.unsqueeze(0))
+        return samples_first(out if self.branched[1] else out.squeeze(0), x.shape[:-dims])
+
+    def _check(self, x: Tensor) -> None:
+        expected = self.size if self.branched[0] else self.size[1:]
+        found = x.shape[-len(expected) :]
+        if len(found) < len(expected) or any(
+            size not in (None, came) for size, came in zip(expected, found, strict=True)
+        ):
+            sizes = ", ".join("C" if size is None else str(size) for size in expected)
+            raise ValueError(f"folded net: expected [*, {sizes}], got {list(x.shape)}")
+
+    def __repr__(self) -> str:
+        """The number of stages and the size of the input."""
+        sizes = ", ".join("C" if size is None else str(size) for size in self.size)
+        return f"Folded([*, {sizes}], stages={len(self.plan())})"
+
+
+def _update_forms(folded: Folded, _: object) -> None:
+    """After a state is loaded, take its numbers into the forms of all engines."""
+    for form in cast("Iterable[Form]", folded.forms.values()):
+        form.update(folded.plan())
+
+
+class FoldedUNet(BranchedNet):
+    """A folded :class:`AdaptiveGraphUNet`; it takes ``node_mask``, and raises what the net raised.
+
+    Args:
+        net: The net, which is left alone.
+
+    Example:
+        >>> from handgraph import HAND
+        >>> from handgraph.nn import AdaptiveGraphUNet, fold
+        >>> folded = fold(AdaptiveGraphUNet(2, 3, HAND))
+        >>> len(list(folded.parameters()))
+        0
+    """
+
+    def __init__(self, net: AdaptiveGraphUNet):
+        super().__init__(net.in_channels, net.out_channels, net.graph)
+        self.nodes, self.gating = net.nodes, net.gating
+        plan = net.lower()
+        self.level = KeptPlan(fuse(finest(plan)))
+        self.folded = Folded(plan, (True, True))
+
+    def reset_parameters(self) -> None:
+        """Raise: there is nothing to draw anew."""
+        raise TypeError("a folded AdaptiveGraphUNet has no parameters to reset")
+
+    def adjacencies(self) -> list[Tensor]:
+        """The normalised adjacencies, finest level first; see :class:`AdaptiveGraphUNet`."""
+        last = self.folded.plan()[1 - len(self.nodes) :]
+        maps = [stage.terms[0].maps[0][0] for stage in reversed(last)]
+        return maps if self.branched[0] else [matrix.squeeze(0) for matrix in maps]
+
+    def forward(self, x: Tensor, node_mask: Tensor | None = None) -> Tensor:
+        """Compute what the net computes; see :meth:`AdaptiveGraphUNet.forward`."""
+        x, gate, there = self.enter(x, node_mask)
+        if gate is None:
+            return self.leave(self.folded(x), there)
+        expect(self)
+        level, gate = Finest(*self.level.plan()), samples_last(gate, 2)
+        plan = gate_plan(self.folded.plan(), level, gate, self.gating)
+        return self.leave(engines.run(plan, x), there)
+
+
+def input_size(plan: Plan, source: int = 0) -> tuple[int | None, int | None]:
+    """Nodes and channels of what is read from a source; ``None`` where any number will do."""
+    for number, stage in enumerate(plan, start=1):
+        for term in (term for term in stage.terms if term.source == source):
+            nodes, channels = input_size(plan, number)
+            if term.maps:
+                one = term.maps[0]
+                nodes = one.nodes if isinstance(one, Select) else one[0].shape[2]
+            return nodes, channels if term.weight is None else term.weight.shape[2]
+    return None, None

@@ -1,0 +1,107 @@
+"""Multiply the neighbouring linear maps of a plan together."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from handgraph.nn.adjacency import degree_scale
+from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Select, Stage, Term
+
+
+def fuse(plan: Plan) -> Plan:
+    """Multiply the maps of every term together, so that one matrix is left of them.
+
+    What maps over nodes add becomes part of the biases. Differentiable.
+    """
+    return Fusion().fuse(plan)
+
+
+class Product(NamedTuple):
+    """One map over nodes after another."""
+
+    then: NodeMap
+    first: NodeMap
+    both: NodeMap
+
+
+class Normalized(NamedTuple):
+    """A graph, the scale of its nodes (see :func:`degree_scale`), and the graph as a map."""
+
+    graph: Graph
+    scale: Tensor
+    node_map: NodeMap
+
+
+class Fusion:
+    """Fuses plans. Every product is computed once and remembered, for its derivative too."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[int, ...], NodeMap] = {}
+        self.graphs: list[Normalized] = []
+        self.products: list[Product] = []
+
+    def fuse(self, plan: Plan) -> Plan:
+        """The fused plan."""
+        return tuple([self._stage(stage) for stage in plan])
+
+    def node_map(self, maps: tuple[Map, ...]) -> NodeMap | Select:
+        """The one map that applies all of these."""
+        first, *others = maps
+        if not others and not isinstance(first, Graph):
+            return first
+        key = tuple([id(one) for one in maps])
+        found = self.known.get(key)
+        if found is None:
+            is_graph = not others and isinstance(first, Graph)
+            found = self._normalize(cast("Graph", first)) if is_graph else self._join(maps)
+            self.known[key] = found
+        return found
+
+    def _normalize(self, graph: Graph) -> NodeMap:
+        adjacency, normalization = graph
+        scale = degree_scale(adjacency, normalization)
+        node_map = NodeMap(scale.mT * adjacency * scale)
+        self.graphs.append(Normalized(graph, scale, node_map))
+        return node_map
+
+    def _join(self, maps: tuple[Map, ...]) -> NodeMap:
+        first, then = self.node_map(maps[:-1]), self.node_map(maps[-1:])
+        if isinstance(first, Select) or isinstance(then, Select):
+            raise ValueError("plan: expected a Select to be the only map of its term")
+        matrix, shift = _multiply(then.matrix, first.matrix), then.bias
+        if first.bias is not None:
+            shift = _multiply(then.matrix, first.bias)
+            shift = shift if then.bias is None else shift + then.bias
+        self.products.append(Product(then, first, NodeMap(matrix, shift)))
+        return self.products[-1].both
+
+    def _stage(self, stage: Stage) -> Stage:
+        terms, bias, relu, scale, gate = stage
+        if bias is not None and bias.dim() == 2:
+            bias = bias.unsqueeze(1)
+        fused = []
+        for term in terms:
+            source, maps, weight = term
+            if maps:
+                one = self.node_map(maps)
+                if type(one) is NodeMap and one.bias is not None:
+                    bias = _shifted(bias, one.bias, weight)
+                    one = NodeMap(one.matrix)
+                term = Term(source, (one,), weight)
+            fused.append(term)
+        return Stage(tuple(fused), bias, relu, scale, gate)
+
+
+def _multiply(a: Tensor, b: Tensor) -> Tensor:
+    return torch.bmm(a, b) if a.shape[0] == b.shape[0] else a @ b
+
+
+def _shifted(bias: Tensor | None, shift: Tensor, weight: Tensor | None) -> Tensor:
+    """Add what a map over nodes adds."""
+    if weight is None:
+        return shift if bias is None else bias + shift
+    sums = weight.sum(2).unsqueeze(1)
+    return shift * sums if bias is None else torch.addcmul(bias, shift, sums)

@@ -1,0 +1,76 @@
+"""The plan of a graph U-Net whose samples each hide nodes of their own.
+
+Below the finest level no node is a joint, so only the stages of the finest level differ: what a
+node sends, receives and passes on is scaled for each sample, as
+:func:`~handgraph.nn.adjacency.gate_scales` says.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from handgraph.nn.adjacency import Normalization, gate_scales
+from handgraph.nn.plan import NodeMap, Plan, Stage, Term
+
+
+class Finest(NamedTuple):
+    """The stages of the finest level, over its adjacency as it is, not normalised.
+
+    Args:
+        encode: The first stage.
+        decode: What the last convolution reads: the skip and the unpooled nodes, channels mixed.
+        spread: The rest of the last convolution: the adjacency and the bias.
+    """
+
+    encode: Stage
+    decode: Stage
+    spread: Stage
+
+
+def finest(plan: Plan) -> Finest:
+    """Read the stages of the finest level off the plan of a graph U-Net that is not fused."""
+    first, last = plan[0], plan[-1]
+    (term,) = first.terms
+    graph = NodeMap(term.maps[0][0])
+    decode = tuple(term._replace(maps=term.maps[:-1]) for term in last.terms)
+    return Finest(
+        first._replace(terms=(term._replace(maps=(graph,)),)),
+        Stage(decode, relu=False),
+        Stage((Term(0, (graph,)),), last.bias, relu=False),
+    )
+
+
+class Gating(NamedTuple):
+    """How a convolution sums degrees; see :class:`~handgraph.nn.AdaptiveGraphConv`."""
+
+    normalization: Normalization
+    renormalize: bool
+
+
+def gate_plan(plan: Plan, level: Finest, gate: Tensor, gating: tuple[Gating, Gating]) -> Plan:
+    """The plan for samples that each have nodes of their own.
+
+    Args:
+        plan: The plan of the net, as it is or fused.
+        level: The stages of its finest level.
+        gate: How much each node of each sample sends; 0 hides it. ``[N, J, B]``
+        gating: How the first and the last convolution sum degrees.
+    """
+    (graph,) = level.encode.terms[0].maps
+    scales = {how: gate_scales(graph[0], gate, *how) for how in set(gating)}
+    (receive, send), (receive_last, send_last) = (scales[how] for how in gating)
+    sent = Stage((Term(0),), relu=False, gate=send)
+    encode = _moved(level.encode)._replace(scale=receive, gate=gate)
+    inner = [_moved(stage) for stage in plan[1:-1]]
+    decode = _moved(level.decode)._replace(gate=send_last)
+    terms = (Term(len(inner) + 3, (graph,)),)
+    last = Stage(terms, level.spread.bias, relu=False, scale=receive_last)
+    return (sent, encode, *inner, decode, last)
+
+
+def _moved(stage: Stage) -> Stage:
+    """The same stage with one more before it."""
+    terms = [Term(source + 1, maps, weight) for source, maps, weight in stage.terms]
+    return stage._replace(terms=tuple(terms))

@@ -1,0 +1,92 @@
+"""Join plans, and absorb the linear stages between them."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from handgraph.nn.fuse import fuse
+from handgraph.nn.plan import Plan, Select, Stage, Term
+
+
+def join(first: Plan, then: Plan) -> Plan:
+    """One plan that runs ``first`` and then ``then``, linear stages in between absorbed."""
+    moved = [
+        stage._replace(terms=tuple(t._replace(source=t.source + len(first)) for t in stage.terms))
+        for stage in then
+    ]
+    return absorb((*first, *moved))
+
+
+def absorb(plan: Plan) -> Plan:
+    """Substitute linear stages that only one term reads into the stage that reads them."""
+    plan = fuse(plan)
+    for number in range(1, len(plan)):
+        readers = [t for stage in plan for t in stage.terms if t.source == number]
+        if len(readers) == 1 and _is_linear(plan[number - 1]) and not _selects(readers[0]):
+            return absorb(_substitute(plan, number))
+    return plan
+
+
+def _is_linear(stage: Stage) -> bool:
+    """Whether a stage is a sum of products, of each branch by itself."""
+    plain = not stage.relu and stage.scale is None and stage.gate is None
+    return plain and not any(map(_selects, stage.terms)) and not _sums(stage)
+
+
+def _sums(stage: Stage) -> bool:
+    """Whether a stage may sum over branches."""
+    parts = (part for t in stage.terms for part in (t.weight, *(one[0] for one in t.maps)))
+    several = any(part is not None and len(part) > 1 for part in parts)
+    return several and stage.bias is not None and len(stage.bias) == 1
+
+
+def _selects(term: Term) -> bool:
+    return any(isinstance(one, Select) for one in term.maps)
+
+
+def _substitute(plan: Plan, number: int) -> Plan:
+    """Leave out stage ``number``, and let its reader read what it reads."""
+    gone = plan[number - 1]
+    rest = [stage for at, stage in enumerate(plan, start=1) if at != number]
+    return tuple(_renumbered(_reading(stage, gone, number), number) for stage in rest)
+
+
+def _reading(stage: Stage, gone: Stage, number: int) -> Stage:
+    terms, bias = [], stage.bias
+    for term in stage.terms:
+        if term.source != number:
+            terms.append(term)
+            continue
+        terms += [_after_term(term, earlier) for earlier in gone.terms]
+        if gone.bias is not None:
+            shift = _apply(term, gone.bias)
+            if bias is not None and len(bias) == 1:
+                shift = shift.sum(0, keepdim=True)
+            bias = shift if bias is None else bias + shift
+    return stage._replace(terms=tuple(terms), bias=bias)
+
+
+def _after_term(term: Term, earlier: Term) -> Term:
+    """The one term that does ``earlier`` and then ``term``."""
+    maps = earlier.maps or term.maps
+    if earlier.maps and term.maps:
+        maps = (term.maps[0].after(earlier.maps[0]),)  # type: ignore[union-attr, arg-type]
+    weight = term.weight if earlier.weight is None else earlier.weight
+    if earlier.weight is not None and term.weight is not None:
+        weight = term.weight @ earlier.weight
+    return Term(earlier.source, maps, weight)
+
+
+def _apply(term: Term, x: Tensor) -> Tensor:
+    """A fused term of ``[N, J, C]``."""
+    if term.weight is not None:
+        x = x.expand(-1, -1, term.weight.shape[2]) @ term.weight.mT
+    if not term.maps:
+        return x
+    matrix = term.maps[0][0]
+    return matrix @ x.expand(-1, matrix.shape[2], -1)
+
+
+def _renumbered(stage: Stage, gone: int) -> Stage:
+    terms = (t._replace(source=t.source - (t.source > gone)) for t in stage.terms)
+    return stage._replace(terms=tuple(terms))

@@ -1,0 +1,30 @@
+"""The node counts of the levels of a graph U-Net."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def halving_ladder(num_nodes: int) -> tuple[int, ...]:
+    """Node counts of the levels of a graph U-Net: halve, rounding up, to 1 (decision 10).
+
+    Example:
+        >>> from handgraph.nn import halving_ladder
+        >>> halving_ladder(21)
+        (21, 11, 6, 3, 2, 1)
+    """
+    nodes = [num_nodes]
+    while nodes[-1] > 1 or len(nodes) < 2:
+        nodes.append((nodes[-1] + 1) // 2)
+    return tuple(nodes)
+
+
+def check_ladder(name: str, num_nodes: int, nodes: Sequence[int] | None) -> tuple[int, ...]:
+    """The node counts that were asked for, or halving ones; a ValueError if they do not fit."""
+    ladder = halving_ladder(num_nodes) if nodes is None else tuple(nodes)
+    if len(ladder) < 2 or min(ladder) < 1 or ladder[0] != num_nodes:
+        raise ValueError(
+            f"nodes: expected two or more positive node counts of which the first is the "
+            f"{num_nodes} of {name}, got {ladder}"
+        )
+    return ladder

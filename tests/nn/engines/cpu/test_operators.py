@@ -1,0 +1,350 @@
+"""The custom operators: PyTorch's contracts, FLOPs, and checks of all arguments."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.library import opcheck
+from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
+
+from handgraph import HAND, Skeleton
+from handgraph.nn import engines, fold
+from handgraph.nn.engines import reference
+from handgraph.nn.engines.outline import outline, restore
+from handgraph.nn.folded import Folded
+from handgraph.nn.mixing import samples_last
+from handgraph.nn.plan import Graph, NodeMap, Select, Stage, Term
+from tests.nn.nets import EXACT, LEVELS, core, pose, soft_mask, unet
+
+numba = pytest.importorskip("numba")
+
+run_plan = torch.ops.handgraph.run_plan
+run_plan_backward = torch.ops.handgraph.run_plan_backward
+ERRORS = (ValueError, TypeError, RuntimeError, IndexError, AttributeError)
+
+
+def problem(graph=LEVELS, batch=3, masked=False, **options):
+    """The input, the tensors and the code of a net's plan."""
+    net = unet(graph, **options)
+    x = pose(net, batch)
+    gate = soft_mask(x) if masked else None
+    if graph is HAND:
+        x, gate = x.unsqueeze(-3), None if gate is None else gate.unsqueeze(-2)
+    code, parts = outline(net.lower(gate))
+    return samples_last(x, 3), [part.detach() for part in parts], list(code)
+
+
+# Contracts
+
+
+CHECKS = ("schema", "autograd_registration")
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's own check reads it
+def test_good_operators(check, masked):
+    for batch, dtype in [(0, torch.float64), (1, torch.float32), (40, torch.float64)]:
+        x, parts, code = problem(batch=batch, dtype=dtype, masked=masked)
+        out, fused = run_plan(x, parts, code)
+        opcheck(run_plan.default, (x, parts, code), test_utils=f"test_{check}")
+        args = torch.randn_like(out), x, fused, parts, code
+        opcheck(run_plan_backward.default, args, test_utils=f"test_{check}")
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_operators_are_what_the_net_computes(masked):
+    x, parts, code = problem(masked=masked)
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, *parts)]
+    expected = reference.run(restore(code, leaves[1:]), leaves[0])
+    out, fused = run_plan(x, parts, code)
+    grad = torch.randn_like(out)
+    assert_close(out, expected, **EXACT)
+    found = run_plan_backward(grad, x, fused, parts, code)
+    assert_close(found, list(torch.autograd.grad(expected, leaves, grad)), **EXACT)
+
+
+def test_arguments_are_left_alone():
+    x, parts, code = problem(masked=True)
+    out, fused = run_plan(x, parts, code)
+    given = (torch.randn_like(out), x, fused, *parts)
+    before = [tensor.clone() for tensor in given]
+    run_plan(x, parts, code)
+    run_plan_backward(given[0], x, fused, parts, code)
+    assert all(map(torch.equal, given, before))
+
+
+def test_a_branch_stays_within_its_arrays():
+    """The memory of the next branch holds NaN and infinity."""
+    x, parts, code = problem()
+    x[1] = torch.nan
+    for part in parts:
+        part[1] = torch.inf
+    out, fused = run_plan(x, parts, code)
+    found = run_plan_backward(torch.randn_like(out), x, fused, parts, code)
+    rest = [0, 2, 3]
+    assert out[rest].isfinite().all()
+    assert all(gradient[rest].isfinite().all() for gradient in found)
+    assert found[0][1].isnan().any()
+
+
+def test_shapes_without_values():
+    x, parts, code = problem()
+    out, fused = run_plan(x, parts, code)
+    on_meta = [tensor.to("meta") for tensor in (x, *parts)]
+    shapes = [tensor.shape for tensor in run_plan(on_meta[0], on_meta[1:], code)]
+    assert shapes == [out.shape, fused.shape]
+
+
+# FLOPs
+
+
+def flops(function):
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+BOTH = pytest.mark.parametrize("engine", ["numba", "reference"])
+
+
+@BOTH
+def test_flops_are_those_by_hand(engine):
+    """Two per multiplication of the plan's products, and twice as many backward."""
+    net = unet(Skeleton.edgeless(3), nodes=(3, 2), channels=2, bottleneck_channels=3)
+    x, batch = pose(net, 5).unsqueeze(1).requires_grad_(), 5
+    fused = 3 * 3 * (2 + 1)  # the graph times the unpooling and its bias
+    encoded = 3 * 3 * 2 + 3 * 2 * 2  # nodes x nodes x channels, then the channels of each node
+    squeezed = 2 * 3 * 2 + 2 * 2 * 3
+    expanded = 2 * 3 * 2
+    skipped, unpooled = 3 * 3 * 2 + 3 * 2 * 3, 3 * 2 * 2 + 3 * 2 * 3
+    expected = 2 * (fused + batch * (encoded + squeezed + expanded + skipped + unpooled))
+    with engines.use(engine):
+        plan = net.lower()
+        out = engines.run(plan, x)
+        with torch.no_grad():
+            assert flops(lambda: engines.run(plan, x)) == expected
+        assert flops(lambda: engines.run(plan, x)) == expected
+        # the reference multiplies sums over channels too
+        assert flops(lambda: out.sum().backward()) == pytest.approx(2 * expected, rel=0.03)
+
+
+@pytest.mark.parametrize("batch", [1, 40, 300])
+@pytest.mark.parametrize("train", [False, True])
+def test_flops_of_the_core_are_alike(batch, train):
+    _, branches, merge = core()
+    plans = branches.lower(), merge.unet.lower()
+    inputs = torch.randn(batch, 4, 16, 2).double(), torch.randn(batch, 1, 21, 16).double()
+
+    def run():
+        for plan, x in zip(plans, inputs, strict=True):
+            out = engines.run(plan, x.requires_grad_(train))
+            if train:
+                out.sum().backward(retain_graph=True)
+
+    counts = []
+    for engine in ("numba", "reference"):
+        with engines.use(engine), torch.set_grad_enabled(train):
+            counts.append(flops(run))
+    assert counts[0] == pytest.approx(counts[1], rel=0.02 if train else 0)
+
+
+def test_flops_of_a_net_are_those_of_its_readable_form():
+    """The counter registers hooks on all modules."""
+    net, x = core(), torch.randn(8, 21, 2).double()
+    counts = set()
+    for engine in ("numba", "reference", "readable"):
+        with engines.use(engine):
+            counts.add(flops(lambda: net(x)))
+    assert len(counts) == 1
+
+
+@BOTH
+def test_flops_of_a_folded_net_are_counted(engine):
+    net, x = fold(core()), torch.randn(8, 21, 2).double()
+    with engines.use(engine), torch.no_grad():
+        assert flops(lambda: net(x)) > 0
+
+
+# Arguments that do not fit
+
+
+def agrees(plan, x):
+    """The compiled plan gives the result of the reference or raises."""
+    try:
+        with engines.use("reference"):
+            expected = engines.run(plan, x)
+    except ERRORS:
+        expected = None
+    with engines.use("numba"):
+        try:
+            found = engines.run(plan, x)
+        except ERRORS:
+            return
+    assert expected is not None, "a result, where the reference has an error"
+    assert_close(found, expected, **EXACT)
+
+
+def r(*size):
+    return torch.rand(*size, dtype=torch.float64)
+
+
+def stage(*maps, weight=None, **rest):
+    return (Stage((Term(0, maps, weight),), **rest),)
+
+
+PLANS = {
+    "a long graph": stage(Graph(r(1, 5, 3), "abs")),
+    "a wide graph": stage(Graph(r(1, 3, 5), "abs")),
+    "a flat graph": stage(Graph(r(3, 3), "abs")),
+    "a map and a graph of other sizes": stage(NodeMap(r(1, 4, 3)), Graph(r(1, 5, 5), "abs")),
+    "a map and a graph": stage(NodeMap(r(1, 5, 3), r(1, 5, 1)), Graph(r(1, 5, 5), "signed")),
+    "a map of other nodes": stage(NodeMap(r(1, 4, 5))),
+    "a map with a short bias": stage(NodeMap(r(1, 3, 3), r(1, 2, 1))),
+    "a map with a long bias": stage(NodeMap(r(1, 3, 3), r(1, 5, 1))),
+    "a map with one bias": stage(NodeMap(r(1, 3, 3), r(1, 1, 1))),
+    "a map with a bias for each channel": stage(NodeMap(r(1, 3, 3), r(1, 3, 2))),
+    "a map with a flat bias": stage(NodeMap(r(1, 3, 3), r(1, 3))),
+    "a scale for one sample": stage(scale=r(1, 3, 1)),
+    "a scale for other samples": stage(scale=r(1, 3, 5)),
+    "a flat scale": stage(scale=r(1, 3)),
+    "a scale for other nodes": stage(scale=r(1, 4, 67)),
+    "a scale": stage(NodeMap(r(1, 3, 3), r(1, 3, 1)), scale=r(1, 3, 67)),
+    "a gate for one sample": stage(gate=r(1, 3, 1)),
+    "a flat gate": stage(gate=r(1, 3)),
+    "one bias": stage(weight=r(1, 4, 2), bias=r(1, 1)),
+    "one bias for each node": stage(weight=r(1, 4, 2), bias=r(1, 3, 1)),
+    "one bias of three dimensions": stage(weight=r(1, 4, 2), bias=r(1, 1, 1)),
+    "a short bias": stage(weight=r(1, 4, 2), bias=r(1, 3)),
+    "a bias for other nodes": stage(weight=r(1, 4, 2), bias=r(1, 5, 4)),
+    "a bias without branches": stage(weight=r(1, 4, 2), bias=r(4)),
+    "a weight of other channels": stage(weight=r(1, 4, 5)),
+    "a flat weight": stage(weight=r(4, 2)),
+    "more branches": stage(weight=r(3, 4, 2)),
+    "single precision": stage(weight=r(1, 4, 2).float()),
+    "integers": stage(weight=torch.ones(1, 4, 2, dtype=torch.long)),
+    "complex numbers": stage(weight=r(1, 4, 2) + 0j),
+    "another device": stage(weight=r(1, 4, 2).to("meta")),
+    "negative": stage(weight=torch._neg_view(r(1, 4, 2))),
+    "no channels out": stage(weight=r(1, 0, 2)),
+    "no nodes out": stage(NodeMap(r(1, 0, 3))),
+    "a selection": stage(Select(torch.tensor([[0, -1, 2, 0]]), 3)),
+    "a selection of other nodes": stage(Select(torch.tensor([[0, -1, 2]]), 4)),
+    "a map and a selection": stage(NodeMap(r(1, 4, 3)), Select(torch.tensor([[0, 3]]), 4)),
+    "a later stage": (Stage((Term(1),)), Stage((Term(0),))),
+    "a stage behind": (Stage((Term(-1),)),),
+    "no terms": (Stage(()),),
+    "nothing": (),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("batch", [1, 67])
+def test_plans_that_do_not_fit(name, batch):
+    agrees(PLANS[name], torch.randn(batch, 1, 3, 2, dtype=torch.float64))
+
+
+NOTHING = """
+import torch
+from handgraph.nn import engines
+from handgraph.nn.plan import NodeMap, Stage, Term
+for batch, branches, nodes, channels in [(5, 1, 0, 2), (5, 1, 3, 0), (5, 0, 3, 2), (1, 1, 3, 0)]:
+    x = torch.rand(batch, branches, nodes, channels)
+    weight, matrix = torch.rand(branches, 4, channels), torch.rand(branches, 2, nodes)
+    for term in (Term(0, weight=weight), Term(0, (NodeMap(matrix),))):
+        found = []
+        for engine in ("numba", "reference"):
+            with engines.use(engine):
+                found.append(engines.run((Stage((term,)),), x))
+        torch.testing.assert_close(*found)
+"""
+
+
+@pytest.mark.slow
+def test_inputs_of_nothing():
+    """In a new process, which an invalid access ends."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", NOTHING], check=True, timeout=120)
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_codes_that_are_wrong(data):
+    """With one integer changed, an error or the result of the changed code."""
+    x, parts, code = problem(Skeleton.edgeless(3), masked=data.draw(st.booleans()), channels=2)
+    place = data.draw(st.integers(0, len(code) - 1))
+    code[place] = data.draw(st.sampled_from([-(2**40), -5, -1, 0, 1, 2, 3, 7, len(parts), 2**40]))
+    try:
+        found, _ = run_plan(x, parts, code)
+    except ERRORS:
+        return
+    assert_close(found, reference.run(restore(code, parts), x), **EXACT)
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_tensors_that_are_wrong(data):
+    """With one tensor of another size, an error or the result of the changed plan."""
+    x, parts, code = problem(Skeleton.edgeless(3), masked=data.draw(st.booleans()), channels=2)
+    place = data.draw(st.integers(0, len(parts) - 1))
+    shape = list(parts[place].shape)
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    shape[axis] = data.draw(st.integers(0, 5))
+    parts[place] = torch.rand(shape, dtype=torch.float64)
+    try:
+        found, _ = run_plan(x, parts, code)
+    except ERRORS:
+        return
+    assert_close(found, reference.run(restore(code, parts), x), **EXACT)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda grad, x, fused, parts, code: (grad[..., :2], x, fused, parts, code),
+        lambda grad, x, fused, parts, code: (grad[:, :5], x, fused, parts, code),
+        lambda grad, x, fused, parts, code: (grad[0], x, fused, parts, code),
+        lambda grad, x, fused, parts, code: (grad.float(), x, fused, parts, code),
+        lambda grad, x, fused, parts, code: (grad, x[..., :2], fused, parts, code),
+        lambda grad, x, fused, parts, code: (grad, x[:, :, :1], fused, parts, code),
+        lambda grad, x, fused, parts, code: (grad, x, fused[:, :-1], parts, code),
+        lambda grad, x, fused, parts, code: (grad, x, fused.flatten(), parts, code),
+        lambda grad, x, fused, parts, code: (grad, x, fused.float(), parts, code),
+        lambda grad, x, fused, parts, code: (grad, x, fused, parts[:-1], code),
+        lambda grad, x, fused, parts, code: (grad, x, fused, parts[::-1], code),
+        lambda grad, x, fused, parts, code: (grad, x, fused, parts, code[:-1]),
+        lambda grad, x, fused, parts, code: (grad, x, fused, parts, code[1:]),
+        lambda grad, x, fused, parts, code: (grad, x, fused, parts, []),
+    ],
+)
+def test_derivatives_that_do_not_fit(change):
+    x, parts, code = problem()
+    out, fused = run_plan(x, parts, code)
+    with pytest.raises(ERRORS):
+        run_plan_backward(*change(torch.randn_like(out), x, fused, parts, code))
+
+
+def test_fused_maps_in_any_layout():
+    """Hooks on saved tensors may return a copy with other strides."""
+    x, parts, code = problem()
+    out, fused = run_plan(x, parts, code)
+    grad = torch.randn_like(out)
+    expected = run_plan_backward(grad, x, fused, parts, code)
+    for other in (fused.mT.contiguous().mT, torch.stack([fused, fused], 2)[..., 0]):
+        assert_close(run_plan_backward(grad, x, other, parts, code), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("index", [[[0, 3]], [[0, 99]], [[-2, 0]], [[2**40, 0]]])
+def test_selections_of_nodes_that_are_not_there(index):
+    select = stage(Select(torch.tensor(index), 3), relu=False)
+    plan = (*select, Stage((Term(1, weight=r(1, 2, 2)),), relu=False))
+    with pytest.raises(ERRORS):
+        Folded(plan, (False, True))
+    for engine in ("numba", "reference"):
+        with engines.use(engine), pytest.raises(ERRORS):
+            engines.run(plan, r(4, 1, 3, 2))

@@ -1,0 +1,62 @@
+"""Where the kernels run: on a GPU, or in Triton's interpreter."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from handgraph.nn import engines
+from handgraph.nn.engines.cuda import launch
+
+IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cpu" if IS_INTERPRETED else "cuda"
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for deterministic products
+pytest.importorskip("triton", reason="there is no Triton for this system")
+
+
+@pytest.fixture
+def device():
+    return torch.device(DEVICE)
+
+
+@pytest.fixture
+def triton(monkeypatch):
+    """Choose the engine, and count its launches."""
+    calls = {"forward": 0, "backward": 0}
+
+    def count(name):
+        original = getattr(launch, name)
+
+        def counted(*args):
+            calls[name] += 1
+            return original(*args)
+
+        monkeypatch.setattr(launch, name, counted)
+
+    for name in calls:
+        count(name)
+    with engines.use("triton"):
+        yield calls
+
+
+@pytest.fixture
+def exact():
+    """Deterministic algorithms; PyTorch then fills memory that nobody has written with NaN."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def multiplied():
+    """Let PyTorch's switch say how float32 is multiplied."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+
+    def switch(name):
+        matmul.fp32_precision = name
+
+    yield switch
+    matmul.fp32_precision = before

@@ -1,0 +1,36 @@
+"""The kernels compile to machine code for GPUs, here, without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton.backends.nvidia")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("capability", "shared"), [(90, 227), (86, 99)], ids=["H100", "RTX 3090"])
+def test_kernels_compile_for_gpus(tmp_path, capability, shared):
+    """They fit, spill next to nothing, and read what they wrote through no other cache."""
+    module = "tests.nn.engines.cuda.compile_kernels"
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", module, str(capability)],
+        env=os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)},
+        cwd=Path(__file__).parents[4],
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    rows = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert len(rows) == 16
+    for row in rows:
+        assert row["even"] == ["table_size"]  # always a multiple of 16: nothing compiles anew
+        assert row["registers"] * 32 * row["num_warps"] <= 65536, row
+        assert row["shared"] <= shared * 1024, row
+        assert row["stack"] <= 64, row
+        assert row["stale"] == 0, row
