@@ -15,7 +15,7 @@ def dense(plan: Plan, given: Shape) -> Plan:
     fewer products.
 
     Raises:
-        ValueError: If a stage has a scale or a gate.
+        ValueError: If a stage has a scale or a gate, or a term both selects nodes and has a weight.
     """
     plan = fuse(plan)
     found = shapes(plan, given)
@@ -37,6 +37,8 @@ def _dense_stage(stage: Stage, given: list[Shape], out: Shape) -> Stage:
 
 def _dense_term(term: Term, given: Shape) -> Term:
     if term.maps and isinstance(term.maps[0], Select):
+        if term.weight is not None:
+            raise ValueError("dense: expected terms that select nodes without a weight")
         return term._replace(maps=(_dense_select(term.maps[0], given.channels),))
     if not term.maps and term.weight is None:
         return term

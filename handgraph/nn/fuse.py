@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +15,12 @@ from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Select, Stage, Term
 def fuse(plan: Plan) -> Plan:
     """Multiply the maps of every term together, so that one matrix is left of them.
 
-    What maps over nodes add becomes part of the biases. Differentiable.
+    What maps over nodes add becomes part of the biases. A stage with such maps must not read more
+    branches than its maps and weights have. Differentiable.
+
+    Raises:
+        ValueError: If a Select is not the only map of its term, or a map with a bias is in a stage
+            with a scale.
     """
     return Fusion().fuse(plan)
 
@@ -35,6 +41,15 @@ class Normalized(NamedTuple):
     node_map: NodeMap
 
 
+def check_selection(one: Select) -> Select:
+    """The same, or a ValueError if a node is chosen that is not there."""
+    chosen, nodes = one
+    known = type(chosen) is Tensor and not chosen.is_meta and not torch.compiler.is_compiling()
+    if known and chosen.numel() and not -1 <= chosen.min() <= chosen.max() < nodes:
+        raise ValueError(f"Select: expected -1 or nodes below {nodes}, got {chosen.tolist()}")
+    return one
+
+
 class Fusion:
     """Fuses plans. Every product is computed once and remembered, for its derivative too."""
 
@@ -51,7 +66,7 @@ class Fusion:
         """The one map that applies all of these."""
         first, *others = maps
         if not others and not isinstance(first, Graph):
-            return first
+            return check_selection(first) if isinstance(first, Select) else first
         key = tuple([id(one) for one in maps])
         found = self.known.get(key)
         if found is None:
@@ -82,26 +97,49 @@ class Fusion:
         terms, bias, relu, scale, gate = stage
         if bias is not None and bias.dim() == 2:
             bias = bias.unsqueeze(1)
-        fused = []
+        fused, shifts = [], []
         for term in terms:
             source, maps, weight = term
             if maps:
                 one = self.node_map(maps)
                 if type(one) is NodeMap and one.bias is not None:
-                    bias = _shifted(bias, one.bias, weight)
+                    shifts.append((one.bias, weight))
                     one = NodeMap(one.matrix)
                 term = Term(source, (one,), weight)
             fused.append(term)
+        if shifts and scale is not None:
+            raise ValueError("plan: expected maps without a bias in a stage with a scale")
+        if shifts:
+            bias = _shifted(bias, shifts, branches(fused))
         return Stage(tuple(fused), bias, relu, scale, gate)
+
+
+def branches(terms: Sequence[Term]) -> int:
+    """The number of branches of the tensors of fused terms."""
+    parts = [part for _, maps, weight in terms for part in (weight, *[one[0] for one in maps])]
+    return max([part.shape[0] for part in parts if part is not None], default=1)
 
 
 def _multiply(a: Tensor, b: Tensor) -> Tensor:
     return torch.bmm(a, b) if a.shape[0] == b.shape[0] else a @ b
 
 
-def _shifted(bias: Tensor | None, shift: Tensor, weight: Tensor | None) -> Tensor:
-    """Add what a map over nodes adds."""
-    if weight is None:
-        return shift if bias is None else bias + shift
-    sums = weight.sum(2).unsqueeze(1)
-    return shift * sums if bias is None else torch.addcmul(bias, shift, sums)
+_Shift: TypeAlias = tuple[Tensor, Tensor | None]
+
+
+def _shifted(bias: Tensor | None, shifts: list[_Shift], several: int) -> Tensor:
+    """Add what the maps of terms with several branches add."""
+    if several == 1 or (bias is not None and bias.shape[0] > 1):
+        return _add(bias, *shifts)
+    total = _add(None, *shifts).expand(several, -1, -1)
+    return total if bias is None else bias + total.sum(0, True)
+
+
+def _add(total: Tensor | None, *shifts: _Shift) -> Tensor:
+    for shift, weight in shifts:
+        if weight is None:
+            total = shift.view_as(shift) if total is None else total + shift
+        else:
+            sums = weight.sum(2).unsqueeze(1)
+            total = shift * sums if total is None else torch.addcmul(total, shift, sums)
+    return cast("Tensor", total)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from handgraph.nn.fuse import fuse
+from handgraph.nn.fuse import branches, fuse
 from handgraph.nn.plan import Plan, Select, Stage, Term
 
 
@@ -21,23 +21,21 @@ def absorb(plan: Plan) -> Plan:
     """Substitute linear stages that only one term reads into the stage that reads them."""
     plan = fuse(plan)
     for number in range(1, len(plan)):
-        readers = [t for stage in plan for t in stage.terms if t.source == number]
-        if len(readers) == 1 and _is_linear(plan[number - 1]) and not _selects(readers[0]):
+        readers = [(stage, t) for stage in plan for t in stage.terms if t.source == number]
+        if len(readers) == 1 and _fits(plan[number - 1], *readers[0]):
             return absorb(_substitute(plan, number))
     return plan
 
 
-def _is_linear(stage: Stage) -> bool:
-    """Whether a stage is a sum of products, of each branch by itself."""
-    plain = not stage.relu and stage.scale is None and stage.gate is None
-    return plain and not any(map(_selects, stage.terms)) and not _sums(stage)
-
-
-def _sums(stage: Stage) -> bool:
-    """Whether a stage may sum over branches."""
-    parts = (part for t in stage.terms for part in (t.weight, *(one[0] for one in t.maps)))
-    several = any(part is not None and len(part) > 1 for part in parts)
-    return several and stage.bias is not None and len(stage.bias) == 1
+def _fits(gone: Stage, reader: Stage, term: Term) -> bool:
+    """Whether a stage is linear, and its reader reads each branch of it by a branch of its own."""
+    if gone.relu or gone.scale is not None or gone.gate is not None:
+        return False
+    if gone.bias is not None and reader.scale is not None:
+        return False
+    counts = {branches([t]) for t in (*gone.terms, *reader.terms)}
+    counts |= set() if gone.bias is None else {len(gone.bias)}
+    return len(counts) == 1 and not any(map(_selects, (*gone.terms, term)))
 
 
 def _selects(term: Term) -> bool:

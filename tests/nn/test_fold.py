@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 
 from handgraph import HAND, RemovalSets, Skeleton
 from handgraph.nn import (
@@ -310,6 +311,14 @@ def test_what_was_changed_is_copied_as_it_is(engine, change):
     assert type(folded[2].unet) is FoldedUNet
     with pytest.raises(ValueError, match="expected a module with"):
         fold(branches)
+
+
+def test_fold_while_operations_are_counted():
+    """The counter registers hooks on all modules."""
+    net, x = unet(), pose(unet(), 3)
+    with FlopCounterMode(display=False):
+        folded = fold(net)
+    assert_close(folded(x), net(x), **EXACT)
 
 
 def test_a_net_with_hooks_is_copied_as_it_is():

@@ -15,6 +15,8 @@ PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 
 def looked_at(module: nn.Module, x: Tensor) -> str | None:
     """Why the readable form of a module must run on this input; ``None`` if it need not."""
+    if _has_any_global_hook():
+        return "there are hooks on all modules"
     return traced() or transformed(x) or changed(module)
 
 
@@ -45,8 +47,6 @@ def changed(module: nn.Module) -> str | None:
     them, or what they call, gets the readable form. Of its children, ``reads`` lists the classes
     that ``lower`` reads.
     """
-    if _has_any_global_hook():
-        return "there are hooks on all modules"
     kind = type(module)
     if "forward" not in kind.__dict__ or "lower" not in kind.__dict__:
         return f"{kind.__name__} does not define both forward and lower"

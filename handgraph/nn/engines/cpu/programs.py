@@ -36,14 +36,21 @@ def program(
         return "its stages differ in the number of branches"
     if not all(_is_short(term) for stage in plan for term in stage.terms):
         return "a term has more than a map and a graph over its nodes, or a gather"
-    if not all(map(_is_usual, plan, found[1:])):
+    if min(found[0][1:]) < 1 or not all(map(_is_usual, plan, found[1:])):
         return "a tensor of the plan has not the usual shape"
+    if any(stage.scale is not None and _shifts(stage) for stage in plan):
+        return "a map with a bias is in a stage with a scale"
     return Writer(plan, parts, found, reused=False).program()
 
 
 def _is_short(term: Term) -> bool:
     kinds = tuple(type(one) for one in term.maps)
     return kinds in ((), (NodeMap,), (Graph,), (NodeMap, Graph))
+
+
+def _shifts(stage: Stage) -> bool:
+    maps = (one for term in stage.terms for one in term.maps)
+    return any(isinstance(one, NodeMap) and one.bias is not None for one in maps)
 
 
 def _is_usual(stage: Stage, shape: Shape) -> bool:

@@ -20,6 +20,7 @@ from handgraph.nn.engines.cpu.program import (
     Tables,
 )
 from handgraph.nn.engines.cpu.rows import Rows
+from handgraph.nn.fuse import check_selection
 from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Select, Shape, Stage, Term
 
 
@@ -131,7 +132,7 @@ class Writer:
         weight = self.slot(term.weight)
         kind, middle = SAME, 0
         if term.maps and isinstance(term.maps[0], Select):
-            kind, middle = GATHER, self.write_index(term.maps[0].chosen)
+            kind, middle = GATHER, self.write_index(term.maps[0])
         elif matrix and weight:
             nodes_first = inner * outs * (ins + channels) <= channels * ins * (inner + outs)
             kind = NODES_FIRST if nodes_first else CHANNELS_FIRST
@@ -155,11 +156,11 @@ class Writer:
                 return self.write_product(matrix, graph), self.write_product(bias, graph)
         return (), ()
 
-    def write_index(self, index: Tensor) -> int:
+    def write_index(self, one: Select) -> int:
         """Write what a term selects, and return where."""
-        found = self.found["selected"]
-        found += [[node] for node in index.flatten().tolist()]
-        return len(found) - index.numel()
+        chosen, found = check_selection(one).chosen.flatten().tolist(), self.found["selected"]
+        found += [[node] for node in chosen]
+        return len(found) - len(chosen)
 
     def write_graph(self, graph: Graph) -> int:
         """Where a normalised adjacency goes."""

@@ -43,7 +43,10 @@ class ReferenceForm(Form):
     def _make_dense(self, plan: Plan) -> Plan | None:
         if self.given is None:
             return None
-        made = dense(plan, self.given)
+        try:
+            made = dense(plan, self.given)
+        except ValueError:
+            return None
         return made if sum(part.numel() for part in tensors(made)) <= DENSE_SIZE else None
 
     def refuses(self, x: Tensor) -> None:

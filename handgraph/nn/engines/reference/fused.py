@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from handgraph.nn.adjacency import normalization_gradient
 from handgraph.nn.engines.reference.batch import multiply
 from handgraph.nn.engines.reference.terms import Gradients
-from handgraph.nn.fuse import Fusion, Normalized, Product
+from handgraph.nn.fuse import Fusion, Normalized, Product, branches
 from handgraph.nn.plan import Plan, Stage
 
 
@@ -16,18 +15,21 @@ def pull_fuse(plan: Plan, fusion: Fusion, fused: Plan, found: Gradients) -> None
     """Add the gradients of the tensors of a plan, from those of the fused plan."""
     for stage, then in zip(plan, fused, strict=True):
         if then.bias is not stage.bias and id(then.bias) in found:
-            _pull_bias(stage, found[id(then.bias)], fusion, found)
+            _pull_bias(stage, then, fusion, found)
     for product in reversed(fusion.products):
         _pull_product(product, found)
     for graph in fusion.graphs:
         _pull_graph(graph, found)
 
 
-def _pull_bias(stage: Stage, grad: Tensor, fusion: Fusion, found: Gradients) -> None:
+def _pull_bias(stage: Stage, then: Stage, fusion: Fusion, found: Gradients) -> None:
     """From the gradient of a bias that holds what maps over nodes add."""
+    grad = found[id(then.bias)]
     if stage.bias is not None:
         of_bias = grad.sum(1) if stage.bias.dim() == 2 else grad
         found.add(stage.bias, of_bias.sum_to_size(stage.bias.shape))
+    if grad.shape[0] == 1:
+        grad = grad.expand(branches(then.terms), -1, -1)
     for _, maps, weight in stage.terms:
         shift = getattr(fusion.node_map(maps), "bias", None) if maps else None
         if shift is None:
@@ -44,7 +46,7 @@ def _pull_product(product: Product, found: Gradients) -> None:
     """From the gradients of a product, both those of its matrix and of its bias."""
     then, first, both = product
     grad, shift = found.get(id(both.matrix)), found.get(id(both.bias))
-    if then.bias is not None and shift is not None:
+    if then.bias is not None and then.bias is not both.bias and shift is not None:
         found.add(then.bias, shift.sum_to_size(then.bias.shape))
     if first.bias is not None and shift is not None:
         steps = torch.cat([first.matrix, first.bias], 2)

@@ -138,8 +138,9 @@ def gather(x: Tensor, index: Tensor) -> Tensor:
 def scatter(grad: Tensor, x: Tensor, index: Tensor) -> Tensor:
     """The gradient of x from that of the output of :func:`gather`."""
     places = _places(x, index)
+    grad = plus(grad, None, one=places.shape[0] == 1).expand(places.shape[0], -1, -1)
     rows = grad.new_zeros(x.shape[0] * (x.shape[1] + 1), x.shape[2])
-    rows.index_add_(0, places.flatten(), grad.expand(len(places), -1, -1).flatten(0, 1))
+    rows.index_add_(0, places.flatten(), grad.flatten(0, 1))
     return rows.view(x.shape[0], x.shape[1] + 1, x.shape[2])[:, :-1]
 
 

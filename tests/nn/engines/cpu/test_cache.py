@@ -229,14 +229,3 @@ def test_a_process_with_a_broken_numba(tmp_path, error):
     (tmp_path / "numba" / "__init__.py").write_text(f"raise {error}('broken')\n")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     assert run(tmp_path, PYTHONPATH=path) == ("reference", [])
-
-
-@pytest.mark.slow
-def test_numba_is_imported_when_it_is_used_and_not_before():
-    code = (
-        "import sys, torch; from handgraph import HAND\n"
-        "from handgraph.nn import AdaptiveGraphUNet\n"
-        "net = AdaptiveGraphUNet(2, 3, HAND); assert 'numba' not in sys.modules\n"
-        "net(torch.rand(2, 21, 2)); assert 'numba' in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=600)

@@ -1,0 +1,111 @@
+"""Plans compute the same when they are fused, joined or made dense."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from torch.testing import assert_close
+
+from handgraph.nn.dense import dense
+from handgraph.nn.fuse import branches, fuse
+from handgraph.nn.join import absorb, join
+from handgraph.nn.plan import Graph, NodeMap, Select, Shape, Stage, Term, shapes
+from tests.nn.engines.unfused import evaluate, leaves, two_plans, unfused_plans
+
+CLOSE = {"rtol": 1e-8, "atol": 1e-8}
+
+
+def assert_same(plan, x, expected, out):
+    """Values and gradients are equal."""
+    assert_close(out, expected, **CLOSE)
+    wanted, grad = [x, *leaves(plan)], torch.randn(expected.shape, dtype=x.dtype)
+    found, others = (
+        torch.autograd.grad(y, wanted, grad, allow_unused=True, materialize_grads=True)
+        for y in (out, expected)
+    )
+    assert_close(found, others, **CLOSE)
+
+
+@settings(max_examples=100)
+@given(unfused_plans(batches=[3]))
+def test_fuse(case):
+    plan, x = case
+    fused = fuse(plan)
+    assert all(len(term.maps) < 2 for stage in fused for term in stage.terms)
+    maps = [one for stage in fused for term in stage.terms for one in term.maps]
+    assert all(isinstance(one, Select) or one.bias is None for one in maps)
+    assert_same(plan, x, evaluate(plan, x), evaluate(fused, x))
+    assert shapes(fused, Shape(*x.shape[:3])) == shapes(plan, Shape(*x.shape[:3]))
+
+
+def _selects(term):
+    return any(isinstance(one, Select) for one in term.maps)
+
+
+@settings(max_examples=100)
+@given(unfused_plans(batches=[3], vectors=False))
+def test_dense(case):
+    plan, x = case
+    rows, given_shape = x.flatten(1, 2).unsqueeze(2), Shape(*x.shape[:3])
+    if any(t.weight is not None and _selects(t) for stage in plan for t in stage.terms):
+        with pytest.raises(ValueError, match="^dense: expected terms that select nodes without"):
+            dense(plan, given_shape)
+        return
+    made = dense(plan, given_shape)
+    assert all(term.weight is None for stage in made for term in stage.terms)
+    expected = evaluate(plan, x)
+    assert_same(plan, x, expected.flatten(1, 2).unsqueeze(2), evaluate(made, rows))
+
+
+def assume_one_branch(plan, x):
+    """A stage whose tensors have one branch does not read several."""
+    found = [shape.branches for shape in shapes(plan, Shape(*x.shape[:3]))]
+    for stage in fuse(plan):
+        assume(branches(stage.terms) > 1 or all(found[t.source] == 1 for t in stage.terms))
+
+
+@settings(max_examples=100)
+@given(unfused_plans(batches=[3]))
+def test_absorb(case):
+    plan, x = case
+    assume_one_branch(plan, x)
+    assert_same(plan, x, evaluate(plan, x), evaluate(absorb(plan), x))
+
+
+@settings(max_examples=100)
+@given(two_plans())
+def test_join(case):
+    first, then, x = case
+    assume_one_branch(first, x)
+    assume_one_branch(then, evaluate(first, x))
+    expected = evaluate(then, evaluate(first, x))
+    assert_same((*first, *then), x, expected, evaluate(join(first, then), x))
+
+
+def test_linear_stages_are_absorbed():
+    double, one = NodeMap(2 * torch.eye(3)[None], torch.ones(1, 3, 1)), torch.ones(1, 1, 2)
+    first = (Stage((Term(0, (double,), torch.ones(1, 2, 1)),), torch.ones(1, 2), relu=False),)
+    then = (Stage((Term(0, (double,), one),), relu=True),)
+    (stage,) = join(first, then)
+    assert stage.relu
+    assert len(stage.terms) == 1
+    x = torch.rand(1, 3, 1, 5)
+    assert_close(evaluate((stage,), x), evaluate(then, evaluate(first, x)))
+
+
+def test_each_product_is_computed_once():
+    graph = Graph(torch.rand(1, 3, 3), "abs")
+    terms = (Term(0, (graph,)), Term(0, (graph,)))
+    (stage,) = fuse((Stage(terms),))
+    first, second = (term.maps[0].matrix for term in stage.terms)
+    assert first is second
+
+
+def test_what_cannot_be_fused():
+    graph, chosen = Graph(torch.rand(1, 2, 2), "abs"), Select(torch.tensor([[0, 1]]), 3)
+    with pytest.raises(ValueError, match="^plan: expected a Select to be the only map"):
+        fuse((Stage((Term(0, (chosen, graph)),)),))
+    shift = NodeMap(torch.rand(1, 2, 2), torch.rand(1, 2, 1))
+    with pytest.raises(ValueError, match="^plan: expected maps without a bias in a stage with a"):
+        fuse((Stage((Term(0, (shift,)),), scale=torch.rand(1, 2, 5)),))
