@@ -595,8 +595,20 @@ def test_dtype_can_be_changed(engine, removal):
     assert_close(y.float(), net(x), rtol=0.1, atol=0.2)
 
 
+OLD_TORCH = pytest.mark.xfail(
+    torch.__version__ < (2, 13),
+    reason="the exporter cannot tell that a size is positive",
+    strict=True,
+)
+
+
 @pytest.mark.parametrize(
-    "net", [core(RAGGED), Apart(core()), unet()], ids=["whole", "apart", "unet"]
+    "net",
+    [
+        pytest.param(core(RAGGED), id="whole"),
+        pytest.param(Apart(core()), id="apart", marks=OLD_TORCH),
+        pytest.param(unet(), id="unet"),
+    ],
 )
 def test_export_with_any_batch(net):
     folded, batch = fold(net), torch.export.Dim("batch")

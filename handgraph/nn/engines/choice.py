@@ -119,6 +119,8 @@ def may_run(module: nn.Module, x: Tensor) -> bool:
 
 def expect(module: nn.Module) -> None:
     """Record that the next plan that is run is that of a module."""
+    if torch.compiler.is_compiling():
+        return
     records = _records.get()
     if records is not None:
         records.append(_Record(module, PENDING, {}))

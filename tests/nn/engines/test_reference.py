@@ -173,6 +173,37 @@ def test_transforms(batch):
     assert_close(torch.func.vmap(lambda x: reference.run(plan, x))(xs), expected, **CLOSE)
 
 
+@pytest.mark.parametrize("dense", [None, False, True])
+@pytest.mark.parametrize("batch", [1, 3, 40])
+def test_stages_without_maps(batch, dense):
+    """They do not write to what they read."""
+    plan = (
+        Stage((Term(0),), torch.ones(1, 2, dtype=torch.float64)),
+        Stage((Term(1),)),
+        Stage((Term(0), Term(0), Term(2)), relu=False),
+    )
+    x = torch.randn(1, 3, 2, batch, dtype=torch.float64)
+    before, expected = x.clone(), evaluate(plan, x)
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(FORM, "DENSE_WORK", 2**40 if dense else -1)
+        kept = reference.prepare(fuse(plan), Shape(1, 3, 2))
+        out = reference.run(plan, x) if dense is None else kept.run(x)
+    assert_close(out, expected, **CLOSE)
+    assert torch.equal(x, before)
+
+
+def test_tensors_that_depend_on_each_other():
+    """As scales of samples depend on an adjacency."""
+    weight = torch.rand(1, 2, 2, dtype=torch.float64, requires_grad=True)
+    x = torch.rand(1, 2, 2, 3, dtype=torch.float64)
+
+    def stage(run, weight):
+        scale = weight.sum(2, keepdim=True).expand(1, 2, 3).square()
+        return run((Stage((Term(0, (), weight),), scale=scale),), x)
+
+    assert gradgradcheck(lambda weight: stage(reference.run, weight), (weight,))
+
+
 def test_nodes_that_are_not_selected_have_no_influence():
     chosen = Select(torch.tensor([[0, 2, -1]]), 3)
     plan = (Stage((Term(0, (chosen,), torch.ones(1, 1, 2)),), relu=False),)
