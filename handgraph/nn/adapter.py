@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.parameter import is_lazy
 
+from handgraph.nn.constants import HasConstants
 from handgraph.nn.skeletal import check_joints
 from handgraph.skeleton import Skeleton
 
 
-class SkeletonConv(nn.Module):
+class SkeletonConv(HasConstants):
     """Run a convolution that is called ``conv(x, edge_index)`` on many poses of one skeleton.
 
     PyG knows two layouts for that. Static: ``[B, J, C]`` with one ``edge_index``; nothing is
@@ -57,8 +58,7 @@ class SkeletonConv(nn.Module):
         self.skeleton = skeleton
         self.in_channels = _in_channels(conv) if in_channels is None else in_channels
         parameter = next(conv.parameters(), torch.empty(0))
-        edge_index = skeleton.edge_index.to(parameter.device)
-        self.register_buffer("edge_index", edge_index, persistent=False)
+        self.register_constants(parameter.device, edge_index=skeleton.edge_index)
         self.is_static, self.out_channels = _probe(conv, skeleton, self.in_channels)
 
     def reset_parameters(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph.nn.constants import register_constants
+from handgraph.nn.constants import HasConstants
 from handgraph.nn.skeleton_edges import SkeletonEdges, check_sizes
 from handgraph.skeleton import Skeleton
 
@@ -49,7 +49,7 @@ def skeleton_partitions(skeleton: Skeleton) -> Tensor:
     return parts / parts.sum(dim=-1, keepdim=True).clamp(min=1)
 
 
-class AGCNConv(nn.Module):
+class AGCNConv(HasConstants):
     r"""A graph convolution over the sum of fixed, learned and data-dependent edges.
 
     .. math::
@@ -125,7 +125,7 @@ class AGCNConv(nn.Module):
         self.out_channels = out_channels
         self.embedding_channels = width
         self.skeleton = skeleton
-        register_constants(self, partition=skeleton_partitions(skeleton))
+        self.register_constants(partition=skeleton_partitions(skeleton))
         parts = len(self.partition)
         self.lin = nn.Linear(in_channels, parts * out_channels, bias=False)
         self.lin_source = nn.Linear(in_channels, parts * width)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from handgraph.nn.constants import register_constants
+from handgraph.nn.constants import HasConstants
+from handgraph.nn.made_for import MadeFor
 from handgraph.skeleton import Skeleton
 from handgraph.subgraph import RemovalSets
 
 
-class BranchedNet(nn.Module):
+class BranchedNet(HasConstants, MadeFor):
     """A net over the nodes of a skeleton, or N nets over those of each removal set.
 
     Args:
@@ -28,6 +29,7 @@ class BranchedNet(nn.Module):
     """
 
     node_mask: Tensor
+    graph_attribute = "graph"
 
     def __init__(self, in_channels: int, out_channels: int, graph: Skeleton | RemovalSets):
         super().__init__()
@@ -35,7 +37,7 @@ class BranchedNet(nn.Module):
         self.out_channels = out_channels
         self.graph = graph
         node_mask = nodes_of(graph)
-        register_constants(self, node_mask=node_mask)
+        self.register_constants(node_mask=node_mask)
         self.is_ragged = not bool(node_mask.all())
 
     @property

@@ -89,13 +89,6 @@ class FoldedUNet(BranchedNet):
 
     Args:
         net: The net, which is left alone.
-
-    Example:
-        >>> from handgraph import HAND
-        >>> from handgraph.nn import AdaptiveGraphUNet, fold
-        >>> folded = fold(AdaptiveGraphUNet(2, 3, HAND))
-        >>> len(list(folded.parameters()))
-        0
     """
 
     def __init__(self, net: AdaptiveGraphUNet):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from handgraph.nn.constants import register_constants
+from handgraph.nn.constants import HasConstants
 from handgraph.subgraph import RemovalSets
 
 
-class Hypotheses(nn.Module):
+class Hypotheses(HasConstants):
     """List the nodes of all branches by the joint that they speak of.
 
     The form that PyG's ``segment`` and ``softmax(ptr=...)`` work on: one row a hypothesis, sorted
@@ -41,7 +41,7 @@ class Hypotheses(nn.Module):
         self.shape = (len(removal), removal.num_nodes)
         index, ptr = removal.hypotheses()
         joint = removal.keep_mask.t().nonzero()[:, 0]
-        register_constants(self, index=index, ptr=ptr, joint=joint)
+        self.register_constants(index=index, ptr=ptr, joint=joint)
 
     def forward(self, y: Tensor) -> Tensor:
         """Sort the nodes of all branches by joint."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.utils import segment
 
-from handgraph.nn.constants import register_constants
+from handgraph.nn.constants import HasConstants
 from handgraph.nn.hypotheses import Hypotheses
+from handgraph.nn.made_for import MadeFor
 from handgraph.nn.mixing import samples_first, samples_last
 from handgraph.nn.plan import Plan, Select, Stage, Term
 from handgraph.subgraph import RemovalSets
 
 
-class SubgraphMask(nn.Module):
+class SubgraphMask(HasConstants, MadeFor):
     """Give every branch the joints that its removal set leaves, and put them back.
 
     The paper (Fig. 2) feeds each branch with the pose less the removed joints. This is a gather:
@@ -54,7 +55,7 @@ class SubgraphMask(nn.Module):
         self.removal = removal
         self.is_ragged = not bool(removal.node_mask.all())
         kept, count = removal.kept.clamp(min=0), removal.keep_mask.sum(dim=0)
-        register_constants(self, node_mask=removal.node_mask, kept=kept, count=count)
+        self.register_constants(node_mask=removal.node_mask, kept=kept, count=count)
         self.hypotheses = Hypotheses(removal)
 
     def forward(self, x: Tensor) -> Tensor:

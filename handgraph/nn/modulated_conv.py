@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph.nn.constants import register_constants
+from handgraph.nn.constants import HasConstants
 from handgraph.nn.skeleton_edges import SkeletonEdges, check_sizes
 from handgraph.skeleton import Skeleton
 
 
-class ModulatedGraphConv(nn.Module):
+class ModulatedGraphConv(HasConstants):
     r"""A graph convolution whose matrices and edges are modulated joint by joint.
 
     .. math::
@@ -71,7 +71,7 @@ class ModulatedGraphConv(nn.Module):
         joints = skeleton.num_joints
         fixed = skeleton.adjacency() + torch.eye(joints)
         fixed = fixed / fixed.sum(dim=1, keepdim=True)
-        register_constants(self, skeleton_adjacency=fixed)
+        self.register_constants(skeleton_adjacency=fixed)
         self.lin_self = nn.Linear(in_channels, out_channels, bias=False)
         self.lin_neighbor = nn.Linear(in_channels, out_channels, bias=False)
         self.weight_modulation = nn.Parameter(torch.empty(joints, out_channels))

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from handgraph.nn.made_for import MadeFor
 from handgraph.skeleton import Skeleton
 from handgraph.subgraph import RemovalSets
 
 
-class PerBranch(nn.Module):
+class PerBranch(MadeFor):
     """Give each branch its own module, made for the skeleton that its removal set leaves.
 
     PSJNet's core with any network: ``merge(branches(split(pose)))``, where the paper has graph

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph.nn.constants import register_constants
+from handgraph.nn.constants import HasConstants
 from handgraph.nn.plan import NodeMap, Plan, Stage, Term
 
 
-class NodePool(nn.Module):
+class NodePool(HasConstants):
     r"""Map the nodes linearly to fewer nodes (pooling) or to more (unpooling).
 
     .. math:: Y = P X + p 1^\top, \qquad P \in R^{J' \times J}
@@ -50,7 +50,7 @@ class NodePool(nn.Module):
             _check_mask(node_mask, in_nodes)
         self.in_nodes = in_nodes
         self.out_nodes = out_nodes
-        register_constants(self, node_mask=node_mask)
+        self.register_constants(node_mask=node_mask)
         self.is_ragged = node_mask is not None and not bool(node_mask.all())
         branches = () if node_mask is None else (len(node_mask),)
         self.weight = nn.Parameter(torch.empty(*branches, out_nodes, in_nodes))

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
-from handgraph.nn.constants import register_constants
+from handgraph.nn.constants import HasConstants
 from handgraph.nn.skeleton_edges import SkeletonEdges, check_sizes
 from handgraph.skeleton import Skeleton
 
 
-class SemGraphConv(MessagePassing):
+class SemGraphConv(HasConstants, MessagePassing):
     r"""A graph convolution with a learned weight for every edge of a skeleton.
 
     .. math::
@@ -75,7 +75,7 @@ class SemGraphConv(MessagePassing):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.skeleton = skeleton
-        register_constants(self, link=_with_loops(skeleton))
+        self.register_constants(link=_with_loops(skeleton))
         self.lin_self = nn.Linear(in_channels, out_channels, bias=False)
         self.lin_neighbor = nn.Linear(in_channels, out_channels, bias=False)
         weighings = out_channels if channelwise else 1

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
 from handgraph.coarsening import Coarsening
-from handgraph.nn.constants import register_constants
+from handgraph.nn.constants import HasConstants
 
 Reduce = Literal["mean", "max"]
 """What a cluster makes of its joints."""
 
 
-class SkeletalPool(nn.Module):
+class SkeletalPool(HasConstants):
     r"""Pool every cluster of joints into one node of the coarse skeleton.
 
     .. math:: y_c = \frac{1}{|c|} \sum_{j \in c} x_j \quad\text{or}\quad y_c = \max_{j \in c} x_j
@@ -49,7 +49,7 @@ class SkeletalPool(nn.Module):
             raise ValueError(f"reduce: expected 'mean' or 'max', got {reduce!r}")
         self.coarsening = coarsening
         self.reduce: Reduce = reduce
-        register_constants(self, cluster=coarsening.cluster)
+        self.register_constants(cluster=coarsening.cluster)
 
     def forward(self, x: Tensor) -> Tensor:
         """Reduce the joints of each cluster."""
@@ -62,7 +62,7 @@ class SkeletalPool(nn.Module):
         return f"SkeletalPool({_sizes(self.coarsening)}, reduce={self.reduce!r})"
 
 
-class SkeletalUnpool(nn.Module):
+class SkeletalUnpool(HasConstants):
     """Copy each node of the coarse skeleton to all joints of its cluster.
 
     Undoes :class:`SkeletalPool` up to the differences within a cluster: pooling what was unpooled
@@ -93,7 +93,7 @@ class SkeletalUnpool(nn.Module):
     def __init__(self, coarsening: Coarsening):
         super().__init__()
         self.coarsening = coarsening
-        register_constants(self, cluster=coarsening.cluster)
+        self.register_constants(cluster=coarsening.cluster)
 
     def forward(self, x: Tensor) -> Tensor:
         """Gather each joint from its cluster."""

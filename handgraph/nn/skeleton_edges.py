@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from handgraph.nn.constants import register_constants
+from handgraph.nn.constants import HasConstants
+from handgraph.nn.made_for import MadeFor
 from handgraph.skeleton import Skeleton
 
 
@@ -16,7 +17,7 @@ def check_sizes(layer: str, **sizes: int) -> None:
         raise ValueError(f"{layer}: expected positive sizes, got {came}")
 
 
-class SkeletonEdges(nn.Module):
+class SkeletonEdges(HasConstants, MadeFor):
     """Check that x and ``edge_index`` are copies of one skeleton, and say how many.
 
     Layers with parameters for single joints or edges are right for one skeleton only. They take
@@ -53,6 +54,7 @@ class SkeletonEdges(nn.Module):
     """
 
     place: Tensor
+    graph_attribute = "skeleton"
 
     def __init__(self, layer: str, in_channels: int, skeleton: Skeleton):
         super().__init__()
@@ -65,7 +67,7 @@ class SkeletonEdges(nn.Module):
         self.num_edges = len(source)
         place = torch.full((skeleton.num_joints, skeleton.num_joints), -1)
         place[target, source] = torch.arange(self.num_edges)
-        register_constants(self, place=place)
+        self.register_constants(place=place)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> int:
         """Check x and the edges, and count the copies."""

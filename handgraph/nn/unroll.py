@@ -20,15 +20,6 @@ def unroll(plan: Plan, given: Shape) -> Plan:
     Args:
         plan: Any plan.
         given: The shape of its input.
-
-    Example:
-        >>> import torch
-        >>> from handgraph.nn.plan import Shape, Stage, Term
-        >>> from handgraph.nn.unroll import unroll
-        >>> branches = Stage((Term(0, weight=torch.rand(4, 5, 2)),), torch.rand(4, 5))
-        >>> total = Stage((Term(1),), torch.zeros(1, 5), relu=False)
-        >>> len(unroll((branches, total), Shape(1, 21, 2)))
-        5
     """
     work = _Unrolling(fuse(plan), given)
     count, nodes, _ = work.found[-1]

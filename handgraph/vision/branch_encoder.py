@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from handgraph.nn.constants import register_constants
+from handgraph.nn.constants import HasConstants
+from handgraph.nn.made_for import MadeFor
 from handgraph.subgraph import RemovalSets
 from handgraph.vision.encoder import (
     FeatureEncoder,
@@ -18,7 +19,7 @@ from handgraph.vision.encoder import (
 )
 
 
-class BranchFeatureEncoder(nn.Module):
+class BranchFeatureEncoder(MadeFor):
     """One :class:`FeatureEncoder` for each branch, as in the paper (Fig. 2; decision 2).
 
     Four of them have 5.02 M parameters; :class:`SharedFeatureEncoder` has 1.48 M and takes a third
@@ -87,7 +88,7 @@ class BranchFeatureEncoder(nn.Module):
         return f"BranchFeatureEncoder({self.in_channels}, {self.out_channels}, {self.removal})"
 
 
-class SharedFeatureEncoder(nn.Module):
+class SharedFeatureEncoder(HasConstants, MadeFor):
     """Encode a feature map for all branches: one trunk, and one last layer for each branch.
 
     The first two convolutions of Table 1 are shared, where the paper has them once for each branch
@@ -142,7 +143,7 @@ class SharedFeatureEncoder(nn.Module):
             hidden_channels=hidden_channels,
         )
         index = removal.node_mask.flatten().nonzero().squeeze(-1)
-        register_constants(self, index=index)
+        self.register_constants(index=index)
         self.layers = nn.Sequential(
             *trunk(in_channels, hidden_channels),
             *last_layer(hidden_channels, len(index) * out_channels, signed=signed),

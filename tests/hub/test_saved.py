@@ -256,7 +256,7 @@ def test_arguments_that_build_nothing_are_refused(saved, change, message):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda state: state.popitem(),
+        lambda state: state.pop("branches.squeeze.bias"),
         lambda state: state.update(extra=torch.ones(1)),
         lambda state: state.update({"branches.squeeze.weight": torch.ones(3, 20, 7)}),
         lambda state: state.update({"branches.squeeze.weight": torch.ones(3, 20, 6).long()}),

@@ -80,7 +80,7 @@ def test_native_unets_equal_the_stack():
     stack = AdaptiveGraphUNet(2, 3, LEVELS)
     net = PerBranch(LEVELS, lambda s: AdaptiveGraphUNet(2, 3, s))
     for n, branch in enumerate(net.branches):
-        branch.load_state_dict({k: v[n : n + 1] for k, v in stack.state_dict().items()})
+        branch.load_state_dict({k: v[n : n + 1] for k, v in stack.named_parameters()})
     x = torch.randn(8, 4, 16, 2)
     assert_close(net(x), stack(x))
 

@@ -140,10 +140,10 @@ def separate(net, n):
     alone = AdaptiveGraphUNet(
         net.in_channels, net.out_channels, graph, nodes=(count, *net.nodes[1:])
     ).to(net.squeeze.weight.dtype)
-    shapes = {name: value.shape[1:] for name, value in alone.state_dict().items()}
+    shapes = {name: value.shape[1:] for name, value in alone.named_parameters()}
     slices = {
         name: value[n][tuple(slice(size) for size in shapes[name])].unsqueeze(0)
-        for name, value in net.state_dict().items()
+        for name, value in net.named_parameters()
     }
     alone.load_state_dict(slices)
     return alone, count
@@ -344,7 +344,7 @@ def test_permuting_the_joints_permutes_the_output_if_the_parameters_go_along():
     net = trained(AdaptiveGraphUNet(2, 3, HAND))
     order = RHD.index_from(HAND)
     other = AdaptiveGraphUNet(2, 3, RHD)
-    state = net.state_dict()
+    state = {name: value.detach() for name, value in net.named_parameters()}
     state["adjacency.0"] = state["adjacency.0"][:, order][:, :, order]
     state["pools.0.weight"] = state["pools.0.weight"][:, :, order]
     state["unpools.0.weight"] = state["unpools.0.weight"][:, order]
@@ -366,9 +366,10 @@ def test_copies_compute_the_same():
         assert torch.equal(other(x), net(x))
 
 
-def test_state_holds_parameters_only():
+def test_state_holds_parameters_and_joints_only():
     net = AdaptiveGraphUNet(2, 3, RAGGED)
-    assert set(net.state_dict()) == {name for name, _ in net.named_parameters()}
+    names = {name for name, _ in net.named_parameters()}
+    assert set(net.state_dict()) == {*names, "_extra_state"}
 
 
 def test_reset_draws_anew_from_the_seed():

@@ -2,31 +2,63 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
+from handgraph.nn.constants import HasConstants
 from handgraph.nn.engines.outline import outline, restore
+from handgraph.nn.made_for import MadeFor
 from handgraph.nn.plan import Plan
 
 
-class KeptPlan(nn.Module):
-    """The tensors of a plan as buffers.
+class KeptTensors(HasConstants):
+    """Copies of tensors in their order: buffers, or constants if they are indices.
 
     Args:
-        plan: The plan; its tensors are copied.
+        parts: The tensors.
         persistent: Whether the buffers belong to the state dict.
     """
 
-    def __init__(self, plan: Plan, persistent: bool = True):
+    def __init__(self, parts: Sequence[Tensor], persistent: bool):
         super().__init__()
-        self.code, parts = outline(plan)
-        for number, part in enumerate(parts):
+        self.register_constants()
+        self.names = [f"tensor_{number}" for number in range(len(parts))]
+        for name, part in zip(self.names, parts, strict=True):
             kept = part.detach().clone(memory_format=torch.contiguous_format)
-            self.register_buffer(f"tensor_{number}", kept, persistent=persistent)
+            if kept.is_floating_point():
+                self.register_buffer(name, kept, persistent=persistent)
+            else:
+                self.register_constants(kept.device, **{name: kept})
+
+    def parts(self) -> list[Tensor]:
+        """The tensors."""
+        found, rest = self._buffers, self.__dict__
+        return cast("list[Tensor]", [found.get(n) if n in found else rest[n] for n in self.names])
+
+
+class KeptPlan(KeptTensors, MadeFor):
+    """A plan whose tensors are copies.
+
+    Args:
+        plan: The plan.
+    """
+
+    def __init__(self, plan: Plan):
+        self.code, parts = outline(plan)
+        super().__init__(parts, persistent=True)
 
     def plan(self) -> Plan:
-        """The plan, over the buffers."""
-        return restore(self.code, list(self.buffers()))
+        """The plan, over the copies."""
+        return restore(self.code, self.parts())
+
+    def made_for(self) -> str:
+        """The nodes that the plan selects."""
+        selected = [part.tolist() for part in self.parts() if not part.is_floating_point()]
+        return json.dumps({"selected": selected})
 
 
 class Form(nn.Module):

@@ -7,7 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from handgraph.nn.constants import register_constants
+from handgraph.nn.constants import HasConstants
+from handgraph.nn.made_for import MadeFor
 from handgraph.nn.merge.base import Merger, one_hot_nodes
 from handgraph.nn.mixing import samples_first, samples_last
 from handgraph.nn.plan import Graph, NodeMap, Plan, Stage, Term
@@ -15,7 +16,7 @@ from handgraph.nn.unet import AdaptiveGraphUNet
 from handgraph.subgraph import RemovalSets
 
 
-class GraphMerger(Merger):
+class GraphMerger(HasConstants, MadeFor, Merger):
     """Regress the whole pose from all hypotheses by an Adaptive Graph U-Net over the joints.
 
     The paper's ensemble network (section 2, Fig. 2). Each joint becomes a node that carries the N
@@ -66,7 +67,7 @@ class GraphMerger(Merger):
         branch = torch.arange(len(removal), device="cpu").unsqueeze(1)
         slot = (branch * removal.num_nodes + removal.position).where(removal.keep_mask, 0)
         there = removal.keep_mask.mT[..., None, None]
-        register_constants(self, slot=slot.mT.contiguous(), there=there)
+        self.register_constants(slot=slot.mT.contiguous(), there=there)
         width = len(removal) * (in_channels + 1) + feature_channels
         self.unet = AdaptiveGraphUNet(width, out_channels, removal.skeleton, channels=channels)
 

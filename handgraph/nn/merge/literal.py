@@ -9,6 +9,7 @@ from torch import Tensor
 
 from handgraph.nn.hypotheses import Hypotheses
 from handgraph.nn.join import join
+from handgraph.nn.made_for import MadeFor
 from handgraph.nn.merge.base import Merger
 from handgraph.nn.plan import NodeMap, Plan
 from handgraph.nn.pool import NodePool
@@ -17,7 +18,7 @@ from handgraph.skeleton import Skeleton
 from handgraph.subgraph import RemovalSets
 
 
-class HypothesisGraphMerger(Merger):
+class HypothesisGraphMerger(MadeFor, Merger):
     """Regress the pose by a graph U-Net whose nodes are the hypotheses: the paper to the letter.
 
     The paper (section 2) hands its ensemble network "an N(J - m) x 3 vector" and an image feature

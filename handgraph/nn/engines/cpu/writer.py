@@ -50,7 +50,7 @@ class Writer:
 
     def program(self) -> Program:
         """Everything that was written."""
-        tables = (_table(self.found[name], name) for name in Tables._fields)
+        tables = (_table(self.found[name]) for name in Tables._fields)
         made = Tables(*tables)
         weights, last = set(made.terms[:, 8]), self.starts[-1]
         plain = [part.contiguous() for part in self.parts]
@@ -182,17 +182,5 @@ class Writer:
         return 0, self.known[slot, start]
 
 
-WIDTHS = {
-    "graphs": 4,
-    "products": 5,
-    "tables": 5,
-    "shifts": 7,
-    "stages": 13,
-    "terms": 10,
-    "vectors": 3,
-    "selected": 1,
-}
-
-
-def _table(rows: list[list[int]], name: str) -> Table:
-    return np.array(rows, dtype=np.int64).reshape(len(rows), WIDTHS[name])
+def _table(rows: list[list[int]]) -> Table:
+    return np.array(rows, dtype=np.int64).reshape(len(rows), len(rows[0]) if rows else 1)

@@ -6,12 +6,13 @@ calls, and a loop over them does nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from handgraph.nn.engines.kept import KeptTensors
 from handgraph.nn.engines.reference.terms import gather
 from handgraph.nn.plan import Plan, Select, Shape, Stage, Term, shapes
 
@@ -36,7 +37,7 @@ class Outline(NamedTuple):
     relu: bool
 
 
-class DenseStages(nn.Module):
+class DenseStages(KeptTensors):
     """A plan from :func:`handgraph.nn.dense.dense`, its tensors as buffers that are not saved.
 
     Args:
@@ -49,35 +50,24 @@ class DenseStages(nn.Module):
     """
 
     def __init__(self, plan: Plan, given: Shape):
-        super().__init__()
         found = [shape.branches for shape in shapes(plan, given)]
-        self.stages = [_outline(stage, found) for stage in plan]
-        for number, part in enumerate(self._parts(plan)):
-            kept = part.detach().clone(memory_format=torch.contiguous_format)
-            self.register_buffer(f"part_{number}", kept, persistent=False)
+        stages = [_outline(stage, found) for stage in plan]
+        super().__init__(_parts(plan, stages), persistent=False)
+        self.stages = stages
 
     @property
     def size(self) -> int:
         """The number of entries of all tensors."""
-        return sum(part.numel() for part in self.buffers())
+        return sum(part.numel() for part in self.parts())
 
     def update(self, plan: Plan) -> None:
         """Take the numbers of another plan of this structure."""
-        for kept, part in zip(self.buffers(), self._parts(plan), strict=True):
+        for kept, part in zip(self.parts(), _parts(plan, self.stages), strict=True):
             kept.copy_(part)
-
-    def _parts(self, plan: Plan) -> list[Tensor]:
-        """The tensors in the order of their use, with all branches, for products with rows."""
-        parts = []
-        for stage, (_, branches, *_) in zip(plan, self.stages, strict=True):
-            tensors = [(one[0], _kind(term)) for term in stage.terms for one in term.maps]
-            parts += [t.mT.expand(branches, -1, -1) if k == MATRIX else t for t, k in tensors]
-            parts += [] if stage.bias is None else [stage.bias.mT]
-        return parts
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the stages."""
-        parts = cast("Iterator[Tensor]", iter(self._buffers.values()))
+        parts = iter(self.parts())
         outs = [x]
         for terms, branches, sums, bias, relu in self.stages:
             out: Tensor | None = None
@@ -94,6 +84,16 @@ class DenseStages(nn.Module):
             total = total.add_(next(parts)) if bias else total
             outs.append(total.relu_() if relu else total)
         return outs[-1]
+
+
+def _parts(plan: Plan, stages: Sequence[Outline]) -> list[Tensor]:
+    """The tensors in the order of their use, with all branches, for products with rows."""
+    parts = []
+    for stage, (_, branches, *_) in zip(plan, stages, strict=True):
+        tensors = [(one[0], _kind(term)) for term in stage.terms for one in term.maps]
+        parts += [t.mT.expand(branches, -1, -1) if k == MATRIX else t for t, k in tensors]
+        parts += [] if stage.bias is None else [stage.bias.mT]
+    return parts
 
 
 def _outline(stage: Stage, found: list[int]) -> Outline:
