@@ -45,7 +45,7 @@ def hand_in_image() -> Figure:
 
 def hand_in_space(hands: dict[str, Tensor]) -> Figure:
     """The camera looks along z; y points down."""
-    ax = plot.draw_pose_3d(hands["xyz"][SHOWN], visible=hands["visible"][SHOWN])
+    ax = plot.draw_pose_3d(hands["xyz"][SHOWN], visible=hands["visible"][SHOWN], unit="m")
     return ax.legend(loc="upper left").figure
 
 

@@ -36,8 +36,8 @@ ANATOMY = {"thumb_cmc": "thumb_mcp", "thumb_mcp": "thumb_pip", "thumb_ip": "thum
 def read(path: Path) -> Tensor:
     """Rows (u, v) or (u, v, score) in the order of HAND, ``[21, 2]`` or ``[21, 3]``."""
     if path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *table = [*csv.reader(file)] or [[]]
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header, *table = [row for row in csv.reader(file) if any(row)] or [[]]
         if header[:3] != ["joint", "u", "v"]:
             raise ValueError(f"{path}: expected a header joint,u,v, got {','.join(header)}")
         return in_order([row[0] for row in table], [list(map(float, row[1:])) for row in table])
@@ -46,7 +46,7 @@ def read(path: Path) -> Tensor:
             columns = [entries["uv"], *([entries["score"][:, None]] if "score" in entries else [])]
             names = entries["joints"].tolist() if "joints" in entries else HAND.joints
             return in_order(names, np.concatenate(columns, axis=1).tolist())
-    joints = json.loads(path.read_text(encoding="utf-8"))
+    joints = json.loads(path.read_text(encoding="utf-8-sig"))
     if isinstance(joints, dict):
         return in_order(list(joints), list(joints.values()))
     return in_order(HAND.joints, joints)
@@ -66,7 +66,8 @@ def in_order(names: Sequence[str], rows: list[list[float]]) -> Tensor:
     lengths = {len(row) for row in rows}
     if lengths not in ({2}, {3}):
         raise ValueError(f"expected u,v or u,v,score of each joint, got {sorted(lengths)} numbers")
-    return torch.tensor([rows[names.index(joint)] for joint in HAND.joints])
+    ordered = [rows[names.index(joint)] for joint in HAND.joints]
+    return torch.tensor(ordered, dtype=torch.float32)
 
 
 def picture(uv: Tensor, pose: Tensor) -> Figure:

@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from locking import lock
+
 from handgraph.metrics import joint_auc, thresholds, visible_mean
 from occlusion.inputs import load
 from occlusion.pictures import save_curves, save_hands
@@ -36,6 +38,12 @@ def main() -> None:
     preset, out = PRESETS[args.preset], args.out
     if args.seeds is not None:
         preset = replace(preset, seeds=tuple(range(args.seeds)))
+    with lock(out):
+        benchmark(preset, out, args)
+
+
+def benchmark(preset: Preset, out: Path, args: argparse.Namespace) -> None:
+    """Run a preset, in a folder that no other process writes to."""
     tuning = tune(preset, out, args.workers) if preset.tune else []
     rates = best_rates(tuning) if preset.tune else CHOSEN_RATES
     results = run_all(table_jobs(preset, rates), out, args.workers, "training")

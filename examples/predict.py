@@ -74,9 +74,15 @@ def parse() -> argparse.Namespace:
 
 
 def read_image(path: Path) -> Tensor:
-    """An image file as it is to be looked at: photographs may say how they are to be turned."""
+    """Read an image as people see it: turned as its file says, on white where it is transparent."""
     with Image.open(path) as file:
-        pixels = np.array(ImageOps.exif_transpose(file).convert("RGB"))
+        image = ImageOps.exif_transpose(file)
+        if image.mode.startswith("I"):  # 16 bits, of which convert would keep the lowest values
+            image = Image.fromarray((np.array(image) / 257).round().astype(np.uint8))
+        if image.has_transparency_data:
+            shown = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
+        pixels = np.array(image.convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 

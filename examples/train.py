@@ -8,27 +8,36 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 from lightning.fabric import Fabric
+from locking import lock
 
 from pipeline.generator import check_same, take_generator
 from pipeline.methods import METHODS
 from pipeline.run import Options, Run
-from pipeline.settings import STEPS, Settings, differences
+from pipeline.settings import PRECISIONS, STEPS, Settings, differences
 from pipeline.store import finished, load_settings, write_text
 
 
 def main() -> None:
     """Read the command line, open the run folder, train."""
     args = parse()
-    settings, out = read_settings(args), args.out
+    settings = read_settings(args)
     check_folder(args, settings)
     many = "ddp" if args.devices > 1 else "auto"
     fabric = Fabric(
         accelerator=args.device, devices=args.devices, strategy=many, precision=args.precision
     )
     fabric.launch()
+    with lock(args.out) if fabric.is_global_zero else nullcontext():
+        train(args, settings, fabric)
+
+
+def train(args: argparse.Namespace, settings: Settings, fabric: Fabric) -> None:
+    """Train the steps that were asked for, in a run folder that no other process writes to."""
+    out = args.out
     if fabric.is_global_zero:
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "run.json", settings.to_json())
@@ -57,6 +66,7 @@ def parse() -> argparse.Namespace:
     weights.add_argument("--image-size", type=int, default=own.image_size)
     weights.add_argument("--backbone", default=own.backbone, help="an HRNet of timm")
     weights.add_argument("--weights", default="", help="HRNet checkpoint to start step 1 from")
+    weights.add_argument("--precision", choices=PRECISIONS, default=own.precision)
     weights.add_argument("--channels", type=int, default=own.channels, help="of the graph U-Nets")
     weights.add_argument("--encoder-channels", type=int, default=own.encoder_channels)
     weights.add_argument("--batch-size", type=int, default=own.batch_size, help="of all processes")
@@ -72,7 +82,6 @@ def parse() -> argparse.Namespace:
     run.add_argument("--resume", action="store_true", help="go on with a run in --out, if any")
     run.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     run.add_argument("--devices", type=int, default=1, help="processes")
-    run.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
     run.add_argument("--cache", type=Path, help="folder for what the frozen generator finds")
     run.add_argument("--cache-limit", type=float, default=20.0, help="GB")
     run.add_argument("--workers", type=int, default=0, help="processes that read RHD")

@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
+import numpy as np
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
 
 from handgraph.skeleton import Skeleton
 
 
+def check_tensor(value: object, name: str) -> None:
+    """Raise unless ``value`` is a tensor, and say how to make it one."""
+    if isinstance(value, Tensor):
+        return
+    remedy = ""
+    if isinstance(value, Data):
+        remedy = ": take one out with handgraph.nn.to_dense(data, skeleton)"
+    elif isinstance(value, np.ndarray):
+        remedy = ": torch.from_numpy makes one"
+    elif isinstance(value, list | tuple | float | int):
+        remedy = ": torch.tensor makes one"
+    raise TypeError(f"expected {name} as torch.Tensor, got {type(value).__name__}{remedy}")
+
+
+def check_skeleton(value: object, name: str) -> None:
+    """Raise unless ``value`` is a skeleton."""
+    if not isinstance(value, Skeleton):
+        raise TypeError(f"{name}: expected a Skeleton, such as HAND, got {type(value).__name__}")
+
+
+def check_count(name: str, value: int, low: int, high: int | None = None) -> None:
+    """Raise unless ``value`` is a whole number from ``low`` to ``high``."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"expected {name} as int, got {type(value).__name__}")
+    if value < low or (high is not None and value > high):
+        limit = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"expected {name} to be {limit}, got {value}")
+
+
 def check_floating(tensor: Tensor, name: str) -> None:
     """Raise unless ``tensor`` is floating point."""
+    check_tensor(tensor, name)
     if not torch.is_floating_point(tensor):
         raise TypeError(f"expected {name} to be floating point, got {tensor.dtype}")
 
@@ -33,6 +67,7 @@ def check_hand(xyz: Tensor, skeleton: Skeleton) -> None:
 
 def check_shape(value: Tensor, shape: torch.Size, like: Tensor, name: str) -> None:
     """Raise unless ``value`` has exactly this shape, and the dtype of ``like``."""
+    check_tensor(value, name)
     if value.dtype != like.dtype:
         raise TypeError(
             f"expected {name} of {like.dtype} like the rest of the input, got {value.dtype}"
@@ -43,6 +78,7 @@ def check_shape(value: Tensor, shape: torch.Size, like: Tensor, name: str) -> No
 
 def check_matrix(matrix: Tensor, points: Tensor, name: str) -> None:
     """Raise unless ``matrix`` is ``[3, 3]``, or has the leading dims of the points."""
+    check_tensor(matrix, name)
     if matrix.dtype != points.dtype:
         raise TypeError(
             f"expected {name} of {points.dtype} like the rest of the input, got {matrix.dtype}"
@@ -57,6 +93,7 @@ def check_matrix(matrix: Tensor, points: Tensor, name: str) -> None:
 
 def check_mask(mask: Tensor, shape: torch.Size) -> None:
     """Raise unless ``mask`` is bool and has exactly this shape."""
+    check_tensor(mask, "mask")
     if mask.dtype != torch.bool:
         raise TypeError(f"expected a mask of torch.bool, got {mask.dtype}")
     if mask.shape != shape:

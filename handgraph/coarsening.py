@@ -8,6 +8,7 @@ from dataclasses import KW_ONLY, InitVar, dataclass, field
 import torch
 from torch import Tensor
 
+from handgraph._check import check_count, check_skeleton
 from handgraph.skeleton import Skeleton, What
 
 
@@ -137,8 +138,9 @@ def coarsen(skeleton: Skeleton, max_levels: int | None = None) -> tuple[Coarseni
         >>> coarsen(HAND)[1].clusters["ring_mcp"]  # the whole finger, as two pairs
         ('ring_mcp', 'ring_dip')
     """
-    if max_levels is not None and max_levels < 1:
-        raise ValueError(f"coarsen: expected at least one level, got {max_levels}")
+    check_skeleton(skeleton, "coarsen")
+    if max_levels is not None:
+        check_count("max_levels", max_levels, 1)
     largest_share = 0.75 if max_levels is None else 1.0
     ladder = [_pair(skeleton)]
     while max_levels is None or len(ladder) < max_levels:

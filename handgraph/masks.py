@@ -11,12 +11,13 @@ A mask is Bool ``[*, J]``, ``True`` for a joint that is kept: what
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from handgraph._check import check_mask
+from handgraph._check import check_count, check_mask, check_skeleton, check_tensor
 from handgraph.skeleton import Skeleton, What
 from handgraph.subgraph import RemovalSets
 
@@ -55,6 +56,8 @@ def keep_confident(score: Tensor, threshold: float) -> Tensor:
         [True, False]
     """
     _check_probability(score)
+    if math.isnan(threshold):
+        raise ValueError("threshold: expected a number, got NaN")
     return score > threshold
 
 
@@ -211,8 +214,8 @@ def drop_region(
         >>> bool(drop_region(HAND, (1000,), 1).sum(dim=-1).ge(15).all())  # the wrist has five
         True
     """
-    if hops < 0:
-        raise ValueError(f"hops: expected 0 or more, got {hops}")
+    check_skeleton(skeleton, "skeleton")
+    check_count("hops", hops, 0)
     device = _device(generator)
     near = (skeleton.hops() <= hops).to(device)
     centre = torch.randint(skeleton.num_joints, lead, generator=generator, device=device)
@@ -352,6 +355,7 @@ def merge_draws(pose: Tensor, speaks: Tensor) -> Tensor:
 
 def _check_probability(score: Tensor) -> None:
     """Look at the values too, where that does not stop a compiler."""
+    check_tensor(score, "score")
     if torch.compiler.is_compiling():
         return
     if not bool(((score >= 0) & (score <= 1)).all()):

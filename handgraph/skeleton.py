@@ -47,7 +47,7 @@ class Skeleton:
         >>> arm.num_joints, arm.index("wrist")
         (3, 2)
         >>> arm.edge_index.tolist()
-        [[0, 1, 1, 2], [1, 0, 2, 1]]
+        [[1, 0, 2, 1], [0, 1, 1, 2]]
     """
 
     name: str
@@ -179,9 +179,13 @@ class Skeleton:
 
     @property
     def edge_index(self) -> Tensor:
-        """Both directions of every edge, sorted by source, then target. Long ``[2, 2E]``."""
+        """Both directions of every edge, sorted by target, then source. Long ``[2, 2E]``.
+
+        Some aggregations of PyG need this order: ``torch_geometric.utils.sort_edge_index`` gives it
+        with ``sort_by_row=False``.
+        """
         pairs = [(self.index(u), self.index(v)) for u, v in self.edges]
-        both = sorted(pairs + [(v, u) for u, v in pairs])
+        both = sorted(pairs + [(v, u) for u, v in pairs], key=lambda pair: pair[::-1])
         return torch.tensor(both, dtype=torch.long).reshape(-1, 2).t().contiguous()
 
     def adjacency(self, *, dtype: torch.dtype | None = None) -> Tensor:
@@ -231,6 +235,29 @@ class Skeleton:
         if missing:
             raise ValueError(f"{other.name} lacks joints of {self.name}: {', '.join(missing)}")
         return torch.tensor([other.joints.index(joint) for joint in self.joints])
+
+    def swap_sides(self) -> Tensor:
+        """Where the same joint of the other side stands. Long ``[J]``.
+
+        ``x[..., skeleton.swap_sides(), :]`` gives ``left_...`` what ``right_...`` had, and the
+        reverse, as the mirror image of a body wants it. Joints that are neither stay.
+
+        Raises:
+            ValueError: If a joint has no counterpart.
+
+        Example:
+            >>> from handgraph import COCO, HAND
+            >>> COCO.swap_sides()[:5].tolist(), COCO.joints[1]
+            ([0, 2, 1, 4, 3], 'left_eye')
+            >>> HAND.swap_sides().equal(torch.arange(21))
+            True
+        """
+        other = {"left": "right", "right": "left"}
+        names = ["_".join(other.get(word, word) for word in j.split("_")) for j in self.joints]
+        lost = [name for name in names if name not in self.joints]
+        if lost:
+            raise ValueError(f"{self.name} has no {', '.join(lost)}: its sides cannot be swapped")
+        return torch.tensor([self.joints.index(name) for name in names])
 
     def reorder(self, name: str, joints: Iterable[str]) -> Skeleton:
         """Give the same skeleton with its joints in another order.

@@ -10,8 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from handgraph._check import check_count, check_skeleton, check_tensor
 from handgraph.skeleton import Skeleton, What
 from handgraph.skeletons import FINGERS, LEVELS
+
+MOST_SETS = 4096
+"""More sets than any net can have branches."""
 
 
 class RemovalSets:
@@ -39,6 +43,12 @@ class RemovalSets:
     """
 
     def __init__(self, skeleton: Skeleton, sets: Mapping[str, What]) -> None:
+        check_skeleton(skeleton, "RemovalSets")
+        if not isinstance(sets, Mapping):
+            raise TypeError(
+                f"RemovalSets: expected sets by name, such as {{'tips': 'TIP'}}, "
+                f"got {type(sets).__name__}"
+            )
         self.skeleton = skeleton
         self.names = tuple(sets)
         """The names of the sets."""
@@ -100,6 +110,25 @@ class RemovalSets:
         return cls(skeleton, {finger: _group(skeleton, finger) for finger in FINGERS})
 
     @classmethod
+    def by_groups(cls, skeleton: Skeleton, groups: Sequence[str] | None = None) -> RemovalSets:
+        """One set for each group of the skeleton.
+
+        Args:
+            skeleton: The skeleton.
+            groups: The names of the groups; by default all of them.
+
+        Raises:
+            ValueError: If the skeleton has no such group, or no groups at all.
+
+        Example:
+            >>> from handgraph import COCO, RemovalSets
+            >>> RemovalSets.by_groups(COCO, ["left_arm", "right_arm"])
+            RemovalSets(COCO, left_arm: -3, right_arm: -3)
+        """
+        names = tuple(skeleton.groups) if groups is None else groups
+        return cls(skeleton, {name: _group(skeleton, name) for name in names})
+
+    @classmethod
     def none(cls, skeleton: Skeleton, num_sets: int) -> RemovalSets:
         """``num_sets`` sets that remove nothing: the control, a plain ensemble of full graphs.
 
@@ -108,6 +137,7 @@ class RemovalSets:
             >>> RemovalSets.none(HAND, 2)
             RemovalSets(HAND, full_0: -0, full_1: -0)
         """
+        check_count("num_sets", num_sets, 1, MOST_SETS)
         return cls(skeleton, {f"full_{n}": () for n in range(num_sets)})
 
     @classmethod
@@ -140,7 +170,9 @@ class RemovalSets:
         """
         everything = [joint for joint in skeleton.joints if joint != skeleton.root]
         pool = skeleton.select(everything if among is None else among)
-        if num_sets < 1 or not 0 <= size <= len(pool):
+        check_count("num_sets", num_sets, 1, MOST_SETS)
+        check_count("size", size, 0)
+        if size > len(pool):
             raise ValueError(
                 f"{skeleton.name}: cannot draw {num_sets} sets of {size} joints out of "
                 f"{len(pool)} candidates"
@@ -177,6 +209,7 @@ class RemovalSets:
             >>> RemovalSets.from_keep_masks(Skeleton.edgeless(3), keep)
             RemovalSets(edgeless(3), set_0: -1, set_1: -1)
         """
+        check_tensor(masks, "masks")
         if masks.dtype != torch.bool:
             raise TypeError(f"masks: expected torch.bool, got {masks.dtype}")
         if masks.dim() != 2 or masks.shape[1] != skeleton.num_joints:
@@ -264,6 +297,15 @@ class RemovalSets:
         with torch.device("cpu"):  # whatever the default device
             linked = _bridge(self.skeleton, keep) if edges == "bridged" else self.skeleton.edges
         return _restrict(self.skeleton, f"{self.skeleton.name} - {self.names[which]}", keep, linked)
+
+
+def check_removal(value: object, name: str) -> None:
+    """Raise unless ``value`` is removal sets."""
+    if not isinstance(value, RemovalSets):
+        raise TypeError(
+            f"{name}: expected RemovalSets, such as RemovalSets.by_level(HAND), "
+            f"got {type(value).__name__}"
+        )
 
 
 def _group(skeleton: Skeleton, name: str) -> Sequence[str]:

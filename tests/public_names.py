@@ -17,6 +17,7 @@ MODULES = (
     "handgraph.nn.engines",
     "handgraph.nn.plan",
     "handgraph.plot",
+    "handgraph.published",
     "handgraph.testing",
     "handgraph.transforms",
     "handgraph.vision",

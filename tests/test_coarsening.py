@@ -242,7 +242,7 @@ def test_clusters_that_make_no_sense_are_errors(change, message):
 
 @pytest.mark.parametrize("levels", [0, -1])
 def test_ladders_without_levels_are_errors(levels):
-    with pytest.raises(ValueError, match=f"^coarsen: expected at least one level, got {levels}$"):
+    with pytest.raises(ValueError, match=f"^expected max_levels to be at least 1, got {levels}$"):
         coarsen(HAND, levels)
     with pytest.raises(ValueError, match=r"^HAND: expected a ladder of at least one level, got n"):
         restrict_ladder((), HAND)

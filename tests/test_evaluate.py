@@ -235,6 +235,16 @@ def test_photographs_are_turned_as_their_camera_was(tmp_path):
     assert image[:, 8:].eq(0).all()
 
 
+def test_images_are_read_as_people_see_them(tmp_path):
+    deep = np.array([[0, 257 * 100, 65535]], dtype=np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    assert predict.read_image(tmp_path / "deep.png")[:, 0].tolist() == [[0, 100, 255]] * 3
+    clear = np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], dtype=np.uint8)
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    seen = predict.read_image(tmp_path / "clear.png")[:, 0]
+    assert seen.T.tolist() == [[10, 20, 30], [255, 255, 255]]
+
+
 def test_detection_is_that_of_the_heatmaps():
     assert detection(*Blank()(torch.zeros(1, 3, 64, 64))).uv[0, 0].tolist() == pytest.approx(
         [2 * (1.5 + 0.5) / 64 - 1] * 2

@@ -179,3 +179,15 @@ def test_measured_errors_are_millimetres_of_what_is_visible(run, tmp_path):
         assert aligned > 0
         assert pck == pytest.approx(100)
         assert area == pytest.approx(97.37, abs=0.01)  # the step at 2.63 mm of 50, by trapezoids
+
+
+def test_integers_marks_and_blank_lines_are_read(run, hand, tmp_path):
+    rows = [[round(u), round(v), 1] for u, v, _ in hand.tolist()]
+    (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8-sig")
+    table = [f"{joint},{u},{v},{s}" for joint, (u, v, s) in zip(HAND.joints, rows, strict=True)]
+    text = "\n".join(["joint,u,v,score", *table]) + "\n\n\n"
+    (tmp_path / "rows.csv").write_text(text, encoding="utf-8-sig")
+    names, _ = run("lift_keypoints.py", tmp_path / "rows.json", "--out", tmp_path / "hand.png")
+    expected = torch.tensor(rows, dtype=torch.float32)
+    for name in ("rows.json", "rows.csv"):
+        assert torch.equal(names["read"](tmp_path / name), expected)

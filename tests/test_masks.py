@@ -181,7 +181,7 @@ def test_what_does_not_fit_is_refused():
         masks.merge_draws(torch.ones(2, 21, 3), mask)
     with pytest.raises(ValueError, match=r"in \[0, 1\], got 1.5"):
         masks.drop_joints((2, 21), 1.5)
-    with pytest.raises(ValueError, match="0 or more, got -1"):
+    with pytest.raises(ValueError, match="hops to be at least 0, got -1"):
         masks.drop_region(HAND, (2,), -1)
     with pytest.raises(ValueError, match="got 0 draws"):
         masks.stratified_levels(0, 21)

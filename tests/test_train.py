@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 from dataclasses import replace
 from functools import cache
@@ -11,6 +12,7 @@ lightning_fabric = pytest.importorskip("lightning.fabric")
 
 import evaluate  # noqa: E402
 import train  # noqa: E402
+from locking import lock  # noqa: E402
 
 from handgraph.datasets import SyntheticHands, write_rhd  # noqa: E402
 from pipeline.cache import cache_folder  # noqa: E402
@@ -303,3 +305,23 @@ def test_a_run_that_never_began_does_not_stand_in_the_way(tmp_path, monkeypatch)
         command(monkeypatch, tmp_path, "--method", "hopenet", "--steps", "3", "4")
     command(monkeypatch, tmp_path, "--steps", "1")
     assert load_settings(tmp_path) == SETTINGS
+
+
+def test_a_folder_is_locked_while_it_is_trained_in(tmp_path, monkeypatch):
+    with lock(tmp_path), pytest.raises(RuntimeError, match=rf"in use by process {os.getpid()} on"):
+        command(monkeypatch, tmp_path, "--steps", "1")
+    command(monkeypatch, tmp_path, "--steps", "1")
+
+
+def test_precision_is_a_setting(tmp_path, monkeypatch):
+    command(monkeypatch, tmp_path, "--steps", "1")
+    with pytest.raises(ValueError, match="precision was '32-true', is 'bf16-mixed'"):
+        command(monkeypatch, tmp_path, "--steps", "2", "--resume", "--precision", "bf16-mixed")
+
+
+@pytest.mark.parametrize("name", ["step1.pt", "run.json"])
+def test_damaged_files_are_named(tmp_path, monkeypatch, name):
+    command(monkeypatch, tmp_path, "--steps", "1")
+    (tmp_path / name).write_bytes(b"half a file")
+    with pytest.raises(ValueError, match=name.replace(".", r"\.")):
+        command(monkeypatch, tmp_path, "--steps", "2", "--resume")

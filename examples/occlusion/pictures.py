@@ -96,7 +96,7 @@ def _detected(ax: Axes, hand: Mapping[str, Tensor]) -> None:
 def _predicted(space: Axes3D, xyz: Tensor, hand: Mapping[str, Tensor]) -> None:
     """A predicted over the true hand, all panels to the same scale, seen from beside the camera."""
     draw_pose_3d(hand["xyz"], visible=hand["visible"], color=TRUTH, ax=space)
-    draw_pose_3d(xyz, visible=hand["visible"], color=PREDICTION, ax=space)
+    draw_pose_3d(xyz, visible=hand["visible"], color=PREDICTION, unit="m", ax=space)
     x, y, z = hand["xyz"].mean(dim=0).tolist()
     near = (-CUBE / 2, CUBE / 2)
     space.set(xlim=[x + end for end in near], ylim=[z + end for end in near],

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 STEPS = (1, 2, 3, 4)
+PRECISIONS = ("32-true", "bf16-mixed")
 """The paper's training steps (section 2.2)."""
 
 
@@ -32,6 +33,7 @@ class Settings:
         rates: Highest learning rate of steps 1 to 4.
         jitter: Colours change by up to this share, where the generator is trained.
         weights: A checkpoint of HRNet to start step 1 from.
+        precision: Fabric's, in which everything is trained.
     """
 
     method: str = "psjnet"
@@ -49,9 +51,12 @@ class Settings:
     rates: tuple[float, ...] = (1e-3, 3e-3, 3e-3, 1e-3)
     jitter: float = 0.2
     weights: str = ""
+    precision: str = "32-true"
 
     def __post_init__(self) -> None:
         """Raise unless the numbers make sense."""
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision: expected one of {PRECISIONS}, got {self.precision!r}")
         if self.image_size % 32 or self.image_size < 32:
             raise ValueError(f"image_size: expected a multiple of 32, got {self.image_size}")
         for name in ("epochs", "iterations", "rates"):

@@ -49,13 +49,22 @@ def finished(out: Path) -> list[int]:
 
 def load_weights(path: Path) -> dict[str, Any]:
     """Read a file of a run onto the CPU; nothing in it is run."""
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # whatever a damaged file makes PyTorch raise
+        raise ValueError(f"{path} is damaged: remove it ({type(error).__name__})") from error
     return content
 
 
 def load_settings(out: Path) -> Settings:
     """Read the settings of a run."""
-    return from_json((out / "run.json").read_text(encoding="utf-8"))
+    path = out / "run.json"
+    try:
+        return from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} does not hold the settings of a run: {error}") from error
 
 
 def load_run(out: Path, step: int | None = None) -> tuple[Settings, PoseNet]:

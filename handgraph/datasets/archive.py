@@ -18,6 +18,9 @@ from handgraph.skeletons import COCO, H36M, HAND, INTERHAND, MANO, RHD
 
 _KNOWN = {skeleton.name: skeleton for skeleton in (COCO, H36M, HAND, INTERHAND, MANO, RHD)}
 
+MOST_BYTES = 4 * 2**30
+"""What the arrays of a file may take: compressed zeros of some kilobytes may ask for terabytes."""
+
 
 class NpzKeypoints(KeypointDataset):
     """Keypoints from an ``.npz`` file, taken into the order of a skeleton.
@@ -85,11 +88,16 @@ class NpzKeypoints(KeypointDataset):
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """Read all arrays; whatever is wrong with the file becomes a ``ValueError``."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: not an .npz file of plain arrays: it is no regular file")
     with path.open("rb") as file:
         try:
             archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise ValueError("it holds a single array")
+            size = sum(entry.file_size for entry in archive.zip.infolist())
+            if size > MOST_BYTES:
+                raise ValueError(f"its arrays take {size / 1e9:.1f} GB")
             return dict(archive)
         except Exception as error:  # whatever zip, zlib and numpy raise on damaged files
             raise ValueError(f"{path}: not an .npz file of plain arrays: {error}") from error

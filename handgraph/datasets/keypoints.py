@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
 
+from handgraph.datasets.features import WithFeatures
 from handgraph.geometry import keybone_length, project, relative_depth
 from handgraph.geometry.depth import KEYBONE
 from handgraph.skeleton import Skeleton
@@ -18,7 +19,7 @@ CHANNELS = {"uv": 2, "xyz": 3, "cue": 1, "confidence": 1}
 """Entries that each joint has, ``[n, J, channels]``; ``visible`` is Bool ``[n, J]``."""
 
 
-class KeypointDataset(InMemoryDataset):
+class KeypointDataset(WithFeatures, InMemoryDataset):
     """Hands from tensors, in the form of :class:`handgraph.datasets.SyntheticHands`.
 
     What follows from the rest is added: ``uv_true``, the pixels that ``xyz`` projects to, if there
@@ -35,7 +36,8 @@ class KeypointDataset(InMemoryDataset):
     Shapes:
         uv ``[n, J, 2]``, xyz ``[n, J, 3]``, K ``[n, 3, 3]``, visible Bool ``[n, J]``, confidence
         and cue ``[n, J, 1]``, s ``[n]``. In a sample K is ``[1, 3, 3]`` and s ``[1]``. All but
-        ``visible`` become float32.
+        ``visible`` become float32. If there is uv, a sample has ``x [J, 2 or 3]`` too: uv and
+        confidence side by side, made after the transform, as PyG's usual loops want them.
 
     Units:
         uv and K in pixels, (u, v) order; xyz and s in metres, camera frame (with ``K``) or any
@@ -44,8 +46,9 @@ class KeypointDataset(InMemoryDataset):
     Raises:
         TypeError: If an entry is no tensor or not numeric, or ``visible`` is not bool.
         ValueError: If an entry is unknown or has the wrong shape, none is ``uv`` or ``xyz``, a
-            number is not finite, a joint is not before the camera, a K is none, or the joints of a
-            keybone coincide. The message names the source and the first record.
+            number is not finite, a confidence is not in [0, 1], a joint is not before the camera,
+            a K is none, or the joints of a keybone coincide. The message names the source and the
+            first record.
 
     Example:
         >>> hands = KeypointDataset({"xyz": torch.rand(5, 21, 3)})
@@ -75,6 +78,10 @@ class KeypointDataset(InMemoryDataset):
             ]
         )
         self._shapes = {name: values.shape[1:] for name, values in entries.items()}
+
+    def get(self, idx: int) -> Data:
+        """Give a copy of one sample, so that transforms may change it in place."""
+        return cast("Data", super().get(idx).clone())
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -120,6 +127,9 @@ def _checked(tensors: Mapping[str, Tensor], skeleton: Skeleton, source: str) -> 
     entries = {n: v if n == "visible" else v.to(torch.float32) for n, v in tensors.items()}
     for name, values in entries.items():
         require_all(values.isfinite(), source, f"{name} is not finite")
+    if "confidence" in entries:
+        good = (entries["confidence"] >= 0) & (entries["confidence"] <= 1)
+        require_all(good, source, "confidence is not in [0, 1] (divide percentages by 100)")
     return entries
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data, Dataset
+from torch_geometric.data import Data
 
 from handgraph.datasets.cache import read_tensors, write_tensors
+from handgraph.datasets.features import WithFeatures, add_features
 from handgraph.datasets.render.pictures import render
 from handgraph.datasets.render.stage import Stage
 from handgraph.datasets.scene import Camera
@@ -28,7 +29,7 @@ _SMALLEST = 16  # images that can show a hand
 _SHORTEST = 8.0  # focal length that shows 11 joints apart, pixels; hands are 0.3 m away or more
 
 
-class SyntheticHands(Dataset):
+class SyntheticHands(WithFeatures):
     r"""Right hands of random shape and pose, hidden in part by themselves and by an object.
 
     A kinematic hand within anatomical limits is turned at random and put before a pinhole camera,
@@ -77,6 +78,8 @@ class SyntheticHands(Dataset):
         - ``cue [21, 1]``: relative depth, with noise, of what the image shows at the joint: the
           joint, or the surface that hides it; ``cue_clean``: always the joint's
         - ``xyz [21, 3]``: joints in the camera frame; ``K [1, 3, 3]``: intrinsic matrix
+        - ``x [21, 3]``: uv and confidence side by side, made after the transform, as PyG's usual
+          loops want them
         - ``visible [21]``: Bool
         - ``d [21]``: relative depth (Eq. 1); ``s [1]``: keybone length
         - with ``image_size`` S: ``image [1, 3, S, S]`` uint8, RGB; ``depth [1, S, S]``, 0 where
@@ -178,7 +181,8 @@ class SyntheticHands(Dataset):
         """Give many samples, as loaders ask for them; their images are rendered at once."""
         chosen = self.indices()
         samples = self._samples([chosen[k] for k in indices])
-        return [s if self.transform is None else self.transform(s) for s in samples]
+        made = [s if self.transform is None else self.transform(s) for s in samples]
+        return [add_features(sample) for sample in made]
 
     def render(
         self,

@@ -43,7 +43,8 @@ def mirror_hand(xyz: Tensor, K: Tensor, width: int) -> tuple[Tensor, Tensor]:
 
     :math:`x' = -x` and :math:`K' = M K \, diag(-1, 1, 1)` with M of :func:`mirror_matrix`. The
     mirrored hand projects to :math:`(W - 1 - u, v)`, and the focal length stays positive. Depths
-    and bone lengths do not change.
+    and bone lengths do not change. Joints keep their places: if a skeleton has left and right ones,
+    reorder them by :meth:`handgraph.Skeleton.swap_sides`.
 
     Args:
         xyz: Joints in the camera frame.

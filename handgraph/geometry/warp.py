@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -67,8 +69,8 @@ def warp_image(
 
 
 def _height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
-    sides = size if isinstance(size, tuple) else (size, size)
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+    sides = tuple(size) if isinstance(size, Sequence) else (size, size)
+    if len(sides) != 2 or not all(isinstance(side, Integral) and side > 0 for side in sides):
         raise ValueError(f"expected size to be a positive side or (height, width), got {size}")
     return sides
 

@@ -115,6 +115,10 @@ class KeypointLifter(SavedModule):
         """
         if side not in ("right", "left"):
             raise ValueError(f"side: expected 'right' or 'left', got {side!r}")
+        if side == "left" and any(self.skeleton.swap_sides().diff() != 1):
+            raise ValueError(
+                f"side: {self.skeleton.name} has left and right joints, expected 'right'"
+            )
         self._check(uv, score)
         mirror = uv.new_tensor([1.0 if side == "right" else -1.0, 1.0, 1.0])
         x = self.normalize(uv * mirror[:2])
@@ -151,7 +155,7 @@ def pretrained_lifter() -> KeypointLifter:
     trained, how far it errs, and what it cannot do.
 
     Returns:
-        The lifter, in eval mode.
+        The lifter, in eval mode, without gradients.
 
     Example:
         >>> from handgraph.datasets import SyntheticHands
@@ -162,4 +166,4 @@ def pretrained_lifter() -> KeypointLifter:
         torch.Size([21, 3])
     """
     with as_file(files("handgraph.hub") / "keypoint_lifter") as folder:
-        return KeypointLifter.from_pretrained(folder)
+        return KeypointLifter.from_pretrained(folder).requires_grad_(False)

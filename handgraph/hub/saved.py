@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import safetensors
+import torch
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
-from huggingface_hub.errors import HFValidationError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import nn
 
 from handgraph import __version__
@@ -28,15 +29,21 @@ from handgraph.hub.config import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+MOST_TIMES = 8
+"""How much larger than its file a module may be: float64 that was saved as float8."""
+
+SMALL = 2**27
+"""Bytes that any module may have."""
+
 
 class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["hand-pose"]):
     """A module that is saved as a folder, by ``huggingface_hub``'s mixin, and built anew from it.
 
-    ``save_pretrained(folder)`` writes ``config.json``, ``model.safetensors`` and a card, if there
-    is none; ``push_to_hub("name/of-repository")`` uploads the same. :meth:`from_pretrained` takes a
-    folder or the name of a repository. Loading is strict: each parameter must be there, in its
-    shape, and nothing else; dtypes stay as they were saved. A folder that was written in a format
-    later than this version knows is refused.
+    ``save_pretrained(folder)`` writes ``config.json``, ``model.safetensors`` and a card, unless
+    there is one that somebody edited; ``push_to_hub("name/of-repository")`` uploads the same.
+    :meth:`from_pretrained` takes a folder or the name of a repository. Loading is strict: each
+    parameter must be there, in its shape, and nothing else; dtypes stay as they were saved. A
+    folder that was written in a format later than this version knows is refused.
 
     Subclasses say by :meth:`arguments` what they are built from, and call ``super().__init__()``.
 
@@ -71,7 +78,9 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
 
     def arguments(self) -> dict[str, Any]:
         """What the class is called with, as JSON; ``skeleton`` and ``removal`` are decoded."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} must define arguments(): what it is called with, as JSON"
+        )
 
     def config(self) -> Config:
         """What ``config.json`` holds."""
@@ -83,17 +92,54 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
             "about": self.about,
         }
 
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write the folder.
+
+        Args:
+            save_directory: The folder.
+            options: Of ``huggingface_hub.ModelHubMixin.save_pretrained``.
+        """
+        self._remove_card(Path(save_directory))
+        return super().save_pretrained(save_directory, **options)
+
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write config and parameters; called by ``save_pretrained``."""
+        self._check_arguments()
         text = json.dumps(self.config(), indent=1, ensure_ascii=False, allow_nan=False)
         (save_directory / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
         state = {name: value.contiguous() for name, value in self.state_dict().items()}
         (save_directory / SAFETENSORS_SINGLE_FILE).write_bytes(save(state))
 
+    def _check_arguments(self) -> None:
+        """Raise unless a module that is built anew has the same parameters."""
+        anew = self._build(self.arguments()).state_dict().keys()
+        if anew != self.state_dict().keys():
+            raise ValueError(
+                f"this {type(self).__name__} has not the parameters that its arguments make, so it "
+                "could not be loaded: save it before it is folded or changed"
+            )
+
+    def _remove_card(self, folder: Path) -> None:
+        """Remove the card of what was saved before, so that a new one is written."""
+        config, card = folder / CONFIG_NAME, folder / "README.md"
+        if not (config.is_file() and card.is_file()):
+            return
+        try:
+            written = str(self._card(read_config(config, type(self).__name__)))
+        except ValueError:  # of something else
+            written = ""
+        if card.read_text(encoding="utf-8") == written:
+            card.unlink()
+        else:
+            warnings.warn(f"{card} was edited, and is left as it is", stacklevel=3)
+
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """Write the card; called by ``save_pretrained`` where the folder has none."""
+        return self._card(self.config())
+
+    def _card(self, config: Config) -> ModelCard:
         summary = (inspect.getdoc(type(self)) or "").partition("\n")[0]
-        return write_card(self.config(), summary, self._hub_mixin_info.model_card_data)
+        return write_card(config, summary, self._hub_mixin_info.model_card_data)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **download: Any) -> Self:
@@ -116,10 +162,20 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
                 raise FileNotFoundError(f"there is no folder {name}")
             try:
                 folder = Path(snapshot_download(name, allow_patterns=wanted, **download))
-            except HFValidationError as error:  # nor can a repository be called so
-                raise FileNotFoundError(f"there is no folder {name}") from error
-        module = cls._built(folder / CONFIG_NAME)
-        module._read(folder / SAFETENSORS_SINGLE_FILE)
+            except Exception as error:  # whatever the Hub's client raises
+                raise FileNotFoundError(
+                    f"there is no folder {name}, and no repository of this name could be loaded "
+                    f"from the Hub: {error}"
+                ) from error
+        config, weights = folder / CONFIG_NAME, folder / SAFETENSORS_SINGLE_FILE
+        with torch.device("meta"):
+            size = sum(t.nbytes for t in cls._built(config).parameters())
+        if weights.is_file() and size > max(MOST_TIMES * weights.stat().st_size, SMALL):
+            raise ValueError(
+                f"{config} asks for {size / 1e9:.1f} GB of parameters, which {weights} cannot hold"
+            )
+        module = cls._built(config)
+        module._read(weights)
         return module.eval()
 
     @classmethod
@@ -127,20 +183,28 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
         """Build the module that a config describes."""
         config = read_config(path, cls.__name__)
         try:
-            arguments = {
-                name: cls._decoders[name](value) if name in cls._decoders else value
-                for name, value in config["arguments"].items()
-            }
-            module = cls(**arguments)
+            module = cls._build(config["arguments"])
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise ValueError(f"{path}: no {cls.__name__} has these arguments: {error}") from error
         module.about = config["about"]
         return module
 
+    @classmethod
+    def _build(cls, arguments: Mapping[str, Any]) -> Self:
+        """Build the module from what :meth:`arguments` gave."""
+        decoded = {
+            name: cls._decoders[name](value) if name in cls._decoders else value
+            for name, value in arguments.items()
+        }
+        return cls(**decoded)
+
     def _read(self, path: Path) -> None:
-        """Take the parameters of a file, if they are those of this module."""
+        """Take the parameters of a file, if they are those of this module.
+
+        They are copied: the file may change while they are in use.
+        """
         try:
-            self.load_state_dict(load_file(path), strict=True, assign=True)
+            self.load_state_dict(load(path.read_bytes()), strict=True, assign=True)
         except (safetensors.SafetensorError, RuntimeError) as error:
             raise ValueError(
                 f"{path} does not hold the parameters of this {type(self).__name__}: {error}"

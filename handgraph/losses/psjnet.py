@@ -8,7 +8,7 @@ from torch.nn.functional import smooth_l1_loss
 
 from handgraph._check import check_floating, check_mask
 from handgraph.losses._check import check_pair
-from handgraph.subgraph import RemovalSets
+from handgraph.subgraph import RemovalSets, check_removal
 
 
 def heatmap_loss(heatmaps: Tensor, target: Tensor) -> Tensor:
@@ -207,6 +207,7 @@ def _check_pose(pose: Tensor, alpha: float, beta: float) -> None:
 
 
 def _check_branches(partial: Tensor, target: Tensor, removal: RemovalSets) -> None:
+    check_removal(removal, "removal")
     check_floating(partial, "partial")
     check_floating(target, "the target")
     joints = removal.skeleton.num_joints

@@ -33,7 +33,7 @@ from handgraph.metrics.bootstrap import (
 )
 from handgraph.metrics.bootstrap_pck import bootstrap_pck
 from handgraph.metrics.calibration import calibration_curve, expected_calibration_error, sharpness
-from handgraph.metrics.errors import joint_errors, mpjpe, pa_mpjpe
+from handgraph.metrics.errors import box_size, joint_errors, mpjpe, pa_mpjpe
 from handgraph.metrics.groups import (
     occlusion_groups,
     per_group,
@@ -41,9 +41,9 @@ from handgraph.metrics.groups import (
     per_occlusion,
     relative_value,
 )
-from handgraph.metrics.mean import visible_mean
+from handgraph.metrics.mean import visible_mean, visible_median
 from handgraph.metrics.pck import auc, joint_auc, pck_counts, pck_curve, thresholds
-from handgraph.metrics.procrustes import procrustes_align
+from handgraph.metrics.procrustes import procrustes_align, scale_align
 from handgraph.metrics.sparsification import ause, sparsification_curve
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ __all__ = [
     "bootstrap_interval",
     "bootstrap_means",
     "bootstrap_pck",
+    "box_size",
     "calibration_curve",
     "expected_calibration_error",
     "joint_auc",
@@ -74,10 +75,12 @@ __all__ = [
     "per_occlusion",
     "procrustes_align",
     "relative_value",
+    "scale_align",
     "sharpness",
     "sparsification_curve",
     "thresholds",
     "visible_mean",
+    "visible_median",
 ]
 
 

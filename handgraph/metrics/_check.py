@@ -8,28 +8,24 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from handgraph._check import check_tensor
+
 Average = Literal["pooled", "joint"]
 NanPolicy = Literal["raise", "miss"]
 AVERAGES: tuple[str, ...] = get_args(Average)
 NAN_POLICIES: tuple[str, ...] = get_args(NanPolicy)
 
 
-def check_tensor(name: str, value: object) -> None:
-    """Raise unless ``value`` is a tensor."""
-    if not isinstance(value, Tensor):
-        raise TypeError(f"expected {name} as torch.Tensor, got {type(value).__name__}")
-
-
 def check_float(name: str, value: Tensor) -> None:
     """Raise unless ``value`` is float32 or float64: counts and means need the digits."""
-    check_tensor(name, value)
+    check_tensor(value, name)
     if value.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"expected {name} as float32 or float64, got {value.dtype}")
 
 
 def check_same(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
     """Raise unless ``value`` has the dtype, device and exact shape of ``like``."""
-    check_tensor(name, value)
+    check_tensor(value, name)
     if value.dtype != like.dtype:
         raise TypeError(
             f"expected {name} in the dtype of {like_name}, {like.dtype}, got {value.dtype}"
@@ -58,7 +54,7 @@ def check_values(name: str, values: Tensor) -> None:
 
 def check_bool(visible: Tensor) -> None:
     """Raise unless ``visible`` is Bool ``[*, J]``."""
-    check_tensor("visible", visible)
+    check_tensor(visible, "visible")
     if visible.dtype != torch.bool:
         raise TypeError(f"expected visible as torch.bool, got {visible.dtype}")
     if visible.ndim < 1 or visible.shape[-1] < 1:
@@ -82,15 +78,6 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"expected {name} to be one of {', '.join(choices)}, got {value!r}")
-
-
-def check_count(name: str, value: int, low: int, high: int | None = None) -> None:
-    """Raise unless ``value`` is a whole number from ``low`` to ``high``."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"expected {name} as int, got {type(value).__name__}")
-    if value < low or (high is not None and value > high):
-        limit = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"expected {name} to be {limit}, got {value}")
 
 
 def check_thresholds(thresholds: Tensor, device: torch.device, least: int) -> None:

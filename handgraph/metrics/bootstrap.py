@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from handgraph._check import check_count
 from handgraph.metrics._check import (
     AVERAGES,
     Average,
     check_choice,
-    check_count,
     check_same,
     check_values,
     joint_mask,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph.metrics._check import NanPolicy, check_count, check_values, joint_mask
+from handgraph._check import check_count
+from handgraph.metrics._check import NanPolicy, check_values, joint_mask
 from handgraph.metrics.bootstrap import Interval, check_level, resample
 from handgraph.metrics.pck import pck_counts
 
@@ -68,4 +69,5 @@ def bootstrap_pck(
     curves = drawn[:, :-1] / drawn[:, -1:]
     tail = (1 - level) / 2
     low, high = curves.quantile(curves.new_tensor([tail, 1 - tail]), dim=0).to(errors.dtype)
-    return Interval((hits.sum(dim=1) / counts.sum()).to(errors.dtype), low, high)
+    share = hits.sum(dim=1).double() / counts.sum()
+    return Interval(share.to(errors.dtype), low, high)

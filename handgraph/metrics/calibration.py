@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from handgraph._check import check_tensor
 from handgraph.metrics._check import (
     check_numbers,
     check_same,
-    check_tensor,
     check_thresholds,
     check_values,
     joint_mask,
@@ -139,7 +139,7 @@ def sharpness(scale: Tensor, visible: Tensor | None = None, *, level: float = 0.
 
 
 def _check_levels(levels: Tensor, device: torch.device) -> None:
-    check_tensor("levels", levels)
+    check_tensor(levels, "levels")
     check_thresholds(levels, device, 1)
     if levels[0] < 0 or levels[-1] > 1:
         raise ValueError(f"expected levels from 0 to 1, got {levels.tolist()}")

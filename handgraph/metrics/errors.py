@@ -1,4 +1,4 @@
-"""Joint errors: their mean, before and after a similarity alignment."""
+"""Joint errors: their mean, before and after an alignment, and what they are relative to."""
 
 from __future__ import annotations
 
@@ -129,3 +129,37 @@ def pa_mpjpe(
     mask = joint_mask(visible, pred[..., 0])
     shown = torch.where(mask.unsqueeze(-1), pred, 0)
     return mpjpe(procrustes_align(shown, target, mask), target, mask, average=average)
+
+
+def box_size(points: Tensor, visible: Tensor | None = None) -> Tensor:
+    """The longer side of the box around the visible joints of each pose.
+
+    Errors over it, ``joint_errors(pred, target) / box_size(target)[..., None]``, are those of
+    box-normalised PCK, whose usual threshold is 0.2.
+
+    Args:
+        points: The true joints.
+        visible: Which joints the box is put around; ``None``: all.
+
+    Shapes:
+        points ``[*, J, C]``, C = 2 (or 3), visible Bool ``[*, J]`` -> ``[*]``
+
+    Units:
+        Those of ``points``, pixels for example. NaN if no joint is visible.
+
+    Raises:
+        TypeError: If the points are not float32 or float64, or ``visible`` not bool.
+        ValueError: If a shape does not fit.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.metrics import box_size
+        >>> box_size(torch.tensor([[10.0, 20.0], [40.0, 30.0]])).item()
+        30.0
+    """
+    check_poses(points, points)
+    mask = joint_mask(visible, points[..., 0])
+    shown = mask.unsqueeze(-1)
+    low = torch.where(shown, points, torch.inf).amin(dim=-2)
+    high = torch.where(shown, points, -torch.inf).amax(dim=-2)
+    return (high - low).amax(dim=-1).where(mask.any(dim=-1), torch.nan)

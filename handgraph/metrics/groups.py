@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from handgraph._check import check_count
 from handgraph.metrics._check import (
     Average,
     check_bool,
-    check_count,
     check_float,
     check_same,
     check_values,

@@ -74,3 +74,37 @@ def visible_mean(
     check_choice("average", average, AVERAGES)
     sums = torch.where(mask, values.reshape(mask.shape), 0).sum(0)
     return combine_joints(sums, mask.sum(0), average)
+
+
+def visible_median(values: Tensor, visible: Tensor | None = None) -> Tensor:
+    """Median of a per-joint value over the visible joints of all images.
+
+    Of :func:`handgraph.metrics.joint_errors` it is the median end-point error. Of an even number of
+    values it is the mean of the two in the middle.
+
+    Args:
+        values: One value for each joint. What stands at hidden joints has no influence.
+        visible: Which joints count; ``None``: all.
+
+    Shapes:
+        values ``[*, J]``, visible Bool ``[*, J]`` -> ``[]``
+
+    Units:
+        Those of ``values``. NaN at a visible joint, or no visible joint at all: NaN.
+
+    Raises:
+        TypeError: If ``values`` is not float32 or float64, or ``visible`` not bool.
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.metrics import visible_median
+        >>> visible_median(torch.tensor([[1.0, 4.0], [3.0, 9.0]])).item()
+        3.5
+    """
+    check_values("values", values)
+    shown = values[joint_mask(visible, values)]
+    if shown.numel() == 0:
+        return values.new_full((), torch.nan)
+    middle = shown.sort().values[(len(shown) - 1) // 2 : len(shown) // 2 + 1].mean()
+    return middle.where(~shown.isnan().any(), torch.nan)

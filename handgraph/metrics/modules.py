@@ -6,6 +6,7 @@ Needs the extra ``handgraph[train]``. The classes are also attributes of
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, ClassVar
 
 import torch
@@ -19,13 +20,13 @@ except ImportError as error:
         "(the functions of handgraph.metrics do without)"
     ) from error
 
+from handgraph._check import check_count
 from handgraph.metrics._check import (
     AVERAGES,
     NAN_POLICIES,
     Average,
     NanPolicy,
     check_choice,
-    check_count,
     check_thresholds,
     joint_mask,
 )
@@ -123,6 +124,10 @@ class MPJPE(Metric):
         mean = combine_joints(self.total, self.count, self.average)
         return mean.to(torch.get_default_dtype())
 
+    def plot(self, val: Any = None, ax: Any = None) -> Any:  # noqa: ANN401
+        """Draw the value, or several, as torchmetrics does; gives figure and axes."""
+        return self._plot(val, ax)
+
 
 class _PCKCounts(Metric):
     """Hits and counts of one or more groups of images: what the PCK classes share.
@@ -187,6 +192,10 @@ class _PCKCounts(Metric):
         self.hits = self.hits + torch.stack([hits for hits, _ in added])
         self.counts = self.counts + torch.stack([counts for _, counts in added])
 
+    def plot(self, val: Any = None, ax: Any = None) -> Any:  # noqa: ANN401
+        """Draw the value, or several, as torchmetrics does; gives figure and axes."""
+        return self._plot(val, ax)
+
     def _curves(self, hits: Tensor, counts: Tensor) -> Tensor:
         """PCK curves ``[*, T]`` from hits ``[*, T, J]`` and counts ``[*, J]``."""
         hits = hits.to(self.thresholds.dtype)
@@ -232,6 +241,15 @@ class PCK(_PCKCounts):
     def compute(self) -> Tensor:
         """The curve over everything added so far."""
         return self._curves(self.hits[0], self.counts[0])
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:  # noqa: ANN401
+        """Draw the curve, or several, over the thresholds; gives figure and axes."""
+        draw_pck = import_module("handgraph.plot").draw_pck  # needs the extra plot
+        values = self.compute() if val is None else val
+        curves = [values] if isinstance(values, Tensor) else values
+        named = {f"{n}": curve.cpu() for n, curve in enumerate(curves, 1)}
+        ax = draw_pck(named, self.thresholds.cpu(), ax=ax)
+        return ax.figure, ax
 
 
 class PCKAUC(_PCKCounts):

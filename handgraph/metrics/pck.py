@@ -7,13 +7,13 @@ import math
 import torch
 from torch import Tensor
 
+from handgraph._check import check_count
 from handgraph.metrics._check import (
     AVERAGES,
     NAN_POLICIES,
     Average,
     NanPolicy,
     check_choice,
-    check_count,
     check_thresholds,
     check_values,
     joint_mask,

@@ -1,4 +1,4 @@
-"""Similarity alignment of poses (Procrustes): rotation, scale and shift, no reflection."""
+"""Alignment of poses: by rotation, scale and shift (Procrustes), or by scale alone."""
 
 from __future__ import annotations
 
@@ -54,6 +54,42 @@ def procrustes_align(pred: Tensor, target: Tensor, visible: Tensor | None = None
     spread = torch.where(defined, source.square().sum((-2, -1)), 1)
     scale = torch.where(defined, trace / spread, torch.nan)[..., None, None]
     return scale * _product(pred - source_mean, rotation) + goal_mean
+
+
+def scale_align(pred: Tensor, target: Tensor, visible: Tensor | None = None) -> Tensor:
+    r"""Multiply each predicted pose by the number that fits it best to its target.
+
+    The s that minimises :math:`\sum_j v_j \lVert s x_j - y_j \rVert^2`, for poses relative to one
+    joint whose scale is unknown: without rotation and shift, which
+    :func:`handgraph.metrics.procrustes_align` fits too.
+
+    Args:
+        pred: Poses to scale.
+        target: What they are compared with.
+        visible: Which joints the scale is fitted to; ``None``: all.
+
+    Shapes:
+        pred and target ``[*, J, C]``, C = 3 (or 2), visible Bool ``[*, J]`` -> ``[*, J, C]``
+
+    Units:
+        The result is in the unit of ``target``. NaN if all visible joints of a pose are at 0.
+
+    Raises:
+        TypeError: If the poses are not both float32 or both float64, or ``visible`` not bool.
+        ValueError: If a shape does not fit.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.metrics import scale_align
+        >>> target = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
+        >>> torch.allclose(scale_align(3 * target, target), target)
+        True
+    """
+    check_poses(pred, target)
+    mask = joint_mask(visible, pred[..., 0]).unsqueeze(-1)
+    source, goal = torch.where(mask, pred, 0), torch.where(mask, target, 0)
+    scale = (source * goal).sum((-2, -1)) / source.square().sum((-2, -1))
+    return scale[..., None, None] * pred
 
 
 def _centre(points: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

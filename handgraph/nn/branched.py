@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from handgraph._check import check_tensor
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.made_for import MadeFor
 from handgraph.skeleton import Skeleton
@@ -77,6 +78,7 @@ class BranchedNet(HasConstants, MadeFor):
         return out if isinstance(self.graph, RemovalSets) else out.squeeze(-3)
 
     def _check_input(self, x: Tensor, node_mask: Tensor | None, branched: bool) -> None:
+        check_tensor(x, f"the input of {type(self).__name__}")
         shape = (*self.node_mask.shape[0 if branched else 1 :], self.in_channels)
         if x.shape[-len(shape) :] != shape:
             raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from handgraph._check import check_skeleton
 from handgraph.nn.linear import BranchLinear
 from handgraph.skeleton import Skeleton
 
@@ -53,6 +54,7 @@ class JointHead(nn.Module):
         skeleton: Skeleton,
     ):
         super().__init__()
+        check_skeleton(skeleton, "JointHead")
         self.net = net
         self.lin = BranchLinear(hidden_channels + in_channels, out_channels, skeleton.num_joints)
 

@@ -44,6 +44,11 @@ def load_hope_weights(state: Mapping[str, Tensor]) -> AdaptiveGraphUNet:
         >>> load_hope_weights(state)
         AdaptiveGraphUNet(2, 3, edgeless(3), nodes=(3, 1))
     """
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            f"state: expected a state dict, got {type(state).__name__}: read a file first, with "
+            "torch.load(file, weights_only=True)"
+        )
     given = _graph_unet(state)
     net = _sized(given)
     layout = _layout(net)

@@ -6,8 +6,9 @@ import math
 
 from torch import Tensor
 
+from handgraph._check import check_tensor
 from handgraph.nn.constants import HasConstants
-from handgraph.subgraph import RemovalSets
+from handgraph.subgraph import RemovalSets, check_removal
 
 
 class Hypotheses(HasConstants):
@@ -37,6 +38,7 @@ class Hypotheses(HasConstants):
 
     def __init__(self, removal: RemovalSets):
         super().__init__()
+        check_removal(removal, "Hypotheses")
         self.removal = removal
         self.shape = (len(removal), removal.num_nodes)
         index, ptr = removal.hypotheses()
@@ -45,6 +47,7 @@ class Hypotheses(HasConstants):
 
     def forward(self, y: Tensor) -> Tensor:
         """Sort the nodes of all branches by joint."""
+        check_tensor(y, "the input of Hypotheses")
         if y.dim() < 3 or y.shape[-3:-1] != self.shape:
             raise ValueError(
                 f"expected [*, {self.shape[0]}, {self.shape[1]}, C] for {self.removal}, "

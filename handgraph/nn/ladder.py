@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from handgraph._check import check_count
+
 
 def halving_ladder(num_nodes: int) -> tuple[int, ...]:
     """Node counts of the levels of a graph U-Net: halve, rounding up, to 1 (decision 10).
@@ -13,6 +15,7 @@ def halving_ladder(num_nodes: int) -> tuple[int, ...]:
         >>> halving_ladder(21)
         (21, 11, 6, 3, 2, 1)
     """
+    check_count("num_nodes", num_nodes, 1)
     nodes = [num_nodes]
     while nodes[-1] > 1 or len(nodes) < 2:
         nodes.append((nodes[-1] + 1) // 2)

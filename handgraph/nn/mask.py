@@ -7,12 +7,13 @@ from typing import Literal
 from torch import Tensor
 from torch_geometric.utils import segment
 
+from handgraph._check import check_tensor
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.hypotheses import Hypotheses
 from handgraph.nn.made_for import MadeFor
 from handgraph.nn.mixing import samples_first, samples_last
 from handgraph.nn.plan import Plan, Select, Stage, Term
-from handgraph.subgraph import RemovalSets
+from handgraph.subgraph import RemovalSets, check_removal
 
 
 class SubgraphMask(HasConstants, MadeFor):
@@ -52,6 +53,7 @@ class SubgraphMask(HasConstants, MadeFor):
 
     def __init__(self, removal: RemovalSets):
         super().__init__()
+        check_removal(removal, "SubgraphMask")
         self.removal = removal
         self.is_ragged = not bool(removal.node_mask.all())
         kept, count = removal.kept.clamp(min=0), removal.keep_mask.sum(dim=0)
@@ -60,6 +62,7 @@ class SubgraphMask(HasConstants, MadeFor):
 
     def forward(self, x: Tensor) -> Tensor:
         """Gather the kept joints of every branch."""
+        check_tensor(x, "the input of SubgraphMask")
         joints = self.removal.skeleton.num_joints
         if x.dim() < 2 or x.shape[-2] != joints:
             raise ValueError(

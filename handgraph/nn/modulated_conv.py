@@ -17,7 +17,7 @@ class ModulatedGraphConv(HasConstants):
         Y_i = S_{ii} \, m_i \odot W_0 X_i + \sum_{j \ne i} S_{ij} \, m_j \odot W_1 X_j + b, \qquad
         S = \tfrac{1}{2} (\hat A + Q + \hat A^\top + Q^\top)
 
-    with :math:`\hat A = D^{-1}(A + I)` of the skeleton. Zou and Tang, "Modulated Graph
+    with :math:`\hat A = D^{-1} A + I` of the skeleton. Zou and Tang, "Modulated Graph
     Convolutional Network for 3D Human Pose Estimation", ICCV 2021: weight modulation is a vector
     :math:`m_j` for each joint (:math:`M \in R^{J \times C'}`, ones at first), affinity modulation
     the free matrix :math:`Q \in R^{J \times J}`. :math:`\hat A` and the symmetrisation are those
@@ -69,8 +69,8 @@ class ModulatedGraphConv(HasConstants):
         self.out_channels = out_channels
         self.skeleton = skeleton
         joints = skeleton.num_joints
-        fixed = skeleton.adjacency() + torch.eye(joints)
-        fixed = fixed / fixed.sum(dim=1, keepdim=True)
+        fixed = skeleton.adjacency()
+        fixed = fixed / fixed.sum(dim=1, keepdim=True).clamp(min=1) + torch.eye(joints)
         self.register_constants(skeleton_adjacency=fixed)
         self.lin_self = nn.Linear(in_channels, out_channels, bias=False)
         self.lin_neighbor = nn.Linear(in_channels, out_channels, bias=False)
@@ -96,8 +96,8 @@ class ModulatedGraphConv(HasConstants):
             >>> from handgraph.nn import ModulatedGraphConv
             >>> a = ModulatedGraphConv(2, 4, HAND).adjacency()
             >>> tip, dip = HAND.index("thumb_tip"), HAND.index("thumb_dip")
-            >>> round(a[tip, dip].item(), 4)  # (1 / 2 + 1 / 3) / 2
-            0.4167
+            >>> round(a[tip, dip].item(), 4)  # (1 + 1 / 2) / 2
+            0.75
         """
         adjacency = self.skeleton_adjacency + self.affinity_modulation
         return (adjacency + adjacency.mT) / 2

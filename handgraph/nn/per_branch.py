@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from handgraph._check import check_tensor
 from handgraph.nn.made_for import MadeFor
 from handgraph.skeleton import Skeleton
-from handgraph.subgraph import RemovalSets
+from handgraph.subgraph import RemovalSets, check_removal
 
 
 class PerBranch(MadeFor):
@@ -60,6 +61,7 @@ class PerBranch(MadeFor):
         edges: Literal["bridged", "induced"] = "bridged",
     ):
         super().__init__()
+        check_removal(removal, "PerBranch")
         self.removal = removal
         self.num_kept = tuple(removal.num_kept.tolist())
         self.branches = nn.ModuleList(factory(removal.subgraph(n, edges)) for n in removal.names)
@@ -71,6 +73,7 @@ class PerBranch(MadeFor):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run each branch on its own joints."""
+        check_tensor(x, "the input of PerBranch")
         nodes = (len(self.removal), self.removal.num_nodes)
         if x.dim() < 3 or x.shape[-3:-1] != nodes:
             raise ValueError(

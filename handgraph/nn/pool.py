@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from handgraph._check import check_tensor
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.plan import NodeMap, Plan, Stage, Term
 
@@ -87,6 +88,7 @@ class NodePool(HasConstants):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the nodes."""
+        check_tensor(x, "the input of NodePool")
         nodes = (self.in_nodes,) if self.node_mask is None else tuple(self.node_mask.shape)
         if x.shape[-1 - len(nodes) : -1] != nodes:
             raise ValueError(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
+from handgraph._check import check_skeleton, check_tensor
 from handgraph.skeleton import Skeleton
 
 
@@ -38,8 +39,15 @@ def to_dense(data: Data, skeleton: Skeleton, key: str = "x") -> Tensor:
         >>> to_dense(Batch.from_data_list(hands), HAND).shape
         torch.Size([8, 21, 2])
     """
+    check_skeleton(skeleton, "to_dense")
+    if not isinstance(data, Data):
+        raise TypeError(f"to_dense: expected a Data or a Batch, got {type(data).__name__}")
     graphs = data.num_graphs if isinstance(data, Batch) else 1
     x = data.get(key)
+    if isinstance(x, Tensor) and x.dim() > 2 and x.shape[0] == graphs:  # of a DenseDataLoader
+        raise ValueError(
+            f"to_dense: {key!r} {list(x.shape)} is dense already: use data.{key} as it is"
+        )
     joints = skeleton.num_joints
     nodes = graphs * joints
     if not isinstance(x, Tensor) or data.num_nodes != nodes or x.shape[:1] != (nodes,):
@@ -48,25 +56,51 @@ def to_dense(data: Data, skeleton: Skeleton, key: str = "x") -> Tensor:
             f"to_dense: expected {graphs} graphs of {joints} joints ({skeleton.name}), got "
             f"{data.num_nodes} nodes and {key!r} {came}"
         )
-    if data.edge_index is not None:
-        _check_edges(data.edge_index, skeleton, graphs)
+    edge_index = _edges(data)
+    if edge_index is not None:
+        _check_edges(edge_index, skeleton, graphs)
     return x.reshape(graphs, joints, *x.shape[1:])
 
 
+def _edges(data: Data) -> Tensor | None:
+    """The edges, sources first, of ``edge_index`` or ``adj_t``."""
+    adj_t, edge_index = data.get("adj_t"), data.get("edge_index")
+    if adj_t is None:
+        return None if edge_index is None else torch.as_tensor(edge_index)
+    if isinstance(adj_t, Tensor):
+        indices: Tensor = adj_t.to_sparse_coo().coalesce().indices()
+        return indices.flip(0)
+    target, source, _ = adj_t.coo()  # a SparseTensor of torch-sparse
+    return torch.stack([source, target])
+
+
 def _check_edges(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> None:
-    expected = _disjoint(skeleton, graphs).to(edge_index.device)
-    order = torch.argsort(edge_index[0] * graphs * skeleton.num_joints + edge_index[1])
-    if edge_index.shape != expected.shape or not torch.equal(edge_index[:, order], expected):
-        raise ValueError(
-            f"to_dense: the edges are not those of {skeleton.name}: expected "
-            f"{graphs} x {skeleton.edge_index.shape[1]}, got {edge_index.shape[1]}"
-        )
+    nodes, first = graphs * skeleton.num_joints, torch.arange(graphs) * skeleton.num_joints
+    edges = (skeleton.edge_index.unsqueeze(1) + first.unsqueeze(1)).flatten(1)
+    wanted, came = (e[0] * nodes + e[1] for e in (edges.to(edge_index.device), edge_index))
+    if torch.equal(wanted.sort().values, came.sort().values):
+        return
+    expected, found = set(wanted.tolist()), set(came.tolist())
+    lacks, has = (
+        [_name(edge // nodes, edge % nodes, skeleton) for edge in sorted(some)]
+        for some in (expected - found, found - expected)
+    )
+    raise ValueError(
+        f"to_dense: the edges are not those of {skeleton.name}: expected {graphs} x "
+        f"{skeleton.edge_index.shape[1]}, got {edge_index.shape[1]}; missing {_some(lacks)}, left "
+        f"over {_some(has)}. If the joints are in the order of another skeleton, reorder them: "
+        f"x[..., {skeleton.name}.index_from(OTHER), :]"
+    )
 
 
-def _disjoint(skeleton: Skeleton, graphs: int) -> Tensor:
-    """The edges of disjoint copies of the skeleton, sorted."""
-    first = torch.arange(graphs) * skeleton.num_joints
-    return (skeleton.edge_index.unsqueeze(1) + first.unsqueeze(1)).flatten(1)
+def _name(source: int, target: int, skeleton: Skeleton) -> str:
+    joints = skeleton.joints
+    return f"{joints[source % len(joints)]} -> {joints[target % len(joints)]}"
+
+
+def _some(names: list[str]) -> str:
+    """The first few of some names."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "") or "none"
 
 
 def from_dense(x: Tensor, skeleton: Skeleton) -> Batch:
@@ -89,6 +123,8 @@ def from_dense(x: Tensor, skeleton: Skeleton) -> Batch:
         >>> from_dense(torch.rand(8, 21, 2), HAND).num_graphs
         8
     """
+    check_skeleton(skeleton, "from_dense")
+    check_tensor(x, "x of from_dense")
     graphs = math.prod(x.shape[:-2])
     if x.dim() < 2 or x.shape[-2] != skeleton.num_joints or graphs == 0:
         raise ValueError(

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
+from handgraph._check import check_tensor
 from handgraph.coarsening import Coarsening
 from handgraph.nn.constants import HasConstants
 
@@ -108,6 +109,7 @@ class SkeletalUnpool(HasConstants):
 
 def check_joints(layer: nn.Module, x: Tensor, num_joints: int, name: str) -> None:
     """Raise unless x is ``[*, num_joints, C]``."""
+    check_tensor(x, f"the input of {type(layer).__name__}")
     if x.dim() < 2 or x.shape[-2] != num_joints:
         came = "" if x.dim() < 2 else f"{x.shape[-2]} joints: "
         raise ValueError(

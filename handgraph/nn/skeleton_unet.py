@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.nn import GraphConv
 
+from handgraph._check import check_skeleton, check_tensor
 from handgraph.coarsening import Coarsening, coarsen, restrict_ladder
 from handgraph.nn.adapter import SkeletonConv
 from handgraph.nn.skeletal import Reduce, SkeletalPool, SkeletalUnpool
@@ -64,7 +66,8 @@ class SkeletonUNet(nn.Module):
         conv: What makes the convolutions: called as ``conv(in_channels, out_channels)``, it gives
             a module that is called as ``module(x, edge_index)`` and has ``out_channels`` channels:
             ``GATv2Conv``, ``functools.partial(ChebConv, K=2)``, a lambda. A convolution that is
-            made for one skeleton goes into :class:`PerLevel`.
+            made for one skeleton goes into :class:`PerLevel`. By default PyG's ``GraphConv``, which
+            weighs a joint itself and its neighbours apart.
         channels: Width of the finest level; it doubles with each level.
         ladder: The clusters of each level, finest first; by default those of
             :func:`handgraph.coarsen`. They may be those of a skeleton that this one was cut from,
@@ -98,12 +101,13 @@ class SkeletonUNet(nn.Module):
         out_channels: int,
         skeleton: Skeleton,
         *,
-        conv: Convolution,
+        conv: Convolution = GraphConv,
         channels: int = 16,
         ladder: Sequence[Coarsening] | None = None,
         reduce: Reduce = "mean",
     ):
         super().__init__()
+        check_skeleton(skeleton, "SkeletonUNet")
         if min(in_channels, out_channels, channels) < 1:
             raise ValueError(
                 f"SkeletonUNet: expected positive sizes, got {in_channels=}, {out_channels=}, "
@@ -138,6 +142,7 @@ class SkeletonUNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Estimate every joint's output from all joints."""
+        check_tensor(x, "the input of SkeletonUNet")
         if x.dim() < 2 or x.shape[-2:] != (self.skeleton.num_joints, self.in_channels):
             raise ValueError(
                 f"SkeletonUNet over {self.skeleton.name}: expected "

@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from handgraph._check import check_skeleton, check_tensor
 from handgraph.masks import cover, keep_always, merge_draws, sample_visible, stratified_levels
 from handgraph.skeleton import Skeleton, What
 
@@ -73,6 +74,7 @@ class VisibilityLifter(nn.Module):
         generator: torch.Generator | None = None,
     ):
         super().__init__()
+        check_skeleton(skeleton, "VisibilityLifter")
         self.visibility = visibility
         self.lifter = lifter
         self.skeleton = skeleton
@@ -83,6 +85,13 @@ class VisibilityLifter(nn.Module):
 
     def logit(self, x: Tensor, score: Tensor) -> Tensor:
         """How likely each joint is to be visible, as a logit. ``[*, J]``."""
+        for name, tensor in (("x", x), ("score", score)):
+            check_tensor(tensor, f"{name} of VisibilityLifter")
+            if tensor.dim() < 2 or tensor.shape[-2] != self.skeleton.num_joints:
+                raise ValueError(
+                    f"VisibilityLifter: expected {name} [*, {self.skeleton.num_joints}, C] for "
+                    f"{self.skeleton.name}, got {list(tensor.shape)}"
+                )
         out: Tensor = self.visibility(torch.cat([x, score], dim=-1))
         return out.squeeze(-1)
 
@@ -95,7 +104,7 @@ class VisibilityLifter(nn.Module):
         """Average what the draws say of each joint."""
         probability = torch.sigmoid(self.logit(x, score))
         levels = self.levels.view(len(self.levels), *(1,) * (x.dim() - 2), -1)
-        # a NaN keeps its joint, and is seen
         masks, speaks = cover(keep_always(~(probability <= levels), self.skeleton, self.keep))
         poses = self.lifter(x.expand(len(masks), *x.shape), masks)
-        return merge_draws(cast("Tensor", poses), speaks)
+        unknown = probability.isnan().any(dim=-1)[..., None, None]
+        return merge_draws(cast("Tensor", poses), speaks).masked_fill(unknown, torch.nan)

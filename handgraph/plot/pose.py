@@ -67,6 +67,7 @@ def draw_pose_3d(
     *,
     visible: Tensor | None = None,
     color: str | None = None,
+    unit: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a pose in space as the camera sees it: upright, x to the right, z away from us.
@@ -79,13 +80,14 @@ def draw_pose_3d(
         visible: Which joints are visible, drawn full; ``None``: all.
         color: One colour for all; ``None``: each limb its own, with its own marker
             (``ax.legend()`` names them).
+        unit: What the axes are labelled with, such as ``"m"``.
         ax: Axes with ``projection="3d"``; ``None``: new ones.
 
     Shapes:
         xyz ``[J, 3]``, visible Bool ``[J]``; a joint that is not finite is not drawn
 
     Units:
-        Metres in the camera frame (x right, y down, z forward).
+        Any, in the camera frame (x right, y down, z forward).
 
     Raises:
         TypeError: If ``xyz`` is no floating-point tensor, or ``visible`` not bool.
@@ -95,14 +97,14 @@ def draw_pose_3d(
         >>> from handgraph.datasets import SyntheticHands
         >>> from handgraph.plot import draw_pose_3d
         >>> hand = SyntheticHands(1, seed=0, progress=False)[0]
-        >>> ax = draw_pose_3d(hand.xyz, visible=hand.visible)
+        >>> ax = draw_pose_3d(hand.xyz, visible=hand.visible, unit="m")
         >>> ax.get_ylabel(), ax.get_zlabel(), bool(ax.zaxis_inverted())
         ('z (m)', 'y (m)', True)
     """
     points, hidden = to_points(xyz, skeleton, 3, "xyz"), to_hidden(visible, skeleton)
     ax = solid_axes(ax)
     _mark(ax, points[:, [0, 2, 1]], hidden, skeleton, _styles(skeleton, color))
-    return _camera_frame(ax)
+    return _camera_frame(ax, unit)
 
 
 def draw_poses(
@@ -110,6 +112,7 @@ def draw_poses(
     skeleton: Skeleton = HAND,
     *,
     visible: Tensor | None = None,
+    unit: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw several poses over each other, in 2D or in 3D, with a legend.
@@ -120,6 +123,7 @@ def draw_poses(
         poses: The poses by name: ``{"truth": xyz, "prediction": ...}``.
         skeleton: Whose joints they are.
         visible: Which joints are visible, drawn full in all poses; ``None``: all.
+        unit: What the axes of poses in 3D are labelled with, such as ``"m"``.
         ax: Axes, 2D or 3D as the poses are; ``None``: new ones.
 
     Shapes:
@@ -127,7 +131,7 @@ def draw_poses(
         :func:`handgraph.plot.draw_pose_3d`; visible Bool ``[J]``
 
     Units:
-        (u, v) in pixels, or metres in the camera frame.
+        (u, v) in pixels, or any unit in the camera frame.
 
     Raises:
         TypeError: If a pose is no floating-point tensor, or ``visible`` not bool.
@@ -149,7 +153,7 @@ def draw_poses(
         styles = [style(position, name)] * skeleton.num_joints
         _mark(ax, points if channels == 2 else points[:, [0, 2, 1]], hidden, skeleton, styles)
     ax.legend(loc="best" if channels == 2 else "upper left")
-    return _image_plane(ax) if channels == 2 else _camera_frame(ax)
+    return _image_plane(ax) if channels == 2 else _camera_frame(ax, unit)
 
 
 def _channels(poses: Mapping[str, Tensor]) -> int:
@@ -184,7 +188,7 @@ def _image_plane(ax: Axes) -> Axes:
     return ax
 
 
-def _camera_frame(ax: Axes) -> Axes:
+def _camera_frame(ax: Axes, unit: str | None) -> Axes:
     solid: Any = ax  # matplotlib has no types for 3D axes
     if not solid.zaxis_inverted():
         solid.invert_zaxis()
@@ -193,5 +197,6 @@ def _camera_frame(ax: Axes) -> Axes:
     solid.tick_params(labelsize=8)
     for axis in (solid.xaxis, solid.yaxis, solid.zaxis):
         axis.set_major_locator(MaxNLocator(4))
-    solid.set(xlabel="x (m)", ylabel="z (m)", zlabel="y (m)")
+    label = "" if unit is None else f" ({unit})"
+    solid.set(xlabel=f"x{label}", ylabel=f"z{label}", zlabel=f"y{label}")
     return ax

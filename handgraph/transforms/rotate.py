@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from handgraph._check import check_points
 from handgraph.geometry import project, transform_points, warp_image
 from handgraph.geometry.crop import in_frame
 from handgraph.transforms.base import (
@@ -57,12 +59,15 @@ class RotateInPlane(RandomTransform):
 
     def __init__(
         self,
-        degrees: float | tuple[float, float] = (-180.0, 180.0),
+        degrees: float | Sequence[float] = (-180.0, 180.0),
         *,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(generator)
-        low, high = degrees if isinstance(degrees, tuple) else (degrees, degrees)
+        ends = tuple(degrees) if isinstance(degrees, Sequence) else (degrees, degrees)
+        if len(ends) != 2:
+            raise ValueError(f"expected an angle or (least, greatest) in degrees, got {degrees}")
+        low, high = ends
         if not -math.inf < low <= high < math.inf:
             raise ValueError(f"expected an angle or (least, greatest) in degrees, got {degrees}")
         self.degrees = (low, high)
@@ -73,6 +78,8 @@ class RotateInPlane(RandomTransform):
         require(self, data, "K", *([] if names or "xyz" in data else ["uv or xyz"]))
         require_camera(self, data)
         require_pixels(self, data)
+        if "xyz" in data:
+            check_points(data.xyz, 3, "xyz")
         low, high = self.degrees
         share = torch.rand((), generator=self.generator, dtype=torch.float64).item()
         turn = _about_z(math.radians(low + (high - low) * share), data.K)

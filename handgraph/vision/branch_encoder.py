@@ -8,7 +8,7 @@ from torch.nn.functional import pad
 
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.made_for import MadeFor
-from handgraph.subgraph import RemovalSets
+from handgraph.subgraph import RemovalSets, check_removal
 from handgraph.vision.encoder import (
     FeatureEncoder,
     check_features,
@@ -62,6 +62,7 @@ class BranchFeatureEncoder(MadeFor):
         signed: bool = False,
     ):
         super().__init__()
+        check_removal(removal, type(self).__name__)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.removal = removal
@@ -133,6 +134,7 @@ class SharedFeatureEncoder(HasConstants, MadeFor):
         signed: bool = False,
     ):
         super().__init__()
+        check_removal(removal, type(self).__name__)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.removal = removal

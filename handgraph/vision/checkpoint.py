@@ -45,10 +45,14 @@ def load_pose_checkpoint(
     """Load HRNet weights that were trained on poses, in the official or mmpose's format.
 
     The backbone must be there as a whole: what has another name for it, another width or only part
-    of it is refused, and the generator is left as it was. The prefixes ``module.`` and
-    ``backbone.`` are taken off. The head is taken if it has as many joints as the generator,
-    **in its own order of the joints**, and left as it was otherwise, which the report says:
+    of it is refused, and the generator is left as it was. The prefixes ``module.``, ``model.``,
+    ``generator.``, ``_orig_mod.`` and ``backbone.`` are taken off. The head is taken if it has as
+    many joints as the generator, **in its own order of the joints**, and left as it was otherwise,
+    which the report says:
     ``joints`` picks and orders them.
+
+    Published nets place the first heatmap pixel at 0 of the image: decode their maps with
+    ``decode_heatmaps(maps, offset=0)``.
 
     The file is read with ``weights_only=True``: nothing in it is run.
 
@@ -103,9 +107,12 @@ def _load(path: str | Path) -> object:
     except OSError:
         raise
     except Exception as error:  # whatever a damaged pickle makes PyTorch raise
+        unknown = re.search(r"GLOBAL ([\w.]+) was not an allowed global", str(error))
+        why = f"it holds a {unknown[1]}" if unknown else "it is damaged, or no such file"
         raise ValueError(
-            f"{path}: expected a file of torch.save with nothing but tensors, numbers and text; "
-            f"none of it was run ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+            f"{path}: expected a file of torch.save with nothing but tensors, numbers and text, "
+            f"but {why}; none of it was run. If you trust it, load it with weights_only=False and "
+            "give its 'state_dict'"
         ) from error
 
 
@@ -118,7 +125,7 @@ def _describe(weights: object) -> str:
 
 def _rename(name: str) -> str:
     """The generator's name of a tensor."""
-    name = re.sub(r"^(module\.)?(backbone\.)?", "", name)
+    name = re.sub(r"^((module|model|generator|_orig_mod)\.)*(backbone\.)?", "", name)
     name = re.sub(r"^((keypoint_)?head\.)?final_layer\.(weight|bias)$", r"head.\3", name)
     return name if name in ("head.weight", "head.bias") else f"backbone.{name}"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from handgraph._check import check_tensor
+
 
 class FeatureEncoder(nn.Module):
     r"""Encode a feature map as one vector for each joint (Table 1 of the paper).
@@ -127,6 +129,7 @@ def check_sizes(module: nn.Module, **sizes: int) -> None:
 
 def check_features(module: nn.Module, features: Tensor) -> None:
     """Raise unless this is a feature map with the module's ``in_channels``."""
+    check_tensor(features, f"features of {type(module).__name__}")
     if features.dim() != 4 or features.shape[1] != module.in_channels or 0 in features.shape[2:]:
         raise ValueError(
             f"{module!r}: expected features [B, {module.in_channels}, h, w], "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -67,7 +69,7 @@ def _gaussian(centre: Tensor, size: int, sigma: float) -> Tensor:
 
 
 def _map_size(image_size: int | tuple[int, int], stride: int) -> tuple[int, int]:
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    height, width = image_size if isinstance(image_size, Sequence) else (image_size, image_size)
     if min(height, width) < 1 or height % stride or width % stride:
         raise ValueError(
             f"expected an image_size whose sides are multiples of the stride {stride}, "

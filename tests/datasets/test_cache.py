@@ -48,8 +48,10 @@ def test_a_missing_file_is_an_error(tmp_path):
         read_tensors(tmp_path / "none.bin", "key")
 
 
-@pytest.mark.parametrize("at", ["replace", "fdopen"])
-def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, at):
+@pytest.mark.parametrize(("where", "at"), [(os, "replace"), (Path, "write_bytes")])
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
+    tmp_path, monkeypatch, where, at
+):
     path = write(tmp_path)
     before = path.read_bytes()
 
@@ -57,7 +59,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, at, interrupt)
+        patch.setattr(where, at, interrupt)
         with pytest.raises(KeyboardInterrupt):
             write_tensors(path, {"c": torch.zeros(1)}, "key")
     assert path.read_bytes() == before
@@ -69,3 +71,12 @@ def test_nothing_but_tensors_is_read(tmp_path):
     write_tensors(path, {"a": object()}, "key")
     with pytest.raises(Exception, match="weights_only"):
         read_tensors(path, "key")
+
+
+def test_others_may_read_a_file(tmp_path):
+    before = os.umask(0o022)
+    try:
+        write_tensors(tmp_path / "a.bin", {"x": torch.ones(2)}, "ones")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.bin").stat().st_mode & 0o777 == 0o644

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch_geometric.data import InMemoryDataset
 from torch_geometric.loader import DataLoader
+from torch_geometric.nn import GCNConv
 
 from handgraph import COCO, HAND, INTERHAND, MANO, RHD, Skeleton
 from handgraph.datasets import (
@@ -21,6 +23,7 @@ from handgraph.datasets import (
     SyntheticHands,
 )
 from handgraph.geometry import keybone_length, project, relative_depth
+from handgraph.transforms import NormalizeKeypoints
 
 HANDS = SyntheticHands(6, seed=9, image_size=224, focal=480.0).tensors
 RECORDS = {"xyz": HANDS["xyz"].tolist(), "K": HANDS["K"].tolist(), "scale": HANDS["s"].tolist()}
@@ -80,7 +83,7 @@ def test_a_sample_is_as_those_of_the_simulator(tmp_path):
     write_json(tmp_path)
     hand, twin = FreiHANDKeypoints(tmp_path)[4], SyntheticHands(1)[0]
     for name in hand.keys():  # noqa: SIM118
-        if name != "num_nodes":
+        if name not in ("num_nodes", "x"):  # there is no score here
             assert hand[name].shape == twin[name].shape
             assert hand[name].dtype == twin[name].dtype
     assert hand.num_nodes == 21
@@ -340,7 +343,7 @@ def test_tensors_become_a_dataset():
     finger = Skeleton("finger", ["mcp", "pip"], [("mcp", "pip")], root="mcp")
     hands = KeypointDataset({"uv": torch.arange(12.0).reshape(3, 2, 2)}, finger)
     assert hands[2].uv.tolist() == [[8.0, 9.0], [10.0, 11.0]]
-    assert hands[2].edge_index.tolist() == [[0, 1], [1, 0]]
+    assert hands[2].edge_index.tolist() == [[1, 0], [0, 1]]
     assert repr(hands) == "KeypointDataset(3)"
 
 
@@ -424,3 +427,64 @@ def test_random_arrays_as_npz(tmp_path, data, name):
     )
     path = write_npz(tmp_path, **npz_arrays(**{name: array}))
     read_or_refuse(lambda: NpzKeypoints(path))
+
+
+def test_transforms_in_place_leave_the_data_alone():
+    def shift(hand):
+        for name in ("uv", "xyz", "d", "s"):
+            hand[name] += 1
+        hand.edge_index += 1
+        return hand
+
+    tensors = {"xyz": torch.rand(3, 21, 3), "uv": torch.rand(3, 21, 2)}
+    hands = KeypointDataset(tensors, transform=shift)
+    first = hands[1]
+    for _ in range(2):
+        again = hands[1]
+        for name in ("uv", "xyz", "d", "s", "edge_index"):
+            assert torch.equal(again[name], first[name])
+
+
+@pytest.mark.parametrize("value", [87.0, -0.1])
+def test_confidence_is_a_probability(value):
+    tensors = {"uv": torch.rand(3, 21, 2), "confidence": torch.full((3, 21, 1), value)}
+    with pytest.raises(ValueError, match=r"record 0: confidence is not in \[0, 1\]"):
+        KeypointDataset(tensors)
+
+
+def test_x_is_what_the_transform_left():
+    tensors = {"uv": 200 * torch.rand(3, 21, 2), "confidence": torch.rand(3, 21, 1)}
+    hands = KeypointDataset(tensors, transform=NormalizeKeypoints(256))
+    assert hands.num_node_features == 3
+    expected = torch.cat([hands[1].uv, tensors["confidence"][1]], dim=-1)
+    assert torch.equal(hands[1].x, expected)
+    assert hands[1].x[:, :2].abs().max() <= 1
+    batch = next(iter(DataLoader(hands, batch_size=3)))
+    assert GCNConv(hands.num_node_features, 4)(batch.x, batch.edge_index).shape == (63, 4)
+    without = KeypointDataset({"xyz": torch.rand(3, 21, 3)})[0]
+    assert "x" not in without
+
+
+@pytest.mark.parametrize("index", [1, slice(1, 3)])
+def test_simulated_hands_have_x(index):
+    hands = SyntheticHands(4, progress=False)
+    for hand in [hands[index]] if index == 1 else list(hands[index]):
+        assert torch.equal(hand.x, torch.cat([hand.uv, hand.confidence], dim=-1))
+    batch = next(iter(DataLoader(hands, batch_size=4)))
+    assert batch.x.shape == (84, hands.num_node_features)
+
+
+def test_zeros_that_would_fill_the_memory_are_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("handgraph.datasets.archive.MOST_BYTES", 10**6)
+    path = tmp_path / "hands.npz"
+    np.savez_compressed(path, uv=np.zeros((10**4, 21, 2)))
+    assert path.stat().st_size < 10**4
+    with pytest.raises(ValueError, match=r"its arrays take 0\.0 GB"):
+        NpzKeypoints(path, order=HAND)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+def test_a_pipe_is_no_archive(tmp_path):
+    os.mkfifo(tmp_path / "hands.npz")
+    with pytest.raises(ValueError, match="it is no regular file"):
+        NpzKeypoints(tmp_path / "hands.npz", order=HAND)

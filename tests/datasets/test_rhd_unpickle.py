@@ -338,6 +338,14 @@ def laughs(levels):
     return content + b"."
 
 
+def remembered(times):
+    """Text of 100 kB, encoded as often."""
+    encode = glob("_codecs", "encode") + b"q\x01"
+    text = b"X" + (10**5).to_bytes(4, "little") + 10**5 * b"a" + b"q\x02"
+    again = b"K\x00h\x01h\x02U\x06latin1\x86Rs"
+    return b"}" + encode + b"0" + text + b"0" + times * again + b"."
+
+
 BOMBS = {
     "a place far out in the memo": b"Nr\xff\xff\xff\xff.",
     "a place farther out": b"Np9999999999999\n.",
@@ -352,6 +360,11 @@ BOMBS = {
     "a key that takes forever to hash": b"})"
     + b"".join(b"q\x00h\x00\x86" for _ in range(60))
     + b"Ns.",
+    "keys that share one hash": pickle.dumps({k * (2**61 - 1): 0 for k in range(20_000)}),
+    "a shape of huge numbers": array_with(
+        shape=b"(" + b"\x8a\xff" + 255 * b"\x7f" + 3000 * b"2" + b"t"
+    ),
+    "text that is encoded again and again": remembered(20_000),
 }
 
 
@@ -445,7 +458,7 @@ def test_random_bytes(content):
     reads_or_refuses(content)
 
 
-keys = st.integers() | st.text(max_size=5)
+keys = st.integers(-(2**62), 2**62) | st.text(max_size=5)
 leaves = (
     keys
     | st.none()

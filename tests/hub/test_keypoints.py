@@ -11,7 +11,7 @@ import torch
 from torch.autograd import gradcheck
 from torch.testing import assert_close
 
-from handgraph import COCO, HAND, RHD, Skeleton
+from handgraph import COCO, H36M, HAND, RHD, Skeleton
 from handgraph.datasets import SyntheticHands
 from handgraph.geometry import view_rotation
 from handgraph.hub import KeypointLifter, pretrained_lifter
@@ -213,3 +213,14 @@ def test_other_orders_go_by_name(trained):
     hand = SyntheticHands(1, seed=5, progress=False)[0]
     theirs = hand.uv[RHD.index_from(HAND)]
     assert_close(trained(theirs[HAND.index_from(RHD)]), trained(hand.uv))
+
+
+def test_a_trained_lifter_wants_no_gradients(trained):
+    assert not any(parameter.requires_grad for parameter in trained.parameters())
+    assert trained(torch.rand(21, 2)).numpy().shape == (21, 3)
+
+
+def test_a_body_has_no_side():
+    body = KeypointLifter(H36M)
+    with pytest.raises(ValueError, match="H36M has left and right joints"):
+        body(torch.rand(17, 2), side="left")

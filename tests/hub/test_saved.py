@@ -22,6 +22,7 @@ from handgraph.hub.config import (
     skeleton_from_json,
     skeleton_to_json,
 )
+from handgraph.nn import fold
 
 TOY = Skeleton(
     "toy hand", ("palm", "é", "tip"), (("palm", "é"), ("é", "tip")),
@@ -171,11 +172,37 @@ def test_card_shows_what_the_config_says(tmp_path):
     assert 'net = BranchLifter.from_pretrained("this folder, or its name on the Hub")' in card.text
 
 
-def test_card_that_is_there_is_left_alone(saved):
+def test_card_that_was_edited_is_left_alone(saved):
     net, folder = saved
     (folder / "README.md").write_text("mine", encoding="utf-8")
-    net.save_pretrained(folder)
+    with pytest.warns(UserWarning, match=r"README\.md was edited, and is left as it is"):
+        net.save_pretrained(folder)
     assert (folder / "README.md").read_text(encoding="utf-8") == "mine"
+
+
+def test_card_follows_what_is_saved_again(saved):
+    net, folder = saved
+    net.about["Errors"] = {"mm": 77.7}
+    net.save_pretrained(folder)
+    net.about["Errors"] = {"mm": 12.3}
+    net.save_pretrained(folder)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "- mm: 12.3" in card
+    assert "77.7" not in card
+
+
+def test_a_folded_net_is_not_saved(tmp_path):
+    net = fold(BranchLifter(2, 3, ZULU))
+    with pytest.raises(ValueError, match="could not be loaded: save it before it is folded"):
+        net.save_pretrained(tmp_path)
+
+
+def test_arguments_must_be_defined(tmp_path):
+    class Nameless(SavedModule):
+        pass
+
+    with pytest.raises(NotImplementedError, match=r"Nameless must define arguments\(\)"):
+        Nameless().save_pretrained(tmp_path)
 
 
 def test_about_must_be_json(tmp_path):
@@ -294,6 +321,25 @@ def test_path_that_is_no_folder_is_named(tmp_path, monkeypatch, kind):
         BranchLifter.from_pretrained(kind(tmp_path / "nothing"))
 
 
+def test_a_name_that_is_nowhere_is_no_folder(monkeypatch):
+    def fail(*_, **__):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("handgraph.hub.saved.snapshot_download", fail)
+    with pytest.raises(FileNotFoundError, match="there is no folder nope, .* no network"):
+        BranchLifter.from_pretrained("nope")
+
+
+def test_a_file_that_changes_leaves_a_loaded_net_alone(saved):
+    net, folder = saved
+    loaded = BranchLifter.from_pretrained(folder)
+    path = folder / "model.safetensors"
+    with path.open("r+b") as file:  # in place, as a program that writes there would
+        file.write(b"\0" * path.stat().st_size)
+    for name, parameter in net.named_parameters():
+        assert torch.equal(loaded.get_parameter(name), parameter)
+
+
 class Gain(SavedModule):
     """Multiply by one number for each channel."""
 
@@ -306,6 +352,13 @@ class Gain(SavedModule):
 
     def forward(self, x):
         return x * self.gain
+
+
+def test_a_config_that_asks_for_gigabytes_is_refused(tmp_path):
+    Gain(3).save_pretrained(tmp_path)
+    edit(tmp_path, lambda config: config["arguments"].update(channels=2**31))
+    with pytest.raises(ValueError, match=r"asks for 8\.6 GB of parameters"):
+        Gain.from_pretrained(tmp_path)
 
 
 def test_modules_of_ones_own_can_be_saved(tmp_path):

@@ -83,3 +83,9 @@ def test_refuses(change, error, message):
     options = {"errors": draw()[0], "thresholds": GRID, "num_resamples": 3} | change
     with pytest.raises(error, match=message):
         bootstrap_pck(**options)
+
+
+def test_value_is_as_exact_as_the_errors():
+    errors = torch.arange(3.0, dtype=torch.float64).unsqueeze(0)
+    value, low, high = bootstrap_pck(errors, GRID[:1], num_resamples=5, generator=rng())
+    assert value.item() == low.item() == high.item() == 1 / 3

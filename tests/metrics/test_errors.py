@@ -5,7 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handgraph.metrics import joint_errors, mpjpe, pa_mpjpe, procrustes_align, visible_mean
+from handgraph.metrics import (
+    box_size,
+    joint_errors,
+    mpjpe,
+    pa_mpjpe,
+    procrustes_align,
+    visible_mean,
+)
 
 
 def poses(*shape, seed=0, dtype=torch.float64):
@@ -180,3 +187,12 @@ def test_unknown_average(metric):
     pred, target = poses(2, 21)
     with pytest.raises(ValueError, match="one of pooled, joint, got 'macro'"):
         metric(pred, target, average="macro")
+
+
+def test_box_is_around_visible_joints():
+    points = torch.tensor([[0.0, 0.0], [3.0, 8.0], [100.0, torch.nan]])
+    visible = torch.tensor([True, True, False])
+    assert box_size(points, visible).item() == 8
+    assert box_size(points.expand(2, 3, 2), visible.expand(2, 3)).tolist() == [8, 8]
+    assert box_size(points).isnan()
+    assert box_size(points, torch.zeros(3, dtype=torch.bool)).isnan()

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handgraph.metrics import visible_mean
+from handgraph.metrics import visible_mean, visible_median
 
 VALUES = torch.tensor([[1.0, 10.0, 7.0], [2.0, 20.0, 7.0], [6.0, 60.0, 7.0]])
 VISIBLE = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 0]]).bool()
@@ -62,3 +63,16 @@ def test_wrong_arguments():
         visible_mean(VALUES, VALUES)
     with pytest.raises(ValueError, match="one of pooled, joint, got 'mean'"):
         visible_mean(VALUES, average="mean")
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8])
+def test_median_is_numpys(count):
+    values = torch.rand(count, 3, generator=torch.Generator().manual_seed(count))
+    visible = torch.ones(count, 3, dtype=torch.bool)
+    visible[0, 1] = False
+    expected = np.median(values[visible].numpy())
+    assert visible_median(values, visible).item() == pytest.approx(float(expected), rel=1e-6)
+    values[0, 1] = torch.nan  # hidden
+    assert not visible_median(values, visible).isnan()
+    assert visible_median(values).isnan()
+    assert visible_median(values, torch.zeros_like(visible)).isnan()

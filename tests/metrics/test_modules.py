@@ -334,3 +334,15 @@ def test_unknown_attribute():
 def test_all_names_exist_and_the_classes_are_not_among_them():
     assert all(hasattr(metrics, name) for name in metrics.__all__)
     assert not set(metrics.__all__) & set(NAMES)
+
+
+@pytest.mark.parametrize("name", ["MPJPE", "PCK", "PCKAUC", "OcclusionAUC"])
+def test_values_are_drawn(name):
+    pytest.importorskip("matplotlib").use("Agg")
+    metric = getattr(metrics, name)()
+    metric.update(torch.full((2, 21, 3), 0.02), torch.zeros(2, 21, 3), torch.ones(2, 21).bool())
+    _, ax = metric.plot()
+    one = ax.lines[0].get_ydata() if name == "PCK" else None
+    assert ax.lines
+    assert one is None or one.tolist() == metric.compute().tolist()
+    metric.plot([metric.compute(), metric.compute()])

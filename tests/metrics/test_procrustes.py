@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from handgraph.metrics import joint_errors, procrustes_align
+from handgraph.metrics import joint_errors, procrustes_align, scale_align
 
 MIRROR = torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
 
@@ -202,3 +202,14 @@ def test_a_bad_pose_does_not_spoil_its_batch(bad):
     aligned = procrustes_align(pred, target)
     assert aligned[1].isnan().all()
     torch.testing.assert_close(aligned[[0, 2]], procrustes_align(*pair(0)).expand(2, 21, 3))
+
+
+def test_scale_alone_is_least_squares():
+    pred, target = torch.rand(5, 21, 3).double(), torch.rand(5, 21, 3).double()
+    visible = torch.rand(5, 21) < 0.7
+    found = scale_align(pred, target, visible)
+    for n in range(5):
+        x, y = (pose[n][visible[n]].reshape(-1, 1).numpy() for pose in (pred, target))
+        (scale,), *_ = np.linalg.lstsq(x, y, rcond=None)
+        torch.testing.assert_close(found[n], scale.item() * pred[n])
+    assert scale_align(torch.zeros(21, 3), torch.ones(21, 3)).isnan().all()

@@ -21,9 +21,11 @@ from torch_geometric.nn import (
     GINConv,
     GraphConv,
     GraphNorm,
+    GraphUNet,
     MessagePassing,
     PNAConv,
     SAGEConv,
+    SGConv,
     TransformerConv,
 )
 
@@ -236,7 +238,7 @@ class Mixes(nn.Module):
 
 
 def test_convolution_that_mixes_poses_is_an_error():
-    message = r"gives other values on copies of HAND than on each alone: it mixes them, or"
+    message = r"gives other values on copies of HAND than on each alone: it mixes them, remembers"
     with pytest.raises(ValueError, match=message):
         SkeletonConv(Mixes(), HAND)
 
@@ -294,3 +296,18 @@ def test_state_is_that_of_the_convolution():
 
 def test_repr_shows_the_layout():
     assert repr(SkeletonConv(GCNConv(2, 3), HAND)) == "SkeletonConv(GCNConv(2, 3), HAND, static)"
+
+
+# Convolutions that cannot be run so
+
+
+def test_a_net_that_pools_over_all_nodes_is_refused():
+    """It reads beyond its memory if it is called with poses."""
+    with pytest.raises(ValueError, match="it mixes them"):
+        SkeletonConv(GraphUNet(4, 8, 6, 2), HAND)
+
+
+def test_a_convolution_that_remembers_its_input_is_refused():
+    with pytest.raises(ValueError, match=r"remembers its first input \(cached=True\)"):
+        SkeletonConv(SGConv(4, 6, K=2, cached=True), HAND)
+    assert SkeletonConv(SGConv(4, 6, K=2), HAND)(torch.rand(3, 21, 4)).shape == (3, 21, 6)

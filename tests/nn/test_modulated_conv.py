@@ -14,12 +14,15 @@ ISLANDS = RemovalSets(HAND, {"PIP": "PIP", "MCP": "MCP"}).subgraph("PIP", "induc
 def twin(conv, x, skeleton):
     """The paper's layer, joint by joint."""
     joints = skeleton.num_joints
-    linked = [[float(i == j) for j in range(joints)] for i in range(joints)]
+    linked = [[0.0] * joints for _ in range(joints)]
     for u, v in skeleton.edges:
         linked[skeleton.index(u)][skeleton.index(v)] = 1.0
         linked[skeleton.index(v)][skeleton.index(u)] = 1.0
     free = conv.affinity_modulation.tolist()
-    a = [[linked[i][j] / sum(linked[i]) + free[i][j] for j in range(joints)] for i in range(joints)]
+    a = [
+        [linked[i][j] / max(sum(linked[i]), 1) + (i == j) + free[i][j] for j in range(joints)]
+        for i in range(joints)
+    ]
     out = []
     for i in range(joints):
         y = conv.bias.clone()
@@ -69,8 +72,8 @@ def test_adjacency_is_symmetric_by_hand():
     conv = ModulatedGraphConv(2, 4, pair)
     with torch.no_grad():
         conv.affinity_modulation.copy_(torch.tensor([[0.0, 0, 6], [0, 0, 0], [2, 0, 1]]))
-    half, third, mean = 1 / 2, 1 / 3, (1 / 2 + 1 / 3) / 2
-    expected = torch.tensor([[half, mean, 4], [mean, third, mean], [4, mean, half + 1]])
+    mean = (1 + 1 / 2) / 2
+    expected = torch.tensor([[1, mean, 4], [mean, 1, mean], [4, mean, 1 + 1]])
     assert_close(conv.adjacency(), expected)
 
 
@@ -82,3 +85,10 @@ def test_parameters_start_where_nothing_is_modulated():
     assert 0.9 < conv.bias.abs().max() * 200**0.5 <= 1
     assert (conv.weight_modulation == 1).all()
     assert (conv.affinity_modulation == 0).all()
+
+
+def test_the_published_adjacency_by_hand():
+    """Neighbours are averaged, and each joint counts itself in full: ``D^-1 A + I``."""
+    row = ModulatedGraphConv(2, 4, HAND).skeleton_adjacency[HAND.index("wrist")]
+    assert row[HAND.index("wrist")] == 1
+    assert_close(row[HAND.select("MCP")], torch.full((5,), 0.2))

@@ -154,3 +154,23 @@ def test_unknown_joints_and_no_draws_are_refused():
         lifter(keep="wist")
     with pytest.raises(ValueError, match="got 0 draws"):
         lifter(num_draws=0)
+
+
+@pytest.mark.parametrize("name", ["x", "score"])
+def test_another_number_of_joints_is_an_error(name):
+    net = AdaptiveGraphUNet(3, 1, HAND)
+    lifter = VisibilityLifter(net, AdaptiveGraphUNet(2, 3, HAND), HAND)
+    given = {"x": torch.rand(4, 21, 2), "score": torch.rand(4, 21, 1)}
+    given[name] = given[name][:, :20]
+    with pytest.raises(ValueError, match=rf"expected {name} \[\*, 21, C\] for HAND"):
+        lifter(**given)
+
+
+def test_a_score_that_is_nan_makes_the_hand_nan():
+    net = AdaptiveGraphUNet(3, 1, HAND)
+    lifter = VisibilityLifter(net, AdaptiveGraphUNet(2, 3, HAND), HAND)
+    score = torch.rand(4, 21, 1)
+    score[2, 5] = torch.nan
+    out = lifter(torch.rand(4, 21, 2), score)
+    assert out.isnan().flatten(1).all(dim=1).tolist() == [False, False, True, False]
+    assert not out[[0, 1, 3]].isnan().any()

@@ -59,7 +59,7 @@ def test_joints_and_bones_stand_at_x_z_and_y():
     ax, turned = draw_pose_3d(XYZ), XYZ[:, [0, 2, 1]]
     assert marks(ax) == as_tuples(turned)
     assert bones(ax) == expected_bones(turned)
-    assert [ax.get_xlabel(), ax.get_ylabel(), ax.get_zlabel()] == ["x (m)", "z (m)", "y (m)"]
+    assert [ax.get_xlabel(), ax.get_ylabel(), ax.get_zlabel()] == ["x", "z", "y"]
 
 
 def test_hidden_joints_are_hollow():

@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import Compose
 
-from handgraph import HAND, Skeleton
+from handgraph import COCO, H36M, HAND, INTERHAND, Skeleton
 from handgraph.datasets import SyntheticHands
 from handgraph.geometry import keybone_length, mirror_hand, project, relative_depth
 from handgraph.transforms import (
@@ -404,3 +405,51 @@ def test_what_cannot_be_filled_is_named():
         RemoveJoints("TIP", fill=["visible"])(HANDS[0])
     with pytest.raises(ValueError, match=r"K of shape \[21, \*\], got \[1, 3, 3\]"):
         RemoveJoints("TIP", fill=["K"])(HANDS[0])
+
+
+def body():
+    """A pose of COCO whose joints all differ."""
+    uv = torch.arange(34.0).view(17, 2)
+    return Data(uv=uv, confidence=torch.arange(17.0).view(17, 1) / 17, visible=uv[:, 0] > 9)
+
+
+def test_left_and_right_joints_change_places():
+    before = body()
+    hand = MirrorHand(256, COCO)(before)
+    left, right = COCO.index("left_shoulder"), COCO.index("right_shoulder")
+    assert hand.uv[right, 0] == 255 - before.uv[left, 0]
+    for name in ("confidence", "visible"):
+        assert torch.equal(hand[name], before[name][COCO.swap_sides()])
+    twice = MirrorHand(256, COCO)(hand)
+    assert torch.equal(twice.uv, before.uv)
+
+
+def test_joints_of_another_skeleton_are_not_mirrored():
+    with pytest.raises(ValueError, match=r"21 joints of HAND \(give skeleton=... for others\)"):
+        MirrorHand(256)(body())
+
+
+@pytest.mark.parametrize("skeleton", [HAND, COCO, H36M, INTERHAND], ids=lambda s: s.name)
+def test_sides_swapped_twice_are_as_they_were(skeleton):
+    order = skeleton.swap_sides()
+    assert order[order].tolist() == list(range(skeleton.num_joints))
+    for joint, other in zip(skeleton.joints, order.tolist(), strict=True):
+        sides = {"left", "right"} & set(joint.split("_"))
+        assert (skeleton.joints[other] != joint) == bool(sides)
+
+
+def test_a_side_without_the_other_is_an_error():
+    one = Skeleton("one", ("left_hip", "neck"), ())
+    with pytest.raises(ValueError, match="one has no right_hip"):
+        one.swap_sides()
+
+
+@pytest.mark.parametrize("degrees", [[-30, 30], (-30, 30), np.array([30.0])[0], 30])
+def test_angles_as_python_people_pass_them(degrees):
+    assert RotateInPlane(degrees).degrees[1] == 30
+
+
+@pytest.mark.parametrize("xyz", [torch.ones(21, 3, dtype=torch.long), torch.ones(21, 1)])
+def test_xyz_that_is_none_is_not_rotated(xyz):
+    with pytest.raises((TypeError, ValueError), match="expected xyz"):
+        RotateInPlane(30)(Data(xyz=xyz, K=torch.eye(3)[None]))

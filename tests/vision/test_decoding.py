@@ -183,3 +183,14 @@ def test_wrong_arguments(decode, maps, kwargs, error, match):
 def test_temperature_is_positive():
     with pytest.raises(ValueError, match="temperature"):
         soft_argmax(torch.zeros(4, 4), temperature=0.0)
+
+
+@pytest.mark.parametrize("decode", [decode_heatmaps, soft_argmax])
+def test_maps_of_published_nets_are_decoded_with_their_own_offset(decode):
+    """Their code draws the Gaussian around ``uv / 4`` of the map."""
+    uv = torch.tensor([[101.0, 61.0]])
+    pixels = torch.arange(64.0)
+    x, y = (torch.exp(-((pixels - place / 4) ** 2) / 8) for place in uv[0])
+    maps = (y.unsqueeze(1) * x).unsqueeze(0)
+    assert_close(decode(maps, offset=0)[0], uv, rtol=0, atol=1)
+    assert_close(decode(maps)[0], decode(maps, offset=0)[0] + 1.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ class RHDHands(Dataset):
         progress: bool = True,
     ) -> None:
         check_split(split)
-        if image_size is not None and (not isinstance(image_size, int) or image_size < 1):
+        if image_size is not None and (not isinstance(image_size, Integral) or image_size < 1):
             raise ValueError(f"expected image_size to be a positive int or None, got {image_size}")
         check_positive(margin, "margin")
         if isinstance(load, str) or not set(load) <= set(FOLDERS):

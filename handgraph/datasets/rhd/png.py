@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+MOST_PIXELS = 2**25
+"""A file of some kilobytes may ask for gigabytes."""
+
 _MODES = {"image": "RGB", "mask": "L", "depth": "RGB"}
 
 
@@ -64,6 +67,8 @@ def _check(image: Image, entry: str, shape: tuple[int, int] | None) -> None:
     """Raise unless kind and size of the image are right, before it is decoded."""
     if image.mode != _MODES[entry]:
         raise ValueError(f"expected an image of mode {_MODES[entry]}, got {image.mode}")
+    if image.height * image.width > MOST_PIXELS:
+        raise ValueError(f"an image of {image.width} x {image.height} pixels is too large")
     if shape is not None and (image.height, image.width) != shape:
         height, width = shape
         raise ValueError(

@@ -56,12 +56,21 @@ def unpickle_arrays(path: Path, content: bytes) -> object:
         ValueError: a.pickle: not a pickle of plain arrays: it asks for builtins.print
     """
     try:
-        return _made(_Unpickler(io.BytesIO(content), encoding="latin1").load())
+        unpickler = _Unpickler(io.BytesIO(content), encoding="latin1")
+        unpickler.left = COPIES * len(content) + SPARE
+        return _made(unpickler.load())
     except Exception as error:  # whatever a damaged pickle makes Python raise
         what = str(error)[:200] or type(error).__name__
         if isinstance(error, KeyError):
             what = f"it holds something else than dicts, text, numbers and arrays (opcode {what})"
         raise ValueError(f"{path}: not a pickle of plain arrays: {what}") from error
+
+
+COPIES, SPARE = 4, 2**20
+"""How many bytes arrays and text may take: so many times the file, and so many more."""
+
+MOST_DIMS, MOST_SIDE, MOST_KEY = 32, 2**63, 2**63
+"""Dimensions of an array, length of one of them, and the largest integer that is a key."""
 
 
 class _Function:
@@ -116,7 +125,9 @@ def _array(
         buffer = buffer.encode("latin1")
     if not isinstance(dtype, _Dtype) or not isinstance(buffer, bytes) or order not in ("C", "F"):
         raise pickle.UnpicklingError("it holds an array of something else than numbers")
-    if not isinstance(shape, tuple) or not all(type(side) is int and side >= 0 for side in shape):
+    if not isinstance(shape, tuple) or len(shape) > MOST_DIMS:
+        raise pickle.UnpicklingError("an array without a shape")
+    if not all(type(side) is int and 0 <= side < MOST_SIDE for side in shape):
         raise pickle.UnpicklingError("an array without a shape")
     if math.prod(shape) * dtype.dtype.itemsize != len(buffer):
         raise pickle.UnpicklingError(f"an array with {len(buffer)} bytes for another shape")
@@ -159,6 +170,7 @@ class _Unpickler(pickle._Unpickler):
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
     read: Callable[[int], bytes]
+    left: int
 
     def find_class(self, module: str, name: str) -> object:
         """Give what stands for one of NumPy's names; there are no others."""
@@ -171,7 +183,9 @@ class _Unpickler(pickle._Unpickler):
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, _Function) or not isinstance(arguments, tuple):
             raise pickle.UnpicklingError("it calls something")
-        self.append(function.call(*arguments))
+        made = function.call(*arguments)
+        self._count(made)
+        self.append(made)
 
     def load_build(self) -> None:
         """Give a stand-in its state."""
@@ -179,6 +193,7 @@ class _Unpickler(pickle._Unpickler):
         if not isinstance(self.stack[-1], _Array | _Dtype):
             raise pickle.UnpicklingError("it changes something")
         self.stack[-1].build(state)
+        self._count(_made(self.stack[-1]))
 
     def load_dict(self) -> None:
         """Make a dict of what is on the stack."""
@@ -199,6 +214,13 @@ class _Unpickler(pickle._Unpickler):
         """Read bytes, and no more than there are."""
         self.append(bytes(self.read(struct.unpack("<Q", self.read(8))[0])))
 
+    def _count(self, made: object) -> None:
+        """Raise if a file makes more than it can mean to: text can be remembered and used again."""
+        size = made.nbytes if isinstance(made, np.ndarray) else 0
+        self.left -= len(made) if isinstance(made, bytes) else size
+        if self.left < 0:
+            raise pickle.UnpicklingError("its arrays are much larger than the file")
+
     def _put(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not dict or len(items) % 2:
@@ -206,6 +228,8 @@ class _Unpickler(pickle._Unpickler):
         for key, value in zip(items[::2], items[1::2], strict=True):
             if type(key) not in (int, str):  # to hash a tuple can take forever
                 raise pickle.UnpicklingError(f"a key that is a {type(key).__name__}")
+            if type(key) is int and not -MOST_KEY < key < MOST_KEY:  # others may share one hash
+                raise pickle.UnpicklingError("a key that is no small number")
             target[key] = _made(value)
 
     dispatch: ClassVar[dict[int, Any]] = {

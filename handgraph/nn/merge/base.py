@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph.subgraph import RemovalSets
+from handgraph._check import check_tensor
+from handgraph.subgraph import RemovalSets, check_removal
 
 
 class Merger(nn.Module):
@@ -53,6 +54,7 @@ class Merger(nn.Module):
         feature_channels: int = 0,
     ):
         super().__init__()
+        check_removal(removal, type(self).__name__)
         if min(in_channels, out_channels) < 1 or feature_channels < 0:
             raise ValueError(
                 f"{type(self).__name__}: expected positive channels, got "
@@ -82,6 +84,7 @@ class Merger(nn.Module):
 
     def check_partial(self, partial: Tensor, node_mask: Tensor | None) -> None:
         """Raise unless poses and mask fit the removal sets and each other, and the mask is Bool."""
+        check_tensor(partial, f"partial of {type(self).__name__}")
         nodes = (*partial.shape[:-3], len(self.removal), self.removal.num_nodes)
         self._expect("partial", partial, (*nodes, self.in_channels))
         if node_mask is not None:
@@ -90,6 +93,7 @@ class Merger(nn.Module):
                 raise TypeError(f"expected node_mask of torch.bool, got {node_mask.dtype}")
 
     def _expect(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+        check_tensor(tensor, name)
         if tuple(tensor.shape) != shape:
             raise ValueError(
                 f"{type(self).__name__} over {self.removal}: expected {name} {list(shape)}, "

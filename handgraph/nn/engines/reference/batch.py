@@ -143,12 +143,11 @@ class Batch(NamedTuple):
         bias = bias.unsqueeze(3 if self.last else 2)
         return plus(bias, self.split(x, channels), in_place).flatten(2)
 
-    def weigh(self, x: Tensor, vector: Tensor, channels: int, bias: Tensor | None = None) -> Tensor:
-        """Multiply all channels of each node of each sample by ``[N, J, B]``, and add a bias."""
+    def weigh(self, x: Tensor, vector: Tensor, channels: int, in_place: bool = False) -> Tensor:
+        """Multiply all channels of each node of each sample by ``[N, J, B]``."""
         x, vector = self.split(x, channels), vector.unsqueeze(2 if self.last else 3)
-        if bias is None:
-            return (x * vector).flatten(2)
-        return torch.addcmul(bias.unsqueeze(3 if self.last else 2), x, vector).flatten(2)
+        in_place = in_place and x.shape[0] >= vector.shape[0]
+        return (x.mul_(vector) if in_place else x * vector).flatten(2)
 
     def sum_samples(self, x: Tensor, channels: int) -> Tensor:
         """The sum over the samples: ``[N, J, C]``."""

@@ -46,7 +46,7 @@ def walk(plan: Plan, x: Tensor, in_place: bool) -> Tensor:
     last = {term.source: number for number, stage in enumerate(plan) for term in stage.terms}
     steps = [Step(batch.enter(x), x.shape[2])]
     for number, stage in enumerate(plan):
-        out, channels, *_ = run_stage(stage, steps, batch, in_place)
+        out, channels, *_ = run_stage(stage, steps, batch, in_place, keep=False)
         steps.append(Step(out, channels))
         for term in stage.terms:
             if last[term.source] == number:  # free its memory
@@ -54,8 +54,18 @@ def walk(plan: Plan, x: Tensor, in_place: bool) -> Tensor:
     return batch.leave(*steps[-1][:2])
 
 
-def run_stage(stage: Stage, steps: Sequence[Step], batch: Batch, in_place: bool) -> Step:
-    """Run a stage on the outputs of the stages before it."""
+def run_stage(
+    stage: Stage, steps: Sequence[Step], batch: Batch, in_place: bool, keep: bool = True
+) -> Step:
+    """Run a stage on the outputs of the stages before it.
+
+    Args:
+        stage: The stage.
+        steps: What can be read.
+        batch: The batch.
+        in_place: Whether operations may be in place.
+        keep: Whether the derivative will be wanted.
+    """
     terms, bias, relu, scale, gate = stage
     maps = [factors(term) for term in terms]
     given = [steps[term.source] for term in terms]
@@ -69,17 +79,17 @@ def run_stage(stage: Stage, steps: Sequence[Step], batch: Batch, in_place: bool)
     branches = out.shape[0]
     if branches > 1 and bias is not None and bias.shape[0] == 1:
         out = out.sum(0, True)
+    new = in_place and out is not operands[0]
     total = None if scale is None else out
     if scale is not None:
-        out, late = batch.weigh(out, scale, channels, bias), None
-    in_place = in_place and out is not operands[0]
+        out, new = batch.weigh(out, scale, channels, new and not keep), in_place
     if late is not None:
-        out = batch.add(out, late, channels, in_place)
+        out, new = batch.add(out, late, channels, new), in_place
     if relu:
-        out = out.relu_() if in_place else out.relu()
+        out, new = out.relu_() if new else out.relu(), in_place
     cut = None if gate is None else out
     if gate is not None:
-        out = batch.weigh(out, gate, channels)
+        out = batch.weigh(out, gate, channels, new and not keep)
     return Step(out, channels, maps, operands, branches, total, cut)
 
 

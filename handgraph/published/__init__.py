@@ -1,0 +1,10 @@
+"""Published graph networks, and their weights in the layout of their authors' code.
+
+:func:`handgraph.nn.load_hope_weights` loads the graph U-Net of HOPE-Net,
+:func:`handgraph.vision.load_pose_checkpoint` HRNets.
+"""
+
+from handgraph.published.graph_net import GraphNet, load_graph_net_weights
+from handgraph.published.residual_gcn import ResidualGCN, load_gcn_weights
+
+__all__ = ["GraphNet", "ResidualGCN", "load_gcn_weights", "load_graph_net_weights"]

@@ -1,0 +1,389 @@
+"""Where other people's code meets ours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.testing import CompileCounter
+from torch.func import functional_call, jacrev, vmap
+from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
+from torch_geometric import EdgeIndex
+from torch_geometric.data import Batch
+from torch_geometric.loader import DataLoader
+from torch_geometric.nn import (
+    GATv2Conv,
+    GCNConv,
+    GPSConv,
+    HeteroConv,
+    SAGEConv,
+    Sequential,
+    summary,
+)
+from torch_geometric.nn.model_hub import PyGModelHubMixin
+
+from handgraph import COCO, HAND, RHD, RemovalSets, coarsen, geometry, losses, metrics
+from handgraph.datasets import SyntheticHands
+from handgraph.nn import (
+    AdaptiveGraphUNet,
+    AGCNConv,
+    GatedMerger,
+    GraphMerger,
+    Hypotheses,
+    HypothesisGraphMerger,
+    JointHead,
+    MeanMerger,
+    ModulatedGraphConv,
+    NodePool,
+    PerBranch,
+    SemGraphConv,
+    SkeletalPool,
+    SkeletalUnpool,
+    SkeletonConv,
+    SkeletonUNet,
+    SubgraphMask,
+    VisibilityLifter,
+    from_dense,
+    halving_ladder,
+    to_dense,
+)
+from handgraph.transforms import MirrorHand
+from handgraph.vision import (
+    BranchFeatureEncoder,
+    SharedFeatureEncoder,
+    decode_heatmaps,
+    gaussian_heatmaps,
+    soft_argmax,
+)
+from tests.nn.nets import LEVELS, core
+
+UNET = AdaptiveGraphUNet(2, 3, HAND)
+
+# What is given in the place of a tensor
+
+TAKES_POSES = {
+    "mask": SubgraphMask(LEVELS),
+    "net": UNET,
+    "branches": AdaptiveGraphUNet(2, 3, LEVELS),
+    "pool": NodePool(21, 4),
+    "skeletal pool": SkeletalPool(coarsen(HAND)[0]),
+    "skeletal unpool": SkeletalUnpool(coarsen(HAND)[0]),
+    "adapter": SkeletonConv(GCNConv(2, 4), HAND),
+    "skeleton net": SkeletonUNet(2, 3, HAND, conv=GCNConv),
+    "modules": PerBranch(LEVELS, lambda s: nn.Linear(2, 3)),
+    "hypotheses": Hypotheses(LEVELS),
+    "mean": MeanMerger(3, 3, LEVELS),
+    "gated": GatedMerger(3, 3, LEVELS),
+    "graph": GraphMerger(3, 3, LEVELS),
+    "literal": HypothesisGraphMerger(3, 3, LEVELS),
+    "encoder": SharedFeatureEncoder(4, 2, LEVELS, hidden_channels=4),
+}
+DATA = HAND.to_data(x=torch.rand(21, 2))
+GIVEN = {
+    "Data": (DATA, r"got Data: take one out with handgraph\.nn\.to_dense"),
+    "Batch": (Batch.from_data_list([DATA]), r"got .*Batch: take one out with handgraph\.nn\.to_de"),
+    "array": (np.zeros((8, 21, 2)), "got ndarray: torch.from_numpy makes one"),
+    "list": ([[1.0, 2.0]], "got list: torch.tensor makes one"),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), GIVEN.values(), ids=GIVEN)
+@pytest.mark.parametrize("module", TAKES_POSES.values(), ids=TAKES_POSES)
+def test_what_is_no_tensor_gets_an_answer(module, given, message):
+    with pytest.raises(TypeError, match=message):
+        module(given)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: geometry.project(x, torch.eye(3)),
+        lambda x: geometry.project(torch.ones(21, 3), x),
+        lambda x: losses.pose_loss(x, torch.zeros(21, 3)),
+        lambda x: metrics.mpjpe(x, torch.zeros(21, 3)),
+        lambda x: metrics.visible_mean(torch.ones(21), x),
+        lambda x: decode_heatmaps(x),
+    ],
+)
+def test_functions_say_how_to_make_a_tensor(call):
+    with pytest.raises(TypeError, match="got ndarray: torch.from_numpy makes one"):
+        call(np.ones((21, 3)))
+
+
+WANTS_SETS = {
+    "mask": SubgraphMask,
+    "hypotheses": Hypotheses,
+    "mean": lambda r: MeanMerger(3, 3, r),
+    "graph": lambda r: GraphMerger(3, 3, r),
+    "modules": lambda r: PerBranch(r, lambda s: nn.Linear(2, 3)),
+    "encoder": lambda r: BranchFeatureEncoder(4, 2, r),
+    "loss": lambda r: losses.branch_losses(torch.ones(4, 16, 3), torch.ones(21, 3), r),
+}
+WANTS_SKELETON = {
+    "sets": lambda s: RemovalSets(s, {"tips": "TIP"}),
+    "adapter": lambda s: SkeletonConv(GCNConv(2, 4), s),
+    "net": lambda s: SkeletonUNet(2, 3, s, conv=GCNConv),
+    "head": lambda s: JointHead(UNET, 2, 3, 3, s),
+    "visibility": lambda s: VisibilityLifter(UNET, UNET, s),
+    "ladder": coarsen,
+    "dense": lambda s: to_dense(DATA, s),
+    "sparse": lambda s: from_dense(torch.rand(21, 2), s),
+}
+
+
+@pytest.mark.parametrize("make", WANTS_SETS.values(), ids=WANTS_SETS)
+def test_a_skeleton_in_the_place_of_removal_sets(make):
+    with pytest.raises(TypeError, match=r"expected RemovalSets, such as .*, got Skeleton"):
+        make(HAND)
+
+
+@pytest.mark.parametrize("make", WANTS_SKELETON.values(), ids=WANTS_SKELETON)
+def test_removal_sets_in_the_place_of_a_skeleton(make):
+    with pytest.raises(TypeError, match="expected a Skeleton, such as HAND, got RemovalSets"):
+        make(LEVELS)
+
+
+@pytest.mark.parametrize(
+    ("count", "error"), [(2.5, TypeError), (True, TypeError), (10**19, ValueError), (0, ValueError)]
+)
+def test_counts_are_counts(count, error):
+    with pytest.raises(error, match="num_sets"):
+        RemovalSets.none(HAND, count)
+    with pytest.raises(error, match="num_sets"):
+        RemovalSets.random(HAND, count, 5)
+
+
+def test_ladders_begin_with_a_node():
+    with pytest.raises(ValueError, match="num_nodes"):
+        halving_ladder(-1)
+
+
+def test_sets_go_by_name():
+    with pytest.raises(TypeError, match=r"expected sets by name, such as .*, got list"):
+        RemovalSets(HAND, [["wrist"]])
+
+
+@pytest.mark.parametrize("size", [np.int64(2), np.int32(2)])
+def test_sizes_from_numpy(size):
+    assert AdaptiveGraphUNet(size, 3, HAND)(torch.rand(4, 21, 2)).shape == (4, 21, 3)
+    assert SkeletonConv(GCNConv(size, 4), HAND)(torch.rand(4, 21, 2)).shape == (4, 21, 4)
+    assert len(RemovalSets.none(HAND, size)) == 2
+
+
+# Precision
+
+
+HEATMAPS = gaussian_heatmaps(torch.tensor([[100.5, 60.25]]), 256)
+POSE, TARGET = torch.rand(8, 21, 3) + 1, torch.rand(8, 21, 3) + 1
+K = torch.tensor([[300.0, 0.0, 150.0], [0.0, 300.0, 160.0], [0.0, 0.0, 1.0]])
+EXACT_ONES = {
+    "soft_argmax": lambda: soft_argmax(HEATMAPS)[0],
+    "decode_heatmaps": lambda: decode_heatmaps(HEATMAPS)[0],
+    "gaussian_heatmaps": lambda: gaussian_heatmaps(torch.tensor([[100.5, 60.25]]), 256),
+    "pose_loss": lambda: losses.pose_loss(POSE, TARGET),
+    "branch_losses": lambda: losses.branch_losses(torch.rand(8, 4, 16, 3) * 0 + 1, TARGET, LEVELS),
+    "laplace_loss": lambda: losses.laplace_loss(POSE, TARGET, POSE - TARGET),
+    "mpjpe": lambda: metrics.mpjpe(POSE, TARGET),
+    "pa_mpjpe": lambda: metrics.pa_mpjpe(POSE, TARGET),
+    "bootstrap": lambda: torch.stack(
+        metrics.bootstrap_interval(
+            metrics.joint_errors(POSE, TARGET), generator=torch.Generator().manual_seed(0)
+        )
+    ),
+    "project": lambda: geometry.project(POSE, K),
+    "back_project": lambda: geometry.back_project(100 * POSE[..., :2], POSE[..., 2], K),
+    "transform_points": lambda: geometry.transform_points(K, POSE[..., :2]),
+    "transform_intrinsics": lambda: geometry.transform_intrinsics(K, K),
+    "view_rotation": lambda: geometry.view_rotation(100 * POSE[..., :2], K),
+    "mirror_hand": lambda: torch.cat(geometry.mirror_hand(POSE[0], K, 320)),
+}
+
+
+@pytest.mark.parametrize("compute", EXACT_ONES.values(), ids=EXACT_ONES)
+def test_autocast_leaves_coordinates_losses_and_metrics_alone(compute):
+    expected = compute()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = compute()
+    assert found.dtype == torch.float32
+    assert_close(found, expected, rtol=0, atol=0)
+
+
+# Files
+
+
+def test_removal_sets_and_skeletons_load_with_weights_only(tmp_path):
+    """As the hyperparameters of Lightning's checkpoints."""
+    saved = {"removal": LEVELS, "skeleton": COCO, "ladder": coarsen(HAND)}
+    torch.save(saved, tmp_path / "checkpoint.pt")
+    loaded = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert loaded["removal"] == LEVELS
+    assert torch.equal(loaded["removal"].kept, LEVELS.kept)
+    assert (loaded["skeleton"], loaded["ladder"]) == (COCO, coarsen(HAND))
+
+
+# PyG
+
+
+@pytest.mark.parametrize("skeleton", [HAND, RHD, COCO], ids=lambda s: s.name)
+def test_edges_are_sorted_by_target(skeleton):
+    source, target = skeleton.edge_index
+    code = target * skeleton.num_joints + source
+    assert bool((code.diff() > 0).all())
+    assert skeleton.to_data().is_sorted(sort_by_row=False)
+
+
+def test_an_lstm_aggregation_on_a_skeleton():
+    conv = SAGEConv(2, 4, aggr="lstm")
+    x = torch.rand(3, 21, 2)
+    expected = torch.stack([conv(pose, HAND.edge_index) for pose in x])
+    assert_close(SkeletonConv(conv, HAND)(x), expected)
+
+
+def test_dense_batches_say_where_the_joints_stand():
+    moved = RHD.to_data(x=torch.rand(21, 2))
+    with pytest.raises(ValueError, match=r"missing .*wrist.*HAND\.index_from\(OTHER\)"):
+        to_dense(moved, HAND)
+    with pytest.raises(TypeError, match="expected a Data or a Batch, got Tensor"):
+        to_dense(torch.rand(21, 2), HAND)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+@pytest.mark.parametrize("skeleton", [HAND, RHD], ids=lambda s: s.name)
+def test_edges_given_as_adj_t_are_checked(skeleton):
+    data = skeleton.to_data(x=torch.rand(21, 2))
+    source, target = data.edge_index
+    data.edge_index = None
+    data.adj_t = torch.sparse_coo_tensor(
+        torch.stack([target, source]), torch.ones(40), (21, 21)
+    ).to_sparse_csr()
+    if skeleton is HAND:
+        assert to_dense(data, HAND).shape == (1, 21, 2)
+    else:
+        with pytest.raises(ValueError, match="the edges are not those of HAND"):
+            to_dense(data, HAND)
+
+
+# PyTorch
+
+
+def test_functional_calls_and_transforms():
+    net, x = core(LEVELS), torch.rand(5, 21, 2, dtype=torch.float64)
+    parameters = dict(net.named_parameters())
+    assert_close(functional_call(net, parameters, (x,)), net(x))
+    each = vmap(lambda one: functional_call(net, parameters, (one,)))(x)
+    assert_close(each, net(x))
+    jacobian = jacrev(lambda one: net(one))(x[0])
+    assert jacobian.shape == (21, 3, 21, 2)
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_activation_checkpoints(use_reentrant):
+    net = core(LEVELS)
+    x = torch.rand(5, 21, 2, dtype=torch.float64, requires_grad=True)
+    grads = []
+    for run in (net, lambda x: checkpoint(net, x, use_reentrant=use_reentrant)):
+        net.zero_grad()
+        run(x).square().sum().backward()
+        grads.append([p.grad.clone() for p in net.parameters()])
+    assert_close(grads[0], grads[1])
+
+
+def test_a_convolution_in_float32_only():
+    class Shift(GATv2Conv):
+        def forward(self, x, edge_index):
+            return super().forward(x, edge_index) + torch.zeros(1, dtype=x.dtype)
+
+    class Narrow(nn.Module):
+        in_channels = 2
+
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(2, 4)
+
+        def forward(self, x, edge_index):
+            out = torch.zeros(*x.shape[:-1], 4)
+            return out.index_add(-2, edge_index[1], self.lin(x).index_select(-2, edge_index[0]))
+
+    assert SkeletonConv(Shift(2, 4), HAND).out_channels == 4
+    assert SkeletonConv(Narrow(), HAND)(torch.rand(3, 21, 2)).shape == (3, 21, 4)
+
+
+def test_the_default_convolution_of_a_skeleton_net():
+    net = SkeletonUNet(2, 3, HAND)
+    assert net(torch.rand(4, 21, 2)).shape == (4, 21, 3)
+    assert "conv=GraphConv" in repr(net)
+
+
+@pytest.mark.parametrize("conv", [SemGraphConv, ModulatedGraphConv, AGCNConv])
+def test_edge_index_of_its_own_class(conv):
+    layer, x = conv(2, 4, HAND), torch.rand(21, 2)
+    edges = EdgeIndex(HAND.edge_index, sparse_size=(21, 21), sort_order="col")
+    assert_close(layer(x, edges), layer(x, HAND.edge_index))
+
+
+@pytest.mark.parametrize("conv", [SemGraphConv, ModulatedGraphConv, AGCNConv])
+def test_two_hands_in_a_heterogeneous_graph(conv):
+    edges = {("left", "bone", "left"): HAND.edge_index, ("right", "bone", "right"): HAND.edge_index}
+    net = HeteroConv({kind: conv(2, 4, HAND) for kind in edges})
+    x = {"left": torch.rand(21, 2), "right": torch.rand(21, 2)}
+    out = net(x, edges)
+    kind = ("left", "bone", "left")
+    assert_close(out["left"], net.convs[kind](x["left"], HAND.edge_index))
+
+
+@pytest.mark.parametrize("conv", [SemGraphConv, ModulatedGraphConv, AGCNConv])
+def test_local_layer_of_gps(conv):
+    net = GPSConv(4, conv(4, 4, HAND), heads=2).eval()
+    x = torch.rand(42, 4)
+    batch = Batch.from_data_list([HAND.to_data(), HAND.to_data()])
+    both = net(x, batch.edge_index, batch.batch)
+    alone = [net(one, HAND.edge_index) for one in x.split(21)]
+    assert_close(both, torch.cat(alone))
+
+
+def test_sequential_and_summary_of_pyg():
+    pytest.importorskip("tabulate")
+    net = Sequential(
+        "x, edge_index",
+        [(SemGraphConv(2, 4, HAND), "x, edge_index -> x"), nn.ReLU(), (nn.Linear(4, 3), "x -> x")],
+    )
+    text = summary(net, torch.rand(21, 2), HAND.edge_index)
+    assert "SemGraphConv" in text
+    assert "AdaptiveGraphConv" in summary(UNET, torch.rand(4, 21, 2), max_depth=5)
+
+
+def test_nets_go_to_the_hub_of_pyg(tmp_path):
+    class Net(AdaptiveGraphUNet, PyGModelHubMixin):
+        def __init__(self):
+            AdaptiveGraphUNet.__init__(self, 2, 3, HAND)
+            PyGModelHubMixin.__init__(self, "net", "hands", {})
+
+    net = Net()
+    net.save_pretrained(tmp_path)
+    state = torch.load(tmp_path / "model.pth", weights_only=True)
+    again = AdaptiveGraphUNet(2, 3, HAND)
+    again.load_state_dict(state)
+    x = torch.rand(4, 21, 2)
+    assert_close(again(x), net(x))
+
+
+def test_few_graphs_for_many_batches():
+    """One that is exact, and one for batches of any size."""
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    net = core(LEVELS).float()
+    compiled = torch.compile(net, backend=counter)
+    for batch in (1, 2, 3, 5, 8, 13, 21, 34, 55, 89):
+        x = torch.rand(batch, 21, 2)
+        assert_close(compiled(x), net(x), rtol=1e-4, atol=1e-5)
+    assert counter.frame_count <= 3  # batches of 1, which torch takes apart, and all others
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers(method):
+    hands = SyntheticHands(8, seed=3, progress=False, transform=MirrorHand(256))
+    alone = next(iter(DataLoader(hands, batch_size=8)))
+    loader = DataLoader(hands, batch_size=8, num_workers=1, multiprocessing_context=method)
+    assert_close(next(iter(loader)).x, alone.x)
