@@ -387,3 +387,31 @@ def test_workers(method):
     alone = next(iter(DataLoader(hands, batch_size=8)))
     loader = DataLoader(hands, batch_size=8, num_workers=1, multiprocessing_context=method)
     assert_close(next(iter(loader)).x, alone.x)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["EMAWeightAveraging", "WeightAveraging"])
+def test_averages_of_lightning(name, tmp_path):
+    callbacks = pytest.importorskip("lightning.pytorch.callbacks")
+    lightning = pytest.importorskip("lightning.pytorch")
+
+    class Lifter(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = core(LEVELS).float()
+
+        def training_step(self, batch):
+            return self.net(batch).square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0)
+
+    module, x = Lifter(), torch.rand(8, 21, 2)
+    before = module.net(x).detach()
+    trainer = lightning.Trainer(
+        max_steps=5, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+        callbacks=[getattr(callbacks, name)()],
+    )  # fmt: skip
+    trainer.fit(module, torch.utils.data.DataLoader(x, batch_size=4))
+    assert_close(module.net(x), before)

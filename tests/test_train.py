@@ -234,6 +234,20 @@ def test_a_cache_belongs_to_hands_and_weights(tmp_path):
     assert folder != cache_folder(tmp_path, SETTINGS, model.generator)
 
 
+def test_a_cache_that_changed_is_refused(tmp_path):
+    run = make_run(tmp_path, cache=tmp_path / "cache")
+    todo = Batches(run.order(2), 0, 1)
+    next(run.cached(todo, tmp_path / "cache", frozen=True))
+    (path,) = (tmp_path / "cache").rglob("features.npy")
+    content = bytearray(path.read_bytes())
+    content[-100:] = b"<" * 100
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"features\.npy is damaged: remove it"):
+        next(run.cached(todo, tmp_path / "cache", frozen=True))
+    path.unlink()
+    next(run.cached(todo, tmp_path / "cache", frozen=True))
+
+
 def test_a_cache_that_is_too_large_is_refused(tmp_path):
     run = make_run(tmp_path, cache=tmp_path / "cache", cache_limit=1e-6)
     with pytest.raises(ValueError, match="go without --cache"):

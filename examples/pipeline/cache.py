@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,7 @@ HALF = ("features", "heatmaps")
 FOUND = ("uv", "features", "heatmaps")
 LABELS = ("uv_true", "d", "visible", "xyz", "K", "s")
 BATCH = 64
+VERSION = 2  # of what is found: raise it when the same images give another result
 
 
 class Cache(NamedTuple):
@@ -50,7 +52,7 @@ def _single(value: Tensor) -> Tensor:
 
 def cache_folder(root: Path, settings: Settings, generator: nn.Module | None) -> Path:
     """The folder of these hands, and of these weights."""
-    hands = settings.data, settings.root, settings.samples, settings.image_size
+    hands = VERSION, settings.data, settings.root, settings.samples, settings.image_size
     digest = hashlib.sha256(repr(hands).encode())
     state = {} if generator is None else generator.state_dict()
     for name, value in sorted(state.items()):
@@ -99,6 +101,7 @@ def fill(
             arrays[name][some] = value.cpu().numpy()
     for name, array in arrays.items():
         array.flush()
+        _sum_path(folder, name).write_text(_checksum(parts[name]), encoding="ascii")
         os.replace(parts[name], folder / f"{name}.npy")
 
 
@@ -115,8 +118,28 @@ def check_size(folder: Path, first: Hands, number: int, limit: float) -> None:
 
 
 def open_cache(folder: Path, names: tuple[str, ...]) -> Cache:
-    """Map the arrays into memory."""
+    """Map the arrays into memory.
+
+    Raises:
+        ValueError: If a file is not what was written.
+    """
+    for name in names:
+        path, kept = folder / f"{name}.npy", _sum_path(folder, name)
+        if not kept.exists() or kept.read_text(encoding="ascii") != _checksum(path):
+            raise ValueError(f"{path} is damaged: remove it, and it is made again")
     return Cache({name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})
+
+
+def _sum_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.crc"
+
+
+def _checksum(path: Path) -> str:
+    found = 0
+    with path.open("rb") as file:
+        while chunk := file.read(2**24):
+            found = zlib.crc32(chunk, found)
+    return f"{found:08x}"
 
 
 def _create(path: Path, like: Tensor, number: int) -> np.ndarray:

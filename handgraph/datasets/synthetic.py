@@ -54,8 +54,8 @@ class SyntheticHands(WithFeatures):
     Args:
         num_samples: Number of samples.
         seed: Non-negative integer. Training and test sets need different ones.
-        root: Folder for the cache; made if there is none. Without it nothing is written. Images are
-            never stored.
+        root: Folder for the cache; made if there is none. Where it cannot be written to, there is
+            a warning. Without it nothing is written. Images are never stored.
         image_size: Side of the square images in pixels, at least 16. Without it there are no
             images, and ``uv`` and ``K`` are those of a camera of 256 pixels.
         focal: Focal length in pixels, from a tenth of the image's side to 100 times that, and with
@@ -158,7 +158,10 @@ class SyntheticHands(WithFeatures):
             if path.exists():
                 warnings.warn(f"{path} is damaged; simulating its hands again", stacklevel=3)
             tensors = simulate(num_samples, self.settings, progress)
-            write_tensors(path, tensors, key)
+            try:
+                write_tensors(path, tensors, key)
+            except OSError as error:
+                warnings.warn(f"the hands were not kept (root={root!s}): {error}", stacklevel=3)
         return tensors
 
     @property

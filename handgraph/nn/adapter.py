@@ -32,7 +32,9 @@ class SkeletonConv(HasConstants):
     taken where it serves, and that is found out when the layer is made: a copy of the convolution,
     in eval mode and with noise on its parameters, must give in that layout what it gives for a few
     poses one by one. A module that is no ``MessagePassing`` gets the disjoint layout first. The
-    convolution itself is not touched, nor the state of the random generators.
+    convolution itself is not touched, nor the state of the random generators. Nothing but x and
+    the edges is passed on: layers that need ``batch`` (``GPSConv``, graph norms) are called on the
+    batches of :func:`from_dense` instead.
 
     Args:
         conv: The convolution, such as ``GATv2Conv(2, 16)``.

@@ -58,6 +58,8 @@ class SkeletonUNet(nn.Module):
 
     without the ReLU on the last. Clusters go by the joints' names, and so does the whole net, as
     far as its convolutions do: in another order of the joints the same parameters give the same.
+    It is called with poses and no edges, so PyG's ``Explainer``, which masks edges, has nothing to
+    mask: attribute to joints by their gradients.
 
     Args:
         in_channels: Size of each input node.

@@ -24,7 +24,8 @@ def sample_region(
 
     A joint is hidden if it lies within the radius of the centre in the image, or within so many
     bones of it on the skeleton. The radius is uniform in its range. ``radius=(0, 0)`` leaves the
-    skeleton alone to decide, ``hops=0`` the image. The defaults hide 8 of 21 joints of
+    skeleton alone to decide, ``hops=0`` the image. A joint without a position (NaN) is no
+    centre, and no radius reaches it. The defaults hide 8 of 21 joints of
     :class:`handgraph.datasets.SyntheticHands` where they hide any: from 1 to all.
 
     Args:
@@ -64,6 +65,7 @@ def sample_region(
     centre = torch.randint(
         skeleton.num_joints, (*uv.shape[:-2], 1), generator=generator, device=uv.device
     )
+    centre = _next_known(uv, centre)
     middle = uv.take_along_dim(centre.unsqueeze(-1), dim=-2)
     share, draw = (uniform_like(middle[..., 0], generator) for _ in range(2))
     distance = torch.linalg.vector_norm(uv - middle, dim=-1)
@@ -71,6 +73,15 @@ def sample_region(
     if hops:
         hidden = hidden | (skeleton.hops().to(uv.device) <= hops)[centre.squeeze(-1)]
     return hidden & (draw < probability)
+
+
+def _next_known(uv: Tensor, centre: Tensor) -> Tensor:
+    """The first joint from ``centre`` on, in a circle, whose position is known."""
+    joints = uv.shape[-2]
+    order = (centre + torch.arange(joints, device=uv.device)) % joints
+    known = uv.isfinite().all(dim=-1).take_along_dim(order, dim=-1)
+    first = known.to(torch.uint8).argmax(dim=-1, keepdim=True)
+    return order.take_along_dim(first, dim=-1)
 
 
 def check_region(probability: float, radius: tuple[float, float], hops: int) -> None:

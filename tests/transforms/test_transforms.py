@@ -453,3 +453,13 @@ def test_angles_as_python_people_pass_them(degrees):
 def test_xyz_that_is_none_is_not_rotated(xyz):
     with pytest.raises((TypeError, ValueError), match="expected xyz"):
         RotateInPlane(30)(Data(xyz=xyz, K=torch.eye(3)[None]))
+
+
+def test_regions_are_around_joints_that_are_there():
+    uv = 100 * torch.rand(200, 21, 2, generator=torch.Generator().manual_seed(0))
+    uv[:, 3:] = torch.nan
+    linked = sample_region(uv, probability=1.0, radius=(0, 0), hops=1)
+    assert linked[:, :3].any(dim=1).all()
+    near = sample_region(uv, probability=1.0, radius=(1e3, 1e3))
+    assert near[:, :3].all()
+    assert not near[:, 3:].any()
