@@ -236,6 +236,7 @@ def test_a_cache_belongs_to_hands_and_weights(tmp_path):
 
 def test_a_cache_that_changed_is_refused(tmp_path):
     run = make_run(tmp_path, cache=tmp_path / "cache")
+    set_step(run.model, run.steps[2])
     todo = Batches(run.order(2), 0, 1)
     next(run.cached(todo, tmp_path / "cache", frozen=True))
     (path,) = (tmp_path / "cache").rglob("features.npy")
