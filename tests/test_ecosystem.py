@@ -27,8 +27,10 @@ from torch_geometric.nn.model_hub import PyGModelHubMixin
 from handgraph import COCO, HAND, RHD, RemovalSets, coarsen, geometry, losses, metrics
 from handgraph.datasets import SyntheticHands
 from handgraph.nn import (
+    AdaptiveGraphConv,
     AdaptiveGraphUNet,
     AGCNConv,
+    BranchLinear,
     GatedMerger,
     GraphMerger,
     Hypotheses,
@@ -49,9 +51,11 @@ from handgraph.nn import (
     halving_ladder,
     to_dense,
 )
+from handgraph.published import GraphNet, ResidualGCN
 from handgraph.transforms import MirrorHand
 from handgraph.vision import (
     BranchFeatureEncoder,
+    HeatmapGenerator,
     SharedFeatureEncoder,
     decode_heatmaps,
     gaussian_heatmaps,
@@ -79,6 +83,18 @@ TAKES_POSES = {
     "graph": GraphMerger(3, 3, LEVELS),
     "literal": HypothesisGraphMerger(3, 3, LEVELS),
     "encoder": SharedFeatureEncoder(4, 2, LEVELS, hidden_channels=4),
+}
+TAKES_POSES |= {
+    "semantic": lambda x: SemGraphConv(2, 4, HAND)(x, HAND.edge_index),
+    "modulated": lambda x: ModulatedGraphConv(2, 4, HAND)(x, HAND.edge_index),
+    "AGCN": lambda x: AGCNConv(2, 4, HAND)(x, HAND.edge_index),
+    "adaptive": lambda x: AdaptiveGraphConv(2, 4)(x, torch.eye(21)),
+    "linear": BranchLinear(2, 4),
+    "head": JointHead(UNET, 2, 3, 3, HAND),
+    "visibility": lambda x: VisibilityLifter(UNET, UNET, HAND)(x, torch.rand(21, 1)),
+    "residual": ResidualGCN(2, 3, HAND),
+    "GraphNet": GraphNet(2, 3, 21),
+    "generator": HeatmapGenerator(21, backbone="hrnet_w18_small"),
 }
 DATA = HAND.to_data(x=torch.rand(21, 2))
 GIVEN = {

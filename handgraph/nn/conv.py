@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from handgraph._check import check_tensor
 from handgraph.nn.adjacency import (
     Normalization,
     check_normalization,
@@ -87,6 +88,8 @@ class AdaptiveGraphConv(nn.Module):
         return out
 
     def _check(self, x: Tensor, adj: Tensor, gate: Tensor | None) -> None:
+        check_tensor(x, "x of AdaptiveGraphConv")
+        check_tensor(adj, "adj of AdaptiveGraphConv")
         square = 2 * x.shape[-2:-1]  # (J, J)
         if x.shape[-1:] != (self.in_channels,) or not square or adj.shape[-2:] != square:
             raise ValueError(

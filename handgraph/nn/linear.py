@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from handgraph._check import check_tensor
+
 
 class BranchLinear(nn.Module):
     r"""N linear maps over the channels, one per branch, in one batched product.
@@ -59,6 +61,7 @@ class BranchLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the channels of each branch by its own matrix."""
+        check_tensor(x, "the input of BranchLinear")
         branches = () if self.num_branches is None else (self.num_branches,)
         if x.shape[-1:] != (self.in_channels,) or (branches and x.shape[-3:-2] != branches):
             axes = "".join(f"{n}, K, " for n in branches)

@@ -21,7 +21,9 @@ class PerBranch(MadeFor):
     PSJNet's core with any network: ``merge(branches(split(pose)))``, where the paper has graph
     U-Nets (section 2, Fig. 2). The modules run one after the other; the native
     :class:`AdaptiveGraphUNet` computes all its branches as one. Each module sees the joints of its
-    branch and nothing else; padding, where sets differ in size, is neither read nor written.
+    branch and nothing else; padding, where sets differ in size, is neither read nor written. A NaN
+    in a joint makes the gradients of all branches NaN that keep it, even of those that a loss
+    leaves out, if they multiply by it as attention does: 0 times NaN is NaN.
 
     Args:
         removal: The removal sets.

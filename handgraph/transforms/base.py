@@ -15,8 +15,9 @@ class RandomTransform(BaseTransform):
     """A transform that draws random numbers.
 
     By default they come from PyTorch's own source, which a data loader seeds anew in each worker
-    and each epoch. A generator of one's own would be copied into every worker, and each copy would
-    give the same numbers, so there it is refused.
+    and each epoch; with another number of workers the numbers are others. A generator of one's own
+    would be copied into every worker, and each copy would give the same numbers, so there it is
+    refused.
 
     Args:
         generator: Source of random numbers; PyTorch's own if None.

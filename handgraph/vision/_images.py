@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from handgraph._check import check_tensor
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -14,6 +16,7 @@ MULTIPLE = 32
 
 def check_images(images: Tensor) -> None:
     """Raise unless these are RGB images that an HRNet can take."""
+    check_tensor(images, "images")
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise TypeError(
             f"expected images of torch.uint8, or floating point in [0, 1], got {images.dtype}"

@@ -96,7 +96,7 @@ def use(engine: str) -> Iterator[None]:
 def may_run(module: nn.Module, x: Tensor) -> bool:
     """Whether an engine may run the plan of a module in the place of its ``forward``.
 
-    Only if nobody can tell: no child is hooked, replaced or parametrised, nothing is traced or
+    Only if nobody can tell: no child is hooked, replaced or parametrised, nothing is exported or
     transformed, and the class of the module itself defines ``forward`` and ``lower``. The class
     attribute ``reads`` lists the classes of children that ``lower`` reads.
 
