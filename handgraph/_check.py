@@ -32,10 +32,16 @@ def check_skeleton(value: object, name: str) -> None:
         raise TypeError(f"{name}: expected a Skeleton, such as HAND, got {type(value).__name__}")
 
 
+def check_whole(**sizes: object) -> None:
+    """Raise unless all sizes are whole numbers."""
+    for name, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise TypeError(f"expected {name} as int, got {type(value).__name__}")
+
+
 def check_count(name: str, value: int, low: int, high: int | None = None) -> None:
     """Raise unless ``value`` is a whole number from ``low`` to ``high``."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"expected {name} as int, got {type(value).__name__}")
+    check_whole(**{name: value})
     if value < low or (high is not None and value > high):
         limit = f"at least {low}" if high is None else f"from {low} to {high}"
         raise ValueError(f"expected {name} to be {limit}, got {value}")

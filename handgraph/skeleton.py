@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import pairwise
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -131,6 +132,10 @@ class Skeleton:
             >>> Skeleton.edgeless(29).num_joints
             29
         """
+        if isinstance(num_joints, bool) or not isinstance(num_joints, Integral):
+            raise TypeError(
+                f"edgeless: expected num_joints as int, got {type(num_joints).__name__}"
+            )
         if num_joints < 1:
             raise ValueError(f"edgeless: expected at least one joint, got {num_joints}")
         return cls(f"edgeless({num_joints})", tuple(f"node_{i}" for i in range(num_joints)), ())

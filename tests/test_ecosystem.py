@@ -24,7 +24,7 @@ from torch_geometric.nn import (
 )
 from torch_geometric.nn.model_hub import PyGModelHubMixin
 
-from handgraph import COCO, HAND, RHD, RemovalSets, coarsen, geometry, losses, metrics
+from handgraph import COCO, HAND, RHD, RemovalSets, Skeleton, coarsen, geometry, losses, metrics
 from handgraph.datasets import SyntheticHands
 from handgraph.nn import (
     AdaptiveGraphConv,
@@ -431,3 +431,26 @@ def test_averages_of_lightning(name, tmp_path):
     )  # fmt: skip
     trainer.fit(module, torch.utils.data.DataLoader(x, batch_size=4))
     assert_close(module.net(x), before)
+
+
+@pytest.mark.parametrize("size", [2.5, True, "2"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: AdaptiveGraphUNet(n, 3, HAND),
+        lambda n: AdaptiveGraphUNet(2, n, HAND),
+        lambda n: AdaptiveGraphUNet(2, 3, HAND, channels=n),
+        lambda n: BranchLinear(2, n),
+        lambda n: NodePool(n, 2),
+        lambda n: SemGraphConv(n, 3, HAND),
+        lambda n: MeanMerger(n, 3, LEVELS),
+        lambda n: GraphMerger(3, 3, LEVELS, feature_channels=n),
+        lambda n: SkeletonUNet(2, 3, HAND, channels=n),
+        lambda n: SharedFeatureEncoder(n, 2, LEVELS),
+        lambda n: Skeleton.edgeless(n),
+        lambda n: halving_ladder(n),
+    ],
+)
+def test_sizes_are_whole_numbers(make, size):
+    with pytest.raises(TypeError, match=f"as int, got {type(size).__name__}"):
+        make(size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_tensor
+from handgraph._check import check_tensor, check_whole
 
 
 class BranchLinear(nn.Module):
@@ -39,6 +39,7 @@ class BranchLinear(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, num_branches: int | None = None):
         super().__init__()
+        check_whole(in_channels=in_channels, out_channels=out_channels)
         if min(in_channels, out_channels, 1 if num_branches is None else num_branches) < 1:
             raise ValueError(
                 "BranchLinear: expected positive sizes, got "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph._check import check_tensor
+from handgraph._check import check_tensor, check_whole
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.made_for import MadeFor
 from handgraph.skeleton import Skeleton
@@ -13,6 +13,7 @@ from handgraph.skeleton import Skeleton
 
 def check_sizes(layer: str, **sizes: int) -> None:
     """Raise unless all sizes are positive."""
+    check_whole(**sizes)
     if min(sizes.values()) < 1:
         came = ", ".join(f"{name}={size}" for name, size in sizes.items())
         raise ValueError(f"{layer}: expected positive sizes, got {came}")

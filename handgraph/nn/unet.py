@@ -9,6 +9,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from handgraph._check import check_whole
 from handgraph.nn import engines
 from handgraph.nn.adjacency import Normalization, normalize_adjacency
 from handgraph.nn.branched import BranchedNet, nodes_of
@@ -90,6 +91,7 @@ class AdaptiveGraphUNet(BranchedNet):
         renormalize: bool = True,
     ):
         super().__init__(in_channels, out_channels, graph)
+        check_whole(channels=channels, bottleneck_channels=bottleneck_channels)
         self.nodes = check_ladder(self.graph_name, self.node_mask.shape[1], nodes)
         self.normalization: Normalization = normalization
         self.renormalize = renormalize

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from handgraph._check import check_tensor
+from handgraph._check import check_tensor, check_whole
 
 
 class FeatureEncoder(nn.Module):
@@ -122,6 +122,7 @@ def reset_layers(layers: nn.Sequential) -> None:
 
 def check_sizes(module: nn.Module, **sizes: int) -> None:
     """Raise unless all sizes are positive."""
+    check_whole(**sizes)
     if min(sizes.values()) < 1:
         got = ", ".join(f"{name}={size}" for name, size in sizes.items())
         raise ValueError(f"{type(module).__name__}: expected positive sizes, got {got}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_tensor
+from handgraph._check import check_tensor, check_whole
 from handgraph.subgraph import RemovalSets, check_removal
 
 
@@ -55,6 +55,8 @@ class Merger(nn.Module):
     ):
         super().__init__()
         check_removal(removal, type(self).__name__)
+        check_whole(in_channels=in_channels, out_channels=out_channels)
+        check_whole(feature_channels=feature_channels)
         if min(in_channels, out_channels) < 1 or feature_channels < 0:
             raise ValueError(
                 f"{type(self).__name__}: expected positive channels, got "
