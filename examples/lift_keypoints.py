@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,7 +41,9 @@ def read(path: Path) -> Tensor:
             header, *table = [row for row in csv.reader(file) if any(row)] or [[]]
         if header[:3] != ["joint", "u", "v"]:
             raise ValueError(f"{path}: expected a header joint,u,v, got {','.join(header)}")
-        return in_order([row[0] for row in table], [list(map(float, row[1:])) for row in table])
+        return in_order(
+            [row[0] for row in table], [[float(x or "nan") for x in row[1:]] for row in table]
+        )
     if path.suffix == ".npz":
         with np.load(path) as entries:
             columns = [entries["uv"], *([entries["score"][:, None]] if "score" in entries else [])]
@@ -67,7 +70,8 @@ def in_order(names: Sequence[str], rows: list[list[float]]) -> Tensor:
     if lengths not in ({2}, {3}):
         raise ValueError(f"expected u,v or u,v,score of each joint, got {sorted(lengths)} numbers")
     ordered = [rows[names.index(joint)] for joint in HAND.joints]
-    return torch.tensor(ordered, dtype=torch.float32)
+    numbers = [[math.nan if x is None else x for x in row] for row in ordered]
+    return torch.tensor(numbers, dtype=torch.float32)
 
 
 def picture(uv: Tensor, pose: Tensor) -> Figure:
@@ -99,12 +103,13 @@ uv = joints[:, :2] * torch.tensor(args.image_size)
 score = joints[:, 2] if joints.shape[1] == 3 else None
 with torch.no_grad():
     pose = lifter(uv, score, side=args.side)  # [21, 3], relative to the wrist, in keybone lengths
+inferred = lifter.missing(uv, score)  # joints that the detector did not find
 
 args.out.parent.mkdir(parents=True, exist_ok=True)
 picture(uv, pose).savefig(args.out, dpi=100)
 print("joint             x      y      z   (keybone lengths: right, down, away from us)")
-for name, (x, y, z) in zip(HAND.joints, pose.tolist(), strict=True):
-    print(f"{name:12s} {x:6.2f} {y:6.2f} {z:6.2f}")
+for name, (x, y, z), guess in zip(HAND.joints, pose.tolist(), inferred.tolist(), strict=True):
+    print(f"{name:12s} {x:6.2f} {y:6.2f} {z:6.2f}" + (" inferred" if guess else ""))
 if args.file is None:
     camera_axes = demo.s * pose @ view_rotation(uv, demo.K[0])  # metres, as the camera has them
     errors = (camera_axes - (demo.xyz - demo.xyz[0])).norm(dim=-1)

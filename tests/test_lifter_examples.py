@@ -191,3 +191,13 @@ def test_integers_marks_and_blank_lines_are_read(run, hand, tmp_path):
     expected = torch.tensor(rows, dtype=torch.float32)
     for name in ("rows.json", "rows.csv"):
         assert torch.equal(names["read"](tmp_path / name), expected)
+
+
+def test_missing_joints_are_inferred(run, hand, tmp_path):
+    rows = hand.tolist()
+    rows[4], rows[8] = [None, None, 0.9], [0.0, 0.0, 0.0]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    names, out = run("lift_keypoints.py", tmp_path / "rows.json", "--out", tmp_path / "hand.png")
+    inferred = [line.split()[0] for line in out.splitlines() if line.endswith("inferred")]
+    assert inferred == ["thumb_tip", "index_tip"]
+    assert names["pose"].isfinite().all()

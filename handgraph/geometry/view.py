@@ -9,7 +9,7 @@ from handgraph.geometry.camera import back_project
 from handgraph.geometry.crop import _box
 
 
-def view_rotation(uv: Tensor, K: Tensor) -> Tensor:
+def view_rotation(uv: Tensor, K: Tensor, *, mask: Tensor | None = None) -> Tensor:
     r"""Rotation from the camera's axes to those of a camera that looks at the middle of the joints.
 
     The least rotation R with :math:`R\, r = e_z`, where r is the unit ray through the centre of the
@@ -21,15 +21,16 @@ def view_rotation(uv: Tensor, K: Tensor) -> Tensor:
     Args:
         uv: Joints in the image.
         K: Camera matrix of each sample, or one for all.
+        mask: True for the joints that the box is put around; all of them by default.
 
     Shapes:
-        uv ``[*, J, 2]``, K ``[*, 3, 3]`` or ``[3, 3]`` -> ``[*, 3, 3]``.
+        uv ``[*, J, 2]``, K ``[*, 3, 3]`` or ``[3, 3]``, mask Bool ``[*, J]`` -> ``[*, 3, 3]``.
 
     Units:
         uv in pixels, (u, v) order; the rotation has none.
 
     Raises:
-        TypeError: If uv is not floating point, or the dtypes differ.
+        TypeError: If uv is not floating point, the dtypes differ, or the mask is not bool.
         ValueError: If a last dimension is wrong, the leading dimensions differ, or there is no
             joint.
 
@@ -41,7 +42,7 @@ def view_rotation(uv: Tensor, K: Tensor) -> Tensor:
         >>> (torch.tensor([[0.6, 0.0, 0.8]]) @ R.mT).round(decimals=4).abs().tolist()
         [[0.0, 0.0, 1.0]]
     """
-    low, high = _box(uv, None)
+    low, high = _box(uv, mask)
     centre = ((low + high) / 2).unsqueeze(-2)
     ray = back_project(centre, torch.ones_like(centre[..., 0]), K).squeeze(-2)
     a, b, c = (ray / torch.linalg.vector_norm(ray, dim=-1, keepdim=True)).unbind(dim=-1)

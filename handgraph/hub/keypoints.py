@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from importlib.resources import as_file, files
+from itertools import chain
 from typing import Any, Literal, cast
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from handgraph._check import check_points, check_shape
+from handgraph._check import check_points
 from handgraph.geometry import crop_matrix, transform_points
 from handgraph.hub.config import skeleton_to_json
 from handgraph.hub.saved import SavedModule
@@ -16,12 +18,19 @@ from handgraph.nn import AdaptiveGraphUNet, JointHead
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
 
+CHANNELS = 4
+"""Of each joint: place in the crop, score, and whether it is there."""
+
 UNKNOWN = 0.5
 """The score of a joint of which nothing is known but its place."""
 
+FEWEST = 3
+"""Joints that must be there."""
+
 UNITS = {
     "input": "the joints in any unit of the image plane, pixels for example, (u, v) order: place "
-    "and size of the hand do not count; scores in [0, 1], how likely each joint is to be visible",
+    "and size of the hand do not count; NaN for a missing joint; scores in [0, 1], how likely each "
+    "joint is to be visible, 0 for a missing joint",
     "output": "the joints relative to the root, in keybone lengths (middle_mcp to middle_pip); "
     "times the keybone length in metres, metres",
     "frame": "axes of a camera that looks at the centre of the box around the joints: x right, "
@@ -37,29 +46,33 @@ class KeypointLifter(SavedModule):
     length, and where in the image the hand is play no part, so scale and root depth remain unknown.
     Left hands are mirrored, and their poses mirrored back.
 
+    A joint is missing if it is NaN or its score is 0. It has no influence on the others, and is
+    estimated from them: :meth:`missing` says which these are.
+
     :func:`pretrained_lifter` gives one that is trained.
 
     Args:
         skeleton: The joints; it needs a root.
         channels: Width of the finest level of the graph U-Net.
         hidden_channels: Channels between the U-Net and the heads.
+        bottleneck_channels: Channels of the hand as a whole.
 
     Shapes:
-        - uv: ``[*, J, 2]``
+        - uv: ``[*, J, 2]``, a tensor or whatever becomes one: an array, a list
         - score: ``[*, J]``
-        - output: ``[*, J, 3]``
+        - output: ``[*, J, 3]``, in the dtype of the lifter
 
     Units:
         uv in pixels, or any other unit that is the same for u and v, (u, v) order. The output is
         relative to the root, in keybone lengths, in the axes of a camera that looks at the centre
         of the box around the joints (x right, y down, z forward):
-        :func:`handgraph.geometry.view_rotation` leads from there to a known camera. A NaN makes the
-        whole hand NaN.
+        :func:`handgraph.geometry.view_rotation` leads from there to a known camera; missing joints
+        are outside of the box. A hand with fewer than 3 joints is NaN.
 
     Raises:
-        TypeError: If uv is not floating point, or the score has another dtype.
-        ValueError: If the skeleton has no root, a shape does not fit, a score is no probability, or
-            the side is neither.
+        TypeError: If uv or the score are no real numbers.
+        ValueError: If the skeleton has no root, a shape does not fit, a score is no probability,
+            the side is neither, or a single hand has fewer than 3 joints.
 
     Example:
         >>> import torch
@@ -76,8 +89,9 @@ class KeypointLifter(SavedModule):
         self,
         skeleton: Skeleton = HAND,
         *,
-        channels: int = 12,
-        hidden_channels: int = 8,
+        channels: int = 24,
+        hidden_channels: int = 24,
+        bottleneck_channels: int = 64,
     ):
         super().__init__()
         if skeleton.root is None:
@@ -87,9 +101,16 @@ class KeypointLifter(SavedModule):
         self.skeleton = skeleton
         self.channels = channels
         self.hidden_channels = hidden_channels
+        self.bottleneck_channels = bottleneck_channels
         self.about["Units"] = dict(UNITS)
-        net = AdaptiveGraphUNet(3, hidden_channels, skeleton, channels=channels)
-        self.net = JointHead(net, 3, hidden_channels, 3, skeleton)
+        net = AdaptiveGraphUNet(
+            CHANNELS,
+            hidden_channels,
+            skeleton,
+            channels=channels,
+            bottleneck_channels=bottleneck_channels,
+        )
+        self.net = JointHead(net, CHANNELS, hidden_channels, 3, skeleton)
 
     def arguments(self) -> dict[str, Any]:
         """What the class is called with, as JSON."""
@@ -97,12 +118,13 @@ class KeypointLifter(SavedModule):
             "skeleton": skeleton_to_json(self.skeleton),
             "channels": self.channels,
             "hidden_channels": self.hidden_channels,
+            "bottleneck_channels": self.bottleneck_channels,
         }
 
     def forward(
         self,
-        uv: Tensor,
-        score: Tensor | None = None,
+        uv: Tensor | ArrayLike,
+        score: Tensor | ArrayLike | None = None,
         *,
         side: Literal["right", "left"] = "right",
     ) -> Tensor:
@@ -119,20 +141,38 @@ class KeypointLifter(SavedModule):
             raise ValueError(
                 f"side: {self.skeleton.name} has left and right joints, expected 'right'"
             )
-        self._check(uv, score)
+        uv, score, there = self._detected(uv, score)
         mirror = uv.new_tensor([1.0 if side == "right" else -1.0, 1.0, 1.0])
-        x = self.normalize(uv * mirror[:2])
-        known = torch.full_like(uv[..., 0], UNKNOWN) if score is None else score
-        pose: Tensor = self.net(torch.cat([x, known.unsqueeze(-1)], dim=-1))
+        pose: Tensor = self.net(self._inputs(uv * mirror[:2], score, there))
         root = self.skeleton.index(cast("str", self.skeleton.root))
-        return (pose - pose[..., root : root + 1, :]) * mirror
+        pose = (pose - pose[..., root : root + 1, :]) * mirror
+        enough = there.sum(dim=-1) >= FEWEST
+        return pose.where(enough[..., None, None], torch.nan)
 
-    def normalize(self, uv: Tensor) -> Tensor:
-        """Put the joints into the square crop around them, which becomes [-1, 1]. ``[*, J, 2]``."""
-        crop = crop_matrix(uv, 2)  # 2 pixels wide: [-0.5, 1.5]
-        return transform_points(crop, uv) - 0.5
+    def missing(self, uv: Tensor | ArrayLike, score: Tensor | ArrayLike | None = None) -> Tensor:
+        """Which joints are missing: those that :meth:`forward` infers from the others.
 
-    def _check(self, uv: Tensor, score: Tensor | None) -> None:
+        Args:
+            uv: Detected joints, NaN where there is none.
+            score: Their scores, 0 where there is none.
+
+        Returns:
+            Bool ``[*, J]``.
+        """
+        return ~self._detected(uv, score)[2]
+
+    def _inputs(self, uv: Tensor, score: Tensor, there: Tensor) -> Tensor:
+        """Place in the crop, score, and whether the joint is there; 0 where it is not."""
+        crop = crop_matrix(uv, 2, mask=there)  # 2 pixels wide: [-0.5, 1.5]
+        place = transform_points(crop, uv) - 0.5
+        features = torch.cat([place, score.unsqueeze(-1), torch.ones_like(uv[..., :1])], dim=-1)
+        return features.where(there.unsqueeze(-1), 0)
+
+    def _detected(
+        self, uv: Tensor | ArrayLike, score: Tensor | ArrayLike | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Joints and scores in the dtype of the lifter, and which are there; 0 for the others."""
+        uv = self._real("uv", uv)
         check_points(uv, 2, "uv")
         if uv.shape[-2] != self.skeleton.num_joints:
             raise ValueError(
@@ -140,12 +180,32 @@ class KeypointLifter(SavedModule):
                 f"{self.skeleton.name}, got {list(uv.shape)}"
             )
         if score is None:
-            return
-        check_shape(score, uv.shape[:-1], uv, "score")
-        if torch.compiler.is_compiling():  # values are not looked at there
-            return
+            score = torch.full_like(uv[..., 0], UNKNOWN)
+        score = self._real("score", score)
+        if score.shape != uv.shape[:-1]:
+            raise ValueError(
+                f"expected score of shape {list(uv.shape[:-1])}, got {list(score.shape)}"
+            )
+        there = ~uv.isnan().any(dim=-1) & (score > 0)
+        if not torch.compiler.is_compiling():  # values are not looked at there
+            self._check(score, there)
+        return uv.where(there.unsqueeze(-1), 0), score, there
+
+    def _real(self, name: str, value: Tensor | ArrayLike) -> Tensor:
+        """A tensor in the dtype of the lifter, and on its device if it was none."""
+        like = next(chain(self.parameters(), self.buffers()))
+        tensor = torch.as_tensor(value)
+        if tensor.is_complex():
+            raise TypeError(f"expected {name} as real numbers, got {tensor.dtype}")
+        return tensor.to(like.dtype) if isinstance(value, Tensor) else tensor.to(like)
+
+    def _check(self, score: Tensor, there: Tensor) -> None:
         if not bool(((score >= 0) & (score <= 1)).all()):
             raise ValueError("score: expected probabilities, some are outside of [0, 1] or NaN")
+        if there.dim() == 1 and there.sum() < FEWEST:
+            raise ValueError(
+                f"KeypointLifter: expected at least {FEWEST} joints, {int(there.sum())} are there"
+            )
 
 
 def pretrained_lifter() -> KeypointLifter:
