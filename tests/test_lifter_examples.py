@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import runpy
 import sys
 from pathlib import Path
@@ -158,7 +159,8 @@ def test_training_saves_a_lifter_with_its_card(run, tmp_path):
     assert torch.equal(again(uv), names["lifters"][0](uv))
     assert again.about["Training"]["command"].endswith("--samples 512 --epochs 1 --seeds 2`")
     assert list(again.about["Errors"]) == [
-        f"{group}, {told}" for told in ("scores", "no scores") for group in ("small", "severe")
+        *(f"{g}, {told}" for g in ("small", "severe") for told in ("scores", "no scores")),
+        *(f"all, {missing} missing" for missing in (1, 3, 6, 9)),
     ]
     card = (tmp_path / "lifter" / "README.md").read_text(encoding="utf-8")
     for limit in names["LIMITS"]:
@@ -173,12 +175,35 @@ def test_measured_errors_are_millimetres_of_what_is_visible(run, tmp_path):
     hands = names["held_out"]
     off = torch.where(hands["visible"], 0.002, 0.010) / hands["s"].reshape(-1, 1)
     shift = torch.stack([off, 0 * off, 0 * off], dim=-1)
-    rows = names["measure"](lambda uv, score: names["target"](hands) + shift, hands, "scores")
-    for mpjpe, aligned, pck, area in rows.values():
+    for missing in (0, 6):
+        mpjpe, aligned, pck, area, lost = names["measure"](
+            lambda uv, score: names["target"](hands, score > 0) + shift, hands, True, missing
+        )
         assert mpjpe == pytest.approx(2.0, abs=1e-3)
         assert aligned > 0
         assert pck == pytest.approx(100)
         assert area == pytest.approx(97.37, abs=0.01)  # the step at 2.63 mm of 50, by trapezoids
+        assert 2 < lost < 10 if missing else math.isnan(lost)
+
+
+def test_real_hands_and_a_plain_net_are_printed_beside_it(run, tmp_path):
+    hands = SyntheticHands(20, seed=4, progress=False).tensors
+    np.savez(tmp_path / "some.npz", xyz=hands["xyz"], K=hands["K"])
+    flags = ("--samples", 512, "--epochs", 1, "--seeds", 1, "--out", tmp_path / "lifter")
+    names, _ = run("train_lifter.py", *flags, "--control", "--real", tmp_path / "some.npz")
+    about = names["lifters"][0].about
+    assert "real, true 2D, 3 missing" in about["Errors"]
+    (plain,) = (table for title, table in about.items() if "plain net" in title)
+    assert plain.keys() == about["Errors"].keys()
+    assert "Real: 20 hands of some" in about["How they are measured"]
+
+
+def test_left_out_joints_are_as_many_as_said(run, tmp_path):
+    flags = ("--samples", 512, "--epochs", 1, "--seeds", 1, "--out", tmp_path / "lifter")
+    names, _ = run("train_lifter.py", *flags)
+    lost = (~names["leave_out"](4000, torch.Generator().manual_seed(0))).sum(dim=1)
+    assert (lost == 0).float().mean() == pytest.approx(0.5, abs=0.03)
+    assert lost.max() == 12
 
 
 def test_integers_marks_and_blank_lines_are_read(run, hand, tmp_path):
