@@ -79,7 +79,7 @@ def read_image(path: Path) -> Tensor:
         image = ImageOps.exif_transpose(file)
         if image.mode.startswith("I"):  # 16 bits, of which convert would keep the lowest values
             image = Image.fromarray((np.array(image) / 257).round().astype(np.uint8))
-        if image.has_transparency_data:
+        if "A" in image.getbands() or "transparency" in image.info:
             shown = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
         pixels = np.array(image.convert("RGB"))

@@ -301,6 +301,7 @@ def test_repr_shows_the_layout():
 # Convolutions that cannot be run so
 
 
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
 def test_a_net_that_pools_over_all_nodes_is_refused():
     """It reads beyond its memory if it is called with poses."""
     with pytest.raises(ValueError, match="it mixes them"):
