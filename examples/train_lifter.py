@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from handgraph import HAND, RemovalSets, metrics
 from handgraph.datasets import SyntheticHands
-from handgraph.geometry import project, view_rotation
+from handgraph.geometry import keybone_length, project, view_rotation
 from handgraph.hub import KeypointLifter
 
 FOCALS = (350.0, 500.0, 800.0, 1500.0)
@@ -70,10 +70,8 @@ def real(path: Path) -> Hands:
     """Real hands, their 2D joints by projection."""
     with np.load(path) as file:
         xyz, K = (torch.from_numpy(file[name]).float() for name in ("xyz", "K"))
-    index, middle = HAND.index("middle_pip"), HAND.index("middle_mcp")
-    size = torch.linalg.vector_norm(xyz[:, index] - xyz[:, middle], dim=-1)
     visible = torch.ones(xyz.shape[:2], dtype=torch.bool)
-    return {"xyz": xyz, "K": K, "uv": project(xyz, K), "s": size, "visible": visible}
+    return {"xyz": xyz, "K": K, "uv": project(xyz, K), "s": keybone_length(xyz), "visible": visible}
 
 
 def target(hands: Hands, there: Tensor) -> Tensor:

@@ -257,8 +257,7 @@ class Skeleton:
             >>> HAND.swap_sides().equal(torch.arange(21))
             True
         """
-        other = {"left": "right", "right": "left"}
-        names = ["_".join(other.get(word, word) for word in j.split("_")) for j in self.joints]
+        names = [other_side(joint) for joint in self.joints]
         lost = [name for name in names if name not in self.joints]
         if lost:
             raise ValueError(f"{self.name} has no {', '.join(lost)}: its sides cannot be swapped")
@@ -349,6 +348,12 @@ def _check_ancestors(name: str, parents: Mapping[str, str | None], joint: str) -
         path.append(parent)
         if parent in path[:-1]:
             raise ValueError(f"{name}: parents go round in a circle: {', '.join(path)}")
+
+
+def other_side(joint: str) -> str:
+    """The name with left and right exchanged; the same name if it has neither."""
+    other = {"left": "right", "right": "left"}
+    return "_".join(other.get(word, word) for word in joint.split("_"))
 
 
 def chain(*joints: str) -> list[tuple[str, str]]:

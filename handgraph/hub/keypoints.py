@@ -15,7 +15,7 @@ from handgraph.geometry import crop_matrix, transform_points
 from handgraph.hub.config import skeleton_to_json
 from handgraph.hub.saved import SavedModule
 from handgraph.nn import AdaptiveGraphUNet, JointHead
-from handgraph.skeleton import Skeleton
+from handgraph.skeleton import Skeleton, other_side
 from handgraph.skeletons import HAND
 
 CHANNELS = 4
@@ -99,6 +99,7 @@ class KeypointLifter(SavedModule):
                 f"KeypointLifter: expected a skeleton with a root, got {skeleton.name}"
             )
         self.skeleton = skeleton
+        self.has_sides = any(other_side(joint) != joint for joint in skeleton.joints)
         self.channels = channels
         self.hidden_channels = hidden_channels
         self.bottleneck_channels = bottleneck_channels
@@ -137,7 +138,7 @@ class KeypointLifter(SavedModule):
         """
         if side not in ("right", "left"):
             raise ValueError(f"side: expected 'right' or 'left', got {side!r}")
-        if side == "left" and any(self.skeleton.swap_sides().diff() != 1):
+        if side == "left" and self.has_sides:
             raise ValueError(
                 f"side: {self.skeleton.name} has left and right joints, expected 'right'"
             )

@@ -41,9 +41,10 @@ class MirrorHand(BaseTransform):
         Pixels.
 
     Raises:
-        ValueError: If the width is not positive, or if a ``Data`` has no ``uv`` and no ``xyz``, has
-            another number of joints, ``xyz`` without ``K``, a ``K`` that is not ``[1, 3, 3]``, a
-            picture of another width, or a picture and joints that are not in its pixels.
+        ValueError: If the width is not positive or a joint has no counterpart, or if a ``Data`` has
+            no ``uv`` and no ``xyz``, another number of joints, ``xyz`` without ``K``, a ``K`` that
+            is not ``[1, 3, 3]``, a picture of another width, or a picture and joints that are not
+            in its pixels.
 
     Example:
         >>> from handgraph.datasets import SyntheticHands
@@ -59,6 +60,7 @@ class MirrorHand(BaseTransform):
         check_skeleton(skeleton, "MirrorHand")
         self.width = width
         self.skeleton = skeleton
+        self.order = skeleton.swap_sides()
 
     def forward(self, data: Data) -> Data:
         """Replace pixels, pictures, ``xyz`` and ``K``."""
@@ -85,14 +87,14 @@ class MirrorHand(BaseTransform):
 
     def _swap_sides(self, data: Data, names: list[str]) -> None:
         """Give each joint what its counterpart on the other side had."""
-        joints, order = self.skeleton.num_joints, self.skeleton.swap_sides()
+        joints = self.skeleton.num_joints
         for name in (*names, *(name for name in OF_JOINTS if name in data)):
             if len(data[name]) != joints:
                 raise ValueError(
                     f"MirrorHand: expected {name} of the {joints} joints of {self.skeleton.name} "
                     f"(give skeleton=... for others), got {list(data[name].shape)}"
                 )
-            data[name] = data[name][order.to(data[name].device)]
+            data[name] = data[name][self.order.to(data[name].device)]
 
     def __repr__(self) -> str:
         """Show the width and the skeleton."""

@@ -313,3 +313,10 @@ def test_a_trained_lifter_keeps_its_errors_where_joints_are_missing(trained, mis
     plain, less = (visible_mean(some, there) for some in errors)
     assert less < plain + more
     assert visible_mean(errors[1], order < missing) < 60
+
+
+def test_a_left_hand_compiles(lifter):
+    compiled = torch.compile(lifter, fullgraph=True, backend="aot_eager")
+    uv, score = hands(2)
+    expected = lifter(uv, score, side="left")
+    assert_close(compiled(uv, score, side="left"), expected, rtol=1e-10, atol=1e-10)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+import pytest
 import torch
 from torch import nn
 
@@ -12,6 +15,9 @@ from handgraph.nn.plan import Stage, Term
 LEVELS = RemovalSets.by_level(HAND)
 RAGGED = RemovalSets(HAND, {"tips": "TIP", "two": ["thumb", "pinky_tip"], "nothing": ()})
 EXACT = {"rtol": 1e-9, "atol": 1e-10}
+NO_NUMBA = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
+ENGINES = ["reference", pytest.param("numba", marks=NO_NUMBA)]
+"""What runs on the CPU."""
 
 
 def trained(net, *, dtype=torch.float64):

@@ -35,6 +35,7 @@ from handgraph.nn.engines.reference.form import DENSE_WORK
 from handgraph.nn.folded import Folded, FoldedUNet
 from handgraph.testing import assert_compiles, assert_no_leak
 from tests.nn.nets import (
+    ENGINES,
     LEVELS,
     RAGGED,
     Custom,
@@ -49,8 +50,6 @@ from tests.nn.nets import (
 SETS = pytest.mark.parametrize("removal", [LEVELS, RAGGED], ids=["levels", "ragged"])
 EXACT = {"rtol": 1e-11, "atol": 1e-11}
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
-NO_NUMBA = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
-ENGINES = ["reference", pytest.param("numba", marks=NO_NUMBA)]
 MANY = 600  # above the limit for dense matrices
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -21,6 +20,7 @@ from handgraph import HAND, RemovalSets, Skeleton
 from handgraph.nn import SubgraphMask, engines
 from handgraph.testing import assert_no_leak
 from tests.nn.nets import (
+    ENGINES,
     EXACT,
     LEVELS,
     RAGGED,
@@ -33,8 +33,6 @@ from tests.nn.nets import (
     values_and_gradients,
 )
 
-NO_NUMBA = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
-ENGINES = ["reference", pytest.param("numba", marks=NO_NUMBA)]
 TOY = RemovalSets.from_keep_masks(
     Skeleton.edgeless(3), torch.tensor([[True, True, False], [True] * 3])
 )
