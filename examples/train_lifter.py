@@ -16,17 +16,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from handgraph import HAND, RemovalSets, metrics
+from handgraph import HAND, metrics
 from handgraph.datasets import SyntheticHands
+from handgraph.detectors import HeatmapDetector, Missing, RegressionDetector
 from handgraph.geometry import keybone_length, project, view_rotation
 from handgraph.hub import KeypointLifter
 
-FOCALS = (350.0, 500.0, 800.0, 1500.0)
-"""Focal lengths in pixels of an image of 256: 40, 29, 18 and 10 degrees."""
 WRIST = HAND.index("wrist")
-FINGERS = ~RemovalSets.by_finger(HAND).keep_mask
-MOST = 12
-"""Joints that are left out of a hand in training, at most."""
+DETECTORS = (HeatmapDetector(), RegressionDetector())
+"""Each hand is seen by one of these."""
+MISSING = Missing(share=0.5)
+"""Joints that are left out in training, other ones in each epoch."""
 COLUMNS = ("MPJPE mm", "PA-MPJPE mm", "PCK at 30 mm", "AUC 0-50 mm", "missing joints mm")
 LIMITS = [
     "Trained on simulated hands only: expect larger errors on real ones.",
@@ -59,13 +59,6 @@ class PlainNet(nn.Module):
         return self.layers(x.flatten(-2)).unflatten(-1, (-1, 3))
 
 
-def simulate(num_samples: int, seed: int) -> Hands:
-    """Hands before four cameras, as many before each."""
-    cameras = [{"seed": seed + i, "focal": focal} for i, focal in enumerate(FOCALS)]
-    parts = [SyntheticHands(num_samples // len(FOCALS), **camera).tensors for camera in cameras]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
 def real(path: Path) -> Hands:
     """Real hands, their 2D joints by projection."""
     with np.load(path) as file:
@@ -80,16 +73,6 @@ def target(hands: Hands, there: Tensor) -> Tensor:
     return (hands["xyz"] - hands["xyz"][:, [WRIST]]) @ axes.mT / hands["s"].reshape(-1, 1, 1)
 
 
-def leave_out(number: int, rng: torch.Generator) -> Tensor:
-    """Which joints are there: half of the hands lose none, others 1 to 12, or 1 to 3 fingers."""
-    count = torch.randint(1, MOST + 1, (number, 1), generator=rng)
-    order = torch.rand(number, HAND.num_joints, generator=rng).argsort(dim=1)
-    fingers = torch.rand(number, len(FINGERS), generator=rng).argsort(dim=1) < count % 3 + 1
-    lost = (fingers.float() @ FINGERS.float()) > 0
-    whole, by_finger = torch.rand(2, number, 1, generator=rng)
-    return torch.where(by_finger < 0.3, ~lost, order >= count) | (whole < 0.5)
-
-
 def train(lifter: KeypointLifter, hands: Hands, epochs: int, seed: int, rate: float) -> None:
     """Adam with a one-cycle rate on the mean distance of all joints, hidden and missing too."""
     rng = torch.Generator().manual_seed(seed)
@@ -99,9 +82,10 @@ def train(lifter: KeypointLifter, hands: Hands, epochs: int, seed: int, rate: fl
     for _ in tqdm(range(epochs), desc=f"seed {seed}", unit="epoch"):
         for batch in torch.randperm(len(hands["uv"]), generator=rng).split(256):
             some = {name: values[batch] for name, values in hands.items()}
-            there = leave_out(len(batch), rng)
+            score = some["confidence"][..., 0]
+            there = ~MISSING.sample(some["uv"], score, generator=rng)
             told = torch.rand(len(batch), 1, generator=rng) < 0.5  # scores, of half of the hands
-            score = some["confidence"][..., 0].where(told, 0.5).where(there, 0)
+            score = score.where(told, 0.5).where(there, 0)
             loss = distance(lifter(some["uv"], score), target(some, there)).mean()
             optimizer.zero_grad()
             loss.backward()
@@ -186,13 +170,16 @@ parser.add_argument("--control", action="store_true", help="a plain net beside i
 parser.add_argument("--real", type=Path, help="npz of real hands, to measure on")
 parser.add_argument("--out", type=Path, default=Path("runs/keypoint_lifter"))
 args = parser.parse_args()
-hands, held_out = simulate(args.samples, 1000), simulate(args.samples // 4, 3000)
+hands, held_out = (
+    SyntheticHands(number, seed=seed, detector=DETECTORS).tensors
+    for number, seed in ((args.samples, 1000), (args.samples // 4, 3000))
+)
 others = None if args.real is None else real(args.real)
 lifters, tables = zip(*(fit(seed, plain=False) for seed in range(args.seeds)), strict=True)
 lifters[0].about |= {
     "Training": {
-        "data": f"{len(hands['uv'])} SyntheticHands, focal lengths {FOCALS} pixels of 256; half of "
-        f"the hands lose 1 to {MOST} joints, or 1 to 3 fingers",
+        "data": f"{len(hands['uv'])} SyntheticHands, seen by {' or '.join(map(str, DETECTORS))}; "
+        f"in each epoch other joints are missing, by {MISSING}",
         "command": f"`python examples/train_lifter.py --samples {args.samples} "
         f"--epochs {args.epochs} --seeds {args.seeds}`"
         + (" with `--control`" if args.control else "")

@@ -7,6 +7,7 @@ import importlib
 MODULES = (
     "handgraph",
     "handgraph.datasets",
+    "handgraph.detectors",
     "handgraph.geometry",
     "handgraph.hub",
     "handgraph.losses",

@@ -2,12 +2,19 @@
 
 from handgraph.datasets.archive import NpzKeypoints
 from handgraph.datasets.freihand import FreiHANDKeypoints
+from handgraph.datasets.hand_pose import HandPose
+from handgraph.datasets.hand_shape import HandShape
+from handgraph.datasets.hand_view import HandView
 from handgraph.datasets.keypoints import KeypointDataset
 from handgraph.datasets.rhd import RHDHands, write_rhd
-from handgraph.datasets.synthetic import SyntheticHands
+from handgraph.datasets.synthetic import NARROW, SyntheticHands
 
 __all__ = [
+    "NARROW",
     "FreiHANDKeypoints",
+    "HandPose",
+    "HandShape",
+    "HandView",
     "KeypointDataset",
     "NpzKeypoints",
     "RHDHands",

@@ -154,10 +154,9 @@ def hand_surfaces(xyz: Array, scale: Array) -> tuple[Array, Array]:
         Metres along the ray from the camera; infinite where no other bone is on the ray.
 
     Example:
-        >>> from handgraph.datasets.kinematics import BASES, BONES, HandAngles, HandBones
-        >>> from handgraph.datasets.kinematics import forward_kinematics
-        >>> flat = HandAngles(np.zeros((5, 3)), np.zeros(5))
-        >>> bones = HandBones(BASES / 1e3, BONES / 1e3, np.ones(()))
+        >>> from handgraph.datasets.hand_shape import HandShape
+        >>> from handgraph.datasets.kinematics import HandAngles, forward_kinematics
+        >>> flat, bones = HandAngles(np.zeros((5, 3)), np.zeros(5)), HandShape.narrow().mean()
         >>> xyz = forward_kinematics(flat, bones) + [0, 0, 0.5]  # we see the back of the hand
         >>> own, other = hand_surfaces(xyz, bones.scale)
         >>> bool((own <= other).all())

@@ -6,15 +6,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from handgraph.datasets.kinematics import (
-    Array,
-    finger_hinges,
-    forward_kinematics,
-    sample_angles,
-    sample_bones,
-    sample_rotations,
-)
+from handgraph.datasets.camera import Cameras
+from handgraph.datasets.clearance import finger_clearance
+from handgraph.datasets.hand_pose import HandPose
+from handgraph.datasets.hand_shape import HandShape
+from handgraph.datasets.hand_view import HandView
+from handgraph.datasets.kinematics import Array, finger_hinges, forward_kinematics
 from handgraph.datasets.objects import Objects, object_entry, sample_objects
 from handgraph.datasets.occlusion import hand_surfaces, view_rays
 from handgraph.skeletons import HAND
@@ -26,35 +25,12 @@ NUM_OBJECTS = 8
 """How many objects are tried for each hand; an image shows one of them at most."""
 
 
-class Camera(NamedTuple):
-    """A square pinhole camera whose principal point is the centre of the image.
+class HandModel(NamedTuple):
+    """What hands are drawn from: their shapes, their poses, and the views of them."""
 
-    Args:
-        image_size: Width and height in pixels; integer coordinates are pixel centres.
-        focal: Focal length in pixels.
-    """
-
-    image_size: int
-    focal: float
-
-    @property
-    def centre(self) -> float:
-        """The principal point in pixels, the same for u and v."""
-        return (self.image_size - 1) / 2
-
-    def matrix(self) -> Array:
-        """Give the intrinsic matrix K, ``[3, 3]``, in pixels.
-
-        Example:
-            >>> Camera(256, 500.0).matrix().tolist()
-            [[500.0, 0.0, 127.5], [0.0, 500.0, 127.5], [0.0, 0.0, 1.0]]
-        """
-        f, c = self.focal, self.centre
-        return np.array([[f, 0.0, c], [0.0, f, c], [0.0, 0.0, 1.0]])
-
-    def project(self, xyz: Array) -> Array:
-        """Project points in the camera frame, ``[*, 3]`` metres, to ``[*, 2]`` pixels (u, v)."""
-        return np.asarray(self.focal * xyz[..., :2] / xyz[..., 2:] + self.centre)
+    shape: HandShape = HandShape()
+    pose: HandPose = HandPose()
+    view: HandView = HandView()
 
 
 class Hands(NamedTuple):
@@ -67,6 +43,7 @@ class Hands(NamedTuple):
             fingers, and out of the palm.
         hinge: ``[n, 5, 3]``, the axes around which the fingers bend.
         forearm: ``[n, 3]``, unit vectors from the wrist toward the elbow.
+        focal: ``[n]``, the focal lengths of their cameras in pixels.
 
     Units:
         Metres in the camera frame.
@@ -77,6 +54,7 @@ class Hands(NamedTuple):
     palm: Array
     hinge: Array
     forearm: Array
+    focal: Array
 
 
 class Sight(NamedTuple):
@@ -107,47 +85,83 @@ class Scene(NamedTuple):
 def sample_scene(
     rng: np.random.Generator,
     num_scenes: int,
-    camera: Camera,
-    look: Callable[[Hands, Objects, Camera], Sight] | None = None,
+    image_size: int,
+    model: HandModel,
+    look: Callable[[Hands, Objects, Cameras], Sight] | None = None,
 ) -> Scene:
     """Draw hands, place them in the image, and draw objects before them.
 
     Args:
         rng: Source of random numbers.
         num_scenes: Number of scenes.
-        camera: The camera.
+        image_size: Side of the images in pixels.
+        model: What hands are drawn from.
         look: Finds what the rays meet. Default: :func:`capsule_sight`.
 
     Example:
-        >>> scene = sample_scene(np.random.default_rng(0), 4, Camera(256, 500.0))
+        >>> scene = sample_scene(np.random.default_rng(0), 4, 256, HandModel())
         >>> scene.hands.xyz.shape, scene.sight.entry.shape
         ((4, 21, 3), (4, 8, 21))
     """
-    hands = sample_hands(rng, num_scenes, camera)
+    hands = sample_hands(rng, num_scenes, image_size, model)
     objects = sample_objects(rng, hands.xyz, NUM_OBJECTS)
-    return Scene(hands, objects, (look or capsule_sight)(hands, objects, camera))
+    cameras = Cameras(image_size, hands.focal)
+    return Scene(hands, objects, (look or capsule_sight)(hands, objects, cameras))
 
 
-def sample_hands(rng: np.random.Generator, num_hands: int, camera: Camera) -> Hands:
+def sample_hands(
+    rng: np.random.Generator, num_hands: int, image_size: int, model: HandModel
+) -> Hands:
     """Draw hands and place them in the image.
 
     Example:
-        >>> hands = sample_hands(np.random.default_rng(0), 4, Camera(256, 500.0))
+        >>> hands = sample_hands(np.random.default_rng(0), 4, 256, HandModel())
         >>> np.allclose(np.linalg.norm(hands.hinge, axis=-1), 1.0)
         True
     """
-    bones, angles = sample_bones(rng, num_hands), sample_angles(rng, num_hands)
-    palm = sample_rotations(rng, num_hands)
-    turned = np.einsum("nij,nkj->nki", palm, forward_kinematics(angles, bones))
-    fill = rng.uniform(0.6, 0.8, num_hands)
-    jitter = rng.uniform(-0.4, 0.4, (num_hands, 2)) * (1.0 - fill[:, None])
-    xyz = place_in_image(turned, camera, fill, jitter)
-    hinge = np.einsum("nij,nfj->nfi", palm, finger_hinges(angles))
+    local, hinge, scale = _sample_clear(rng, num_hands, model)
+    palm = model.view.sample_palms(rng, num_hands)
+    turned = np.einsum("nij,nkj->nki", palm, local)
+    fill, shift = model.view.sample_places(rng, num_hands)
+    focal = image_size * model.view.sample_focal(rng, num_hands)
+    xyz = place_in_image(turned, Cameras(image_size, focal), fill, shift)
+    turned_hinge = np.einsum("nij,nfj->nfi", palm, hinge)
     forearm = _sample_forearms(rng.spawn(1)[0], palm, xyz)
-    return Hands(xyz, bones.scale, palm, hinge, forearm)
+    return Hands(xyz, scale, palm, turned_hinge, forearm, focal)
 
 
-def capsule_sight(hands: Hands, objects: Objects, camera: Camera) -> Sight:
+def _sample_clear(
+    rng: np.random.Generator, num_hands: int, model: HandModel
+) -> tuple[Array, Array, Array]:
+    """Draw hands in their own frame until none of them intersects itself."""
+    drawn = _sample_local(rng, num_hands, model)
+    pending = _entangled(drawn, np.arange(num_hands), model.pose.clearance)
+    while len(pending):
+        for values, again in zip(drawn, _sample_local(rng, len(pending), model), strict=True):
+            values[pending] = again
+        pending = _entangled(drawn, pending, model.pose.clearance)
+    return drawn
+
+
+def _entangled(
+    drawn: tuple[Array, Array, Array], rows: NDArray[np.intp], clearance: float
+) -> NDArray[np.intp]:
+    """Give those of the rows whose fingers come too near; none if nothing is asked of them."""
+    if not clearance:
+        return rows[:0]
+    xyz, _, scale = drawn
+    return rows[finger_clearance(xyz[rows], scale[rows]) < clearance]
+
+
+def _sample_local(
+    rng: np.random.Generator, num_hands: int, model: HandModel
+) -> tuple[Array, Array, Array]:
+    """Draw joints, hinges and sizes of hands in their own frame."""
+    bones, angles = model.shape.sample(rng, num_hands), model.pose.sample(rng, num_hands)
+    return forward_kinematics(angles, bones), finger_hinges(angles, bones.frames), bones.scale
+
+
+def capsule_sight(hands: Hands, objects: Objects, cameras: Cameras) -> Sight:
     """Look at hands that are a capsule along each bone, without a forearm."""
     own, other = hand_surfaces(hands.xyz, hands.scale)
     return Sight(own, other, object_entry(view_rays(hands.xyz), objects).swapaxes(1, 2))
@@ -168,7 +182,7 @@ def _sample_forearms(rng: np.random.Generator, palm: Array, xyz: Array) -> Array
     return np.asarray(forearm[best, np.arange(len(palm))])
 
 
-def place_in_image(xyz: Array, camera: Camera, fill: Array, jitter: Array) -> Array:
+def place_in_image(xyz: Array, cameras: Cameras, fill: Array, jitter: Array) -> Array:
     """Move hands so that their joints fill the wanted part of the image.
 
     The longer side of the box around the projected joints becomes ``fill`` of the image, unless the
@@ -177,7 +191,7 @@ def place_in_image(xyz: Array, camera: Camera, fill: Array, jitter: Array) -> Ar
 
     Args:
         xyz: Turned hands around any origin.
-        camera: The camera.
+        cameras: Of each hand.
         fill: Share of the image's side.
         jitter: Shift of the centre, in image sides, (u, v).
 
@@ -188,8 +202,8 @@ def place_in_image(xyz: Array, camera: Camera, fill: Array, jitter: Array) -> Ar
         Metres; the output is in the camera frame.
 
     Example:
-        >>> hand = sample_hands(np.random.default_rng(0), 1, Camera(256, 500.0)).xyz
-        >>> camera = Camera(100, 200.0)
+        >>> hand = sample_hands(np.random.default_rng(0), 1, 256, HandModel()).xyz
+        >>> camera = Cameras(100, np.array([200.0]))
         >>> moved = place_in_image(hand, camera, np.array([0.5]), np.zeros((1, 2)))
         >>> float(np.ptp(camera.project(moved), axis=1).max().round(1))
         50.0
@@ -199,12 +213,12 @@ def place_in_image(xyz: Array, camera: Camera, fill: Array, jitter: Array) -> Ar
     centred = xyz - middle[:, None]
     nearest = MIN_DISTANCE - centred[..., 2].min(axis=1)
     shift = np.zeros_like(middle)
-    shift[:, 2] = np.maximum(camera.focal * size / (fill * camera.image_size), nearest)
+    shift[:, 2] = np.maximum(cameras.focal * size / (fill * cameras.image_size), nearest)
     for _ in range(8):
-        uv = camera.project(centred + shift[:, None])
+        uv = cameras.project(centred + shift[:, None])
         low, high = uv.min(axis=1), uv.max(axis=1)
-        grow = (high - low).max(axis=-1) / (fill * camera.image_size)
-        wanted = camera.centre + jitter * camera.image_size
-        shift[:, :2] += (wanted - (low + high) / 2) * shift[:, 2:] / camera.focal
+        grow = (high - low).max(axis=-1) / (fill * cameras.image_size)
+        wanted = cameras.centre + jitter * cameras.image_size
+        shift[:, :2] += (wanted - (low + high) / 2) * shift[:, 2:] / cameras.focal[:, None]
         shift[:, 2] = np.maximum(shift[:, 2] * grow, nearest)
     return np.asarray(centred + shift[:, None])

@@ -10,12 +10,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from handgraph.datasets.detector import CUE_NOISE, confidence, detect
+from handgraph.datasets.camera import Cameras
 from handgraph.datasets.kinematics import Array
 from handgraph.datasets.objects import Objects
 from handgraph.datasets.occlusion import view_rays
 from handgraph.datasets.render.sight import rendered_sight, to_stage
-from handgraph.datasets.scene import Camera, Hands, Scene, capsule_sight, sample_scene
+from handgraph.datasets.scene import (
+    HandModel,
+    Hands,
+    Scene,
+    capsule_sight,
+    sample_scene,
+)
+from handgraph.detectors import Detections, Detector, HeatmapDetector, Missing, Truth
+from handgraph.detectors.randomness import NumpyRandom
 from handgraph.geometry import keybone_length, project, relative_depth
 from handgraph.skeletons import HAND
 
@@ -32,20 +40,24 @@ class Settings(NamedTuple):
     Args:
         seed: Non-negative integer.
         image_size: Side of the image in pixels.
-        focal: Focal length in pixels.
         severe_fraction: Share of severe images.
         occluder_fraction: Share of the other images that show an object.
-        noise: Standard deviation of the detector's noise in pixels.
+        model: What hands are drawn from.
+        detectors: Each hand is seen by one of these.
+        missing: Which joints are missing.
+        left_fraction: Share of left hands.
         rendered: Whether a joint is visible if the rendered image shows it. If not, hands are
             capsules, and no image shows them.
     """
 
     seed: int
     image_size: int
-    focal: float
-    severe_fraction: float
-    occluder_fraction: float
-    noise: float
+    severe_fraction: float = 0.2
+    occluder_fraction: float = 0.6
+    model: HandModel = HandModel()
+    detectors: tuple[Detector, ...] = (HeatmapDetector(),)
+    missing: Missing | None = None
+    left_fraction: float = 0.0
     rendered: bool = False
 
 
@@ -81,7 +93,7 @@ def simulate(num_samples: int, settings: Settings, progress: bool = False) -> di
         output: ``[n, ...]``; :class:`handgraph.datasets.SyntheticHands` names the entries.
 
     Example:
-        >>> tensors = simulate(2, Settings(0, 256, 500.0, 0.2, 0.6, 1.5))
+        >>> tensors = simulate(2, Settings(0, 256))
         >>> tensors["uv"].shape
         torch.Size([2, 21, 2])
     """
@@ -95,19 +107,19 @@ def simulate_chunk(chunk: int, settings: Settings) -> dict[str, Tensor]:
     """Simulate the samples ``256 * chunk`` to ``256 * chunk + 255`` of a dataset.
 
     Example:
-        >>> simulate_chunk(3, Settings(0, 256, 500.0, 0.2, 0.6, 1.5))["xyz"].shape
+        >>> simulate_chunk(3, Settings(0, 256))["xyz"].shape
         torch.Size([256, 21, 3])
     """
     sequence = np.random.SeedSequence(settings.seed, spawn_key=(chunk,))
     rng = np.random.Generator(np.random.Philox(sequence))
-    camera = Camera(settings.image_size, settings.focal)
     severe = rng.random(CHUNK) < settings.severe_fraction
     with_object = severe | (rng.random(CHUNK) < settings.occluder_fraction)
     view = _sample_views(rng, severe, with_object, settings)
-    truth = _ground_truth(view, camera)
+    truth = _ground_truth(view, settings.image_size)
     exact = {**_observe(rng, view, truth, settings), **truth}
-    tensors = {name: torch.from_numpy(value).float() for name, value in exact.items()}
+    tensors = {name: _single(value) for name, value in exact.items()}
     tensors["visible"] = torch.from_numpy(view.visible)
+    tensors = _mirror_some(rng, tensors, settings)
     return {**tensors, **_stage(view)} if settings.rendered else tensors
 
 
@@ -118,15 +130,14 @@ def _sample_views(
     settings: Settings,
 ) -> View:
     """Draw scenes until every image is as it must be."""
-    camera = Camera(settings.image_size, settings.focal)
+    size = settings.image_size
     sight = rendered_sight if settings.rendered else capsule_sight
-    view, accepted = look(
-        sample_scene(rng, len(severe), camera, sight), severe, with_object, camera
-    )
+    scene = sample_scene(rng, len(severe), size, settings.model, sight)
+    view, accepted = look(scene, severe, with_object, size)
     pending = np.flatnonzero(~accepted)
     while len(pending):
-        scene = sample_scene(rng, len(pending), camera, sight)
-        seen, accepted = look(scene, severe[pending], with_object[pending], camera)
+        scene = sample_scene(rng, len(pending), size, settings.model, sight)
+        seen, accepted = look(scene, severe[pending], with_object[pending], size)
         _put(view, pending[accepted], seen, accepted)
         pending = pending[~accepted]
     return view
@@ -150,7 +161,7 @@ def look(
     scene: Scene,
     severe: NDArray[np.bool_],
     with_object: NDArray[np.bool_],
-    camera: Camera,
+    image_size: int,
 ) -> tuple[View, NDArray[np.bool_]]:
     """Choose an object for each scene and look at it.
 
@@ -163,15 +174,16 @@ def look(
         scene: Hands and objects.
         severe: Which images shall be severely occluded.
         with_object: Which images show an object.
-        camera: The camera.
+        image_size: Side of the image in pixels.
 
     Shapes:
         severe, with_object: ``[n]``; output: the view, and Bool ``[n]``, whether hand and some
         object were as they must be (where they were not, the view means nothing).
     """
     xyz, (own, other, entry) = scene.hands.xyz, scene.sight
+    camera = Cameras(image_size, scene.hands.focal)
     uv = camera.project(xyz)
-    in_image = (np.abs(uv - camera.centre) <= camera.image_size / 2).all(axis=-1)
+    in_image = (np.abs(uv - camera.centre) <= image_size / 2).all(axis=-1)
     alone = (in_image & (own <= other))[:, None]
     entry = np.where(with_object[:, None, None], entry, np.inf)
     covered = entry < own[:, None]
@@ -188,36 +200,97 @@ def look(
     return view, allowed.any(axis=1)
 
 
-def _ground_truth(view: View, camera: Camera) -> dict[str, Array]:
-    xyz, matrix = torch.from_numpy(view.hands.xyz), torch.from_numpy(camera.matrix())
+def _ground_truth(view: View, image_size: int) -> dict[str, Tensor]:
+    matrix = torch.from_numpy(Cameras(image_size, view.hands.focal).matrix())
+    xyz = torch.from_numpy(view.hands.xyz)
     scale = keybone_length(xyz)
     return {
-        "uv_true": project(xyz, matrix).numpy(),
-        "xyz": view.hands.xyz,
-        "K": np.tile(camera.matrix(), (len(xyz), 1, 1)),
-        "d": relative_depth(xyz, scale).numpy(),
-        "s": scale.numpy(),
+        "uv_true": project(xyz, matrix),
+        "xyz": xyz,
+        "K": matrix,
+        "d": relative_depth(xyz, scale),
+        "s": scale,
     }
 
 
 def _observe(
-    rng: np.random.Generator, view: View, truth: dict[str, Array], settings: Settings
-) -> dict[str, Array]:
-    visible = view.visible
-    found = detect(rng, truth["uv_true"], visible, settings.noise, settings.image_size)
-    score_noise = rng.standard_normal(visible.shape)
-    cue_noise = CUE_NOISE * rng.standard_normal(visible.shape)
+    rng: np.random.Generator, view: View, truth: dict[str, Tensor], settings: Settings
+) -> dict[str, Tensor]:
     root = view.hands.xyz[:, [HAND.index(str(HAND.root))], 2]
-    surface = (view.surface - root) / truth["s"][:, None]
-    cue = np.where(visible, truth["d"], surface)
-    return {
+    surface = torch.from_numpy(view.surface - root) / truth["s"].unsqueeze(-1)
+    visible = torch.from_numpy(view.visible)
+    there = Truth(truth["uv_true"], truth["d"], surface, visible)
+    found, clean = _detect(rng, there, settings)
+    entries = {
         "uv": found.uv,
-        "uv_clean": found.uv_clean,
-        "confidence": confidence(score_noise, visible)[..., None],
-        "confidence_clean": confidence(score_noise, np.ones_like(visible))[..., None],
-        "cue": (cue + cue_noise)[..., None],
-        "cue_clean": (truth["d"] + cue_noise)[..., None],
+        "uv_clean": clean.uv,
+        "confidence": found.confidence,
+        "confidence_clean": clean.confidence,
+        "cue": found.cue,
+        "cue_clean": clean.cue,
     }
+    return _lose(rng, entries, settings)
+
+
+def _detect(rng: np.random.Generator, truth: Truth, settings: Settings) -> Detections:
+    """Let one of the detectors look at each hand; a single one is not drawn."""
+    source = NumpyRandom(rng)
+    looks = [
+        detector.observe(source, truth, settings.image_size) for detector in settings.detectors
+    ]
+    if len(looks) == 1:
+        return looks[0]
+    which = torch.from_numpy(rng.integers(len(looks), size=len(truth.uv)))
+    rows = torch.arange(len(which))
+    return Detections(
+        *(
+            type(found[0])(
+                *(torch.stack(values)[which, rows] for values in zip(*found, strict=True))
+            )
+            for found in zip(*looks, strict=True)
+        )
+    )
+
+
+def _lose(
+    rng: np.random.Generator, entries: dict[str, Tensor], settings: Settings
+) -> dict[str, Tensor]:
+    """Take out missing joints: NaN, a score of 0, and ``found`` is False."""
+    if settings.missing is None:
+        return entries
+    lost = settings.missing.draw(
+        NumpyRandom(rng), entries["uv"], entries["confidence"][..., 0], settings.image_size
+    )
+    gone = lost.unsqueeze(-1)
+    return entries | {
+        "uv": entries["uv"].masked_fill(gone, torch.nan),
+        "cue": entries["cue"].masked_fill(gone, torch.nan),
+        "confidence": entries["confidence"].masked_fill(gone, 0.0),
+        "found": ~lost,
+    }
+
+
+def _mirror_some(
+    rng: np.random.Generator, tensors: dict[str, Tensor], settings: Settings
+) -> dict[str, Tensor]:
+    """Make left hands of some: a mirrored image of a right hand is one of a left hand."""
+    left = torch.zeros(CHUNK, dtype=torch.bool)
+    if settings.left_fraction:
+        left = torch.from_numpy(rng.random(CHUNK) < settings.left_fraction)
+    mirrored = {
+        name: torch.stack([settings.image_size - 1 - values[..., 0], values[..., 1]], dim=-1)
+        for name, values in tensors.items()
+        if name.startswith("uv")
+    }
+    mirrored["xyz"] = tensors["xyz"] * tensors["xyz"].new_tensor([-1.0, 1.0, 1.0])
+    sides = {
+        name: values.where(left[:, None, None], tensors[name]) for name, values in mirrored.items()
+    }
+    return {**tensors, **sides, "left": left}
+
+
+def _single(values: Tensor) -> Tensor:
+    return values.float() if values.is_floating_point() else values
 
 
 def _stage(view: View) -> dict[str, Tensor]:

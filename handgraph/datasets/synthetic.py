@@ -15,27 +15,40 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from handgraph.datasets.cache import read_tensors, write_tensors
+from handgraph.datasets.camera import Camera
 from handgraph.datasets.features import WithFeatures, add_features
-from handgraph.datasets.render.pictures import render
+from handgraph.datasets.hand_pose import HandPose
+from handgraph.datasets.hand_shape import HandShape
+from handgraph.datasets.hand_view import HandView
+from handgraph.datasets.render.pictures import mirror, render
 from handgraph.datasets.render.stage import Stage
-from handgraph.datasets.scene import Camera
+from handgraph.datasets.scene import HandModel
 from handgraph.datasets.simulator import Settings, simulate
+from handgraph.detectors import Detector, HeatmapDetector, Missing
 from handgraph.skeletons import HAND
 
-_VERSION = 1  # of the simulator: raise it whenever the same arguments give other numbers
+_VERSION = 2  # of the simulator: raise it whenever the same arguments give other numbers
 _SURFACE = 1  # of the rendered hand's anatomy: the same, for what is visible in images
-_FRAME, _FOCAL = 256, 500.0  # the camera of datasets without images, pixels
+_FRAME = 256  # side of the image that datasets without images are measured in, pixels
 _SMALLEST = 16  # images that can show a hand
 _SHORTEST = 8.0  # focal length that shows 11 joints apart, pixels; hands are 0.3 m away or more
 
 
-class SyntheticHands(WithFeatures):
-    r"""Right hands of random shape and pose, hidden in part by themselves and by an object.
+NARROW = {"shape": HandShape.narrow(), "pose": HandPose.narrow(), "view": HandView.narrow()}
+"""Arguments of a simulator whose hands differ less: ``SyntheticHands(1000, **NARROW)``."""
 
-    A kinematic hand within anatomical limits is turned at random and put before a pinhole camera,
-    so that all joints lie in the image. 60 % of the images show an object (a capsule or a box)
-    before the hand. A joint is visible if the first surface on the ray toward it is its own skin. A
-    model of a 2D detector gives positions, a score and a depth cue for every joint, hidden or not.
+
+class SyntheticHands(WithFeatures):
+    r"""Hands of random shape and pose, hidden in part by themselves and by an object.
+
+    A hand of some shape in some pose is turned at random and put before a pinhole camera, so that
+    all joints lie in the image. 60 % of the images show an object (a capsule or a box) in front of
+    the hand. A joint is visible if the first surface on the ray toward it is its own skin. A model
+    of a 2D detector gives positions, a score and a depth cue for every joint, hidden or not.
+
+    The defaults cover real hands: see :class:`HandShape`, :class:`HandPose` and :class:`HandView`.
+    ``SyntheticHands(1000, **NARROW)`` draws nearly constant shapes and simpler poses before one
+    camera.
 
     Without ``image_size`` bones are capsules, and no image is rendered. With it the hand has a
     palm, skin and a forearm; samples carry an image, its depth and its mask, which are rendered
@@ -48,7 +61,7 @@ class SyntheticHands(WithFeatures):
     severe and not the pose.
 
     The data are a function of the arguments alone. A sample does not depend on ``num_samples``: the
-    first 1000 of 5000 are the 1000. About 8000 samples are made in a second on one core, 4000 with
+    first 1000 of 5000 are the 1000. About 7000 samples are made in a second on one core, 4000 with
     ``image_size``, and 300 to 400 images of 128 pixels rendered, or 90 to 120 of 256.
 
     Args:
@@ -58,11 +71,17 @@ class SyntheticHands(WithFeatures):
             a warning. Without it nothing is written. Images are never stored.
         image_size: Side of the square images in pixels, at least 16. Without it there are no
             images, and ``uv`` and ``K`` are those of a camera of 256 pixels.
-        focal: Focal length in pixels, from a tenth of the image's side to 100 times that, and with
-            ``image_size`` at least 8. Default: 500 for 256 pixels, and in proportion for others.
+        shape: How hands differ. Default: ``HandShape()``.
+        pose: How they bend. Default: ``HandPose()``.
+        view: From where they are seen. Default: ``HandView()``. With ``image_size``, focal lengths
+            must be at least 8 pixels.
         severe_fraction: Share of severe images, on average.
         occluder_fraction: Share of the other images that show an object, on average.
-        noise: Standard deviation of the detector's noise on u and on v, in pixels of the image.
+        left_fraction: Share of left hands, on average. A left hand and its image are the mirror
+            images of a right hand.
+        detector: What detects the joints; of several, one for each hand, drawn at random. Its
+            ``repr`` is part of the cache's name. Default: ``HeatmapDetector()``.
+        missing: Which joints the detector leaves out. Default: none.
         transform: Called with each sample (a ``Data``) when it is taken out.
         progress: Whether a progress bar is shown while the samples are made (in a terminal only).
 
@@ -72,15 +91,15 @@ class SyntheticHands(WithFeatures):
         no images; :meth:`render` gives those.
 
         - ``uv [21, 2]``: detected positions; ``uv_true``: projected joints; ``uv_clean``: what the
-          detector would find if nothing were hidden, equal to ``uv`` at visible joints
-        - ``confidence [21, 1]``: score in (0, 1), AUC 0.90 for visible against hidden joints;
-          ``confidence_clean``: as if all were visible
-        - ``cue [21, 1]``: relative depth, with noise, of what the image shows at the joint: the
-          joint, or the surface that hides it; ``cue_clean``: always the joint's
+          detector would find if nothing were hidden
+        - ``confidence [21, 1]``: score; ``confidence_clean``: as if all were visible
+        - ``cue [21, 1]``: relative depth, with noise; ``cue_clean``: as if all were visible
         - ``xyz [21, 3]``: joints in the camera frame; ``K [1, 3, 3]``: intrinsic matrix
         - ``x [21, 3]``: uv and confidence side by side, made after the transform, as PyG's usual
           loops want them
-        - ``visible [21]``: Bool
+        - ``visible [21]``: Bool; ``left [1]``: Bool, whether it is a left hand
+        - ``found [21]``: Bool, with ``missing`` only. Where it is False, ``uv`` and ``cue`` are NaN
+          and the score is 0
         - ``d [21]``: relative depth (Eq. 1); ``s [1]``: keybone length
         - with ``image_size`` S: ``image [1, 3, S, S]`` uint8, RGB; ``depth [1, S, S]``, 0 where
           there is only background; ``mask [1, S, S]`` uint8 with the codes of RHD: 0 background and
@@ -90,7 +109,7 @@ class SyntheticHands(WithFeatures):
     Units:
         ``uv``, ``uv_true``, ``uv_clean`` and ``K`` in pixels, (u, v) order, integers are pixel
         centres; ``xyz``, ``s`` and ``depth`` in metres (x right, y down, z forward; ``depth`` is
-        z); ``d``, ``cue`` and ``cue_clean`` in keybone lengths (noise of the cue: 0.5).
+        z); ``d``, ``cue`` and ``cue_clean`` in keybone lengths.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -114,10 +133,14 @@ class SyntheticHands(WithFeatures):
         seed: int = 0,
         root: str | Path | None = None,
         image_size: int | None = None,
-        focal: float | None = None,
+        shape: HandShape | None = None,
+        pose: HandPose | None = None,
+        view: HandView | None = None,
         severe_fraction: float = 0.2,
         occluder_fraction: float = 0.6,
-        noise: float = 1.5,
+        left_fraction: float = 0.0,
+        detector: Detector | Sequence[Detector] | None = None,
+        missing: Missing | None = None,
         transform: Callable[[Data], Any] | None = None,
         progress: bool = True,
     ) -> None:
@@ -126,19 +149,24 @@ class SyntheticHands(WithFeatures):
         if image_size is not None:
             _check_integer("image_size", image_size, least=_SMALLEST)
         size = _FRAME if image_size is None else int(image_size)
-        focal = _FOCAL * size / _FRAME if focal is None else focal
-        shortest = size / 10 if image_size is None else max(size / 10, _SHORTEST)
-        _check_real("focal", focal, least=shortest, most=size * 100)
+        model = _model(shape, pose, view)
+        if image_size is not None and min(model.view.focal) * size < _SHORTEST:
+            raise ValueError(
+                f"SyntheticHands: expected focal lengths of at least {_SHORTEST:g} pixels, "
+                f"got {min(model.view.focal) * size:g}"
+            )
         _check_real("severe_fraction", severe_fraction, least=0.0, most=1.0)
         _check_real("occluder_fraction", occluder_fraction, least=0.0, most=1.0)
-        _check_real("noise", noise, least=0.0)
+        _check_real("left_fraction", left_fraction, least=0.0, most=1.0)
         self.settings = Settings(
             int(seed),
             size,
-            float(focal),
             float(severe_fraction),
             float(occluder_fraction),
-            float(noise),
+            model,
+            _detectors(detector),
+            missing,
+            float(left_fraction),
             rendered=image_size is not None,
         )
         super().__init__(None if root is None else str(root), transform)
@@ -150,7 +178,7 @@ class SyntheticHands(WithFeatures):
         """Read the cache, or simulate and write it."""
         if root is None:
             return simulate(num_samples, self.settings, progress)
-        key = f"version={_VERSION} num_samples={num_samples} {_key(self.settings)}"
+        key = f"version={_VERSION} surface={_SURFACE} num_samples={num_samples} {self.settings}"
         name = f"synthetic_hands_{hashlib.sha256(key.encode()).hexdigest()[:16]}.bin"
         path = Path(root).expanduser() / name
         tensors = read_tensors(path, key) if path.exists() else None
@@ -220,15 +248,32 @@ class SyntheticHands(WithFeatures):
         return self._render(chosen[_positions(index, len(chosen))], torch.device(device or "cpu"))
 
     def _render(self, index: Tensor, device: torch.device) -> dict[str, Tensor]:
+        """Render one focal length after the other: all images of a batch share theirs."""
+        focal = self._tensors["K"][index, 0, 0]
+        lengths = focal.unique().tolist() or [1.0]
+        rows = [(focal == length).nonzero()[:, 0] for length in lengths]
+        parts = [
+            self._render_alike(index[some], length, device)
+            for some, length in zip(rows, lengths, strict=True)
+        ]
+        back = torch.cat(rows).argsort().to(device)
+        return {name: torch.cat([part[name] for part in parts])[back] for name in parts[0]}
+
+    def _render_alike(self, index: Tensor, focal: float, device: torch.device) -> dict[str, Tensor]:
         stage = {name.removeprefix("stage_"): v[index] for name, v in self._stage.items()}
-        on_device = Stage(xyz=self._tensors["xyz"][index], **stage).to(device)
-        camera = Camera(self.settings.image_size, self.settings.focal)
-        return render(on_device, camera, self.settings.seed, index.to(device))._asdict()
+        left = self._tensors["left"][index]
+        xyz = self._tensors["xyz"][index]
+        right = xyz.where(~left[:, None, None], xyz * xyz.new_tensor([-1.0, 1.0, 1.0]))
+        on_device = Stage(xyz=right, **stage).to(device)
+        camera = Camera(self.settings.image_size, focal)
+        pictures = render(on_device, camera, self.settings.seed, index.to(device))
+        return mirror(pictures, left.to(device))._asdict()
 
     def _samples(self, numbers: list[int]) -> list[Data]:
         index = torch.tensor(numbers, dtype=torch.long)
         entries = {name: values[index] for name, values in self._tensors.items()}
-        entries["K"], entries["s"] = entries["K"][:, None], entries["s"][:, None]
+        for name in ("K", "s", "left"):
+            entries[name] = entries[name][:, None]
         if self._stage:
             pictures = self._render(index, torch.device("cpu"))
             entries.update({name: values[:, None] for name, values in pictures.items()})
@@ -253,11 +298,26 @@ def _positions(index: int | slice | Sequence[int] | Tensor, length: int) -> Tens
     return positions % length
 
 
-def _key(settings: Settings) -> str:
-    """What the numbers depend on. Without images it is as it was before there were any."""
-    if settings.rendered:
-        return f"surface={_SURFACE} {settings}"
-    return str(settings).replace(", rendered=False", "")
+def _model(shape: HandShape | None, pose: HandPose | None, view: HandView | None) -> HandModel:
+    """Put the distributions together, and the defaults for those that are not given."""
+    given = {"shape": (shape, HandShape), "pose": (pose, HandPose), "view": (view, HandView)}
+    for name, (value, kind) in given.items():
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(
+                f"SyntheticHands: {name} must be a {kind.__name__}, got {type(value).__name__}"
+            )
+    return HandModel(shape or HandShape(), pose or HandPose(), view or HandView())
+
+
+def _detectors(detector: Detector | Sequence[Detector] | None) -> tuple[Detector, ...]:
+    """One detector, or several of them."""
+    detectors = detector if isinstance(detector, list | tuple) else [detector or HeatmapDetector()]
+    if not detectors or not all(hasattr(one, "observe") for one in detectors):
+        raise TypeError(
+            "SyntheticHands: detector must be a detector, such as HeatmapDetector(), or a "
+            f"sequence of them, got {detector!r}"
+        )
+    return tuple(detectors)
 
 
 def _check_integer(name: str, value: object, *, least: int) -> None:

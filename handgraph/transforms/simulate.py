@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch_geometric.data import Data
 
+from handgraph._check import check_positive
+from handgraph.detectors import Detector
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
 from handgraph.transforms.base import RandomTransform, picture_names, require
-from handgraph.transforms.occlude import check_detector, simulate_occlusion
+from handgraph.transforms.occlude import simulate_occlusion
 from handgraph.transforms.regions import check_region, sample_region
 
 
@@ -16,16 +18,16 @@ class SimulateOcclusion(RandomTransform):
     """Hide the joints of a region, and give what a 2D detector would say of them then.
 
     :func:`sample_region` draws the region, :func:`simulate_occlusion` gives new values of ``uv``
-    and, where the ``Data`` has them, ``cue`` and ``confidence`` for the hidden joints. ``visible``
-    becomes False there. Without ``visible`` all joints were visible. Everything else stays, as do
-    the values of visible joints. A picture would still show what is said to be hidden, so a
-    ``Data`` that has one is refused. For many samples at once call the two functions.
+    and, where the ``Data`` has them, ``cue`` and ``confidence``. ``visible`` becomes False for
+    hidden joints. Without ``visible`` all joints were visible. Everything else stays. A picture
+    would still show what is said to be hidden, so a ``Data`` that has one is refused. For many
+    samples at once call the two functions.
 
     Args:
         probability: That anything is hidden.
         radius: Least and greatest radius of the region around a random joint.
         hops: Number of bones to that joint up to which joints are hidden wherever they lie.
-        noise: Standard deviation of the noise on u and on v of hidden joints.
+        detector: How detection fails. Default: :class:`handgraph.detectors.HeatmapDetector`.
         image_size: Side of the image, with which the errors of hidden joints grow.
         skeleton: Which joints are neighbours.
         generator: Source of random numbers; PyTorch's own if None, which data loaders seed for
@@ -56,16 +58,16 @@ class SimulateOcclusion(RandomTransform):
         radius: tuple[float, float] = (10.0, 100.0),
         *,
         hops: int = 0,
-        noise: float = 1.5,
+        detector: Detector | None = None,
         image_size: int = 256,
         skeleton: Skeleton = HAND,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(generator)
         check_region(probability, radius, hops)
-        check_detector(noise, image_size)
+        check_positive(image_size, "image_size")
         self.probability, self.radius, self.hops = probability, radius, hops
-        self.noise, self.image_size, self.skeleton = noise, image_size, skeleton
+        self.detector, self.image_size, self.skeleton = detector, image_size, skeleton
 
     def forward(self, data: Data) -> Data:
         """Replace ``uv``, ``cue``, ``confidence`` and ``visible``."""
@@ -90,7 +92,7 @@ class SimulateOcclusion(RandomTransform):
             data.confidence if "confidence" in data else absent,
             hidden,
             data.visible if "visible" in data else None,
-            noise=self.noise,
+            detector=self.detector,
             image_size=self.image_size,
             generator=self.generator,
         )

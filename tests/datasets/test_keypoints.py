@@ -18,6 +18,7 @@ from torch_geometric.nn import GCNConv
 from handgraph import COCO, HAND, INTERHAND, MANO, RHD, Skeleton
 from handgraph.datasets import (
     FreiHANDKeypoints,
+    HandView,
     KeypointDataset,
     NpzKeypoints,
     SyntheticHands,
@@ -25,7 +26,7 @@ from handgraph.datasets import (
 from handgraph.geometry import keybone_length, project, relative_depth
 from handgraph.transforms import NormalizeKeypoints
 
-HANDS = SyntheticHands(6, seed=9, image_size=224, focal=480.0).tensors
+HANDS = SyntheticHands(6, seed=9, image_size=224, view=HandView(focal=(480 / 224,))).tensors
 RECORDS = {"xyz": HANDS["xyz"].tolist(), "K": HANDS["K"].tolist(), "scale": HANDS["s"].tolist()}
 
 

@@ -6,23 +6,21 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from handgraph import HAND, RHD
+from handgraph.datasets.hand_pose import HandPose
+from handgraph.datasets.hand_shape import HandShape
 from handgraph.datasets.kinematics import (
-    ABDUCTION_LIMIT,
-    BASES,
-    BONES,
-    FLEXION_LIMITS,
     HandAngles,
-    HandBones,
-    finger_frames,
     finger_hinges,
     forward_kinematics,
-    sample_angles,
-    sample_bones,
     sample_rotations,
 )
 from handgraph.skeletons import FINGERS
 
-MEAN = HandBones(BASES / 1e3, BONES / 1e3, np.ones(()))
+NARROW, MEAN = HandShape.narrow(), HandShape.narrow().mean()
+BASES, BONES = 1e3 * MEAN.bases, 1e3 * MEAN.lengths
+FRAMES = MEAN.frames
+POSE = HandPose.narrow()
+LIMITS = POSE.limits()
 RHD_FILE = Path(__file__).parents[3] / "shared" / "data" / "rhd_sample" / "test_rhd.json"
 
 
@@ -34,7 +32,7 @@ def bent(joint, degrees, finger="middle"):
 
 def hands(num_hands, seed=0):
     rng = np.random.default_rng(seed)
-    angles, bones = sample_angles(rng, num_hands), sample_bones(rng, num_hands)
+    angles, bones = POSE.sample(rng, num_hands), NARROW.sample(rng, num_hands)
     return angles, bones, forward_kinematics(angles, bones)
 
 
@@ -57,11 +55,11 @@ def measured_angles(xyz):
     joints = np.stack([xyz[:, HAND.select(finger)] for finger in FINGERS], axis=1)
     bones = np.diff(joints, axis=2)
     bones = bones / np.linalg.norm(bones, axis=-1, keepdims=True)
-    local = np.einsum("fai,nka,nfbk->nfbi", finger_frames(), frame, bones)
+    local = np.einsum("fai,nka,nfbk->nfbi", FRAMES, frame, bones)
     first = np.degrees(np.arcsin(local[:, :, 0, 2]))
     abduction = np.degrees(np.arctan2(local[:, :, 0, 0], local[:, :, 0, 1]))
     turn = np.cross(bones[:, :, :-1], bones[:, :, 1:])
-    axes = np.einsum("nkj,fji->nfki", frame, finger_frames())[..., 0]
+    axes = np.einsum("nkj,fji->nfki", frame, FRAMES)[..., 0]
     sign = np.sign((turn * axes[:, :, None]).sum(-1))
     later = sign * np.degrees(np.arccos((bones[:, :, :-1] * bones[:, :, 1:]).sum(-1).clip(-1, 1)))
     return np.concatenate([first[..., None], later], axis=-1), abduction
@@ -96,7 +94,7 @@ def test_kinematics_equal_composed_rotations():
     angles, bones, xyz = hands(20)
     for hand in range(20):
         for finger, name in enumerate(FINGERS):
-            turn = Rotation.from_matrix(finger_frames()[finger])
+            turn = Rotation.from_matrix(FRAMES[finger])
             turn = turn * Rotation.from_euler("z", -angles.abduction[hand, finger], degrees=True)
             point = bones.bases[hand, finger]
             for bone in range(3):
@@ -108,9 +106,9 @@ def test_kinematics_equal_composed_rotations():
 
 
 def test_finger_frames_are_rotations():
-    frames = finger_frames()
+    frames = HandShape().sample(np.random.default_rng(0), 20).frames.reshape(-1, 3, 3)
     np.testing.assert_allclose(
-        frames @ frames.swapaxes(1, 2), np.tile(np.eye(3), (5, 1, 1)), atol=1e-12
+        frames @ frames.swapaxes(1, 2), np.tile(np.eye(3), (100, 1, 1)), atol=1e-12
     )
     np.testing.assert_allclose(np.linalg.det(frames), 1.0)
 
@@ -120,30 +118,23 @@ def test_angles_measured_on_joints_stay_within_the_limits():
     xyz = np.einsum("nij,nkj->nki", sample_rotations(np.random.default_rng(1), 4000), xyz)
     flexion, abduction = measured_angles(xyz)
     np.testing.assert_allclose(flexion, angles.flexion, atol=1e-4)
-    assert (flexion >= FLEXION_LIMITS[..., 0] - 1e-4).all()
-    assert (flexion <= FLEXION_LIMITS[..., 1] + 1e-4).all()
+    assert (flexion >= LIMITS[..., 0] - 1e-4).all()
+    assert (flexion <= LIMITS[..., 1] + 1e-4).all()
     clear = np.abs(flexion[..., 0]) < 89  # a finger at a right angle has no abduction to measure
     np.testing.assert_allclose(abduction[clear], angles.abduction[clear], atol=1e-3)
-    assert np.abs(angles.abduction).max() <= ABDUCTION_LIMIT
-
-
-def test_limits_are_those_of_anatomy():
-    fingers = FLEXION_LIMITS[1:]
-    np.testing.assert_array_equal(fingers[:, 0], [[-20, 90]] * 4)
-    np.testing.assert_array_equal(fingers[:, 1], [[0, 110]] * 4)
-    assert ABDUCTION_LIMIT == 20
+    assert np.abs(angles.abduction).max() <= POSE.abduction
 
 
 def test_poses_use_their_range():
-    flexion, abduction = sample_angles(np.random.default_rng(0), 20000)
-    span = FLEXION_LIMITS[..., 1] - FLEXION_LIMITS[..., 0]
+    flexion, abduction = POSE.sample(np.random.default_rng(0), 20000)
+    span = LIMITS[..., 1] - LIMITS[..., 0]
     used = flexion.max(axis=0) - flexion.min(axis=0)
     assert (used > 0.85 * span).all()
     assert (np.ptp(abduction, axis=0) > 10).all()
 
 
 def test_the_last_joint_follows_the_middle_one():
-    flexion, _ = sample_angles(np.random.default_rng(0), 20000)
+    flexion, _ = POSE.sample(np.random.default_rng(0), 20000)
     ratio = flexion[:, 1:, 2] / flexion[:, 1:, 1]
     assert ratio.mean() == pytest.approx(0.6, abs=0.002)
     assert ratio.std() == pytest.approx(0.05, abs=0.002)
@@ -152,20 +143,20 @@ def test_the_last_joint_follows_the_middle_one():
 
 
 def test_curl_is_correlated_between_fingers():
-    flexion, _ = sample_angles(np.random.default_rng(0), 20000)
+    flexion, _ = POSE.sample(np.random.default_rng(0), 20000)
     correlation = np.corrcoef(flexion[:, 1:, 1].T)[np.triu_indices(4, 1)]
     np.testing.assert_allclose(correlation, 0.6, atol=0.04)
 
 
 def test_bent_fingers_spread_less():
-    flexion, abduction = sample_angles(np.random.default_rng(0), 20000)
+    flexion, abduction = POSE.sample(np.random.default_rng(0), 20000)
     index = FINGERS.index("index")
     straight, bent_far = flexion[:, index, 0] < 10, flexion[:, index, 0] > 70
     assert abduction[bent_far, index].std() < 0.5 * abduction[straight, index].std()
 
 
 def test_bone_lengths_and_their_spread():
-    bones = sample_bones(np.random.default_rng(0), 40000)
+    bones = NARROW.sample(np.random.default_rng(0), 40000)
     mm = 1e3 * bones.lengths
     np.testing.assert_allclose(mm.mean(axis=0), BONES, rtol=0.003)
     assert bones.scale.std() == pytest.approx(0.08, abs=0.001)
@@ -208,7 +199,7 @@ def test_fingers_bend_around_their_hinges():
     angles, _, xyz = hands(200)
     joints = np.stack([xyz[:, HAND.select(finger)] for finger in FINGERS], axis=1)
     bones = np.diff(joints, axis=2)
-    hinge = finger_hinges(angles)
+    hinge = finger_hinges(angles, FRAMES)
     np.testing.assert_allclose(np.linalg.norm(hinge, axis=-1), 1.0, rtol=1e-12)
     assert np.abs(np.einsum("nfi,nfbi->nfb", hinge, bones)).max() < 1e-12
     turn = np.einsum("nfi,nfi->nf", hinge, np.cross(bones[:, :, 0], bones[:, :, 1]))

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handgraph import HAND
+from handgraph.datasets import NARROW
 from handgraph.datasets.objects import Objects, object_entry, sample_objects
 from handgraph.datasets.occlusion import (
     RADII,
@@ -15,10 +16,10 @@ from handgraph.datasets.occlusion import (
     hand_surfaces,
     view_rays,
 )
-from handgraph.datasets.scene import Camera, sample_scene
+from handgraph.datasets.scene import HandModel, sample_scene
 from handgraph.datasets.simulator import look
 
-CAMERA = Camera(256, 500.0)
+MODEL = HandModel(**NARROW)
 AHEAD = np.array([[0.0, 0.0, 1.0]])
 
 
@@ -105,7 +106,7 @@ def test_what_lies_behind_the_camera_is_not_met():
 
 
 def test_any_leading_dimensions_and_strides():
-    scene = sample_scene(np.random.default_rng(0), 6, CAMERA)
+    scene = sample_scene(np.random.default_rng(0), 6, 256, MODEL)
     rays, capsules = view_rays(scene.hands.xyz), hand_capsules(scene.hands.xyz, scene.hands.scale)
     entry = capsule_entry(rays, capsules)
     shaped = capsule_entry(
@@ -147,9 +148,9 @@ def test_nothing_hides_a_joint_seen_from_its_own_side():
 
 
 def test_visibility_equals_a_ray_marcher_over_hand_and_object():
-    scene = sample_scene(np.random.default_rng(5), 30, CAMERA)
+    scene = sample_scene(np.random.default_rng(5), 30, 256, MODEL)
     severe = np.arange(30) % 2 == 0
-    view, accepted = look(scene, severe, np.ones(30, dtype=bool), CAMERA)
+    view, accepted = look(scene, severe, np.ones(30, dtype=bool), 256)
     for row in np.flatnonzero(accepted)[:6]:
         views = [slow_view(scene, row, which) for which in range(scene.sight.entry.shape[1])]
         fits = [depth for seen, depth in views if (seen == view.visible[row]).all()]
@@ -177,7 +178,7 @@ def slow_view(scene, row, which):
 
 
 def test_objects_stand_before_the_hand():
-    scene = sample_scene(np.random.default_rng(0), 200, CAMERA)
+    scene = sample_scene(np.random.default_rng(0), 200, 256, MODEL)
     objects = sample_objects(np.random.default_rng(1), scene.hands.xyz, 4)
     assert objects.is_box.mean() == pytest.approx(0.5, abs=0.06)
     corners = np.linalg.norm(objects.boxes.centre, axis=-1)
@@ -198,7 +199,7 @@ def test_an_object_is_a_box_or_a_capsule():
 
 
 def test_one_object_of_each_row_is_picked():
-    xyz = sample_scene(np.random.default_rng(0), 5, CAMERA).hands.xyz
+    xyz = sample_scene(np.random.default_rng(0), 5, 256, MODEL).hands.xyz
     objects = sample_objects(np.random.default_rng(1), xyz, 4)
     chosen = np.array([3, 0, 1, 1, 2])
     picked = objects.pick(chosen)

@@ -10,8 +10,8 @@ from scipy.stats import rankdata
 from torch_geometric.loader import DataLoader
 
 from handgraph import HAND
-from handgraph.datasets import SyntheticHands, simulator
-from handgraph.datasets.kinematics import BONES
+from handgraph.datasets import NARROW, HandPose, HandShape, HandView, SyntheticHands, simulator
+from handgraph.detectors import HeatmapDetector, Missing, RegressionDetector
 from handgraph.geometry import keybone_length, project, uvd_to_camera
 
 SHAPES = {
@@ -27,14 +27,16 @@ SHAPES = {
     "visible": (21,),
     "d": (21,),
     "s": (),
+    "left": (),
 }
+BONES = np.array(HandShape.narrow().bones)
 KNOWN_UV = [38.55314, 116.84937]
 KNOWN_VISIBLE = 3947
 
 
 @pytest.fixture(scope="module")
 def dataset():
-    return SyntheticHands(6000, seed=11)
+    return SyntheticHands(6000, seed=11, **NARROW)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def test_stacked_tensors_have_their_shapes(tensors):
     assert {name: tuple(value.shape[1:]) for name, value in tensors.items()} == SHAPES
     for name, value in tensors.items():
         assert len(value) == 6000
-        assert value.dtype == (torch.bool if name == "visible" else torch.float32)
+        assert value.dtype == (torch.bool if name in ("visible", "left") else torch.float32)
         assert value.isfinite().all()
         assert value.is_contiguous()
 
@@ -214,7 +216,7 @@ def test_the_same_arguments_give_the_same_bytes():
 
 def test_known_numbers():
     """Values of this version; if the simulator is meant to change, its cache version must too."""
-    tensors = SyntheticHands(300, seed=0).tensors
+    tensors = SyntheticHands(300, seed=0, **NARROW).tensors
     torch.testing.assert_close(
         tensors["uv"][299, HAND.index("index_tip")], torch.tensor(KNOWN_UV), rtol=0, atol=1e-3
     )
@@ -222,7 +224,7 @@ def test_known_numbers():
 
 
 @pytest.mark.slow
-def test_three_thousand_samples_a_second_on_one_core():
+def test_many_samples_a_second_on_one_core():
     start = time.process_time()
     SyntheticHands(10_000)
     assert 10_000 / (time.process_time() - start) > 3000
@@ -253,12 +255,15 @@ def test_slices_transforms_and_copies():
     assert same(copy.deepcopy(plain).tensors, plain.tensors)
 
 
-def test_image_size_and_noise_are_arguments():
-    small = SyntheticHands(500, image_size=64, noise=0.0).tensors
+def test_image_size_noise_and_focal_length_are_arguments():
+    small = SyntheticHands(
+        500, image_size=64, detector=HeatmapDetector(noise=0.0), **NARROW
+    ).tensors
     assert small["uv_true"].max() <= 63.5
     assert torch.equal(small["uv_clean"], small["uv_true"])
     assert small["K"][0].tolist() == [[125, 0, 31.5], [0, 125, 31.5], [0, 0, 1]]
-    assert SyntheticHands(10, focal=300.0).tensors["K"][0, 0, 0] == 300
+    view = HandView(focal=(300 / 256,))
+    assert SyntheticHands(10, view=view).tensors["K"][0, 0, 0] == 300
 
 
 def test_a_cache_is_written_and_read(tmp_path, monkeypatch):
@@ -276,10 +281,15 @@ def test_a_cache_is_written_and_read(tmp_path, monkeypatch):
         {"seed": 1},
         {"image_size": 128},
         {"image_size": 256},
-        {"focal": 400.0},
+        {"view": HandView(focal=(2.0,))},
+        {"shape": HandShape.adult()},
+        {"pose": HandPose(gestures=0.0)},
+        {"left_fraction": 0.5},
+        {"missing": Missing()},
+        {"detector": RegressionDetector()},
         {"severe_fraction": 0.1},
         {"occluder_fraction": 0.1},
-        {"noise": 2.0},
+        {"detector": HeatmapDetector(noise=2.0)},
     ],
 )
 def test_other_arguments_have_another_cache_file(tmp_path, change):
@@ -325,14 +335,16 @@ def test_progress_is_shown_in_terminals_only(capsys, monkeypatch):
         ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
         ({"image_size": 15}, ValueError, "image_size must be at least 16, got 15"),
         ({"image_size": 128.0}, TypeError, "image_size must be an integer, got 128.0"),
-        ({"focal": 0.0}, ValueError, r"focal must be from 25.6 to 25600, got 0.0"),
-        ({"focal": float("nan")}, ValueError, "focal must be from 25.6 to 25600, got nan"),
-        ({"image_size": 16, "focal": 7.9}, ValueError, "focal must be from 8 to 1600, got 7.9"),
         ({"severe_fraction": 1.1}, ValueError, "severe_fraction must be from 0 to 1, got 1.1"),
         ({"occluder_fraction": -0.1}, ValueError, "occluder_fraction must be from 0 to 1"),
-        ({"noise": -1.0}, ValueError, "noise must be finite, at least 0, got -1.0"),
-        ({"noise": float("inf")}, ValueError, "noise must be finite, at least 0, got inf"),
-        ({"noise": "1"}, TypeError, "noise must be a number, got '1'"),
+        ({"left_fraction": -1}, ValueError, "left_fraction must be from 0 to 1, got -1"),
+        ({"detector": "heatmap"}, TypeError, "detector must be .*, got 'heatmap'"),
+        ({"shape": [1.0]}, TypeError, "shape must be a HandShape, got list"),
+        (
+            {"image_size": 16, "view": HandView(focal=(0.4,))},
+            ValueError,
+            "focal lengths of at least 8 pixels, got 6.4",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_simulated(
@@ -348,3 +360,61 @@ def test_a_root_that_cannot_be_written_to_is_a_warning(tmp_path):
     with pytest.warns(UserWarning, match="the hands were not kept"):
         hands = SyntheticHands(3, root=tmp_path / "file" / "cache", progress=False)
     assert len(hands) == 3
+
+
+def test_the_default_covers_more_shapes_and_poses_than_the_narrow_hands(tensors):
+    wide = SyntheticHands(3000, seed=11).tensors
+    middle, index, pinky = (HAND.index(f"{f}_mcp") for f in ("middle", "index", "pinky"))
+    for ends, (low, high) in (((0, middle), (1.6, 2.65)), ((index, pinky), (1.2, 1.9))):
+        ratios = [
+            (x["xyz"][:, ends[0]] - x["xyz"][:, ends[1]]).norm(dim=-1) / x["s"]
+            for x in (tensors, wide)
+        ]
+        assert ratios[1].quantile(0.01) < low + 0.1
+        assert ratios[1].quantile(0.99) > high - 0.1
+        assert ratios[1].std() > 1.25 * ratios[0].std()
+
+
+def test_each_hand_is_before_one_of_the_cameras():
+    focal = SyntheticHands(500).tensors["K"][:, 0, 0]
+    expected = torch.tensor(HandView().focal) * 256
+    torch.testing.assert_close(focal.unique(), expected, rtol=1e-6, atol=0)
+
+
+def test_left_hands_are_mirrored_right_hands():
+    right = SyntheticHands(200, seed=2, image_size=48)
+    some = SyntheticHands(200, seed=2, image_size=48, left_fraction=0.5)
+    left = some.tensors["left"]
+    assert 0.4 < left.float().mean() < 0.6
+    assert not right.tensors["left"].any()
+    for name in ("uv", "uv_true", "uv_clean"):
+        mirrored = right.tensors[name] * torch.tensor([-1.0, 1.0]) + torch.tensor([47.0, 0.0])
+        torch.testing.assert_close(some.tensors[name][left], mirrored[left], rtol=0, atol=1e-4)
+        assert torch.equal(some.tensors[name][~left], right.tensors[name][~left])
+    tensors = some.tensors
+    projected = project(tensors["xyz"], tensors["K"])
+    torch.testing.assert_close(projected, tensors["uv_true"], rtol=0, atol=1e-3)
+    first = int(left.nonzero()[0])
+    pictures, mirrored = some.render([first]), right.render([first])
+    for name in ("image", "depth"):
+        assert torch.equal(pictures[name], mirrored[name].flip(-1))
+    assert set(pictures["mask"].unique().tolist()) <= set(range(18))  # RHD's classes of left hands
+
+
+def test_missing_joints_are_nan_and_say_so():
+    tensors = SyntheticHands(500, missing=Missing(share=1.0)).tensors
+    found = tensors["found"]
+    assert 0.5 < found.float().mean() < 0.9
+    for name in ("uv", "cue"):
+        assert torch.equal(tensors[name].isfinite().all(-1), found)
+    assert torch.equal(tensors["confidence"][..., 0] > 0, found)
+    assert tensors["uv_clean"].isfinite().all()
+
+
+def test_several_detectors_see_one_hand_each():
+    tensors = SyntheticHands(600, detector=(HeatmapDetector(), RegressionDetector())).tensors
+    regressed = (tensors["confidence"] == 0.5).flatten(1).all(dim=1)
+    assert 0.4 < regressed.float().mean() < 0.6
+    alone = SyntheticHands(600).tensors
+    assert torch.equal(tensors["xyz"], alone["xyz"])
+    assert torch.equal(tensors["uv"][:256][~regressed[:256]], alone["uv"][:256][~regressed[:256]])

@@ -14,6 +14,7 @@ from torch_geometric.transforms import Compose
 
 from handgraph import COCO, H36M, HAND, INTERHAND, Skeleton
 from handgraph.datasets import SyntheticHands
+from handgraph.detectors import HeatmapDetector
 from handgraph.geometry import keybone_length, mirror_hand, project, relative_depth
 from handgraph.transforms import (
     JitterKeypoints,
@@ -318,7 +319,7 @@ def test_other_skeletons():
 
 def test_the_transform_is_the_two_functions():
     where = {"probability": 0.9, "radius": (0.0, 5.0), "hops": 2}
-    how = {"noise": 2.0, "image_size": 128}
+    how = {"detector": HeatmapDetector(noise=2.0), "image_size": 128}
     hide, source = SimulateOcclusion(**where, **how, generator=random()), random()
     for hand in HANDS:
         hidden = sample_region(hand.uv, **where, generator=source)
@@ -392,7 +393,7 @@ def test_a_singular_camera_is_refused():
         (lambda: RotateInPlane((10.0, 5.0)), ValueError, "angle or .* got .10.0, 5.0"),
         (lambda: SimulateOcclusion(2.0), ValueError, "from 0 to 1, got 2"),
         (lambda: SimulateOcclusion(radius=(3.0, 1.0)), ValueError, "expected a radius"),
-        (lambda: SimulateOcclusion(noise=-1.0), ValueError, "noise to be finite"),
+        (lambda: SimulateOcclusion(image_size=0), ValueError, "image_size to be positive"),
     ],
 )
 def test_wrong_arguments_are_named(make, error, message):

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from handgraph.datasets.camera import Camera
 from handgraph.datasets.render.shapes import Balls, Cones, Rays, Triangles, cross, dot
-from handgraph.datasets.scene import Camera
 
 TILE = 8
 """Side of a tile in pixels."""

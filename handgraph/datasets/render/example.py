@@ -5,28 +5,22 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from handgraph.datasets.kinematics import (
-    BASES,
-    BONES,
-    HandAngles,
-    HandBones,
-    finger_hinges,
-    forward_kinematics,
-)
+from handgraph.datasets.hand_shape import HandShape
+from handgraph.datasets.kinematics import HandAngles, finger_hinges, forward_kinematics
 from handgraph.datasets.render.stage import Stage
 
 
 def open_hand(distance: float = 0.55) -> Stage:
     """Give one flat right hand of mean size before the camera, its palm toward it, fingers up."""
-    flat = HandAngles(np.zeros((5, 3)), np.zeros(5))
-    hand = forward_kinematics(flat, HandBones(BASES / 1e3, BONES / 1e3, np.ones(())))
+    flat, bones = HandAngles(np.zeros((5, 3)), np.zeros(5)), HandShape.narrow().mean()
+    hand = forward_kinematics(flat, bones)
     palm = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
     xyz = torch.from_numpy(hand).float() @ palm.T + torch.tensor([0.0, 0.08, distance])
     return Stage(
         xyz=xyz[None],
         scale=torch.ones(1),
         palm=palm[None],
-        hinge=torch.from_numpy(finger_hinges(flat)).float()[None] @ palm.T,
+        hinge=torch.from_numpy(finger_hinges(flat, bones.frames)).float()[None] @ palm.T,
         forearm=-palm[None, :, 1],
         kind=torch.zeros(1, dtype=torch.long),
         capsule=torch.zeros(1, 2, 3),

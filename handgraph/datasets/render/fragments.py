@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from handgraph.datasets.camera import Camera
 from handgraph.datasets.render.cover import TILE, tiles_per_side
 from handgraph.datasets.render.frames import bone_frames
 from handgraph.datasets.render.raster import read_depth, tile_rays
 from handgraph.datasets.render.shapes import FAR, cross, norm
 from handgraph.datasets.render.stage import Stage
 from handgraph.datasets.render.surface import Shapes, bone_labels
-from handgraph.datasets.scene import Camera
 
 _FAR_ENOUGH = 100.0  # where pixels without a hit are put, metres: their numbers stay finite
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
+from handgraph.datasets.camera import Camera
 from handgraph.datasets.render.fields import Draws, blur, per_image, stretch
 from handgraph.datasets.render.fragments import Fragments
 from handgraph.datasets.render.shapes import norm
-from handgraph.datasets.scene import Camera
 
 _COARSE = 4  # hollows and shadows are found on images this much smaller
 _STEPS = (0.006, 0.012, 0.02, 0.03, 0.045, 0.065)  # towards the light, metres

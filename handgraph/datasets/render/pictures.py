@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from handgraph.datasets.camera import Camera
 from handgraph.datasets.render.anatomy import BONES, OBJECT, PERSON
 from handgraph.datasets.render.background import NUM_NUMBERS, draw_background
 from handgraph.datasets.render.camera import photograph
@@ -19,7 +20,7 @@ from handgraph.datasets.render.raster import draw
 from handgraph.datasets.render.skin import draw_skin, paint_skin
 from handgraph.datasets.render.stage import Stage
 from handgraph.datasets.render.surface import hand_shapes, join, object_shapes
-from handgraph.datasets.scene import Camera
+from handgraph.datasets.rhd.layout import swap_hands
 from handgraph.skeletons import FINGERS
 
 _PIXELS = 2**19  # of the images that are rendered at once: a processor's cache is small
@@ -57,6 +58,18 @@ def render(stage: Stage, camera: Camera, seed: int, index: Tensor) -> Pictures:
         for chunk in torch.arange(len(index), device=index.device).split(step)
     ]
     return Pictures(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def mirror(pictures: Pictures, chosen: Tensor) -> Pictures:
+    """Mirror the chosen images, Bool ``[n]``: right hands become left ones."""
+    flipped = [values.flip(-1) for values in pictures]
+    flipped[2] = swap_hands(flipped[2])
+    pick = chosen.view(-1, 1, 1)
+    return Pictures(
+        torch.where(pick[..., None], flipped[0], pictures.image),
+        torch.where(pick, flipped[1], pictures.depth),
+        torch.where(pick, flipped[2], pictures.mask),
+    )
 
 
 def _render_chunk(stage: Stage, camera: Camera, seed: int, index: Tensor) -> Pictures:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from handgraph.datasets.camera import Camera
 from handgraph.datasets.render.cover import (
     TILE,
     Boxes,
@@ -37,7 +38,6 @@ from handgraph.datasets.render.shapes import (
     triangle_depth,
 )
 from handgraph.datasets.render.surface import Shapes
-from handgraph.datasets.scene import Camera
 
 _NUMBERS = 256  # shapes at most
 _BLOCK = 512  # tiles that are worked on at once on a processor, so that they stay in its cache
@@ -63,9 +63,9 @@ _KINDS = (  # in the order of Shapes
 )
 
 
-def pixel_rays(u: Tensor, v: Tensor, camera: Camera) -> Rays:
-    """Give the rays through pixels (u, v)."""
-    return make_rays((u - camera.centre) / camera.focal, (v - camera.centre) / camera.focal)
+def pixel_rays(u: Tensor, v: Tensor, centre: float, focal: float | Tensor) -> Rays:
+    """Give the rays through pixels (u, v) of a camera with this centre and focal length."""
+    return make_rays((u - centre) / focal, (v - centre) / focal)
 
 
 def sign_depth(depth: Tensor, number: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ def tile_rays(camera: Camera, device: torch.device) -> Rays:
     shape = (side, side, TILE, TILE)  # row and column of the tile, row and column in it
     v = pixel[:, None, :, None].expand(shape).reshape(side * side, -1)
     u = pixel[None, :, None, :].expand(shape).reshape(side * side, -1)
-    return pixel_rays(u, v, camera)
+    return pixel_rays(u, v, camera.centre, camera.focal)
 
 
 def _draw_kind(

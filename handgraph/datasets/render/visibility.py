@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from handgraph.datasets.camera import Cameras
 from handgraph.datasets.render.anatomy import BONES
 from handgraph.datasets.render.raster import first_hits, pixel_rays
+from handgraph.datasets.render.shapes import Rays
 from handgraph.datasets.render.stage import Stage
 from handgraph.datasets.render.surface import (
     bone_labels,
@@ -14,16 +16,17 @@ from handgraph.datasets.render.surface import (
     object_shapes,
     shape_numbers,
 )
-from handgraph.datasets.scene import Camera
 from handgraph.skeletons import HAND
 
 
-def joint_pixels(xyz: Tensor, camera: Camera) -> Tensor:
-    """Give the pixel that each joint falls into, (u, v), ``[*, 21, 2]``, whole numbers."""
-    return (camera.focal * xyz[..., :2] / xyz[..., 2:] + camera.centre).round()
+def joint_rays(xyz: Tensor, cameras: Cameras) -> Rays:
+    """Give the ray through the pixel that each joint falls into, ``[n, 21]``."""
+    focal = torch.from_numpy(cameras.focal).to(xyz)[:, None]
+    u, v = ((focal * xyz[..., i] / xyz[..., 2] + cameras.centre).round() for i in (0, 1))
+    return pixel_rays(u, v, cameras.centre, focal)
 
 
-def hand_depths(stage: Stage, camera: Camera) -> tuple[Tensor, Tensor]:
+def hand_depths(stage: Stage, cameras: Cameras) -> tuple[Tensor, Tensor]:
     """Depths of each joint's own skin, and of the rest of hand and forearm, at the joint's pixel.
 
     A joint's own skin is that of the bones that meet in it.
@@ -31,23 +34,22 @@ def hand_depths(stage: Stage, camera: Camera) -> tuple[Tensor, Tensor]:
     Shapes:
         outputs: ``own [n, 21]`` and ``other [n, 21]``, signed as in the z-buffer.
     """
-    pixels = joint_pixels(stage.xyz, camera)
-    numbers, _ = shape_numbers(pixels.device)
-    rays = pixel_rays(pixels[..., 0], pixels[..., 1], camera)
+    device = stage.xyz.device
+    numbers, _ = shape_numbers(device)
+    rays = joint_rays(stage.xyz, cameras)
     depth = first_hits(rays, hand_shapes(stage), numbers)
-    own = own_bones(pixels.device)[:, bone_labels(pixels.device)[numbers]]
-    hidden = torch.full((), torch.inf, device=pixels.device)
+    own = own_bones(device)[:, bone_labels(device)[numbers]]
+    hidden = torch.full((), torch.inf, device=device)
     return (
         torch.where(own, depth, hidden).amin(dim=-1),
         torch.where(own, hidden, depth).amin(dim=-1),
     )
 
 
-def object_depths(stage: Stage, camera: Camera) -> Tensor:
+def object_depths(stage: Stage, cameras: Cameras) -> Tensor:
     """Depths of the object at each joint's pixel, ``[n, 21]``, signed as in the z-buffer."""
-    pixels = joint_pixels(stage.xyz, camera)
-    _, numbers = shape_numbers(pixels.device)
-    rays = pixel_rays(pixels[..., 0], pixels[..., 1], camera)
+    _, numbers = shape_numbers(stage.xyz.device)
+    rays = joint_rays(stage.xyz, cameras)
     return first_hits(rays, object_shapes(stage), numbers).amin(dim=-1)
 
 

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from handgraph import HAND
-from handgraph.datasets.kinematics import BASES, HandAngles, HandBones, forward_kinematics
-from handgraph.datasets.kinematics import BONES as LENGTHS
+from handgraph.datasets.camera import Camera
+from handgraph.datasets.hand_shape import HandShape
+from handgraph.datasets.kinematics import HandAngles, forward_kinematics
 from handgraph.datasets.render.anatomy import BONES, OBJECT, PERSON
 from handgraph.datasets.render.example import open_hand
 from handgraph.datasets.render.fragments import Tiles, _normals, _shape_table, look_up
@@ -12,7 +13,6 @@ from handgraph.datasets.render.frames import bone_frames
 from handgraph.datasets.render.raster import draw
 from handgraph.datasets.render.shapes import Balls, Triangles, cones_between
 from handgraph.datasets.render.surface import Shapes, hand_shapes, join, object_shapes
-from handgraph.datasets.scene import Camera
 
 
 def frame(stage, name):
@@ -35,9 +35,7 @@ def test_the_back_turns_with_a_bent_finger():
     """A finger at a right angle points to the camera; its back is then at the top."""
     flexion = np.zeros((5, 3))
     flexion[2, 0] = 90.0
-    bent = forward_kinematics(
-        HandAngles(flexion, np.zeros(5)), HandBones(BASES / 1e3, LENGTHS / 1e3, np.ones(()))
-    )
+    bent = forward_kinematics(HandAngles(flexion, np.zeros(5)), HandShape.narrow().mean())
     stage = open_hand()
     stage = stage._replace(xyz=torch.from_numpy(bent).float()[None] @ stage.palm[0].T)
     _, along, upward = frame(stage, "middle_tip")

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from handgraph.datasets import SyntheticHands
+from handgraph.datasets.camera import Camera
 from handgraph.datasets.occlusion import Boxes, box_entry
 from handgraph.datasets.render.anatomy import BALLS, CONES, OBJECT, WEDGES
 from handgraph.datasets.render.anatomy import BONES as NAMES
@@ -26,7 +27,6 @@ from handgraph.datasets.render.surface import (
     object_shapes,
     shape_numbers,
 )
-from handgraph.datasets.scene import Camera
 
 CPU = torch.device("cpu")
 
@@ -66,7 +66,9 @@ def test_tiles_leave_nothing_out(size, focal):
     camera = Camera(size, focal)
     shapes = join(hand_shapes(stage), object_shapes(stage))
     v, u = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-    rays = pixel_rays(*(x.flatten().expand(6, -1).float() for x in (u, v)), camera)
+    rays = pixel_rays(
+        *(x.flatten().expand(6, -1).float() for x in (u, v)), camera.centre, camera.focal
+    )
     slow = first_hits(rays, shapes, torch.arange(len(bone_labels(CPU)))).amin(-1)
     fast = to_rows(draw(shapes, camera), camera)
     hit = slow.view_as(fast) < FAR
@@ -91,7 +93,9 @@ def test_tiles_leave_nothing_out_where_shapes_are_near_and_far_aside():
     shapes = Shapes(balls, cones_between(first, second), triangles)
     camera = Camera(40, 15.0)
     v, u = torch.meshgrid(torch.arange(40), torch.arange(40), indexing="ij")
-    rays = pixel_rays(*(x.flatten().expand(8, -1).float() for x in (u, v)), camera)
+    rays = pixel_rays(
+        *(x.flatten().expand(8, -1).float() for x in (u, v)), camera.centre, camera.focal
+    )
     slow = first_hits(rays, shapes, torch.arange(80)).amin(-1).view(8, 40, 40)
     fast = to_rows(draw(shapes, camera), camera)
     hit = slow < FAR
@@ -157,7 +161,11 @@ def test_a_box_has_the_depth_of_its_slabs():
     stage = stage.take((stage.kind == 2).nonzero()[:, 0])
     camera = Camera(48, 94.0)
     v, u = torch.meshgrid(torch.arange(48), torch.arange(48), indexing="ij")
-    rays = pixel_rays(*(x.flatten().expand(len(stage.kind), -1).float() for x in (u, v)), camera)
+    rays = pixel_rays(
+        *(x.flatten().expand(len(stage.kind), -1).float() for x in (u, v)),
+        camera.centre,
+        camera.focal,
+    )
     depth = first_hits(rays, object_shapes(stage), torch.zeros(15)).amin(-1)
     direction = torch.stack([rays.x, rays.y, torch.ones_like(rays.x)], -1).double().numpy()
     boxes = Boxes(*(part.double().numpy()[:, None] for part in (stage.box, stage.axes, stage.half)))

@@ -1,7 +1,23 @@
+from typing import NamedTuple
+
 import numpy as np
 import pytest
+import torch
 
-from handgraph.datasets.detector import confidence, detect
+from handgraph.detectors import HeatmapDetector, Truth
+from handgraph.detectors.randomness import NumpyRandom
+
+
+class Positions(NamedTuple):
+    uv: np.ndarray
+    uv_clean: np.ndarray
+
+
+def detect(rng, uv, visible, noise, image_size):
+    zero = torch.zeros(visible.shape, dtype=torch.float64)
+    truth = Truth(torch.from_numpy(uv), zero, zero, torch.from_numpy(visible))
+    seen = HeatmapDetector(noise=noise).observe(NumpyRandom(rng), truth, image_size)
+    return Positions(seen.found.uv.numpy(), seen.clean.uv.numpy())
 
 
 def detections(noise=0.0, num_images=4000, image_size=256):
@@ -71,9 +87,24 @@ def test_errors_grow_with_the_image():
 def test_confidence_is_the_probability_of_visible():
     rng = np.random.default_rng(0)
     visible = rng.random(200_000) < 0.5
-    score = confidence(rng.standard_normal(visible.shape), visible)
+    noise = torch.from_numpy(rng.standard_normal(visible.shape))
+    score = HeatmapDetector().score(noise, torch.from_numpy(visible)).numpy()
     assert score.min() > 0
     assert score.max() < 1
     for low in np.arange(0, 1, 0.2):
         within = (score >= low) & (score < low + 0.2)
         assert visible[within].mean() == pytest.approx(score[within].mean(), abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"noise": -1.0}, "expected noise to be finite and not negative, got -1.0"),
+        ({"reach": float("nan")}, "expected reach to be finite"),
+        ({"gap": (0.0, -1.0)}, "expected gap to be finite"),
+        ({"snapped": 0.7, "pulled": 0.5}, "snapped . pulled of at most 1"),
+    ],
+)
+def test_wrong_numbers_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        HeatmapDetector(**arguments)

@@ -1,0 +1,92 @@
+"""From where hands are seen: directions, and how much of the image they fill."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from handgraph.datasets.kinematics import Array, sample_rotations
+
+_TO_CAMERA = np.diag([1.0, -1.0, -1.0])
+"""The palm's frame of an upright hand that shows its palm to the camera."""
+
+
+@dataclass(frozen=True)
+class HandView:
+    """A distribution of views: the camera, where the palm looks, and the hand's place in the image.
+
+    The focal length and the share of the image that a hand fills decide how far away the hand is,
+    and so how strong the perspective is: the default's hands are 0.3 to 1.3 metres away, as before
+    phones and webcams.
+
+    Args:
+        focal: Focal lengths of the cameras; each hand is before one of them.
+        palm: Least and largest angle between the palm's normal and the direction to the camera.
+            Directions in between are equally likely per solid angle, the roll is uniform.
+        fill: Least and largest share of the image's side that the box around the joints fills.
+        shift: Largest shift of the box's centre, as a share of the rest.
+
+    Units:
+        focal in sides of the image: 2 are 512 pixels in an image of 256. palm in degrees: at 0 the
+        palm faces the camera, at 180 the back of the hand.
+
+    Raises:
+        ValueError: If a range is reversed, or a number is out of its range.
+
+    Example:
+        >>> palms = HandView(palm=(0, 30)).sample_palms(np.random.default_rng(0), 100)
+        >>> bool((palms[:, 2, 2] < -0.86).all())  # toward the camera, against z
+        True
+    """
+
+    focal: tuple[float, ...] = (1.2, 1.65, 2.35, 3.3, 4.7)
+    palm: tuple[float, float] = (0.0, 180.0)
+    fill: tuple[float, float] = (0.6, 0.8)
+    shift: float = 0.4
+
+    def __post_init__(self) -> None:
+        """Check all numbers."""
+        if not self.focal or not all(0.1 <= focal <= 100.0 for focal in self.focal):
+            raise ValueError(
+                "HandView: expected focal lengths from 0.1 to 100 sides of the image, "
+                f"got {self.focal}"
+            )
+        for name, limit in (("palm", 180.0), ("fill", 0.95)):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high <= limit:
+                raise ValueError(
+                    f"HandView: expected {name} as (least, largest) from 0 to {limit:g}, "
+                    f"got ({low}, {high})"
+                )
+        if self.fill[0] < 0.05:
+            raise ValueError(f"HandView: expected fill of at least 0.05, got {self.fill[0]}")
+        if not 0 <= self.shift <= 0.5:
+            raise ValueError(f"HandView: expected shift from 0 to 0.5, got {self.shift}")
+
+    @classmethod
+    def narrow(cls) -> HandView:
+        """All directions before one camera, whose image is 29 degrees wide."""
+        return cls(focal=(500 / 256,))
+
+    def sample_palms(self, rng: np.random.Generator, num_hands: int) -> Array:
+        """Draw the palms' frames in the camera frame, ``[n, 3, 3]`` (columns x, y, z)."""
+        if self.palm == (0.0, 180.0):
+            return sample_rotations(rng, num_hands)
+        low, high = np.cos(np.radians(self.palm[::-1]))
+        tilt = np.degrees(np.arccos(rng.uniform(low, high, num_hands)))
+        turn, roll = rng.uniform(0.0, 360.0, (2, num_hands))
+        angles = np.stack([roll, tilt, turn], axis=-1)
+        return np.asarray(Rotation.from_euler("zyz", angles, degrees=True).as_matrix() @ _TO_CAMERA)
+
+    def sample_focal(self, rng: np.random.Generator, num_hands: int) -> Array:
+        """Choose a focal length for each hand, ``[n]``, in sides of the image."""
+        if len(self.focal) == 1:
+            return np.full(num_hands, self.focal[0])
+        return np.asarray(rng.choice(self.focal, num_hands))
+
+    def sample_places(self, rng: np.random.Generator, num_hands: int) -> tuple[Array, Array]:
+        """Draw the share of the image that each hand fills, ``[n]``, and its shift, ``[n, 2]``."""
+        fill = rng.uniform(*self.fill, num_hands)
+        return fill, rng.uniform(-self.shift, self.shift, (num_hands, 2)) * (1.0 - fill[:, None])
