@@ -16,7 +16,7 @@ from typing import Any
 from locking import lock
 
 from handgraph.metrics import joint_auc, thresholds, visible_mean
-from occlusion.inputs import load
+from occlusion.inputs import Source, load
 from occlusion.pictures import save_curves, save_hands
 from occlusion.report import results_json, table2
 from occlusion.running import run_all
@@ -48,18 +48,19 @@ def benchmark(preset: Preset, out: Path, args: argparse.Namespace) -> None:
     rates = best_rates(tuning) if preset.tune else CHOSEN_RATES
     results = run_all(table_jobs(preset, rates), out, args.workers, "training")
 
-    hands = load(preset.num_test, TEST_SEED, out)
-    rows = make_rows(results, hands["visible"])
+    rows = {}
+    for detector in preset.detectors:
+        hands = load(Source(preset.num_test, TEST_SEED, preset.hands, detector), out)
+        found = {job: result for job, result in results.items() if job.detector == detector}
+        rows[detector] = make_rows(found, hands["visible"])
+        ending = "" if len(preset.detectors) == 1 else f"_{detector}"
+        save_curves(found, hands["visible"], out / f"pck_curves{ending}.png")
+        save_hands(found, hands, out / f"hands{ending}.png")
     report = table2(rows, preset, args.preset, hands["visible"])
     (out / "table2.md").write_text(report + "\n", encoding="utf-8")
     (out / "results.json").write_text(results_json(rows, preset, args.preset, rates, tuning))
-    save_curves(results, hands["visible"], out / "pck_curves.png")
-    save_hands(results, hands, out / "hands.png")
     print(report)
-    print(f"\nWritten: {', '.join(str(out / name) for name in WRITTEN)}")
-
-
-WRITTEN = ("table2.md", "results.json", "pck_curves.png", "hands.png")
+    print(f"\nWritten to {out}: table2.md, results.json, and pictures")
 
 
 def parse() -> argparse.Namespace:
@@ -75,7 +76,8 @@ def parse() -> argparse.Namespace:
 def tune(preset: Preset, out: Path, workers: int) -> list[dict[str, Any]]:
     """Score every method at every rate on validation images of the kind that it is trained on."""
     results = run_all(tuning_jobs(preset), out, workers, "tuning")
-    visible = load(preset.num_validation, VALIDATION_SEED, out)["visible"]
+    hands = Source(preset.num_validation, VALIDATION_SEED, preset.hands, preset.detectors[0])
+    visible = load(hands, out)["visible"]
     scores = []
     for job, result in results.items():
         errors = result["errors_clean" if job.regime == "unseen" else "errors"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,16 +16,33 @@ from handgraph.geometry import denormalize_uv, normalize_uv, uvd_to_camera
 from handgraph.metrics import joint_errors
 from handgraph.transforms import sample_region, simulate_occlusion
 from occlusion.methods import Hide, Simulate
+from occlusion.settings import DETECTORS, HANDS
 
 IMAGE_SIZE = 256
 DROPOUT = 0.25
 """Share of the joints that are hidden at random in training."""
 
 
-def load(num_samples: int, seed: int, out: Path) -> dict[str, Tensor]:
+class Source(NamedTuple):
+    """Which simulated hands: how many, from which seed, of which kind, seen by which detector."""
+
+    num_samples: int
+    seed: int
+    hands: str
+    detector: str
+
+
+def load(source: Source, out: Path) -> dict[str, Tensor]:
     """Make simulated hands, or read them from the cache."""
-    root = str(out / "data")
-    return SyntheticHands(num_samples, seed=seed, root=root, progress=False).tensors
+    detector = DETECTORS[source.detector]
+    return SyntheticHands(
+        source.num_samples,
+        seed=source.seed,
+        root=out / "data",
+        detector=detector,
+        progress=False,
+        **HANDS[source.hands],
+    ).tensors
 
 
 def assemble(hands: dict[str, Tensor], names: tuple[str, ...], *, clean: bool) -> Tensor:
@@ -37,20 +56,20 @@ def num_channels(names: tuple[str, ...]) -> int:
     return sum(2 if name == "uv" else 1 for name in names)
 
 
-Source = Callable[[torch.Generator], tuple[Tensor, Tensor]]
+Epochs = Callable[[torch.Generator], tuple[Tensor, Tensor]]
 """Gives, once an epoch, the inputs ``[n, J, C]`` and what is visible ``[n, J]``."""
 
 
-def as_they_are(hands: dict[str, Tensor], names: tuple[str, ...], *, clean: bool) -> Source:
+def as_they_are(hands: dict[str, Tensor], names: tuple[str, ...], *, clean: bool) -> Epochs:
     """Give the same inputs in each epoch."""
     x = assemble(hands, names, clean=clean)
     return lambda rng: (x, hands["visible"])
 
 
-def simulated(hands: dict[str, Tensor], how: Simulate) -> Source:
+def simulated(hands: dict[str, Tensor], how: Simulate, detector: str) -> Epochs:
     """Hide other joints of clean detections in each epoch: position, cue, score."""
     clean = [hands[f"{name}_clean"] for name in ("uv", "cue", "confidence")]
-    disturb = as_the_detector if how == "detector" else crudely
+    disturb = partial(as_the_detector, detector) if how == "detector" else crudely
 
     def source(rng: torch.Generator) -> tuple[Tensor, Tensor]:
         hidden = sample_region(clean[0], generator=rng)
@@ -61,10 +80,11 @@ def simulated(hands: dict[str, Tensor], how: Simulate) -> Source:
 
 
 def as_the_detector(
-    uv: Tensor, cue: Tensor, score: Tensor, hidden: Tensor, rng: torch.Generator
+    detector: str, uv: Tensor, cue: Tensor, score: Tensor, hidden: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Disturb hidden joints as the detector model of the test images does."""
-    return simulate_occlusion(uv, cue, score, hidden, generator=rng)[:3]
+    """Disturb detections as the detector model of the test images does."""
+    law = DETECTORS[detector]
+    return simulate_occlusion(uv, cue, score, hidden, detector=law, generator=rng)[:3]
 
 
 def crudely(

@@ -25,7 +25,7 @@ SHOWN = {
     "ensemble": MAIN_INPUTS,
     "learned": ALL_INPUTS,
 }
-"""The methods in the pictures, and their inputs."""
+"""The methods in the pictures, and their inputs; all inputs where a run has no other nets."""
 
 GRID = thresholds(steps=51)
 TRUTH, PREDICTION = "#BBBBBB", "#0072B2"
@@ -110,12 +110,12 @@ def nets_shown(
     results: Mapping[Job, dict[str, Any]], regime: str
 ) -> dict[str, list[dict[str, Any]]]:
     """The nets in the pictures by the title of their method, if the run holds it."""
-    nets = {
-        METHODS[method].title: [
-            result
-            for job, result in results.items()
-            if (job.method, job.regime, job.inputs) == (method, regime, inputs)
-        ]
+    nets: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for job, result in results.items():
+        if job.regime == regime:
+            nets.setdefault((job.method, job.inputs), []).append(result)
+    shown = {
+        METHODS[method].title: nets.get((method, inputs)) or nets.get((method, ALL_INPUTS))
         for method, inputs in SHOWN.items()
     }
-    return {title: some for title, some in nets.items() if some}
+    return {title: some for title, some in shown.items() if some}

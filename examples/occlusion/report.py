@@ -37,22 +37,27 @@ TRAINING = {
 }
 
 
-def table2(rows: Sequence[Row], preset: Preset, name: str, visible: torch.Tensor) -> str:
-    """Give the whole report as markdown."""
+def table2(rows: dict[str, Sequence[Row]], preset: Preset, name: str, visible: torch.Tensor) -> str:
+    """Give the whole report as markdown: the rows of each detector, by regime."""
     severe = int((visible.sum(dim=1) < 11).sum())
+    small = "**{}: a small training budget, not the full run.**".format
     parts = [
         f"# Table 2 on simulated hands ({name} preset)",
-        *([] if name == "full" else [f"**{name}: a small training budget, not the full run.**"]),
+        *([small(name)] if name in ("smoke", "quick") else []),
         "AUC x 100 of the PCK of visible joints, pooled, 0 to 50 mm in 20 steps, camera space with "
         "known scale, root depth and K. Severe: at most 10 visible joints. Rel: Severe / Small. "
-        "Gap: what Severe would gain from clean inputs at the hidden joints. Mean ± standard "
+        "Gap: what Severe would gain from clean inputs at the hidden joints. Hidden: mean error of "
+        "hidden joints over all images, mm. Mean ± standard "
         f"deviation over {len(preset.seeds)} seeds x {len(preset.draws)} training sets, or the "
         f"first set only where *nets* is {len(preset.seeds)}; intervals by bootstrap over the test "
         f"images, nets averaged. {preset.num_train} training and {preset.num_test} test images "
         f"({severe} severe), {preset.epochs} epochs for every method.",
     ]
-    for regime in REGIMES:
-        parts += [f"## {regime.capitalize()}: {TRAINING[regime]}", markdown(rows, regime)]
+    for detector, found in rows.items():
+        for regime in REGIMES:
+            title = f"## {regime.capitalize()}: {TRAINING[regime]}"
+            law = "" if len(rows) == 1 else f" Detector: {detector}."
+            parts += [title + law, markdown(found, regime)]
     parts += [
         "*One graph U-Net, joint dropout* and *true masks* zero the inputs of hidden joints and "
         f"flag them: {100 * DROPOUT:.0f} % of the joints at random in training and none in the "
@@ -71,7 +76,7 @@ def table2(rows: Sequence[Row], preset: Preset, name: str, visible: torch.Tensor
 
 
 def results_json(
-    rows: Sequence[Row],
+    rows: dict[str, Sequence[Row]],
     preset: Preset,
     name: str,
     rates: dict[tuple[str, str], float],
@@ -84,7 +89,11 @@ def results_json(
             "settings": asdict(preset),
             "rates": {f"{method}, {regime}": rate for (method, regime), rate in rates.items()},
             "tuning": tuning,
-            "rows": [{"title": METHODS[row.method].title, **row._asdict()} for row in rows],
+            "rows": [
+                {"title": METHODS[row.method].title, "detector": detector, **row._asdict()}
+                for detector, found in rows.items()
+                for row in found
+            ],
             "versions": {"python": platform.python_version()}
             | {module.__name__: module.__version__ for module in MODULES},
             "machine": {

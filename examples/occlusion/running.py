@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from handgraph.metrics import occlusion_groups
 from occlusion.inputs import (
+    Epochs,
     Source,
     as_they_are,
     assemble,
@@ -41,12 +42,12 @@ def train_and_score(job: Job, out: Path) -> dict[str, Any]:
     """Train the net of a job and measure the errors of its joints, in metres."""
     method, names = METHODS[job.method], INPUTS[job.inputs]
     clean = job.regime == "unseen"
-    hands = load(job.num_train, TRAIN_SEED + job.draw, out)
+    hands = load(training_hands(job), out)
     torch.manual_seed(job.seed)
     net = method.build(num_channels(names) + (method.hide != "nothing"))
     fit(
         net,
-        source(method, hands, names, clean=clean),
+        epochs(method, hands, names, job.detector, clean=clean),
         to_pixels(targets(hands)),
         how="at random" if clean and method.hide == "the hidden" else method.hide,
         rate=job.rate,
@@ -56,16 +57,31 @@ def train_and_score(job: Job, out: Path) -> dict[str, Any]:
     )
     return {
         "parameters": count(net),
-        **score(net.eval(), job, load(job.num_test, job.test_seed, out)),
+        **score(net.eval(), job, load(test_hands(job), out)),
     }
 
 
-def source(
-    method: Method, hands: dict[str, Tensor], names: tuple[str, ...], *, clean: bool
-) -> Source:
+def training_hands(job: Job) -> Source:
+    """What a job trains on."""
+    return Source(job.num_train, TRAIN_SEED + job.draw, job.hands, job.detector)
+
+
+def test_hands(job: Job) -> Source:
+    """What a job is scored on."""
+    return Source(job.num_test, job.test_seed, job.hands, job.detector)
+
+
+def epochs(
+    method: Method,
+    hands: dict[str, Tensor],
+    names: tuple[str, ...],
+    detector: str,
+    *,
+    clean: bool,
+) -> Epochs:
     """Inputs of training; occlusions are simulated only where training holds none."""
     if clean and method.simulate:
-        return simulated(hands, method.simulate)
+        return simulated(hands, method.simulate, detector)
     return as_they_are(hands, names, clean=clean)
 
 
@@ -123,12 +139,9 @@ def run_all(jobs: Sequence[Job], out: Path, workers: int, title: str) -> dict[Jo
 
 def prepare(jobs: Sequence[Job], out: Path) -> None:
     """Make the data once, before workers would make them all at the same time."""
-    wanted = {(job.num_train, TRAIN_SEED + job.draw) for job in jobs}
-    wanted |= {(job.num_test, job.test_seed) for job in jobs}
-    for num_samples, seed in tqdm(
-        sorted(wanted), desc="simulated hands", unit="set", disable=not wanted
-    ):
-        load(num_samples, seed, out)
+    wanted = {hands(job) for job in jobs for hands in (training_hands, test_hands)}
+    for source in tqdm(sorted(wanted), desc="simulated hands", unit="set", disable=not wanted):
+        load(source, out)
 
 
 def _begin() -> None:
@@ -142,4 +155,4 @@ def _run(job: Job, out: Path) -> str:
     partial = path.with_suffix(f".{os.getpid()}")
     torch.save(result, partial)
     partial.replace(path)
-    return f"{job.method}, {job.regime}"
+    return f"{job.method}, {job.regime}, {job.detector}"

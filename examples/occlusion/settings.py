@@ -8,6 +8,9 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
+from handgraph.datasets import NARROW
+from handgraph.detectors import HeatmapDetector, RegressionDetector
+
 INPUTS = {
     "2D": ("uv",),
     "2D + cue": ("uv", "cue"),
@@ -20,6 +23,12 @@ MAIN_INPUTS = "2D + cue"
 
 ALL_INPUTS = "2D + cue + score"
 """The inputs of all methods that choose for each sample which joints to remove."""
+
+DETECTORS = {"heatmap": HeatmapDetector(), "regression": RegressionDetector()}
+"""How detection fails, in training and in the test alike."""
+
+HANDS = {"default": {}, "narrow": NARROW}
+"""What the hands are drawn from."""
 
 REGIMES = ("seen", "unseen")
 """Training holds the same occlusions as the test, or clean detections only."""
@@ -81,6 +90,8 @@ class Preset:
         seeds: Seeds of nets and of the order of samples.
         draws: Training sets.
         tune: Whether rates are tuned here, or those that the full preset chose are taken.
+        hands: Of which hands, by name.
+        detectors: By which detectors they are seen, by name; each is a benchmark of its own.
     """
 
     rows: tuple[Row, ...]
@@ -90,6 +101,8 @@ class Preset:
     seeds: tuple[int, ...]
     draws: tuple[int, ...]
     tune: bool
+    hands: str = "default"
+    detectors: tuple[str, ...] = ("heatmap",)
     num_validation: int = 4000
     batch_size: int = 256
 
@@ -108,10 +121,21 @@ FULL = (
     *(Row(m, ALL_INPUTS, ("unseen",), on_all_draws=False) for m in _UNSEEN_CONTROLS),
 )
 
+BY_DETECTOR = (
+    *rows_with(ALL_INPUTS, "cai", "psjnet", "ensemble", "head", "mask_dropout", "learned"),
+    *rows_with(ALL_INPUTS, "mask_truth", "learned_channel"),
+    Row("simulate", ALL_INPUTS, ("unseen",)),
+    Row("mask_score", ALL_INPUTS, ("unseen",)),
+)
+
 PRESETS = {
     "smoke": Preset(
         FULL[: len(_METHODS)] + FULL[len(_METHODS) + 2 * len(_RIVALS) + 1 :],
         num_train=512, num_test=300, epochs=1, seeds=(0,), draws=(0,), tune=False,
+    ),
+    "detectors": Preset(
+        BY_DETECTOR, num_train=20_000, num_test=20_000, epochs=24, seeds=(0, 1, 2), draws=(0,),
+        tune=False, detectors=tuple(DETECTORS),
     ),
     "quick": Preset(
         rows_with(MAIN_INPUTS, *_RIVALS) + rows_with(ALL_INPUTS, "learned"),
@@ -120,6 +144,7 @@ PRESETS = {
     "full": Preset(
         FULL,
         num_train=20_000, num_test=20_000, epochs=24, seeds=(0, 1, 2), draws=(0, 1), tune=True,
+        hands="narrow",
     ),
 }  # fmt: skip
 """``smoke`` only shows that everything runs; its numbers mean nothing."""
@@ -144,6 +169,8 @@ class Job:
     num_test: int
     test_seed: int
     batch_size: int
+    hands: str = "default"
+    detector: str = "heatmap"
 
     def path(self, out: Path) -> Path:
         """Where the result lies: another setting, another file."""
@@ -159,7 +186,9 @@ def table_jobs(preset: Preset, rates: dict[tuple[str, str], float]) -> list[Job]
             row.method, row.inputs, regime, draw, seed,
             rates[RATE_OF.get(row.method, row.method), regime],
             preset.epochs, preset.num_train, preset.num_test, TEST_SEED, preset.batch_size,
+            preset.hands, detector,
         )
+        for detector in preset.detectors
         for draw in preset.draws
         for seed in preset.seeds
         for row in preset.rows
@@ -176,6 +205,7 @@ def tuning_jobs(preset: Preset) -> list[Job]:
         Job(
             method, inputs, regime, 0, TUNING_SEED, rate, preset.epochs // 2,
             preset.num_train, preset.num_validation, VALIDATION_SEED, preset.batch_size,
+            preset.hands, preset.detectors[0],
         )
         for (method, regime), inputs in first.items()
         for rate in RATES

@@ -91,7 +91,7 @@ def measures(errors: Tensor, errors_clean: Tensor, visible: Tensor) -> dict[str,
 
     AUC of the PCK of visible joints, pooled, 0 to 50 mm in 20 steps; severe means at most 10
     visible joints. The gap is the AUC on severe images with clean inputs at the hidden joints,
-    less that without.
+    less that without. Hidden is the mean error of hidden joints in millimetres.
     """
     grid, severe = thresholds(), occlusion_groups(visible)["severe"]
     table = per_occlusion(joint_auc(errors, grid, visible), visible)
@@ -99,6 +99,7 @@ def measures(errors: Tensor, errors_clean: Tensor, visible: Tensor) -> dict[str,
     percent = {name: 100 * value.item() for name, value in table.items()}
     percent["rel"] = 100 * percent["severe"] / percent["small"]
     percent["gap"] = 100 * clean.item() - percent["severe"]
+    percent["hidden"] = 1000 * visible_mean(errors, ~visible).item()
     return percent
 
 
@@ -110,9 +111,9 @@ def _mean_area(nets: Sequence[dict[str, Any]]) -> Tensor:
 def markdown(rows: Sequence[Row], regime: str) -> str:
     """The table of one regime."""
     head = (
-        "| method | inputs | parameters | nets | All | Small | Severe | Rel | Gap "
+        "| method | inputs | parameters | nets | All | Small | Severe | Rel | Gap | Hidden "
         f"| Severe: 95 % over images | Severe over {METHODS[REFERENCE].title} |\n"
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
     )
     return head + "\n".join(_line(row) for row in rows if row.regime == regime)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from handgraph.losses import branch_losses, pose_loss, psjnet_loss
-from occlusion.inputs import Source, hide, to_pixels
+from occlusion.inputs import Epochs, hide, to_pixels
 from occlusion.masked import MaskedLifter
 from occlusion.methods import Hide, PSJNetCore
 
@@ -91,7 +91,7 @@ def batches(num_samples: int, size: int, rng: torch.Generator) -> Sequence[Tenso
 
 def fit(
     net: nn.Module,
-    source: Source,
+    source: Epochs,
     target: Tensor,
     *,
     how: Hide,
