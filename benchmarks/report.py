@@ -122,6 +122,28 @@ def data(result: dict[str, Any]) -> str:
     return "\n\n".join(["## Data and import", origin(result), speed, markdown([head, *body])])
 
 
+def realism(result: dict[str, Any]) -> str:
+    """How far simulated hands cover real ones."""
+    text = (
+        f"{result['num_real']} hands ({result['real']}) against {result['samples']} of the default "
+        f"`SyntheticHands`, seed {result['seed']}. The nearest simulated hand, after the best "
+        f"similarity, is {result['median_mm']:.1f} mm away in the median (mean over joints); "
+        f"{100 * result['beyond']:.0f} % have none within 10 mm. Lengths in keybones, angles in "
+        "degrees; *outside*: share of these hands outside of 99.8 % of the simulated ones."
+    )
+    head = ["", "real: 5, 50, 95 %", "simulated: 5, 50, 95 %", "outside"]
+    body = [
+        [
+            row["name"],
+            *(", ".join(f"{number:.3g}" for number in row[who]) for who in ("real", "simulated")),
+            f"{100 * row['outside']:.0f} %",
+        ]
+        for row in result["rows"]
+    ]
+    picture = "![Distributions of simulated and real hands](pictures/realism.png)"
+    return "\n\n".join(["## Realism", origin(result), text, picture, markdown([head, *body])])
+
+
 def tune(result: dict[str, Any]) -> str:
     """The fastest tilings of the Triton engine, and those that it chooses."""
     head = ["work", "batch", "fastest", "us", "chosen", "us", "times slower"]
@@ -143,6 +165,7 @@ SECTIONS = {
     "pipeline": pipeline,
     "tune": tune,
     "data": data,
+    "realism": realism,
 }
 
 

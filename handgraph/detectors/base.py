@@ -18,6 +18,16 @@ class Truth(NamedTuple):
         surface: ``[*, J]``, the same of what the image shows at each joint: its own skin, or the
             surface that hides it.
         visible: Bool ``[*, J]``.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.detectors import HeatmapDetector, Truth
+        >>> from handgraph.detectors.randomness import TorchRandom
+        >>> uv, d = torch.rand(4, 21, 2), torch.zeros(4, 21)
+        >>> truth = Truth(uv, d, d, visible=torch.ones(4, 21, dtype=torch.bool))
+        >>> seen = HeatmapDetector().observe(TorchRandom(uv, None), truth, 256)
+        >>> torch.equal(seen.found.uv, seen.clean.uv)  # all are visible
+        True
     """
 
     uv: Tensor
@@ -33,6 +43,12 @@ class Found(NamedTuple):
         uv: ``[*, J, 2]``, pixels (u, v).
         cue: ``[*, J, 1]``, relative depth in keybone lengths.
         confidence: ``[*, J, 1]``, how likely the joint is to be visible; 0.5 without a score.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.detectors import Found
+        >>> Found(torch.zeros(21, 2), torch.zeros(21, 1), torch.full((21, 1), 0.5)).uv.shape
+        torch.Size([21, 2])
     """
 
     uv: Tensor
@@ -41,14 +57,36 @@ class Found(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """What a detector says, and what it would say if nothing were hidden."""
+    """What a detector says, and what it would say if nothing were hidden.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.detectors import Detections, Found
+        >>> said = Found(torch.zeros(21, 2), torch.zeros(21, 1), torch.full((21, 1), 0.5))
+        >>> Detections(said, said).found.cue.shape
+        torch.Size([21, 1])
+    """
 
     found: Found
     clean: Found
 
 
 class Detector(Protocol):
-    """A model of a 2D keypoint detector. :class:`HeatmapDetector` is one."""
+    """A model of a 2D keypoint detector: a class with these two methods.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.detectors import Found
+        >>> from handgraph.transforms import simulate_occlusion
+        >>> class Blind:  # writes hidden joints as (0, 0)
+        ...     def observe(self, rng, truth, image_size): ...
+        ...     def occlude(self, rng, clean, hidden, seen, image_size):
+        ...         uv = clean.uv.masked_fill(hidden.unsqueeze(-1), 0.0)
+        ...         return Found(uv, clean.cue, clean.confidence)
+        >>> uv, one = torch.ones(21, 2), torch.ones(21, 1)
+        >>> simulate_occlusion(uv, one, one, torch.arange(21) < 5, detector=Blind()).uv.sum().item()
+        32.0
+    """
 
     def observe(self, rng: Random, truth: Truth, image_size: int) -> Detections:
         """Detect joints whose true positions are known."""

@@ -15,7 +15,17 @@ except ImportError as error:
     ) from error
 
 from handgraph.hub.branches import BranchLifter
-from handgraph.hub.keypoints import KeypointLifter, pretrained_lifter
+from handgraph.hub.detected import split_rows
+from handgraph.hub.keypoints import Estimate, KeypointLifter, pretrained_lifter
 from handgraph.hub.saved import SavedModule
+from handgraph.hub.to_camera import to_camera
 
-__all__ = ["BranchLifter", "KeypointLifter", "SavedModule", "pretrained_lifter"]
+__all__ = [
+    "BranchLifter",
+    "Estimate",
+    "KeypointLifter",
+    "SavedModule",
+    "pretrained_lifter",
+    "split_rows",
+    "to_camera",
+]

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 from importlib.resources import as_file, files
-from itertools import chain
-from typing import Any, Literal, cast
+from itertools import chain, pairwise
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
+from torch import Tensor, nn
 
-from handgraph._check import check_points
 from handgraph.geometry import crop_matrix, transform_points
 from handgraph.hub.config import skeleton_to_json
+from handgraph.hub.detected import FEWEST, Detected, read_detected
 from handgraph.hub.saved import SavedModule
-from handgraph.nn import AdaptiveGraphUNet, JointHead
 from handgraph.skeleton import Skeleton, other_side
 from handgraph.skeletons import HAND
 
-CHANNELS = 4
-"""Of each joint: place in the crop, score, and whether it is there."""
+CHANNELS = 6
+"""Of each joint: place in the crop, score, depth, whether it is there, and whether it has one."""
 
-UNKNOWN = 0.5
-"""The score of a joint of which nothing is known but its place."""
-
-FEWEST = 3
-"""Joints that must be there."""
+OUTPUTS = 5
+"""Of each joint: the pose, the logarithm of its error, and how likely it is to be visible."""
 
 UNITS = {
     "input": "the joints in any unit of the image plane, pixels for example, (u, v) order: place "
     "and size of the hand do not count; NaN for a missing joint; scores in [0, 1], how likely each "
-    "joint is to be visible, 0 for a missing joint",
+    "joint is to be visible, 0 for a missing joint; depths, if there are any, in the unit of u and "
+    "v, from any origin, growing away from the camera",
     "output": "the joints relative to the root, in keybone lengths (middle_mcp to middle_pip); "
     "times the keybone length in metres, metres",
     "frame": "axes of a camera that looks at the centre of the box around the joints: x right, "
@@ -38,13 +35,30 @@ UNITS = {
 }
 
 
+class Estimate(NamedTuple):
+    """What a lifter says of hands.
+
+    Shapes:
+        pose: ``[*, J, 3]``, in keybone lengths, relative to the root.
+        error: ``[*, J]``, how far the lifter expects each joint to be off, in keybone lengths.
+        visible: ``[*, J]``, how likely each joint is to be visible in the image.
+        missing: Bool ``[*, J]``, the joints that were inferred from the others.
+    """
+
+    pose: Tensor
+    error: Tensor
+    visible: Tensor
+    missing: Tensor
+
+
 class KeypointLifter(SavedModule):
     r"""Estimate a 3D hand from its detected 2D joints, without a camera.
 
     The joints are put into a square crop around their box, which becomes [-1, 1], with their scores
-    beside them; a graph U-Net with an output head for each joint does the rest. Image size, focal
-    length, and where in the image the hand is play no part, so scale and root depth remain unknown.
-    Left hands are mirrored, and their poses mirrored back.
+    and depths beside them; fully connected layers do the rest. Image size, focal length, and where
+    in the image the hand is play no part, so scale and root depth remain unknown:
+    :func:`handgraph.hub.to_camera` adds them. Left hands are mirrored, and their poses mirrored
+    back.
 
     A joint is missing if it is NaN or its score is 0. It has no influence on the others, and is
     estimated from them: :meth:`missing` says which these are.
@@ -53,24 +67,22 @@ class KeypointLifter(SavedModule):
 
     Args:
         skeleton: The joints; it needs a root.
-        channels: Width of the finest level of the graph U-Net.
-        hidden_channels: Channels between the U-Net and the heads.
-        bottleneck_channels: Channels of the hand as a whole.
+        width: Of the three hidden layers.
 
     Shapes:
-        - uv: ``[*, J, 2]``, a tensor or whatever becomes one: an array, a list
-        - score: ``[*, J]``
+        - uv: ``[*, J, 2]``, a tensor, an array or a list
+        - score, depth: ``[*, J]``
         - output: ``[*, J, 3]``, in the dtype of the lifter
 
     Units:
-        uv in pixels, or any other unit that is the same for u and v, (u, v) order. The output is
-        relative to the root, in keybone lengths, in the axes of a camera that looks at the centre
-        of the box around the joints (x right, y down, z forward):
-        :func:`handgraph.geometry.view_rotation` leads from there to a known camera; missing joints
-        are outside of the box. A hand with fewer than 3 joints is NaN.
+        uv in pixels, or any other unit that is the same for u and v, (u, v) order. depth in the
+        same unit, from any origin, growing away from the camera: MediaPipe's z times the width of
+        the image. The output is relative to the root, in keybone lengths, in the axes of a camera
+        that looks at the centre of the box around the joints (x right, y down, z forward). A hand
+        with fewer than 3 joints is NaN.
 
     Raises:
-        TypeError: If uv or the score are no real numbers.
+        TypeError: If uv, the score or the depth are no real numbers.
         ValueError: If the skeleton has no root, a shape does not fit, a score is no probability,
             the side is neither, or a single hand has fewer than 3 joints.
 
@@ -85,14 +97,7 @@ class KeypointLifter(SavedModule):
         True
     """
 
-    def __init__(
-        self,
-        skeleton: Skeleton = HAND,
-        *,
-        channels: int = 24,
-        hidden_channels: int = 24,
-        bottleneck_channels: int = 64,
-    ):
+    def __init__(self, skeleton: Skeleton = HAND, *, width: int = 512):
         super().__init__()
         if skeleton.root is None:
             raise ValueError(
@@ -100,33 +105,23 @@ class KeypointLifter(SavedModule):
             )
         self.skeleton = skeleton
         self.has_sides = any(other_side(joint) != joint for joint in skeleton.joints)
-        self.channels = channels
-        self.hidden_channels = hidden_channels
-        self.bottleneck_channels = bottleneck_channels
+        self.width = width
         self.about["Units"] = dict(UNITS)
-        net = AdaptiveGraphUNet(
-            CHANNELS,
-            hidden_channels,
-            skeleton,
-            channels=channels,
-            bottleneck_channels=bottleneck_channels,
-        )
-        self.net = JointHead(net, CHANNELS, hidden_channels, 3, skeleton)
+        sizes = (CHANNELS * skeleton.num_joints, width, width, width)
+        layers = [nn.Linear(*pair) for pair in pairwise(sizes)]
+        steps = [step for layer in layers for step in (layer, nn.ReLU())]
+        self.net = nn.Sequential(*steps, nn.Linear(width, OUTPUTS * skeleton.num_joints))
 
     def arguments(self) -> dict[str, Any]:
         """What the class is called with, as JSON."""
-        return {
-            "skeleton": skeleton_to_json(self.skeleton),
-            "channels": self.channels,
-            "hidden_channels": self.hidden_channels,
-            "bottleneck_channels": self.bottleneck_channels,
-        }
+        return {"skeleton": skeleton_to_json(self.skeleton), "width": self.width}
 
     def forward(
         self,
         uv: Tensor | ArrayLike,
         score: Tensor | ArrayLike | None = None,
         *,
+        depth: Tensor | ArrayLike | None = None,
         side: Literal["right", "left"] = "right",
     ) -> Tensor:
         """Estimate the pose.
@@ -134,21 +129,44 @@ class KeypointLifter(SavedModule):
         Args:
             uv: Detected joints, in the order of the skeleton.
             score: How likely each joint is to be visible; 0.5 for all if nothing is known.
+            depth: The detector's depth of each joint; NaN where there is none.
             side: Which hand the image shows.
         """
-        if side not in ("right", "left"):
-            raise ValueError(f"side: expected 'right' or 'left', got {side!r}")
-        if side == "left" and self.has_sides:
-            raise ValueError(
-                f"side: {self.skeleton.name} has left and right joints, expected 'right'"
-            )
-        uv, score, there = self._detected(uv, score)
-        mirror = uv.new_tensor([1.0 if side == "right" else -1.0, 1.0, 1.0])
-        pose: Tensor = self.net(self._inputs(uv * mirror[:2], score, there))
+        return self.estimate(uv, score, depth=depth, side=side).pose
+
+    def estimate(
+        self,
+        uv: Tensor | ArrayLike,
+        score: Tensor | ArrayLike | None = None,
+        *,
+        depth: Tensor | ArrayLike | None = None,
+        side: Literal["right", "left"] = "right",
+    ) -> Estimate:
+        """Estimate the pose, how far each joint is off, and which joints are visible.
+
+        The arguments are those of :meth:`forward`.
+
+        Example:
+            >>> from handgraph.datasets import SyntheticHands
+            >>> from handgraph.hub import pretrained_lifter
+            >>> hand = SyntheticHands(1, seed=7)[0]
+            >>> found = pretrained_lifter().estimate(hand.uv)
+            >>> found.error.shape, bool(((found.visible > 0) & (found.visible < 1)).all())
+            (torch.Size([21]), True)
+        """
+        found = self._detected(uv, score, depth)
+        mirror = self._mirror(side, found.uv)
+        output = self.net(self._inputs(found, mirror[:2]).flatten(-2))
+        pose, error, visible = output.unflatten(-1, (-1, OUTPUTS)).split((3, 1, 1), dim=-1)
         root = self.skeleton.index(cast("str", self.skeleton.root))
         pose = (pose - pose[..., root : root + 1, :]) * mirror
-        enough = there.sum(dim=-1) >= FEWEST
-        return pose.where(enough[..., None, None], torch.nan)
+        enough = found.there.sum(dim=-1, keepdim=True) >= FEWEST
+        return Estimate(
+            pose.where(enough.unsqueeze(-1), torch.nan),
+            error.squeeze(-1).exp().where(enough, torch.nan),
+            visible.squeeze(-1).sigmoid().where(enough, torch.nan),
+            ~found.there,
+        )
 
     def missing(self, uv: Tensor | ArrayLike, score: Tensor | ArrayLike | None = None) -> Tensor:
         """Which joints are missing: those that :meth:`forward` infers from the others.
@@ -160,53 +178,35 @@ class KeypointLifter(SavedModule):
         Returns:
             Bool ``[*, J]``.
         """
-        return ~self._detected(uv, score)[2]
-
-    def _inputs(self, uv: Tensor, score: Tensor, there: Tensor) -> Tensor:
-        """Place in the crop, score, and whether the joint is there; 0 where it is not."""
-        crop = crop_matrix(uv, 2, mask=there)  # 2 pixels wide: [-0.5, 1.5]
-        place = transform_points(crop, uv) - 0.5
-        features = torch.cat([place, score.unsqueeze(-1), torch.ones_like(uv[..., :1])], dim=-1)
-        return features.where(there.unsqueeze(-1), 0)
+        return ~self._detected(uv, score, None).there
 
     def _detected(
-        self, uv: Tensor | ArrayLike, score: Tensor | ArrayLike | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Joints and scores in the dtype of the lifter, and which are there; 0 for the others."""
-        uv = self._real("uv", uv)
-        check_points(uv, 2, "uv")
-        if uv.shape[-2] != self.skeleton.num_joints:
-            raise ValueError(
-                f"KeypointLifter: expected uv [*, {self.skeleton.num_joints}, 2] for "
-                f"{self.skeleton.name}, got {list(uv.shape)}"
-            )
-        if score is None:
-            score = torch.full_like(uv[..., 0], UNKNOWN)
-        score = self._real("score", score)
-        if score.shape != uv.shape[:-1]:
-            raise ValueError(
-                f"expected score of shape {list(uv.shape[:-1])}, got {list(score.shape)}"
-            )
-        there = ~uv.isnan().any(dim=-1) & (score > 0)
-        if not torch.compiler.is_compiling():  # values are not looked at there
-            self._check(score, there)
-        return uv.where(there.unsqueeze(-1), 0), score, there
-
-    def _real(self, name: str, value: Tensor | ArrayLike) -> Tensor:
-        """A tensor in the dtype of the lifter, and on its device if it was none."""
+        self,
+        uv: Tensor | ArrayLike,
+        score: Tensor | ArrayLike | None,
+        depth: Tensor | ArrayLike | None,
+    ) -> Detected:
         like = next(chain(self.parameters(), self.buffers()))
-        tensor = torch.as_tensor(value)
-        if tensor.is_complex():
-            raise TypeError(f"expected {name} as real numbers, got {tensor.dtype}")
-        return tensor.to(like.dtype) if isinstance(value, Tensor) else tensor.to(like)
+        return read_detected(uv, score, depth, self.skeleton, like)
 
-    def _check(self, score: Tensor, there: Tensor) -> None:
-        if not bool(((score >= 0) & (score <= 1)).all()):
-            raise ValueError("score: expected probabilities, some are outside of [0, 1] or NaN")
-        if there.dim() == 1 and there.sum() < FEWEST:
+    def _mirror(self, side: str, like: Tensor) -> Tensor:
+        if side not in ("right", "left"):
+            raise ValueError(f"side: expected 'right' or 'left', got {side!r}")
+        if side == "left" and self.has_sides:
             raise ValueError(
-                f"KeypointLifter: expected at least {FEWEST} joints, {int(there.sum())} are there"
+                f"side: {self.skeleton.name} has left and right joints, expected 'right'"
             )
+        return like.new_tensor([1.0 if side == "right" else -1.0, 1.0, 1.0])
+
+    def _inputs(self, found: Detected, mirror: Tensor) -> Tensor:
+        """The channels of each joint; 0 where it is missing."""
+        uv, there, deep = found.uv * mirror, found.there, found.deep
+        crop = crop_matrix(uv, 2, mask=there)  # 2 pixels wide: [-0.5, 1.5]
+        place = transform_points(crop, uv) - 0.5
+        middle = found.depth.sum(dim=-1, keepdim=True) / deep.sum(dim=-1, keepdim=True).clamp(min=1)
+        depth = ((found.depth - middle) * crop[..., 0, :1]).where(deep, 0)
+        scalars = torch.stack([found.score, depth, there.to(uv), deep.to(uv)], dim=-1)
+        return torch.cat([place, scalars], dim=-1).where(there.unsqueeze(-1), 0)
 
 
 def pretrained_lifter() -> KeypointLifter:

@@ -1,0 +1,116 @@
+"""What a detector gives to a lifter: joints that may be missing, scores and depths."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from handgraph._check import check_points
+from handgraph.skeleton import Skeleton
+
+UNKNOWN = 0.5
+"""The score of a joint of which nothing is known but its place."""
+
+FEWEST = 3
+"""Joints that a single hand needs."""
+
+
+class Detected(NamedTuple):
+    """Joints of hands, 0 where they are missing.
+
+    Shapes:
+        uv: ``[*, J, 2]``; score, depth: ``[*, J]``.
+        there: Bool ``[*, J]``, which joints are not missing.
+        deep: Bool ``[*, J]``, which of them have a depth.
+    """
+
+    uv: Tensor
+    score: Tensor
+    depth: Tensor
+    there: Tensor
+    deep: Tensor
+
+
+def split_rows(rows: Tensor | ArrayLike) -> tuple[Tensor, Tensor]:
+    """Split rows (u, v, score), as OpenPose and COCO write them, into joints and scores.
+
+    A joint with a score of 0 is missing to the lifter, wherever it was written.
+
+    Args:
+        rows: The rows.
+
+    Shapes:
+        rows ``[*, J, 3]`` -> uv ``[*, J, 2]`` and score ``[*, J]``.
+
+    Units:
+        uv in pixels, (u, v) order.
+
+    Raises:
+        ValueError: If the last dimension is not 3.
+
+    Example:
+        >>> uv, score = split_rows([[[10.0, 20.0, 0.9], [0.0, 0.0, 0.0]]])
+        >>> uv.shape, [round(s, 1) for s in score[0].tolist()]
+        (torch.Size([1, 2, 2]), [0.9, 0.0])
+    """
+    tensor = torch.as_tensor(rows)
+    if tensor.ndim < 2 or tensor.shape[-1] != 3:
+        raise ValueError(f"expected rows (u, v, score), [*, J, 3], got {list(tensor.shape)}")
+    return tensor[..., :2], tensor[..., 2]
+
+
+def read_detected(
+    uv: Tensor | ArrayLike,
+    score: Tensor | ArrayLike | None,
+    depth: Tensor | ArrayLike | None,
+    skeleton: Skeleton,
+    like: Tensor,
+) -> Detected:
+    """Check what was detected, bring it to the dtype of ``like``, and find missing joints."""
+    uv = _real("uv", uv, like)
+    check_points(uv, 2, "uv")
+    if uv.shape[-2] != skeleton.num_joints:
+        raise ValueError(
+            f"expected uv [*, {skeleton.num_joints}, 2] for {skeleton.name}, got {list(uv.shape)}"
+        )
+    score = _of_joints("score", score, uv, UNKNOWN, like)
+    depth = _of_joints("depth", depth, uv, torch.nan, like)
+    there = ~uv.isnan().any(dim=-1) & (score > 0)
+    deep = there & ~depth.isnan()
+    if not torch.compiler.is_compiling():  # values are not looked at there
+        _check_values(score, there)
+    return Detected(uv.where(there.unsqueeze(-1), 0), score, depth.where(deep, 0), there, deep)
+
+
+def _of_joints(
+    name: str, value: Tensor | ArrayLike | None, uv: Tensor, default: float, like: Tensor
+) -> Tensor:
+    """A number for each joint."""
+    if value is None:
+        return torch.full_like(uv[..., 0], default)
+    tensor = _real(name, value, like)
+    if tensor.shape != uv.shape[:-1]:
+        raise ValueError(
+            f"expected {name} of shape {list(uv.shape[:-1])}, got {list(tensor.shape)}"
+        )
+    return tensor
+
+
+def _real(name: str, value: Tensor | ArrayLike, like: Tensor) -> Tensor:
+    """A tensor in the dtype of ``like``, and on its device if it was none."""
+    tensor = torch.as_tensor(value)
+    if tensor.is_complex():
+        raise TypeError(f"expected {name} as real numbers, got {tensor.dtype}")
+    return tensor.to(like.dtype) if isinstance(value, Tensor) else tensor.to(like)
+
+
+def _check_values(score: Tensor, there: Tensor) -> None:
+    if not bool(((score >= 0) & (score <= 1)).all()):
+        raise ValueError("score: expected probabilities, some are outside of [0, 1] or NaN")
+    if there.dim() == 1 and there.sum() < FEWEST:
+        raise ValueError(
+            f"expected at least {FEWEST} joints of a single hand, {int(there.sum())} are there"
+        )

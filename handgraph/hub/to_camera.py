@@ -1,0 +1,89 @@
+"""From a lifted pose to metres in the camera frame."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from handgraph._check import check_points, check_shape
+from handgraph.geometry import view_rotation
+from handgraph.skeleton import Skeleton
+from handgraph.skeletons import HAND
+
+
+def to_camera(
+    pose: Tensor,
+    uv: Tensor,
+    K: Tensor,
+    *,
+    keybone: Tensor | float,
+    root_depth: Tensor | float,
+    reading: Literal["rays", "direct"] = "rays",
+    skeleton: Skeleton = HAND,
+) -> Tensor:
+    r"""Put poses of :class:`KeypointLifter` into the camera frame, in metres.
+
+    With the axes turned back by :func:`handgraph.geometry.view_rotation`, joint j lies at
+    :math:`s p_j` from the root, s the keybone length. ``"direct"`` puts the root onto the ray
+    through its pixel, at the root's depth :math:`z_r`, and the other joints around it. ``"rays"``
+    takes from the pose only the depths, as the paper does (section 3.1): joint j lies at
+    :math:`(z_r + s p_{j,z}) K^{-1} (u_j, v_j, 1)`. Where the detected joints are good, rays are
+    more exact. A missing joint, NaN in uv, has no ray and is placed directly.
+
+    Args:
+        pose: What the lifter said of ``uv``.
+        uv: The joints that it was given; NaN where one was missing. The root must not be missing.
+        K: The camera's intrinsic matrix.
+        keybone: Length of the keybone (``HAND``: middle_mcp to middle_pip).
+        root_depth: Depth of the root, z in the camera frame.
+        reading: How to read the pose.
+        skeleton: Whose joints they are.
+
+    Shapes:
+        pose ``[*, J, 3]``, uv ``[*, J, 2]``, K ``[*, 3, 3]`` or ``[3, 3]``; keybone and root_depth
+        numbers or ``[*]``; output ``[*, J, 3]``.
+
+    Units:
+        pose in keybone lengths; uv and K in pixels, (u, v) order; keybone, root_depth and output in
+        metres (x right, y down, z forward).
+
+    Raises:
+        TypeError: If pose or uv are not floating point, or differ in dtype.
+        ValueError: If a shape does not fit, the skeleton has no root, or there is no such reading.
+
+    Example:
+        >>> from handgraph.datasets import SyntheticHands
+        >>> from handgraph.hub import pretrained_lifter, to_camera
+        >>> hand = SyntheticHands(1, seed=7)[0]
+        >>> pose = pretrained_lifter()(hand.uv)
+        >>> depth = hand.xyz[0, 2]
+        >>> xyz = to_camera(pose, hand.uv, hand.K[0], keybone=hand.s[0], root_depth=depth)
+        >>> bool((xyz - hand.xyz).norm(dim=-1).mean() < 0.05)
+        True
+    """
+    check_points(pose, 3, "pose")
+    check_shape(uv, torch.Size((*pose.shape[:-1], 2)), pose, "uv")
+    if skeleton.root is None:
+        raise ValueError(f"to_camera: expected a skeleton with a root, got {skeleton.name}")
+    if reading not in ("rays", "direct"):
+        raise ValueError(f"reading: expected 'rays' or 'direct', got {reading!r}")
+    there = ~uv.isnan().any(dim=-1)
+    axes = view_rotation(uv.where(there.unsqueeze(-1), 0), K, mask=there)
+    metres, depth = (_column(value, pose) for value in (keybone, root_depth))
+    offset = metres * (pose @ axes)
+    ones = torch.ones_like(uv[..., :1])
+    rays = torch.cat([uv, ones], dim=-1) @ torch.linalg.inv(K.to(pose)).mT
+    root = skeleton.index(skeleton.root)
+    direct: Tensor = depth * rays[..., [root], :] + offset
+    if reading == "direct":
+        return direct
+    by_rays: Tensor = (depth + offset[..., 2:]) * rays
+    return by_rays.where(there.unsqueeze(-1), direct)
+
+
+def _column(value: Tensor | float, like: Tensor) -> Tensor:
+    """A number for each hand, as ``[*, 1, 1]``."""
+    tensor = torch.as_tensor(value).to(like)
+    return tensor[..., None, None] if tensor.ndim else tensor
