@@ -1,4 +1,4 @@
-"""What geometry and losses check before they compute: shapes, joint counts, dtypes."""
+"""What is checked before anything is computed: types, dtypes, devices, shapes, numbers."""
 
 from __future__ import annotations
 
@@ -24,6 +24,15 @@ def check_tensor(value: object, name: str) -> None:
     elif isinstance(value, list | tuple | float | int):
         remedy = ": torch.tensor makes one"
     raise TypeError(f"expected {name} as torch.Tensor, got {type(value).__name__}{remedy}")
+
+
+def check_device(value: Tensor, like: Tensor, name: str) -> None:
+    """Raise unless ``value`` is on the device of ``like``."""
+    if value.device != like.device:
+        raise ValueError(
+            f"expected {name} on {like.device}, where the rest is, got {value.device}: "
+            f"bring both together with .to(device)"
+        )
 
 
 def check_skeleton(value: object, name: str) -> None:
@@ -71,9 +80,22 @@ def check_hand(xyz: Tensor, skeleton: Skeleton) -> None:
         )
 
 
+def check_joints(x: Tensor, skeleton: Skeleton, name: str) -> None:
+    """Raise unless ``x`` is ``[*, J, C]`` with as many joints as the skeleton."""
+    check_tensor(x, name)
+    joints = skeleton.num_joints
+    if x.dim() < 2 or x.shape[-2] != joints:
+        came = "" if x.dim() < 2 else f"{x.shape[-2]} joints: "
+        raise ValueError(
+            f"{name}: expected [*, {joints}, C] for the {joints} joints of {skeleton.name}, "
+            f"got {came}{list(x.shape)}"
+        )
+
+
 def check_shape(value: Tensor, shape: torch.Size, like: Tensor, name: str) -> None:
-    """Raise unless ``value`` has exactly this shape, and the dtype of ``like``."""
+    """Raise unless ``value`` has exactly this shape, and the dtype and device of ``like``."""
     check_tensor(value, name)
+    check_device(value, like, name)
     if value.dtype != like.dtype:
         raise TypeError(
             f"expected {name} of {like.dtype} like the rest of the input, got {value.dtype}"
@@ -85,6 +107,7 @@ def check_shape(value: Tensor, shape: torch.Size, like: Tensor, name: str) -> No
 def check_matrix(matrix: Tensor, points: Tensor, name: str) -> None:
     """Raise unless ``matrix`` is ``[3, 3]``, or has the leading dims of the points."""
     check_tensor(matrix, name)
+    check_device(matrix, points, name)
     if matrix.dtype != points.dtype:
         raise TypeError(
             f"expected {name} of {points.dtype} like the rest of the input, got {matrix.dtype}"
@@ -97,9 +120,11 @@ def check_matrix(matrix: Tensor, points: Tensor, name: str) -> None:
         )
 
 
-def check_mask(mask: Tensor, shape: torch.Size) -> None:
-    """Raise unless ``mask`` is bool and has exactly this shape."""
+def check_mask(mask: Tensor, shape: torch.Size, like: Tensor | None = None) -> None:
+    """Raise unless ``mask`` is bool, has exactly this shape and is on the device of ``like``."""
     check_tensor(mask, "mask")
+    if like is not None:
+        check_device(mask, like, "mask")
     if mask.dtype != torch.bool:
         raise TypeError(f"expected a mask of torch.bool, got {mask.dtype}")
     if mask.shape != shape:

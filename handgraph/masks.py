@@ -347,7 +347,8 @@ def merge_draws(pose: Tensor, speaks: Tensor) -> Tensor:
         >>> merge_draws(pose, torch.tensor([[True], [True], [False]])).item()
         2.0
     """
-    check_mask(speaks, pose.shape[:-1])
+    check_tensor(pose, "pose")
+    check_mask(speaks, pose.shape[:-1], pose)
     picked = speaks.unsqueeze(-1)
     total = pose.where(picked, 0).sum(dim=0)
     return total / picked.sum(dim=0)

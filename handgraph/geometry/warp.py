@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from handgraph._check import check_floating
+from handgraph._check import check_device, check_floating, check_tensor
 
 MODES = ("bilinear", "nearest")
 
@@ -79,11 +79,13 @@ def _check(image: Tensor, A: Tensor, mode: str) -> None:
     """Raise unless image and maps fit each other, and the mode is known."""
     if mode not in MODES:
         raise ValueError(f"expected mode to be one of {', '.join(MODES)}, got {mode!r}")
+    check_tensor(image, "image")
     if image.dtype != torch.uint8 and not image.is_floating_point():
         raise TypeError(f"expected image to be uint8 or floating point, got {image.dtype}")
     if image.ndim < 3 or 0 in image.shape[-3:]:
         raise ValueError(f"expected image of shape [*, C, H, W], got {list(image.shape)}")
     check_floating(A, "A")
+    check_device(A, image, "A")
     lead = list(image.shape[:-3])
     if list(A.shape) not in ([*lead, 3, 3], [3, 3]):
         raise ValueError(

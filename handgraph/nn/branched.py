@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph._check import check_tensor
+from handgraph._check import check_device, check_tensor
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.made_for import MadeFor
 from handgraph.skeleton import Skeleton
@@ -85,8 +85,12 @@ class BranchedNet(HasConstants, MadeFor):
                 f"{type(self).__name__} over {self.graph_name}: expected "
                 f"[*, {', '.join(map(str, shape))}], got {list(x.shape)}"
             )
+        if self.is_ragged:
+            check_device(x, self.node_mask, f"the input of {type(self).__name__}")
         if node_mask is None:
             return
+        check_tensor(node_mask, f"node_mask of {type(self).__name__}")
+        check_device(node_mask, x, f"node_mask of {type(self).__name__}")
         if node_mask.shape != x.shape[:-1]:
             raise ValueError(
                 f"{type(self).__name__} over {self.graph_name}: expected node_mask "

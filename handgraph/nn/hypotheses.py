@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from handgraph._check import check_tensor
+from handgraph._check import check_device, check_tensor
 from handgraph.nn.constants import HasConstants
 from handgraph.subgraph import RemovalSets, check_removal
 
@@ -53,6 +53,7 @@ class Hypotheses(HasConstants):
                 f"expected [*, {self.shape[0]}, {self.shape[1]}, C] for {self.removal}, "
                 f"got {list(y.shape)}"
             )
+        check_device(y, self.index, "the input of Hypotheses")
         flat = y.reshape(math.prod(y.shape[:-3]), self.shape[0] * self.shape[1], y.shape[-1])
         return flat.index_select(1, self.index).transpose(0, 1).contiguous()
 

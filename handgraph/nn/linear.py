@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_tensor, check_whole
+from handgraph._check import check_device, check_tensor, check_whole
 
 
 class BranchLinear(nn.Module):
@@ -69,8 +69,9 @@ class BranchLinear(nn.Module):
             raise ValueError(
                 f"{self!r}: expected [*, {axes}{self.in_channels}], got {list(x.shape)}"
             )
-        bias = self.bias.unsqueeze(-2) if branches else self.bias
-        return x @ self.weight.mT + bias
+        weight, bias = self.weight, self.bias
+        check_device(x, weight, "the input of BranchLinear")
+        return x @ weight.mT + (bias.unsqueeze(-2) if branches else bias)
 
     def __repr__(self) -> str:
         """Sizes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_tensor, check_whole
+from handgraph._check import check_device, check_tensor, check_whole
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.plan import NodeMap, Plan, Stage, Term
 
@@ -96,9 +96,11 @@ class NodePool(HasConstants):
                 f"NodePool: expected [*, {', '.join(map(str, nodes))}, C] (nodes second to last), "
                 f"got {list(x.shape)}"
             )
-        if self.node_mask is not None:
+        node_map = self.node_map()
+        check_device(x, node_map[0], "the input of NodePool")
+        if self.node_mask is not None and self.is_ragged:
             x = x.where(self.node_mask.unsqueeze(-1), 0)
-        return self.node_map()(x)
+        return node_map(x)
 
     def __repr__(self) -> str:
         """Sizes."""

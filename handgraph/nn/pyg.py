@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from handgraph._check import check_skeleton, check_tensor
+from handgraph._check import check_joints, check_skeleton
 from handgraph.skeleton import Skeleton
 
 
@@ -124,12 +124,9 @@ def from_dense(x: Tensor, skeleton: Skeleton) -> Batch:
         8
     """
     check_skeleton(skeleton, "from_dense")
-    check_tensor(x, "x of from_dense")
+    check_joints(x, skeleton, "x of from_dense")
     graphs = math.prod(x.shape[:-2])
-    if x.dim() < 2 or x.shape[-2] != skeleton.num_joints or graphs == 0:
-        raise ValueError(
-            f"from_dense: expected [*, {skeleton.num_joints}, C] for {skeleton.name} and at least "
-            f"one graph, got {list(x.shape)}"
-        )
+    if graphs == 0:
+        raise ValueError(f"x of from_dense: expected at least one graph, got {list(x.shape)}")
     hands = x.reshape(graphs, *x.shape[-2:])
     return Batch.from_data_list([skeleton.to_data(x=hand).to(x.device) for hand in hands])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from handgraph._check import check_device
 from handgraph.vision._hrnet import HRNet
 from handgraph.vision._images import IMAGENET_MEAN, IMAGENET_STD, check_images, to_unit_range
 
@@ -89,6 +90,7 @@ class HeatmapGenerator(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Give heatmaps and features."""
         check_images(images)
+        check_device(images, self.mean, "images")
         x = (to_unit_range(images, self.mean.dtype) - self.mean) / self.std
         features = self.backbone.features(x)
         return self.head(self.backbone.high_resolution(features)), features

@@ -162,7 +162,9 @@ def test_another_number_of_joints_is_an_error(name):
     lifter = VisibilityLifter(net, AdaptiveGraphUNet(2, 3, HAND), HAND)
     given = {"x": torch.rand(4, 21, 2), "score": torch.rand(4, 21, 1)}
     given[name] = given[name][:, :20]
-    with pytest.raises(ValueError, match=rf"expected {name} \[\*, 21, C\] for HAND"):
+    with pytest.raises(
+        ValueError, match=rf"^{name} of .*: expected \[\*, 21, C\] for the 21 joints of"
+    ):
         lifter(**given)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_tensor, check_whole
+from handgraph._check import check_device, check_tensor, check_whole
 from handgraph.subgraph import RemovalSets, check_removal
 
 
@@ -83,6 +83,7 @@ class Merger(nn.Module):
             )
         if feature is not None:
             self._expect("feature", feature, (*partial.shape[:-3], *self.feature_shape))
+            check_device(feature, partial, "feature")
 
     def check_partial(self, partial: Tensor, node_mask: Tensor | None) -> None:
         """Raise unless poses and mask fit the removal sets and each other, and the mask is Bool."""
@@ -91,6 +92,7 @@ class Merger(nn.Module):
         self._expect("partial", partial, (*nodes, self.in_channels))
         if node_mask is not None:
             self._expect("node_mask", node_mask, nodes)
+            check_device(node_mask, partial, "node_mask")
             if node_mask.dtype != torch.bool:
                 raise TypeError(f"expected node_mask of torch.bool, got {node_mask.dtype}")
 
