@@ -24,7 +24,17 @@ from torch_geometric.nn import (
 )
 from torch_geometric.nn.model_hub import PyGModelHubMixin
 
-from handgraph import COCO, HAND, RHD, RemovalSets, Skeleton, coarsen, geometry, losses, metrics
+from handgraph import (
+    COCO,
+    HAND,
+    RHD,
+    RemovalSets,
+    Skeleton,
+    coarsen,
+    geometry,
+    losses,
+    metrics,
+)
 from handgraph.datasets import SyntheticHands
 from handgraph.nn import (
     AdaptiveGraphConv,
@@ -258,9 +268,28 @@ def test_an_lstm_aggregation_on_a_skeleton():
 
 
 def test_dense_batches_say_where_the_joints_stand():
-    moved = RHD.to_data(x=torch.rand(21, 2))
-    with pytest.raises(ValueError, match=r"missing .*wrist.*HAND\.index_from\(OTHER\)"):
-        to_dense(moved, HAND)
+    hands = [HAND.to_data(x=torch.rand(21, 2)) for _ in range(2)]
+    order = RHD.index_from(HAND)
+    data = Batch.from_data_list([RHD.to_data(x=hand.x[order]) for hand in hands])
+    with pytest.raises(ValueError, match=r"missing .*wrist.* They are those of RHD: ") as caught:
+        to_dense(data, HAND)
+    call = caught.value.args[0].split("those of RHD: ")[1]
+    scope = {"to_dense": to_dense, "data": data, "HAND": HAND, "RHD": RHD}
+    assert_close(eval(call, scope), to_dense(Batch.from_data_list(hands), HAND))
+
+
+def test_dense_batches_in_an_order_of_one_s_own():
+    hand, names = torch.rand(21, 2), HAND.joints[::-1]
+    data = HAND.reorder("reversed", names).to_data(x=hand.flip(0))
+    with pytest.raises(ValueError, match="If your joints, in their order, are names: ") as caught:
+        to_dense(data, HAND)
+    first, call = caught.value.args[0].split("are names: ")[1].split("; ")
+    scope = {"to_dense": to_dense, "data": data, "HAND": HAND, "names": names}
+    exec(first, scope)
+    assert_close(eval(call, scope), hand.unsqueeze(0))
+
+
+def test_dense_batches_are_data():
     with pytest.raises(TypeError, match="expected a Data or a Batch, got Tensor"):
         to_dense(torch.rand(21, 2), HAND)
 
