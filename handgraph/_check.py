@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -41,11 +43,17 @@ def check_skeleton(value: object, name: str) -> None:
         raise TypeError(f"{name}: expected a Skeleton, such as HAND, got {type(value).__name__}")
 
 
+LARGEST = 2**31 - 1
+"""No size and no count is larger."""
+
+
 def check_whole(**sizes: object) -> None:
-    """Raise unless all sizes are whole numbers."""
+    """Raise unless all sizes are whole numbers, none of them larger than a size can be."""
     for name, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, Integral):
             raise TypeError(f"expected {name} as int, got {type(value).__name__}")
+        if int(value) > LARGEST:
+            raise ValueError(f"expected {name} to be at most {LARGEST}, got {value}")
 
 
 def check_count(name: str, value: int, low: int, high: int | None = None) -> None:
@@ -54,6 +62,17 @@ def check_count(name: str, value: int, low: int, high: int | None = None) -> Non
     if value < low or (high is not None and value > high):
         limit = f"at least {low}" if high is None else f"from {low} to {high}"
         raise ValueError(f"expected {name} to be {limit}, got {value}")
+
+
+def check_sides(name: str, size: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width of a side, or of (height, width), once they are known to be counts."""
+    sides = size if isinstance(size, Sequence) and not isinstance(size, str) else (size, size)
+    if len(sides) != 2:
+        raise ValueError(f"expected {name} to be a side or (height, width), got {size}")
+    height, width = sides
+    check_count(name, height, 1)
+    check_count(name, width, 1)
+    return height, width
 
 
 def check_floating(tensor: Tensor, name: str) -> None:
@@ -131,7 +150,23 @@ def check_mask(mask: Tensor, shape: torch.Size, like: Tensor | None = None) -> N
         raise ValueError(f"expected mask of shape {list(shape)}, got {list(mask.shape)}")
 
 
+def check_number(value: object, name: str) -> None:
+    """Raise unless ``value`` is a real number, or a tensor such as a learned weight."""
+    if isinstance(value, bool) or not isinstance(value, Real | Tensor):
+        raise TypeError(f"expected {name} as a number, got {type(value).__name__}")
+
+
+def check_between(value: float, name: str, low: float = -math.inf, high: float = math.inf) -> None:
+    """Raise unless ``value`` is a finite number from ``low`` to ``high``."""
+    check_number(value, name)
+    if not (low <= value <= high and abs(value) < math.inf):
+        above = "" if low == -math.inf else f", at least {low:g}"
+        limit = f"finite{above}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise ValueError(f"expected {name} to be {limit}, got {value}")
+
+
 def check_positive(value: float, name: str) -> None:
     """Raise unless ``value`` is a positive, finite number."""
-    if not 0 < value < float("inf"):
+    check_number(value, name)
+    if not 0 < value < math.inf:
         raise ValueError(f"expected {name} to be positive and finite, got {value}")

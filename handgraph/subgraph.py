@@ -290,7 +290,8 @@ class RemovalSets:
         """
         if edges not in ("bridged", "induced"):
             raise ValueError(f"edges: expected 'bridged' or 'induced', got {edges!r}")
-        if which not in self.names and which not in range(-len(self), len(self)):
+        known = which in self.names or which in range(-len(self), len(self))
+        if isinstance(which, bool) or not known:
             raise ValueError(f"no removal set {which!r}; there are {', '.join(self.names)}")
         which = self.names.index(which) if isinstance(which, str) else which
         keep = self.keep_mask[which]

@@ -346,7 +346,9 @@ def test_what_needs_a_tree_says_so():
 
 
 def test_edgeless_needs_a_joint():
-    with pytest.raises(ValueError, match=r"edgeless: expected at least one joint, got 0"):
+    with pytest.raises(
+        ValueError, match=r"edgeless: expected num_joints to be from 1 to 1048576, got 0"
+    ):
         Skeleton.edgeless(0)
 
 

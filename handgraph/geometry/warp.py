@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
-from numbers import Integral
 
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from handgraph._check import check_device, check_floating, check_tensor
+from handgraph._check import check_device, check_floating, check_sides, check_tensor
 
 MODES = ("bilinear", "nearest")
 
@@ -54,7 +52,7 @@ def warp_image(
         >>> warp_image(image, half, (1, 2)).tolist()  # means of two blocks
         [[[4, 15]]]
     """
-    shape = _height_and_width(size)
+    shape = check_sides("size", size)
     _check(image, A, mode)
     flat = image.reshape(-1, *image.shape[-3:])
     back = _inverse(A).expand(*image.shape[:-3], 3, 3).reshape(-1, 3, 3)
@@ -66,13 +64,6 @@ def warp_image(
         values = values if image.is_floating_point() else values.round()
         output = output.index_put((pick,), values.to(image.dtype))
     return output.reshape(*image.shape[:-2], *shape)
-
-
-def _height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
-    sides = tuple(size) if isinstance(size, Sequence) else (size, size)
-    if len(sides) != 2 or not all(isinstance(side, Integral) and side > 0 for side in sides):
-        raise ValueError(f"expected size to be a positive side or (height, width), got {size}")
-    return sides
 
 
 def _check(image: Tensor, A: Tensor, mode: str) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from handgraph._check import check_device, check_floating, check_mask
+from handgraph._check import check_between, check_device, check_floating, check_mask
 from handgraph.losses._check import check_pair
 from handgraph.subgraph import RemovalSets, check_removal
 
@@ -74,7 +74,8 @@ def pose_loss(
 
     Raises:
         TypeError: If a tensor is not floating point, or the mask is not bool.
-        ValueError: If the shapes differ or are not ``[*, J, 3]``, or a weight is negative.
+        ValueError: If the shapes differ or are not ``[*, J, 3]``, or a weight is negative or
+            infinite.
 
     Example:
         >>> import torch
@@ -202,8 +203,8 @@ def _joint_losses(
 def _check_pose(pose: Tensor, alpha: float, beta: float) -> None:
     if pose.ndim < 2 or pose.shape[-1] != 3:
         raise ValueError(f"expected poses (u, v, d) [*, J, 3], got {list(pose.shape)}")
-    if not (alpha >= 0 and beta >= 0):
-        raise ValueError(f"expected alpha >= 0 and beta >= 0, got {alpha} and {beta}")
+    check_between(alpha, "alpha", 0)
+    check_between(beta, "beta", 0)
 
 
 def _check_branches(partial: Tensor, target: Tensor, removal: RemovalSets) -> None:

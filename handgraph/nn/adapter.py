@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from torch.nn.parameter import is_lazy
 from torch_geometric.nn import MessagePassing
 
-from handgraph._check import check_device, check_joints, check_skeleton
+from handgraph._check import check_count, check_device, check_joints, check_skeleton
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.skeleton_edges import SkeletonEdges
 from handgraph.skeleton import Skeleton
@@ -68,6 +68,7 @@ class SkeletonConv(HasConstants):
         self.conv = conv
         self.skeleton = skeleton
         self.in_channels = _in_channels(conv) if in_channels is None else in_channels
+        check_count("in_channels", self.in_channels, 1)
         parameter = next(conv.parameters(), torch.empty(0))
         self.register_constants(parameter.device, edge_index=skeleton.edge_index)
         self.is_static, self.out_channels = _probe(conv, skeleton, self.in_channels)

@@ -40,6 +40,8 @@ class BranchLinear(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, num_branches: int | None = None):
         super().__init__()
         check_whole(in_channels=in_channels, out_channels=out_channels)
+        if num_branches is not None:
+            check_whole(num_branches=num_branches)
         if min(in_channels, out_channels, 1 if num_branches is None else num_branches) < 1:
             raise ValueError(
                 "BranchLinear: expected positive sizes, got "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_device
+from handgraph._check import check_count, check_device
 from handgraph.vision._hrnet import HRNet
 from handgraph.vision._images import IMAGENET_MEAN, IMAGENET_STD, check_images, to_unit_range
 
@@ -69,10 +69,7 @@ class HeatmapGenerator(nn.Module):
 
     def __init__(self, num_joints: int = 21, backbone: str = "hrnet_w32", pretrained: bool = False):
         super().__init__()
-        if num_joints < 1:
-            raise ValueError(
-                f"HeatmapGenerator: expected num_joints of 1 or more, got {num_joints}"
-            )
+        check_count("num_joints", num_joints, 1)
         self.num_joints = num_joints
         self.backbone_name = backbone
         self.backbone = HRNet(backbone, pretrained)

@@ -482,7 +482,7 @@ def test_options_that_make_no_sense_are_errors():
         GatedMerger(2, 2, LEVELS, hidden_channels=0)
     with pytest.raises(ValueError, match=r"expected positive sizes.*out_channels=0"):
         GraphMerger(2, 2, LEVELS, channels=0)
-    with pytest.raises(ValueError, match=r"expected feature_nodes >= 0, got -1"):
+    with pytest.raises(ValueError, match=r"expected feature_nodes to be at least 0, got -1"):
         HypothesisGraphMerger(2, 2, LEVELS, feature_nodes=-1)
 
 
