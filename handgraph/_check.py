@@ -14,9 +14,11 @@ from torch_geometric.data import Data
 from handgraph.skeleton import Skeleton
 
 
-def check_tensor(value: object, name: str) -> None:
-    """Raise unless ``value`` is a tensor, and say how to make it one."""
+def check_tensor(value: object, name: str, like: Tensor | None = None) -> None:
+    """Raise unless ``value`` is a tensor on the device of ``like``, and say how to make it one."""
     if isinstance(value, Tensor):
+        if like is not None:
+            check_device(value, like, name)
         return
     remedy = ""
     if isinstance(value, Data):
@@ -99,9 +101,9 @@ def check_hand(xyz: Tensor, skeleton: Skeleton) -> None:
         )
 
 
-def check_joints(x: Tensor, skeleton: Skeleton, name: str) -> None:
-    """Raise unless ``x`` is ``[*, J, C]`` with as many joints as the skeleton."""
-    check_tensor(x, name)
+def check_joints(x: Tensor, skeleton: Skeleton, name: str, like: Tensor | None = None) -> None:
+    """Raise unless ``x`` is ``[*, J, C]`` of the skeleton, on the device of ``like``."""
+    check_tensor(x, name, like)
     joints = skeleton.num_joints
     if x.dim() < 2 or x.shape[-2] != joints:
         came = "" if x.dim() < 2 else f"{x.shape[-2]} joints: "
@@ -113,8 +115,7 @@ def check_joints(x: Tensor, skeleton: Skeleton, name: str) -> None:
 
 def check_shape(value: Tensor, shape: torch.Size, like: Tensor, name: str) -> None:
     """Raise unless ``value`` has exactly this shape, and the dtype and device of ``like``."""
-    check_tensor(value, name)
-    check_device(value, like, name)
+    check_tensor(value, name, like)
     if value.dtype != like.dtype:
         raise TypeError(
             f"expected {name} of {like.dtype} like the rest of the input, got {value.dtype}"
@@ -125,8 +126,7 @@ def check_shape(value: Tensor, shape: torch.Size, like: Tensor, name: str) -> No
 
 def check_matrix(matrix: Tensor, points: Tensor, name: str) -> None:
     """Raise unless ``matrix`` is ``[3, 3]``, or has the leading dims of the points."""
-    check_tensor(matrix, name)
-    check_device(matrix, points, name)
+    check_tensor(matrix, name, points)
     if matrix.dtype != points.dtype:
         raise TypeError(
             f"expected {name} of {points.dtype} like the rest of the input, got {matrix.dtype}"
@@ -141,9 +141,7 @@ def check_matrix(matrix: Tensor, points: Tensor, name: str) -> None:
 
 def check_mask(mask: Tensor, shape: torch.Size, like: Tensor | None = None) -> None:
     """Raise unless ``mask`` is bool, has exactly this shape and is on the device of ``like``."""
-    check_tensor(mask, "mask")
-    if like is not None:
-        check_device(mask, like, "mask")
+    check_tensor(mask, "mask", like)
     if mask.dtype != torch.bool:
         raise TypeError(f"expected a mask of torch.bool, got {mask.dtype}")
     if mask.shape != shape:

@@ -309,6 +309,16 @@ def check_removal(value: object, name: str) -> None:
         )
 
 
+def check_branches(x: Tensor, removal: RemovalSets, name: str, like: Tensor | None = None) -> None:
+    """Raise unless ``x`` is ``[*, N, K, C]`` of the removal sets, on the device of ``like``."""
+    check_tensor(x, name, like)
+    nodes = (len(removal), removal.num_nodes)
+    if x.dim() < 3 or x.shape[-3:-1] != nodes:
+        raise ValueError(
+            f"{name}: expected [*, {nodes[0]}, {nodes[1]}, C] for {removal}, got {list(x.shape)}"
+        )
+
+
 def _group(skeleton: Skeleton, name: str) -> Sequence[str]:
     if name not in skeleton.groups:
         raise ValueError(

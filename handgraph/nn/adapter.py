@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from torch.nn.parameter import is_lazy
 from torch_geometric.nn import MessagePassing
 
-from handgraph._check import check_count, check_device, check_joints, check_skeleton
+from handgraph._check import check_count, check_joints, check_skeleton
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.skeleton_edges import SkeletonEdges
 from handgraph.skeleton import Skeleton
@@ -79,8 +79,7 @@ class SkeletonConv(HasConstants):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve every pose on the skeleton."""
-        check_joints(x, self.skeleton, "the input of SkeletonConv")
-        check_device(x, self.edge_index, "the input of SkeletonConv")
+        check_joints(x, self.skeleton, "the input of SkeletonConv", self.edge_index)
         graphs = math.prod(x.shape[:-2])
         flat = x.reshape(graphs, *x.shape[-2:])
         if graphs == 0:  # one pose of zeros, which is cut off again

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph._check import check_device, check_tensor
+from handgraph._check import check_tensor
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.made_for import MadeFor
 from handgraph.skeleton import Skeleton
@@ -78,19 +78,17 @@ class BranchedNet(HasConstants, MadeFor):
         return out if isinstance(self.graph, RemovalSets) else out.squeeze(-3)
 
     def _check_input(self, x: Tensor, node_mask: Tensor | None, branched: bool) -> None:
-        check_tensor(x, f"the input of {type(self).__name__}")
+        constant = self.node_mask if self.is_ragged else None
+        check_tensor(x, f"the input of {type(self).__name__}", constant)
         shape = (*self.node_mask.shape[0 if branched else 1 :], self.in_channels)
         if x.shape[-len(shape) :] != shape:
             raise ValueError(
                 f"{type(self).__name__} over {self.graph_name}: expected "
                 f"[*, {', '.join(map(str, shape))}], got {list(x.shape)}"
             )
-        if self.is_ragged:
-            check_device(x, self.node_mask, f"the input of {type(self).__name__}")
         if node_mask is None:
             return
-        check_tensor(node_mask, f"node_mask of {type(self).__name__}")
-        check_device(node_mask, x, f"node_mask of {type(self).__name__}")
+        check_tensor(node_mask, f"node_mask of {type(self).__name__}", x)
         if node_mask.shape != x.shape[:-1]:
             raise ValueError(
                 f"{type(self).__name__} over {self.graph_name}: expected node_mask "

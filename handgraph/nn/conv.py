@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from handgraph._check import check_device, check_tensor
+from handgraph._check import check_tensor
 from handgraph.nn.adjacency import (
     Normalization,
     check_normalization,
@@ -89,8 +89,7 @@ class AdaptiveGraphConv(nn.Module):
 
     def _check(self, x: Tensor, adj: Tensor, gate: Tensor | None) -> None:
         check_tensor(x, "x of AdaptiveGraphConv")
-        check_tensor(adj, "adj of AdaptiveGraphConv")
-        check_device(adj, x, "adj of AdaptiveGraphConv")
+        check_tensor(adj, "adj of AdaptiveGraphConv", x)
         square = 2 * x.shape[-2:-1]  # (J, J)
         if x.shape[-1:] != (self.in_channels,) or not square or adj.shape[-2:] != square:
             raise ValueError(
@@ -99,7 +98,7 @@ class AdaptiveGraphConv(nn.Module):
             )
         if gate is None:
             return
-        check_device(gate, x, "gate of AdaptiveGraphConv")
+        check_tensor(gate, "gate of AdaptiveGraphConv", x)
         if gate.shape[-1:] != square[:1]:
             raise ValueError(
                 f"AdaptiveGraphConv: expected gate [*, {square[0]}], got {list(gate.shape)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_device, check_tensor, check_whole
+from handgraph._check import check_tensor, check_whole
 
 
 class BranchLinear(nn.Module):
@@ -64,15 +64,14 @@ class BranchLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the channels of each branch by its own matrix."""
-        check_tensor(x, "the input of BranchLinear")
+        weight, bias = self.weight, self.bias
+        check_tensor(x, "the input of BranchLinear", weight)
         branches = () if self.num_branches is None else (self.num_branches,)
         if x.shape[-1:] != (self.in_channels,) or (branches and x.shape[-3:-2] != branches):
             axes = "".join(f"{n}, K, " for n in branches)
             raise ValueError(
                 f"{self!r}: expected [*, {axes}{self.in_channels}], got {list(x.shape)}"
             )
-        weight, bias = self.weight, self.bias
-        check_device(x, weight, "the input of BranchLinear")
         return x @ weight.mT + (bias.unsqueeze(-2) if branches else bias)
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_device, check_tensor, check_whole
+from handgraph._check import check_tensor, check_whole
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.plan import NodeMap, Plan, Stage, Term
 
@@ -89,15 +89,14 @@ class NodePool(HasConstants):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the nodes."""
-        check_tensor(x, "the input of NodePool")
+        node_map = self.node_map()
+        check_tensor(x, "the input of NodePool", node_map[0])
         nodes = (self.in_nodes,) if self.node_mask is None else tuple(self.node_mask.shape)
         if x.shape[-1 - len(nodes) : -1] != nodes:
             raise ValueError(
                 f"NodePool: expected [*, {', '.join(map(str, nodes))}, C] (nodes second to last), "
                 f"got {list(x.shape)}"
             )
-        node_map = self.node_map()
-        check_device(x, node_map[0], "the input of NodePool")
         if self.node_mask is not None and self.is_ragged:
             x = x.where(self.node_mask.unsqueeze(-1), 0)
         return node_map(x)

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 from torch_geometric.utils import scatter
 
-from handgraph._check import check_device, check_joints
+from handgraph._check import check_joints
 from handgraph.coarsening import Coarsening
 from handgraph.nn.constants import HasConstants
 
@@ -54,8 +54,7 @@ class SkeletalPool(HasConstants):
 
     def forward(self, x: Tensor) -> Tensor:
         """Reduce the joints of each cluster."""
-        check_joints(x, self.coarsening.fine, "the input of SkeletalPool")
-        check_device(x, self.cluster, "the input of SkeletalPool")
+        check_joints(x, self.coarsening.fine, "the input of SkeletalPool", self.cluster)
         count = self.coarsening.coarse.num_joints
         return scatter(x, self.cluster, dim=-2, dim_size=count, reduce=self.reduce)
 
@@ -99,8 +98,7 @@ class SkeletalUnpool(HasConstants):
 
     def forward(self, x: Tensor) -> Tensor:
         """Gather each joint from its cluster."""
-        check_joints(x, self.coarsening.coarse, "the input of SkeletalUnpool")
-        check_device(x, self.cluster, "the input of SkeletalUnpool")
+        check_joints(x, self.coarsening.coarse, "the input of SkeletalUnpool", self.cluster)
         return x.index_select(-2, self.cluster)
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph._check import check_device, check_skeleton, check_tensor, check_whole
+from handgraph._check import check_skeleton, check_tensor, check_whole
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.made_for import MadeFor
 from handgraph.skeleton import Skeleton
@@ -72,10 +72,8 @@ class SkeletonEdges(HasConstants, MadeFor):
 
     def forward(self, x: Tensor, edge_index: Tensor) -> int:
         """Check x and the edges, and count the copies."""
-        check_tensor(x, f"x of {self.layer}")
-        check_tensor(edge_index, f"edge_index of {self.layer}")
-        check_device(x, self.place, f"x of {self.layer}")
-        check_device(edge_index, x, f"edge_index of {self.layer}")
+        check_tensor(x, f"x of {self.layer}", self.place)
+        check_tensor(edge_index, f"edge_index of {self.layer}", x)
         joints, edges = self.skeleton.num_joints, self.num_edges
         rows = x.shape[-2] if x.dim() >= 2 else -1
         copies = rows // joints

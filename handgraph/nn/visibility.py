@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_device, check_joints, check_skeleton
+from handgraph._check import check_joints, check_skeleton
 from handgraph.masks import cover, keep_always, merge_draws, sample_visible, stratified_levels
 from handgraph.skeleton import Skeleton, What
 
@@ -86,8 +86,7 @@ class VisibilityLifter(nn.Module):
     def logit(self, x: Tensor, score: Tensor) -> Tensor:
         """How likely each joint is to be visible, as a logit. ``[*, J]``."""
         check_joints(x, self.skeleton, "x of VisibilityLifter")
-        check_joints(score, self.skeleton, "score of VisibilityLifter")
-        check_device(score, x, "score of VisibilityLifter")
+        check_joints(score, self.skeleton, "score of VisibilityLifter", x)
         out: Tensor = self.visibility(torch.cat([x, score], dim=-1))
         return out.squeeze(-1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from handgraph._check import check_device, check_tensor, check_whole
+from handgraph._check import check_tensor, check_whole
 
 
 class FeatureEncoder(nn.Module):
@@ -130,9 +130,8 @@ def check_sizes(module: nn.Module, **sizes: int) -> None:
 
 def check_features(module: nn.Module, features: Tensor) -> None:
     """Raise unless this is a feature map with the module's ``in_channels``."""
-    name = f"features of {type(module).__name__}"
-    check_tensor(features, name)
-    check_device(features, next(module.parameters()), name)
+    like = next(module.parameters())
+    check_tensor(features, f"features of {type(module).__name__}", like)
     if features.dim() != 4 or features.shape[1] != module.in_channels or 0 in features.shape[2:]:
         raise ValueError(
             f"{module!r}: expected features [B, {module.in_channels}, h, w], "

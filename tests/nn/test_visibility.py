@@ -152,7 +152,7 @@ def test_it_compiles():
 def test_unknown_joints_and_no_draws_are_refused():
     with pytest.raises(ValueError, match="wist"):
         lifter(keep="wist")
-    with pytest.raises(ValueError, match="got 0 draws"):
+    with pytest.raises(ValueError, match="num_draws to be at least 1, got 0"):
         lifter(num_draws=0)
 
 

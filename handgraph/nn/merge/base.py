@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_device, check_tensor, check_whole
+from handgraph._check import check_tensor, check_whole
 from handgraph.subgraph import RemovalSets, check_removal
 
 
@@ -82,8 +82,7 @@ class Merger(nn.Module):
                 f"got {came}"
             )
         if feature is not None:
-            self._expect("feature", feature, (*partial.shape[:-3], *self.feature_shape))
-            check_device(feature, partial, "feature")
+            self._expect("feature", feature, (*partial.shape[:-3], *self.feature_shape), partial)
 
     def check_partial(self, partial: Tensor, node_mask: Tensor | None) -> None:
         """Raise unless poses and mask fit the removal sets and each other, and the mask is Bool."""
@@ -91,13 +90,14 @@ class Merger(nn.Module):
         nodes = (*partial.shape[:-3], len(self.removal), self.removal.num_nodes)
         self._expect("partial", partial, (*nodes, self.in_channels))
         if node_mask is not None:
-            self._expect("node_mask", node_mask, nodes)
-            check_device(node_mask, partial, "node_mask")
+            self._expect("node_mask", node_mask, nodes, partial)
             if node_mask.dtype != torch.bool:
                 raise TypeError(f"expected node_mask of torch.bool, got {node_mask.dtype}")
 
-    def _expect(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-        check_tensor(tensor, name)
+    def _expect(
+        self, name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor | None = None
+    ) -> None:
+        check_tensor(tensor, name, like)
         if tuple(tensor.shape) != shape:
             raise ValueError(
                 f"{type(self).__name__} over {self.removal}: expected {name} {list(shape)}, "
