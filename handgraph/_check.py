@@ -1,8 +1,10 @@
-"""What geometry and losses check before they compute: shapes, joint counts, dtypes."""
+"""What is checked before anything is computed: types, dtypes, devices, shapes, numbers."""
 
 from __future__ import annotations
 
-from numbers import Integral
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -12,9 +14,11 @@ from torch_geometric.data import Data
 from handgraph.skeleton import Skeleton
 
 
-def check_tensor(value: object, name: str) -> None:
-    """Raise unless ``value`` is a tensor, and say how to make it one."""
+def check_tensor(value: object, name: str, like: Tensor | None = None) -> None:
+    """Raise unless ``value`` is a tensor on the device of ``like``, and say how to make it one."""
     if isinstance(value, Tensor):
+        if like is not None:
+            check_device(value, like, name)
         return
     remedy = ""
     if isinstance(value, Data):
@@ -26,17 +30,32 @@ def check_tensor(value: object, name: str) -> None:
     raise TypeError(f"expected {name} as torch.Tensor, got {type(value).__name__}{remedy}")
 
 
+def check_device(value: Tensor, like: Tensor, name: str) -> None:
+    """Raise unless ``value`` is on the device of ``like``."""
+    if value.device != like.device:
+        raise ValueError(
+            f"expected {name} on {like.device}, where the rest is, got {value.device}: "
+            f"bring both together with .to(device)"
+        )
+
+
 def check_skeleton(value: object, name: str) -> None:
     """Raise unless ``value`` is a skeleton."""
     if not isinstance(value, Skeleton):
         raise TypeError(f"{name}: expected a Skeleton, such as HAND, got {type(value).__name__}")
 
 
+LARGEST = 2**31 - 1
+"""No size and no count is larger."""
+
+
 def check_whole(**sizes: object) -> None:
-    """Raise unless all sizes are whole numbers."""
+    """Raise unless all sizes are whole numbers, none of them larger than a size can be."""
     for name, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, Integral):
             raise TypeError(f"expected {name} as int, got {type(value).__name__}")
+        if int(value) > LARGEST:
+            raise ValueError(f"expected {name} to be at most {LARGEST}, got {value}")
 
 
 def check_count(name: str, value: int, low: int, high: int | None = None) -> None:
@@ -45,6 +64,17 @@ def check_count(name: str, value: int, low: int, high: int | None = None) -> Non
     if value < low or (high is not None and value > high):
         limit = f"at least {low}" if high is None else f"from {low} to {high}"
         raise ValueError(f"expected {name} to be {limit}, got {value}")
+
+
+def check_sides(name: str, size: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width of a side, or of (height, width), once they are known to be counts."""
+    sides = size if isinstance(size, Sequence) and not isinstance(size, str) else (size, size)
+    if len(sides) != 2:
+        raise ValueError(f"expected {name} to be a side or (height, width), got {size}")
+    height, width = sides
+    check_count(name, height, 1)
+    check_count(name, width, 1)
+    return height, width
 
 
 def check_floating(tensor: Tensor, name: str) -> None:
@@ -71,9 +101,21 @@ def check_hand(xyz: Tensor, skeleton: Skeleton) -> None:
         )
 
 
+def check_joints(x: Tensor, skeleton: Skeleton, name: str, like: Tensor | None = None) -> None:
+    """Raise unless ``x`` is ``[*, J, C]`` of the skeleton, on the device of ``like``."""
+    check_tensor(x, name, like)
+    joints = skeleton.num_joints
+    if x.dim() < 2 or x.shape[-2] != joints:
+        came = "" if x.dim() < 2 else f"{x.shape[-2]} joints: "
+        raise ValueError(
+            f"{name}: expected [*, {joints}, C] for the {joints} joints of {skeleton.name}, "
+            f"got {came}{list(x.shape)}"
+        )
+
+
 def check_shape(value: Tensor, shape: torch.Size, like: Tensor, name: str) -> None:
-    """Raise unless ``value`` has exactly this shape, and the dtype of ``like``."""
-    check_tensor(value, name)
+    """Raise unless ``value`` has exactly this shape, and the dtype and device of ``like``."""
+    check_tensor(value, name, like)
     if value.dtype != like.dtype:
         raise TypeError(
             f"expected {name} of {like.dtype} like the rest of the input, got {value.dtype}"
@@ -84,7 +126,7 @@ def check_shape(value: Tensor, shape: torch.Size, like: Tensor, name: str) -> No
 
 def check_matrix(matrix: Tensor, points: Tensor, name: str) -> None:
     """Raise unless ``matrix`` is ``[3, 3]``, or has the leading dims of the points."""
-    check_tensor(matrix, name)
+    check_tensor(matrix, name, points)
     if matrix.dtype != points.dtype:
         raise TypeError(
             f"expected {name} of {points.dtype} like the rest of the input, got {matrix.dtype}"
@@ -97,16 +139,32 @@ def check_matrix(matrix: Tensor, points: Tensor, name: str) -> None:
         )
 
 
-def check_mask(mask: Tensor, shape: torch.Size) -> None:
-    """Raise unless ``mask`` is bool and has exactly this shape."""
-    check_tensor(mask, "mask")
+def check_mask(mask: Tensor, shape: torch.Size, like: Tensor | None = None) -> None:
+    """Raise unless ``mask`` is bool, has exactly this shape and is on the device of ``like``."""
+    check_tensor(mask, "mask", like)
     if mask.dtype != torch.bool:
         raise TypeError(f"expected a mask of torch.bool, got {mask.dtype}")
     if mask.shape != shape:
         raise ValueError(f"expected mask of shape {list(shape)}, got {list(mask.shape)}")
 
 
+def check_number(value: object, name: str) -> None:
+    """Raise unless ``value`` is a real number, or a tensor such as a learned weight."""
+    if isinstance(value, bool) or not isinstance(value, Real | Tensor):
+        raise TypeError(f"expected {name} as a number, got {type(value).__name__}")
+
+
+def check_between(value: float, name: str, low: float = -math.inf, high: float = math.inf) -> None:
+    """Raise unless ``value`` is a finite number from ``low`` to ``high``."""
+    check_number(value, name)
+    if not (low <= value <= high and abs(value) < math.inf):
+        above = "" if low == -math.inf else f", at least {low:g}"
+        limit = f"finite{above}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise ValueError(f"expected {name} to be {limit}, got {value}")
+
+
 def check_positive(value: float, name: str) -> None:
     """Raise unless ``value`` is a positive, finite number."""
-    if not 0 < value < float("inf"):
+    check_number(value, name)
+    if not 0 < value < math.inf:
         raise ValueError(f"expected {name} to be positive and finite, got {value}")

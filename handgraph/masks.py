@@ -11,13 +11,19 @@ A mask is Bool ``[*, J]``, ``True`` for a joint that is kept: what
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from handgraph._check import check_count, check_mask, check_skeleton, check_tensor
+from handgraph._check import (
+    check_between,
+    check_count,
+    check_mask,
+    check_number,
+    check_skeleton,
+    check_tensor,
+)
 from handgraph.skeleton import Skeleton, What
 from handgraph.subgraph import RemovalSets
 
@@ -56,8 +62,9 @@ def keep_confident(score: Tensor, threshold: float) -> Tensor:
         [True, False]
     """
     _check_probability(score)
-    if math.isnan(threshold):
-        raise ValueError("threshold: expected a number, got NaN")
+    check_number(threshold, "threshold")
+    if threshold != threshold:
+        raise ValueError("expected threshold to be a number, got NaN")
     return score > threshold
 
 
@@ -87,6 +94,8 @@ def soft_gate(score: Tensor, *, slope: float = 1.0, bias: float = 0.0) -> Tensor
         tensor([0.9878, 0.5000])
     """
     _check_probability(score)
+    check_between(slope, "slope")
+    check_between(bias, "bias")
     sure = (score == 0) | (score == 1)
     logit = torch.logit(score.masked_fill(sure, 0.5))
     largest = torch.finfo(logit.dtype).max  # in place of infinity, of which 0 times is no number
@@ -153,8 +162,8 @@ def stratified_levels(
         >>> stratified_levels(4, 21).sort(dim=0).values[:, 0].tolist()
         [0.125, 0.375, 0.625, 0.875]
     """
-    if min(num_draws, num_joints) < 1:
-        raise ValueError(f"expected positive numbers, got {num_draws} draws, {num_joints} joints")
+    check_count("num_draws", num_draws, 1)
+    check_count("num_joints", num_joints, 1)
     shape, device = (num_draws, num_joints), _device(generator)
     order = torch.rand(shape, generator=generator, device=device).argsort(dim=0)
     return (order + 0.5) / num_draws
@@ -183,8 +192,7 @@ def drop_joints(
         >>> round(drop_joints((1000, 21), 0.25, random).float().mean().item(), 2)
         0.75
     """
-    if not 0 <= probability <= 1:
-        raise ValueError(f"probability: expected a number in [0, 1], got {probability}")
+    check_between(probability, "probability", 0, 1)
     return torch.rand(shape, generator=generator, device=_device(generator)) >= probability
 
 
@@ -347,7 +355,8 @@ def merge_draws(pose: Tensor, speaks: Tensor) -> Tensor:
         >>> merge_draws(pose, torch.tensor([[True], [True], [False]])).item()
         2.0
     """
-    check_mask(speaks, pose.shape[:-1])
+    check_tensor(pose, "pose")
+    check_mask(speaks, pose.shape[:-1], pose)
     picked = speaks.unsqueeze(-1)
     total = pose.where(picked, 0).sum(dim=0)
     return total / picked.sum(dim=0)

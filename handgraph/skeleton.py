@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 What = str | Iterable[str]
 """Some joints of a skeleton: the name of a joint or of a group, or several of them."""
 
+MOST_JOINTS = 2**20
+"""Largest number of joints that :meth:`Skeleton.edgeless` names."""
+
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -136,8 +139,10 @@ class Skeleton:
             raise TypeError(
                 f"edgeless: expected num_joints as int, got {type(num_joints).__name__}"
             )
-        if num_joints < 1:
-            raise ValueError(f"edgeless: expected at least one joint, got {num_joints}")
+        if not 1 <= num_joints <= MOST_JOINTS:
+            raise ValueError(
+                f"edgeless: expected num_joints to be from 1 to {MOST_JOINTS}, got {num_joints}"
+            )
         return cls(f"edgeless({num_joints})", tuple(f"node_{i}" for i in range(num_joints)), ())
 
     @property
@@ -230,15 +235,25 @@ class Skeleton:
 
         Raises:
             ValueError: If ``other`` lacks a joint of this skeleton.
+            TypeError: If ``other`` is no skeleton.
 
         Example:
             >>> from handgraph import HAND, RHD
             >>> HAND.index_from(RHD)[:6].tolist()
             [0, 4, 3, 2, 1, 8]
         """
+        if not isinstance(other, Skeleton):
+            raise TypeError(
+                f"index_from: expected a Skeleton, got {type(other).__name__}; with the names of "
+                f"your joints in their order: "
+                f"{self.name}.index_from(Skeleton('mine', names, edges=()))"
+            )
         missing = [joint for joint in self.joints if joint not in other.joints]
         if missing:
-            raise ValueError(f"{other.name} lacks joints of {self.name}: {', '.join(missing)}")
+            raise ValueError(
+                f"{other.name} lacks joints of {self.name}: {', '.join(missing)}; "
+                f"it has {', '.join(other.joints)}"
+            )
         return torch.tensor([other.joints.index(joint) for joint in self.joints])
 
     def swap_sides(self) -> Tensor:

@@ -165,3 +165,6 @@ H36M = Skeleton.from_parents(
     },
 )
 """The 17 joints of Human3.6M that 3D lifters use, rooted at the pelvis."""
+
+ALL = (HAND, RHD, MANO, INTERHAND, COCO, H36M)
+"""All skeletons of the package."""

@@ -290,7 +290,8 @@ class RemovalSets:
         """
         if edges not in ("bridged", "induced"):
             raise ValueError(f"edges: expected 'bridged' or 'induced', got {edges!r}")
-        if which not in self.names and which not in range(-len(self), len(self)):
+        known = which in self.names or which in range(-len(self), len(self))
+        if isinstance(which, bool) or not known:
             raise ValueError(f"no removal set {which!r}; there are {', '.join(self.names)}")
         which = self.names.index(which) if isinstance(which, str) else which
         keep = self.keep_mask[which]
@@ -305,6 +306,16 @@ def check_removal(value: object, name: str) -> None:
         raise TypeError(
             f"{name}: expected RemovalSets, such as RemovalSets.by_level(HAND), "
             f"got {type(value).__name__}"
+        )
+
+
+def check_branches(x: Tensor, removal: RemovalSets, name: str, like: Tensor | None = None) -> None:
+    """Raise unless ``x`` is ``[*, N, K, C]`` of the removal sets, on the device of ``like``."""
+    check_tensor(x, name, like)
+    nodes = (len(removal), removal.num_nodes)
+    if x.dim() < 3 or x.shape[-3:-1] != nodes:
+        raise ValueError(
+            f"{name}: expected [*, {nodes[0]}, {nodes[1]}, C] for {removal}, got {list(x.shape)}"
         )
 
 

@@ -1,4 +1,20 @@
-"""Where other people's code meets ours."""
+"""Where other people's code meets ours.
+
+Here: what is given in the place of a tensor, sizes and numbers; precision under autocast; safe
+globals; `EdgeIndex`, `HeteroConv`, `GPSConv`, `Sequential`, `summary` and `PyGModelHubMixin` of
+PyG; `functional_call`, `vmap` and `jacrev`; activation checkpoints; the number of graphs of
+`torch.compile`; `DataLoader` with fork and spawn; averages of Lightning. Elsewhere:
+
+- `tests/test_devices.py`: tensors on two devices, ensembles on the meta device
+- `tests/nn/test_constants.py`: `AveragedModel`, EMA and SWA, with buffers
+- `tests/nn/engines/test_looking.py`: pruning, parametrisations, hooks, FSDP2, Captum
+- `tests/nn/test_skeleton_convs.py`: `Explainer` and `GNNExplainer`
+- `tests/test_train_slow.py`: DDP, as Lightning Fabric runs it
+- `tests/nn/test_core.py`, `tests/test_export.py`: `torch.export` with any batch and with one
+  sample, Inductor, ONNX, AOTInductor
+- `tests/hub/test_saved.py`: safetensors and the Hugging Face Hub
+- `tests/metrics/test_modules.py`: torchmetrics
+"""
 
 from __future__ import annotations
 
@@ -24,7 +40,18 @@ from torch_geometric.nn import (
 )
 from torch_geometric.nn.model_hub import PyGModelHubMixin
 
-from handgraph import COCO, HAND, RHD, RemovalSets, Skeleton, coarsen, geometry, losses, metrics
+from handgraph import (
+    COCO,
+    HAND,
+    RHD,
+    RemovalSets,
+    Skeleton,
+    coarsen,
+    geometry,
+    losses,
+    masks,
+    metrics,
+)
 from handgraph.datasets import SyntheticHands
 from handgraph.nn import (
     AdaptiveGraphConv,
@@ -258,9 +285,28 @@ def test_an_lstm_aggregation_on_a_skeleton():
 
 
 def test_dense_batches_say_where_the_joints_stand():
-    moved = RHD.to_data(x=torch.rand(21, 2))
-    with pytest.raises(ValueError, match=r"missing .*wrist.*HAND\.index_from\(OTHER\)"):
-        to_dense(moved, HAND)
+    hands = [HAND.to_data(x=torch.rand(21, 2)) for _ in range(2)]
+    order = RHD.index_from(HAND)
+    data = Batch.from_data_list([RHD.to_data(x=hand.x[order]) for hand in hands])
+    with pytest.raises(ValueError, match=r"missing .*wrist.* They are those of RHD: ") as caught:
+        to_dense(data, HAND)
+    call = caught.value.args[0].split("those of RHD: ")[1]
+    scope = {"to_dense": to_dense, "data": data, "HAND": HAND, "RHD": RHD}
+    assert_close(eval(call, scope), to_dense(Batch.from_data_list(hands), HAND))
+
+
+def test_dense_batches_in_an_order_of_one_s_own():
+    hand, names = torch.rand(21, 2), HAND.joints[::-1]
+    data = HAND.reorder("reversed", names).to_data(x=hand.flip(0))
+    with pytest.raises(ValueError, match="If your joints, in their order, are names: ") as caught:
+        to_dense(data, HAND)
+    first, call = caught.value.args[0].split("are names: ")[1].split("; ")
+    scope = {"to_dense": to_dense, "data": data, "HAND": HAND, "names": names}
+    exec(first, scope)
+    assert_close(eval(call, scope), hand.unsqueeze(0))
+
+
+def test_dense_batches_are_data():
     with pytest.raises(TypeError, match="expected a Data or a Batch, got Tensor"):
         to_dense(torch.rand(21, 2), HAND)
 
@@ -394,7 +440,7 @@ def test_few_graphs_for_many_batches():
     for batch in (1, 2, 3, 5, 8, 13, 21, 34, 55, 89):
         x = torch.rand(batch, 21, 2)
         assert_close(compiled(x), net(x), rtol=1e-4, atol=1e-5)
-    assert counter.frame_count <= 3  # batches of 1, which torch takes apart, and all others
+    assert counter.frame_count == 2
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
@@ -456,3 +502,95 @@ def test_averages_of_lightning(name, tmp_path):
 def test_sizes_are_whole_numbers(make, size):
     with pytest.raises(TypeError, match=f"as int, got {type(size).__name__}"):
         make(size)
+
+
+def test_sizes_have_an_end():
+    """Beyond it PyTorch's own error speaks of overflow while unpacking."""
+    for make in (lambda n: BranchLinear(2, n), lambda n: NodePool(21, n), halving_ladder):
+        with pytest.raises(ValueError, match="to be at most 2147483647, got 10000000000000000000"):
+            make(10**19)
+    with pytest.raises(ValueError, match="num_joints to be from 1 to 1048576, got 1000000000000"):
+        Skeleton.edgeless(10**19)
+
+
+SCORE, UV = torch.rand(21), torch.rand(21, 2)
+NUMBERS = {
+    "alpha": lambda n: losses.pose_loss(POSE, TARGET, alpha=n),
+    "beta": lambda n: losses.branch_losses(torch.ones(8, 4, 16, 3), TARGET, LEVELS, beta=n),
+    "slope": lambda n: masks.soft_gate(SCORE, slope=n),
+    "bias": lambda n: masks.sample_visible(SCORE, bias=n),
+    "probability": lambda n: masks.drop_joints((4, 21), n),
+    "margin": lambda n: geometry.crop_matrix(UV, 256, n),
+    "size": lambda n: geometry.normalize_uv(UV, n),
+    "width": lambda n: geometry.mirror_matrix(n),
+    "high": lambda n: metrics.thresholds(n),
+    "low": lambda n: metrics.thresholds(low=n),
+    "level": lambda n: metrics.bootstrap_interval(torch.rand(8, 21), level=n),
+    "temperature": lambda n: soft_argmax(HEATMAPS, temperature=n),
+    "offset": lambda n: decode_heatmaps(HEATMAPS, offset=n),
+    "sigma": lambda n: gaussian_heatmaps(UV, 64, sigma=n),
+}
+SIGNED = {"slope", "bias", "offset"}
+"""What may be negative."""
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, -1, True, "3"])
+def test_numbers_are_numbers(name, value):
+    if value == -1 and name in SIGNED:
+        NUMBERS[name](value)
+        return
+    error = TypeError if isinstance(value, bool | str) else ValueError
+    with pytest.raises(error, match=rf"expected .*\b{name}\b.*, got "):
+        NUMBERS[name](value)
+
+
+@pytest.mark.parametrize("threshold", [torch.nan, True, "3"])
+def test_a_threshold_may_be_infinite(threshold):
+    assert masks.keep_confident(SCORE, -torch.inf).all()
+    with pytest.raises(
+        (TypeError, ValueError), match="expected threshold (as|to be) a number, got"
+    ):
+        masks.keep_confident(SCORE, threshold)
+
+
+@pytest.mark.parametrize("count", [2.5, True, "3", 10**19, -1])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: masks.stratified_levels(n, 21),
+        lambda n: masks.stratified_levels(4, n),
+        lambda n: BranchLinear(2, 3, n),
+        lambda n: AdaptiveGraphUNet(2, 3, HAND, nodes=(21, n, 1)),
+        lambda n: JointHead(UNET, n, 3, 3, HAND),
+        lambda n: JointHead(UNET, 2, n, 3, HAND),
+        lambda n: HypothesisGraphMerger(3, 3, LEVELS, feature_nodes=n),
+        lambda n: SkeletonConv(GCNConv(2, 4), HAND, n),
+        lambda n: AGCNConv(2, n, HAND),
+        lambda n: ResidualGCN(2, 3, HAND, num_blocks=n),
+        lambda n: GraphNet(2, 3, n),
+        lambda n: HeatmapGenerator(n, backbone="hrnet_w18_small"),
+        lambda n: geometry.warp_image(torch.rand(3, 8, 8), torch.eye(3), n),
+        lambda n: gaussian_heatmaps(UV, n),
+        lambda n: metrics.bootstrap_means(torch.rand(8, 21), num_resamples=n),
+    ],
+)
+def test_counts_are_whole_and_in_range(make, count):
+    error = TypeError if isinstance(count, bool | str | float) else ValueError
+    with pytest.raises(error, match="expected .*, got "):
+        make(count)
+
+
+def test_weights_that_are_learned():
+    """A weight of the loss may be a tensor, which keeps its gradient."""
+    alpha = torch.tensor(0.5, requires_grad=True)
+    losses.pose_loss(POSE, TARGET, alpha=alpha).backward()
+    assert_close(alpha.grad, losses.pose_loss(POSE, TARGET, alpha=1, beta=0))
+
+
+def test_checks_of_numbers_compile():
+    compiled = torch.compile(losses.pose_loss, backend="eager", fullgraph=True)
+    for alpha in (0.01, 0.1, 1, 2.5):
+        assert_close(
+            compiled(POSE, TARGET, alpha=alpha), losses.pose_loss(POSE, TARGET, alpha=alpha)
+        )

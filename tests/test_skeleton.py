@@ -312,8 +312,19 @@ def test_unknown_names_are_errors_that_list_the_known():
         arm().select([0])
 
 
+def test_names_in_the_place_of_a_skeleton():
+    names = list(RHD.joints)
+    with pytest.raises(TypeError, match="expected a Skeleton, got list; with the names") as caught:
+        HAND.index_from(names)
+    call = caught.value.args[0].split("order: ")[1]
+    found = eval(call, {"HAND": HAND, "Skeleton": Skeleton, "names": names})
+    assert torch.equal(found, HAND.index_from(RHD))
+
+
 def test_orders_that_lack_joints_are_errors():
-    with pytest.raises(ValueError, match=r"^COCO lacks joints of arm: shoulder, elbow, wrist$"):
+    with pytest.raises(
+        ValueError, match=r"^COCO lacks joints of arm: shoulder, elbow, wrist; it has nose, "
+    ):
         arm().index_from(COCO)
     with pytest.raises(
         ValueError, match=r"b: expected the 3 joints of arm, each once, got 2: wrist"
@@ -335,7 +346,9 @@ def test_what_needs_a_tree_says_so():
 
 
 def test_edgeless_needs_a_joint():
-    with pytest.raises(ValueError, match=r"edgeless: expected at least one joint, got 0"):
+    with pytest.raises(
+        ValueError, match=r"edgeless: expected num_joints to be from 1 to 1048576, got 0"
+    ):
         Skeleton.edgeless(0)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
-from numbers import Integral
 
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from handgraph._check import check_floating
+from handgraph._check import check_device, check_floating, check_sides, check_tensor
 
 MODES = ("bilinear", "nearest")
 
@@ -54,7 +52,7 @@ def warp_image(
         >>> warp_image(image, half, (1, 2)).tolist()  # means of two blocks
         [[[4, 15]]]
     """
-    shape = _height_and_width(size)
+    shape = check_sides("size", size)
     _check(image, A, mode)
     flat = image.reshape(-1, *image.shape[-3:])
     back = _inverse(A).expand(*image.shape[:-3], 3, 3).reshape(-1, 3, 3)
@@ -68,22 +66,17 @@ def warp_image(
     return output.reshape(*image.shape[:-2], *shape)
 
 
-def _height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
-    sides = tuple(size) if isinstance(size, Sequence) else (size, size)
-    if len(sides) != 2 or not all(isinstance(side, Integral) and side > 0 for side in sides):
-        raise ValueError(f"expected size to be a positive side or (height, width), got {size}")
-    return sides
-
-
 def _check(image: Tensor, A: Tensor, mode: str) -> None:
     """Raise unless image and maps fit each other, and the mode is known."""
     if mode not in MODES:
         raise ValueError(f"expected mode to be one of {', '.join(MODES)}, got {mode!r}")
+    check_tensor(image, "image")
     if image.dtype != torch.uint8 and not image.is_floating_point():
         raise TypeError(f"expected image to be uint8 or floating point, got {image.dtype}")
     if image.ndim < 3 or 0 in image.shape[-3:]:
         raise ValueError(f"expected image of shape [*, C, H, W], got {list(image.shape)}")
     check_floating(A, "A")
+    check_device(A, image, "A")
     lead = list(image.shape[:-3])
     if list(A.shape) not in ([*lead, 3, 3], [3, 3]):
         raise ValueError(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from handgraph._check import check_floating
+from handgraph._check import check_device, check_floating
 
 
 def check_pair(value: Tensor, target: Tensor) -> None:
-    """Raise unless prediction and target are floating point and of one shape."""
+    """Raise unless prediction and target are floating point, of one shape and on one device."""
     check_floating(value, "the prediction")
     check_floating(target, "the target")
+    check_device(target, value, "the target")
     if value.shape != target.shape:
         raise ValueError(
             f"expected prediction and target of one shape, "

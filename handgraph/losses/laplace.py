@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from handgraph._check import check_floating, check_mask
+from handgraph._check import check_device, check_floating, check_mask
 from handgraph.losses._check import check_pair
 
 
@@ -62,7 +62,7 @@ def laplace_loss(
     check_pair(pose, target)
     _check_log_scale(log_scale, pose)
     counts = torch.ones_like(pose[..., 0], dtype=torch.bool) if mask is None else mask
-    check_mask(counts, pose.shape[:-1])
+    check_mask(counts, pose.shape[:-1], pose)
     counts = counts.unsqueeze(-1)
     error = torch.where(counts, pose - target, 0).abs()
     scale = torch.where(counts, log_scale, 0)
@@ -72,6 +72,7 @@ def laplace_loss(
 
 def _check_log_scale(log_scale: Tensor, pose: Tensor) -> None:
     check_floating(log_scale, "log_scale")
+    check_device(log_scale, pose, "log_scale")
     if pose.ndim < 2:
         raise ValueError(f"expected poses [*, J, C], got {list(pose.shape)}")
     one, each = [*pose.shape[:-1], 1], list(pose.shape)

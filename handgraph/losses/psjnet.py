@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from handgraph._check import check_floating, check_mask
+from handgraph._check import check_between, check_device, check_floating, check_mask
 from handgraph.losses._check import check_pair
 from handgraph.subgraph import RemovalSets, check_removal
 
@@ -74,7 +74,8 @@ def pose_loss(
 
     Raises:
         TypeError: If a tensor is not floating point, or the mask is not bool.
-        ValueError: If the shapes differ or are not ``[*, J, 3]``, or a weight is negative.
+        ValueError: If the shapes differ or are not ``[*, J, 3]``, or a weight is negative or
+            infinite.
 
     Example:
         >>> import torch
@@ -86,7 +87,7 @@ def pose_loss(
     check_pair(pose, target)
     _check_pose(pose, alpha, beta)
     mask = torch.ones_like(pose[..., 0], dtype=torch.bool) if mask is None else mask
-    check_mask(mask, pose.shape[:-1])
+    check_mask(mask, pose.shape[:-1], pose)
     return _joint_losses(pose, target, mask, alpha, beta).sum(dim=-1).mean()
 
 
@@ -134,7 +135,7 @@ def branch_losses(
     _check_branches(partial, target, removal)
     _check_pose(partial, alpha, beta)
     if mask is not None:
-        check_mask(mask, target.shape[:-1])
+        check_mask(mask, target.shape[:-1], target)
     kept = removal.kept.clamp(min=0).to(target.device)
     counts = removal.node_mask.to(target.device)
     if mask is not None:
@@ -202,14 +203,15 @@ def _joint_losses(
 def _check_pose(pose: Tensor, alpha: float, beta: float) -> None:
     if pose.ndim < 2 or pose.shape[-1] != 3:
         raise ValueError(f"expected poses (u, v, d) [*, J, 3], got {list(pose.shape)}")
-    if not (alpha >= 0 and beta >= 0):
-        raise ValueError(f"expected alpha >= 0 and beta >= 0, got {alpha} and {beta}")
+    check_between(alpha, "alpha", 0)
+    check_between(beta, "beta", 0)
 
 
 def _check_branches(partial: Tensor, target: Tensor, removal: RemovalSets) -> None:
     check_removal(removal, "removal")
     check_floating(partial, "partial")
     check_floating(target, "the target")
+    check_device(target, partial, "the target")
     joints = removal.skeleton.num_joints
     if target.ndim < 2 or list(target.shape[-2:]) != [joints, 3]:
         raise ValueError(

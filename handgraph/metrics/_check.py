@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from handgraph._check import check_tensor
+from handgraph._check import check_number, check_tensor
 
 Average = Literal["pooled", "joint"]
 NanPolicy = Literal["raise", "miss"]
@@ -90,6 +90,13 @@ def check_thresholds(thresholds: Tensor, device: torch.device, least: int) -> No
         )
     if not (thresholds.isfinite().all() and (thresholds.diff() > 0).all()):
         raise ValueError(f"expected finite, increasing thresholds, got {thresholds.tolist()}")
+
+
+def check_level(level: float) -> None:
+    """Raise unless ``level`` is a share that leaves something on both sides."""
+    check_number(level, "level")
+    if not 0 < level < 1:
+        raise ValueError(f"expected level between 0 and 1, got {level}")
 
 
 def check_numbers(name: str, values: Tensor) -> None:

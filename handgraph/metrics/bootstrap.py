@@ -12,6 +12,7 @@ from handgraph.metrics._check import (
     AVERAGES,
     Average,
     check_choice,
+    check_level,
     check_same,
     check_values,
     joint_mask,
@@ -216,12 +217,6 @@ def _image_sums(values: Tensor, visible: Tensor | None, average: Average) -> tup
     if average == "joint":
         return kept, mask.double()
     return kept.sum(-1, keepdim=True), mask.double().sum(-1, keepdim=True)
-
-
-def check_level(level: float) -> None:
-    """Raise unless ``level`` is a share of the resamples that leaves some outside."""
-    if not 0 < level < 1:
-        raise ValueError(f"expected level between 0 and 1, got {level}")
 
 
 def resample(table: Tensor, num_resamples: int, generator: torch.Generator | None) -> Tensor:

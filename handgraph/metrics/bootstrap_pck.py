@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from handgraph._check import check_count
-from handgraph.metrics._check import NanPolicy, check_values, joint_mask
-from handgraph.metrics.bootstrap import Interval, check_level, resample
+from handgraph.metrics._check import NanPolicy, check_level, check_values, joint_mask
+from handgraph.metrics.bootstrap import Interval, resample
 from handgraph.metrics.pck import pck_counts
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from handgraph._check import check_tensor
 from handgraph.metrics._check import (
+    check_level,
     check_numbers,
     check_same,
     check_thresholds,
@@ -133,8 +134,7 @@ def sharpness(scale: Tensor, visible: Tensor | None = None, *, level: float = 0.
         >>> round(sharpness(torch.full((8, 21), 3.0), level=0.5).item(), 3)  # 2 * 3 * log 2
         4.159
     """
-    if not 0 < level < 1:
-        raise ValueError(f"expected level between 0 and 1, got {level}")
+    check_level(level)
     return -2 * math.log1p(-level) * visible_mean(scale, visible)
 
 

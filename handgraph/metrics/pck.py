@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from handgraph._check import check_count
+from handgraph._check import check_count, check_number
 from handgraph.metrics._check import (
     AVERAGES,
     NAN_POLICIES,
@@ -57,7 +55,9 @@ def thresholds(
         [0.0, 0.025, 0.05]
     """
     check_count("steps", steps, 2)
-    if not (0 <= low < high and math.isfinite(high)):
+    check_number(low, "low")
+    check_number(high, "high")
+    if not 0 <= low < high < float("inf"):
         raise ValueError(f"expected 0 <= low < high < inf (metres), got low={low}, high={high}")
     exact = torch.linspace(low, high, steps, dtype=torch.float64)
     return exact.to(device=device, dtype=dtype or torch.get_default_dtype())

@@ -13,9 +13,8 @@ from torch.nn.functional import pad
 from torch.nn.parameter import is_lazy
 from torch_geometric.nn import MessagePassing
 
-from handgraph._check import check_skeleton
+from handgraph._check import check_count, check_joints, check_skeleton
 from handgraph.nn.constants import HasConstants
-from handgraph.nn.skeletal import check_joints
 from handgraph.nn.skeleton_edges import SkeletonEdges
 from handgraph.skeleton import Skeleton
 
@@ -69,6 +68,7 @@ class SkeletonConv(HasConstants):
         self.conv = conv
         self.skeleton = skeleton
         self.in_channels = _in_channels(conv) if in_channels is None else in_channels
+        check_count("in_channels", self.in_channels, 1)
         parameter = next(conv.parameters(), torch.empty(0))
         self.register_constants(parameter.device, edge_index=skeleton.edge_index)
         self.is_static, self.out_channels = _probe(conv, skeleton, self.in_channels)
@@ -79,8 +79,7 @@ class SkeletonConv(HasConstants):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve every pose on the skeleton."""
-        joints = self.skeleton.num_joints
-        check_joints(self, x, joints, self.skeleton.name)
+        check_joints(x, self.skeleton, "the input of SkeletonConv", self.edge_index)
         graphs = math.prod(x.shape[:-2])
         flat = x.reshape(graphs, *x.shape[-2:])
         if graphs == 0:  # one pose of zeros, which is cut off again

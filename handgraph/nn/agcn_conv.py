@@ -113,13 +113,9 @@ class AGCNConv(HasConstants):
         bias: bool = True,
     ):
         super().__init__()
+        check_sizes("AGCNConv", in_channels=in_channels, out_channels=out_channels)
         width = max(out_channels // 4, 1) if embedding_channels is None else embedding_channels
-        check_sizes(
-            "AGCNConv",
-            in_channels=in_channels,
-            out_channels=out_channels,
-            embedding_channels=width,
-        )
+        check_sizes("AGCNConv", embedding_channels=width)
         self.edges = SkeletonEdges("AGCNConv", in_channels, skeleton)
         self.in_channels = in_channels
         self.out_channels = out_channels

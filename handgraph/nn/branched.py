@@ -78,7 +78,8 @@ class BranchedNet(HasConstants, MadeFor):
         return out if isinstance(self.graph, RemovalSets) else out.squeeze(-3)
 
     def _check_input(self, x: Tensor, node_mask: Tensor | None, branched: bool) -> None:
-        check_tensor(x, f"the input of {type(self).__name__}")
+        constant = self.node_mask if self.is_ragged else None
+        check_tensor(x, f"the input of {type(self).__name__}", constant)
         shape = (*self.node_mask.shape[0 if branched else 1 :], self.in_channels)
         if x.shape[-len(shape) :] != shape:
             raise ValueError(
@@ -87,6 +88,7 @@ class BranchedNet(HasConstants, MadeFor):
             )
         if node_mask is None:
             return
+        check_tensor(node_mask, f"node_mask of {type(self).__name__}", x)
         if node_mask.shape != x.shape[:-1]:
             raise ValueError(
                 f"{type(self).__name__} over {self.graph_name}: expected node_mask "

@@ -89,14 +89,17 @@ class AdaptiveGraphConv(nn.Module):
 
     def _check(self, x: Tensor, adj: Tensor, gate: Tensor | None) -> None:
         check_tensor(x, "x of AdaptiveGraphConv")
-        check_tensor(adj, "adj of AdaptiveGraphConv")
+        check_tensor(adj, "adj of AdaptiveGraphConv", x)
         square = 2 * x.shape[-2:-1]  # (J, J)
         if x.shape[-1:] != (self.in_channels,) or not square or adj.shape[-2:] != square:
             raise ValueError(
                 f"AdaptiveGraphConv: expected x [*, J, {self.in_channels}] and adj [*, J, J], "
                 f"got {list(x.shape)} and {list(adj.shape)}"
             )
-        if gate is not None and gate.shape[-1:] != square[:1]:
+        if gate is None:
+            return
+        check_tensor(gate, "gate of AdaptiveGraphConv", x)
+        if gate.shape[-1:] != square[:1]:
             raise ValueError(
                 f"AdaptiveGraphConv: expected gate [*, {square[0]}], got {list(gate.shape)}"
             )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from handgraph._check import check_device
 from handgraph.nn.adjacency import Normalization, gate_scales
 from handgraph.nn.plan import NodeMap, Plan, Stage, Term
 
@@ -59,6 +60,7 @@ def gate_plan(plan: Plan, level: Finest, gate: Tensor, gating: tuple[Gating, Gat
         gating: How the first and the last convolution sum degrees.
     """
     (graph,) = level.encode.terms[0].maps
+    check_device(gate, graph[0], "the input and its node_mask")
     scales = {how: gate_scales(graph[0], gate, *how) for how in set(gating)}
     (receive, send), (receive_last, send_last) = (scales[how] for how in gating)
     sent = Stage((Term(0),), relu=False, gate=send)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_skeleton
+from handgraph._check import check_count, check_skeleton
 from handgraph.nn.linear import BranchLinear
 from handgraph.skeleton import Skeleton
 
@@ -55,6 +55,8 @@ class JointHead(nn.Module):
     ):
         super().__init__()
         check_skeleton(skeleton, "JointHead")
+        check_count("in_channels", in_channels, 1)
+        check_count("hidden_channels", hidden_channels, 1)
         self.net = net
         self.lin = BranchLinear(hidden_channels + in_channels, out_channels, skeleton.num_joints)
 

@@ -6,9 +6,8 @@ import math
 
 from torch import Tensor
 
-from handgraph._check import check_tensor
 from handgraph.nn.constants import HasConstants
-from handgraph.subgraph import RemovalSets, check_removal
+from handgraph.subgraph import RemovalSets, check_branches, check_removal
 
 
 class Hypotheses(HasConstants):
@@ -47,12 +46,7 @@ class Hypotheses(HasConstants):
 
     def forward(self, y: Tensor) -> Tensor:
         """Sort the nodes of all branches by joint."""
-        check_tensor(y, "the input of Hypotheses")
-        if y.dim() < 3 or y.shape[-3:-1] != self.shape:
-            raise ValueError(
-                f"expected [*, {self.shape[0]}, {self.shape[1]}, C] for {self.removal}, "
-                f"got {list(y.shape)}"
-            )
+        check_branches(y, self.removal, "the input of Hypotheses", self.index)
         flat = y.reshape(math.prod(y.shape[:-3]), self.shape[0] * self.shape[1], y.shape[-1])
         return flat.index_select(1, self.index).transpose(0, 1).contiguous()
 

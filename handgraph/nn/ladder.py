@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from handgraph._check import check_count
+from handgraph._check import check_count, check_whole
 
 
 def halving_ladder(num_nodes: int) -> tuple[int, ...]:
@@ -25,6 +25,8 @@ def halving_ladder(num_nodes: int) -> tuple[int, ...]:
 def check_ladder(name: str, num_nodes: int, nodes: Sequence[int] | None) -> tuple[int, ...]:
     """The node counts that were asked for, or halving ones; a ValueError if they do not fit."""
     ladder = halving_ladder(num_nodes) if nodes is None else tuple(nodes)
+    for size in ladder:
+        check_whole(nodes=size)
     if len(ladder) < 2 or min(ladder) < 1 or ladder[0] != num_nodes:
         raise ValueError(
             f"nodes: expected two or more positive node counts of which the first is the "

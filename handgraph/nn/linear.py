@@ -40,6 +40,8 @@ class BranchLinear(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, num_branches: int | None = None):
         super().__init__()
         check_whole(in_channels=in_channels, out_channels=out_channels)
+        if num_branches is not None:
+            check_whole(num_branches=num_branches)
         if min(in_channels, out_channels, 1 if num_branches is None else num_branches) < 1:
             raise ValueError(
                 "BranchLinear: expected positive sizes, got "
@@ -62,15 +64,15 @@ class BranchLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the channels of each branch by its own matrix."""
-        check_tensor(x, "the input of BranchLinear")
+        weight, bias = self.weight, self.bias
+        check_tensor(x, "the input of BranchLinear", weight)
         branches = () if self.num_branches is None else (self.num_branches,)
         if x.shape[-1:] != (self.in_channels,) or (branches and x.shape[-3:-2] != branches):
             axes = "".join(f"{n}, K, " for n in branches)
             raise ValueError(
                 f"{self!r}: expected [*, {axes}{self.in_channels}], got {list(x.shape)}"
             )
-        bias = self.bias.unsqueeze(-2) if branches else self.bias
-        return x @ self.weight.mT + bias
+        return x @ weight.mT + (bias.unsqueeze(-2) if branches else bias)
 
     def __repr__(self) -> str:
         """Sizes."""

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 from torch_geometric.utils import segment
 
-from handgraph._check import check_tensor
+from handgraph._check import check_joints
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.hypotheses import Hypotheses
 from handgraph.nn.made_for import MadeFor
@@ -62,13 +62,7 @@ class SubgraphMask(HasConstants, MadeFor):
 
     def forward(self, x: Tensor) -> Tensor:
         """Gather the kept joints of every branch."""
-        check_tensor(x, "the input of SubgraphMask")
-        joints = self.removal.skeleton.num_joints
-        if x.dim() < 2 or x.shape[-2] != joints:
-            raise ValueError(
-                f"SubgraphMask: expected [*, {joints}, C] for {self.removal.skeleton.name}, "
-                f"got {list(x.shape)}"
-            )
+        check_joints(x, self.removal.skeleton, "the input of SubgraphMask", self.kept)
         nodes = samples_last(x, 2).contiguous().index_select(0, self.kept.flatten())
         out = samples_first(nodes.unflatten(0, self.kept.shape), x.shape[:-2])
         return out.masked_fill(~self.node_mask.unsqueeze(-1), 0) if self.is_ragged else out

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from handgraph._check import check_tensor
 from handgraph.nn.made_for import MadeFor
 from handgraph.skeleton import Skeleton
-from handgraph.subgraph import RemovalSets, check_removal
+from handgraph.subgraph import RemovalSets, check_branches, check_removal
 
 
 class PerBranch(MadeFor):
@@ -75,14 +74,8 @@ class PerBranch(MadeFor):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run each branch on its own joints."""
-        check_tensor(x, "the input of PerBranch")
-        nodes = (len(self.removal), self.removal.num_nodes)
-        if x.dim() < 3 or x.shape[-3:-1] != nodes:
-            raise ValueError(
-                f"PerBranch over {self.removal}: expected [*, {nodes[0]}, {nodes[1]}, C], "
-                f"got {list(x.shape)}"
-            )
-        outputs = [self._branch(x, n) for n in range(nodes[0])]
+        check_branches(x, self.removal, "the input of PerBranch")
+        outputs = [self._branch(x, n) for n in range(len(self.removal))]
         widths = [output.shape[-1] for output in outputs]
         if len(set(widths)) > 1:
             raise ValueError(

@@ -89,16 +89,17 @@ class NodePool(HasConstants):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the nodes."""
-        check_tensor(x, "the input of NodePool")
+        node_map = self.node_map()
+        check_tensor(x, "the input of NodePool", node_map[0])
         nodes = (self.in_nodes,) if self.node_mask is None else tuple(self.node_mask.shape)
         if x.shape[-1 - len(nodes) : -1] != nodes:
             raise ValueError(
                 f"NodePool: expected [*, {', '.join(map(str, nodes))}, C] (nodes second to last), "
                 f"got {list(x.shape)}"
             )
-        if self.node_mask is not None:
+        if self.node_mask is not None and self.is_ragged:
             x = x.where(self.node_mask.unsqueeze(-1), 0)
-        return self.node_map()(x)
+        return node_map(x)
 
     def __repr__(self) -> str:
         """Sizes."""

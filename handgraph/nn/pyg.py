@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from handgraph._check import check_skeleton, check_tensor
+from handgraph import skeletons
+from handgraph._check import check_joints, check_skeleton
 from handgraph.skeleton import Skeleton
 
 
@@ -75,12 +76,10 @@ def _edges(data: Data) -> Tensor | None:
 
 
 def _check_edges(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> None:
-    nodes, first = graphs * skeleton.num_joints, torch.arange(graphs) * skeleton.num_joints
-    edges = (skeleton.edge_index.unsqueeze(1) + first.unsqueeze(1)).flatten(1)
-    wanted, came = (e[0] * nodes + e[1] for e in (edges.to(edge_index.device), edge_index))
-    if torch.equal(wanted.sort().values, came.sort().values):
+    if _has_edges(edge_index, skeleton, graphs):
         return
-    expected, found = set(wanted.tolist()), set(came.tolist())
+    nodes = graphs * skeleton.num_joints
+    expected, found = (set(e.tolist()) for e in _numbers(edge_index, skeleton, graphs))
     lacks, has = (
         [_name(edge // nodes, edge % nodes, skeleton) for edge in sorted(some)]
         for some in (expected - found, found - expected)
@@ -88,9 +87,35 @@ def _check_edges(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> None:
     raise ValueError(
         f"to_dense: the edges are not those of {skeleton.name}: expected {graphs} x "
         f"{skeleton.edge_index.shape[1]}, got {edge_index.shape[1]}; missing {_some(lacks)}, left "
-        f"over {_some(has)}. If the joints are in the order of another skeleton, reorder them: "
-        f"x[..., {skeleton.name}.index_from(OTHER), :]"
+        f"over {_some(has)}.{_way_out(edge_index, skeleton, graphs)}"
     )
+
+
+def _way_out(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> str:
+    """A call that takes the joints in their own order and gives them in that of the skeleton."""
+    for other in skeletons.ALL:
+        same_joints = set(other.joints) == set(skeleton.joints)
+        if same_joints and _has_edges(edge_index, other, graphs):
+            order = f"{skeleton.name}.index_from({other.name})"
+            return f" They are those of {other.name}: to_dense(data, {other.name})[:, {order}]"
+    name = skeleton.name
+    return (
+        f" If your joints, in their order, are names: mine = {name}.reorder('mine', names); "
+        f"to_dense(data, mine)[:, {name}.index_from(mine)]"
+    )
+
+
+def _has_edges(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> bool:
+    wanted, came = _numbers(edge_index, skeleton, graphs)
+    return torch.equal(wanted.sort().values, came.sort().values)
+
+
+def _numbers(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> tuple[Tensor, Tensor]:
+    """The edges of so many copies of the skeleton, and those that were given, as numbers."""
+    nodes, first = graphs * skeleton.num_joints, torch.arange(graphs) * skeleton.num_joints
+    edges = (skeleton.edge_index.unsqueeze(1) + first.unsqueeze(1)).flatten(1)
+    edges = edges.to(edge_index.device)
+    return edges[0] * nodes + edges[1], edge_index[0] * nodes + edge_index[1]
 
 
 def _name(source: int, target: int, skeleton: Skeleton) -> str:
@@ -124,12 +149,9 @@ def from_dense(x: Tensor, skeleton: Skeleton) -> Batch:
         8
     """
     check_skeleton(skeleton, "from_dense")
-    check_tensor(x, "x of from_dense")
+    check_joints(x, skeleton, "x of from_dense")
     graphs = math.prod(x.shape[:-2])
-    if x.dim() < 2 or x.shape[-2] != skeleton.num_joints or graphs == 0:
-        raise ValueError(
-            f"from_dense: expected [*, {skeleton.num_joints}, C] for {skeleton.name} and at least "
-            f"one graph, got {list(x.shape)}"
-        )
+    if graphs == 0:
+        raise ValueError(f"x of from_dense: expected at least one graph, got {list(x.shape)}")
     hands = x.reshape(graphs, *x.shape[-2:])
     return Batch.from_data_list([skeleton.to_data(x=hand).to(x.device) for hand in hands])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.utils import scatter
 
-from handgraph._check import check_tensor
+from handgraph._check import check_joints
 from handgraph.coarsening import Coarsening
 from handgraph.nn.constants import HasConstants
 
@@ -54,9 +54,9 @@ class SkeletalPool(HasConstants):
 
     def forward(self, x: Tensor) -> Tensor:
         """Reduce the joints of each cluster."""
-        fine, coarse = self.coarsening.fine, self.coarsening.coarse
-        check_joints(self, x, fine.num_joints, fine.name)
-        return scatter(x, self.cluster, dim=-2, dim_size=coarse.num_joints, reduce=self.reduce)
+        check_joints(x, self.coarsening.fine, "the input of SkeletalPool", self.cluster)
+        count = self.coarsening.coarse.num_joints
+        return scatter(x, self.cluster, dim=-2, dim_size=count, reduce=self.reduce)
 
     def __repr__(self) -> str:
         """Nodes before and after."""
@@ -98,24 +98,12 @@ class SkeletalUnpool(HasConstants):
 
     def forward(self, x: Tensor) -> Tensor:
         """Gather each joint from its cluster."""
-        coarse = self.coarsening.coarse
-        check_joints(self, x, coarse.num_joints, coarse.name)
+        check_joints(x, self.coarsening.coarse, "the input of SkeletalUnpool", self.cluster)
         return x.index_select(-2, self.cluster)
 
     def __repr__(self) -> str:
         """Nodes before and after."""
         return f"SkeletalUnpool({_sizes(self.coarsening)})"
-
-
-def check_joints(layer: nn.Module, x: Tensor, num_joints: int, name: str) -> None:
-    """Raise unless x is ``[*, num_joints, C]``."""
-    check_tensor(x, f"the input of {type(layer).__name__}")
-    if x.dim() < 2 or x.shape[-2] != num_joints:
-        came = "" if x.dim() < 2 else f"{x.shape[-2]} joints: "
-        raise ValueError(
-            f"{type(layer).__name__}: expected [*, {num_joints}, C] for the {num_joints} joints "
-            f"of {name}, got {came}{list(x.shape)}"
-        )
 
 
 def _sizes(coarsening: Coarsening) -> str:

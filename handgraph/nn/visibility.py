@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_skeleton, check_tensor
+from handgraph._check import check_joints, check_skeleton
 from handgraph.masks import cover, keep_always, merge_draws, sample_visible, stratified_levels
 from handgraph.skeleton import Skeleton, What
 
@@ -85,13 +85,8 @@ class VisibilityLifter(nn.Module):
 
     def logit(self, x: Tensor, score: Tensor) -> Tensor:
         """How likely each joint is to be visible, as a logit. ``[*, J]``."""
-        for name, tensor in (("x", x), ("score", score)):
-            check_tensor(tensor, f"{name} of VisibilityLifter")
-            if tensor.dim() < 2 or tensor.shape[-2] != self.skeleton.num_joints:
-                raise ValueError(
-                    f"VisibilityLifter: expected {name} [*, {self.skeleton.num_joints}, C] for "
-                    f"{self.skeleton.name}, got {list(tensor.shape)}"
-                )
+        check_joints(x, self.skeleton, "x of VisibilityLifter")
+        check_joints(score, self.skeleton, "score of VisibilityLifter", x)
         out: Tensor = self.visibility(torch.cat([x, score], dim=-1))
         return out.squeeze(-1)
 

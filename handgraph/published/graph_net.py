@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_tensor
+from handgraph._check import check_count, check_tensor
 from handgraph.nn import AdaptiveGraphConv
 
 
@@ -46,6 +46,7 @@ class GraphNet(nn.Module):
         channels: tuple[int, int] = (128, 16),
     ):
         super().__init__()
+        check_count("num_nodes", num_nodes, 1)
         self.adjacency = nn.Parameter(torch.eye(num_nodes))
         sizes = (in_channels, *channels, out_channels)
         self.convs = nn.ModuleList(

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_skeleton, check_tensor
+from handgraph._check import check_count, check_skeleton, check_tensor
 from handgraph.nn import ModulatedGraphConv, SemGraphConv
 from handgraph.nn.constants import HasConstants
 from handgraph.skeleton import Skeleton
@@ -62,6 +62,7 @@ class ResidualGCN(HasConstants):
     ):
         super().__init__()
         check_skeleton(skeleton, "ResidualGCN")
+        check_count("num_blocks", num_blocks, 0)
         self.skeleton = skeleton
         self.register_constants(edge_index=skeleton.edge_index)
         wide = partial(conv, channels, channels, skeleton)

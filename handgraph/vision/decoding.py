@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph._check import check_floating, check_positive
+from handgraph._check import check_between, check_floating, check_positive
 
 
 def decode_heatmaps(
@@ -53,7 +53,7 @@ def decode_heatmaps(
         >>> found.tolist(), round(confidence.item(), 3)  # half a pixel off in v
         ([[100.5, 60.5]], 0.975)
     """
-    heatmaps = _checked(heatmaps, stride)
+    heatmaps = _checked(heatmaps, stride, offset)
     height, width = heatmaps.shape[-2:]
     peak, index = heatmaps.flatten(-2).max(dim=-1)
     x, y = index % width, index.div(width, rounding_mode="floor")
@@ -109,7 +109,7 @@ def soft_argmax(
         >>> [round(x, 1) for x in found[0].tolist()]
         [100.6, 60.1]
     """
-    heatmaps = _checked(heatmaps, stride)
+    heatmaps = _checked(heatmaps, stride, offset)
     check_positive(temperature, "temperature")
     height, width = heatmaps.shape[-2:]
     flat = heatmaps.flatten(-2)
@@ -139,10 +139,12 @@ def _to_image(xy: Tensor, stride: int, offset: float | None) -> Tensor:
     return stride * xy + ((stride - 1) / 2 if offset is None else offset)
 
 
-def _checked(heatmaps: Tensor, stride: int) -> Tensor:
+def _checked(heatmaps: Tensor, stride: int, offset: float | None) -> Tensor:
     """The maps, in float32 at least."""
     check_floating(heatmaps, "heatmaps")
     check_positive(stride, "stride")
+    if offset is not None:
+        check_between(offset, "offset")
     if heatmaps.dim() < 2 or 0 in heatmaps.shape[-2:]:
         raise ValueError(f"expected heatmaps [*, H, W] with a pixel, got {list(heatmaps.shape)}")
     return heatmaps.to(torch.promote_types(heatmaps.dtype, torch.float32))

@@ -130,7 +130,8 @@ def check_sizes(module: nn.Module, **sizes: int) -> None:
 
 def check_features(module: nn.Module, features: Tensor) -> None:
     """Raise unless this is a feature map with the module's ``in_channels``."""
-    check_tensor(features, f"features of {type(module).__name__}")
+    like = next(module.parameters())
+    check_tensor(features, f"features of {type(module).__name__}", like)
     if features.dim() != 4 or features.shape[1] != module.in_channels or 0 in features.shape[2:]:
         raise ValueError(
             f"{module!r}: expected features [B, {module.in_channels}, h, w], "

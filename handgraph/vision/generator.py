@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from handgraph._check import check_count, check_device
 from handgraph.vision._hrnet import HRNet
 from handgraph.vision._images import IMAGENET_MEAN, IMAGENET_STD, check_images, to_unit_range
 
@@ -68,10 +69,7 @@ class HeatmapGenerator(nn.Module):
 
     def __init__(self, num_joints: int = 21, backbone: str = "hrnet_w32", pretrained: bool = False):
         super().__init__()
-        if num_joints < 1:
-            raise ValueError(
-                f"HeatmapGenerator: expected num_joints of 1 or more, got {num_joints}"
-            )
+        check_count("num_joints", num_joints, 1)
         self.num_joints = num_joints
         self.backbone_name = backbone
         self.backbone = HRNet(backbone, pretrained)
@@ -89,6 +87,7 @@ class HeatmapGenerator(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Give heatmaps and features."""
         check_images(images)
+        check_device(images, self.mean, "images")
         x = (to_unit_range(images, self.mean.dtype) - self.mean) / self.std
         features = self.backbone.features(x)
         return self.head(self.backbone.high_resolution(features)), features

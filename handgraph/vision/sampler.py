@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
-from handgraph._check import check_points, check_positive
+from handgraph._check import check_device, check_points, check_positive
 from handgraph.vision.encoder import check_features, check_sizes
 
 
@@ -70,6 +70,7 @@ class JointFeatureSampler(nn.Module):
         """Sample the map at uv."""
         check_features(self, features)
         check_points(uv, 2, "uv")
+        check_device(uv, features, "uv")
         if uv.dim() != 3 or uv.shape[0] != features.shape[0]:
             raise ValueError(
                 f"{self!r}: expected uv [{features.shape[0]}, J, 2] for features "

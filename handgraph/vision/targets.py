@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from handgraph._check import check_points, check_positive
+from handgraph._check import check_points, check_positive, check_sides
 
 
 def gaussian_heatmaps(
@@ -69,8 +67,8 @@ def _gaussian(centre: Tensor, size: int, sigma: float) -> Tensor:
 
 
 def _map_size(image_size: int | tuple[int, int], stride: int) -> tuple[int, int]:
-    height, width = image_size if isinstance(image_size, Sequence) else (image_size, image_size)
-    if min(height, width) < 1 or height % stride or width % stride:
+    height, width = check_sides("image_size", image_size)
+    if height % stride or width % stride:
         raise ValueError(
             f"expected an image_size whose sides are multiples of the stride {stride}, "
             f"got {image_size}"

@@ -396,9 +396,8 @@ def check_compiled(cls, *, masked, featured):
     merge = trained(merge).double()  # compiled sums run in another order
     mask = mask_for(RAGGED) if masked else None
     inputs = [t.double() for t in (partial_poses(RAGGED), make_feature(3)) if t is not None]
-    assert_compiles(lambda *inputs: merge(*inputs, node_mask=mask), *inputs)
-    if not masked:
-        assert_compiles(merge, *inputs)
+    call = (lambda *inputs: merge(*inputs, node_mask=mask)) if masked else merge
+    assert_compiles(call, *inputs)
 
 
 @pytest.mark.parametrize("cls", WEIGHTED, ids=lambda cls: cls.__name__)
@@ -416,11 +415,18 @@ def test_compiled_weights_equal_eager():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
-@pytest.mark.parametrize("featured", [False, True], ids=["plain", "feature"])
+@pytest.mark.parametrize(
+    ("featured", "masked"), [(True, False), (False, True)], ids=["feature", "masked"]
+)
 @by_name
-def test_every_compiled_merger_equals_eager(cls, masked, featured):
+def test_every_compiled_merger_equals_eager(cls, featured, masked):
+    """Without feature and mask they run compiled in ``test_core.py``."""
     check_compiled(cls, masked=masked, featured=featured)
+
+
+@pytest.mark.slow
+def test_compiled_literal_merger_equals_eager():
+    check_compiled(HypothesisGraphMerger, masked=True, featured=True)
 
 
 # Errors
@@ -482,7 +488,7 @@ def test_options_that_make_no_sense_are_errors():
         GatedMerger(2, 2, LEVELS, hidden_channels=0)
     with pytest.raises(ValueError, match=r"expected positive sizes.*out_channels=0"):
         GraphMerger(2, 2, LEVELS, channels=0)
-    with pytest.raises(ValueError, match=r"expected feature_nodes >= 0, got -1"):
+    with pytest.raises(ValueError, match=r"expected feature_nodes to be at least 0, got -1"):
         HypothesisGraphMerger(2, 2, LEVELS, feature_nodes=-1)
 
 

@@ -102,7 +102,12 @@ def test_what_is_no_node_attribute_is_an_error(key, came):
         to_dense(data, HAND, key)
 
 
-@pytest.mark.parametrize("shape", [(2, 20, 2), (21,), (), (0, 21, 2)])
+@pytest.mark.parametrize("shape", [(2, 20, 2), (21,), ()])
 def test_dense_that_does_not_fit_is_an_error(shape):
-    with pytest.raises(ValueError, match=r"from_dense: expected \[\*, 21, C\] for HAND and at"):
+    with pytest.raises(ValueError, match=r"from_dense: expected \[\*, 21, C\] for the 21 joints"):
         from_dense(torch.rand(shape), HAND)
+
+
+def test_no_pose_at_all_is_an_error():
+    with pytest.raises(ValueError, match=r"expected at least one graph, got \[0, 21, 2\]"):
+        from_dense(torch.rand(0, 21, 2), HAND)

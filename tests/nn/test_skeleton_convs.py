@@ -308,7 +308,9 @@ def test_arguments_that_make_no_layer_are_errors(layer):
     for sizes in [(0, 4), (2, 0)]:
         with pytest.raises(ValueError, match=rf"{layer.__name__}: expected positive sizes, got in"):
             layer(*sizes, HAND)
-    with pytest.raises(TypeError, match=rf"{layer.__name__}: expected a Skeleton, got RemovalSets"):
+    with pytest.raises(
+        TypeError, match=rf"{layer.__name__}: expected a Skeleton, such as HAND, got RemovalSets"
+    ):
         layer(2, 4, RemovalSets.by_level(HAND))
 
 

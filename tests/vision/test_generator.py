@@ -170,7 +170,7 @@ def test_one_nan_pixel_is_found(ready):
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match="num_joints of 1 or more, got 0"):
+    with pytest.raises(ValueError, match="num_joints to be at least 1, got 0"):
         HeatmapGenerator(0, backbone=SMALL)
     for name in ("resnet18", "hrnet_w33", "hrnet"):
         with pytest.raises(ValueError, match=f"HRNet of timm .*hrnet_w32.* got '{name}'"):

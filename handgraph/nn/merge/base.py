@@ -82,7 +82,7 @@ class Merger(nn.Module):
                 f"got {came}"
             )
         if feature is not None:
-            self._expect("feature", feature, (*partial.shape[:-3], *self.feature_shape))
+            self._expect("feature", feature, (*partial.shape[:-3], *self.feature_shape), partial)
 
     def check_partial(self, partial: Tensor, node_mask: Tensor | None) -> None:
         """Raise unless poses and mask fit the removal sets and each other, and the mask is Bool."""
@@ -90,12 +90,14 @@ class Merger(nn.Module):
         nodes = (*partial.shape[:-3], len(self.removal), self.removal.num_nodes)
         self._expect("partial", partial, (*nodes, self.in_channels))
         if node_mask is not None:
-            self._expect("node_mask", node_mask, nodes)
+            self._expect("node_mask", node_mask, nodes, partial)
             if node_mask.dtype != torch.bool:
                 raise TypeError(f"expected node_mask of torch.bool, got {node_mask.dtype}")
 
-    def _expect(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-        check_tensor(tensor, name)
+    def _expect(
+        self, name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor | None = None
+    ) -> None:
+        check_tensor(tensor, name, like)
         if tuple(tensor.shape) != shape:
             raise ValueError(
                 f"{type(self).__name__} over {self.removal}: expected {name} {list(shape)}, "

@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from handgraph._check import check_device
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.made_for import MadeFor
 from handgraph.nn.merge.base import Merger, one_hot_nodes
@@ -80,6 +81,7 @@ class GraphMerger(HasConstants, MadeFor, Merger):
     ) -> Tensor:
         """Regress every joint from the hypotheses of all."""
         self.check(partial, feature, node_mask)
+        check_device(partial, self.slot, "partial of GraphMerger")
         values, there = self._by_joint(partial), self.there
         if node_mask is not None:
             there = there & self._by_joint(node_mask.unsqueeze(-1))

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from handgraph._check import check_count
 from handgraph.nn.hypotheses import Hypotheses
 from handgraph.nn.join import join
 from handgraph.nn.made_for import MadeFor
@@ -64,10 +65,7 @@ class HypothesisGraphMerger(MadeFor, Merger):
     ):
         announced = in_channels if feature_nodes else 0
         super().__init__(in_channels, out_channels, removal, feature_channels=announced)
-        if feature_nodes < 0:
-            raise ValueError(
-                f"HypothesisGraphMerger: expected feature_nodes >= 0, got {feature_nodes}"
-            )
+        check_count("feature_nodes", feature_nodes, 0)
         self.feature_nodes = feature_nodes
         self.hypotheses = Hypotheses(removal)
         graph = Skeleton.edgeless(len(self.hypotheses.index) + feature_nodes)

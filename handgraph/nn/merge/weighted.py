@@ -34,7 +34,7 @@ class WeightedMerger(Merger):
 
     over the hypotheses :math:`H_j` of joint j that are there. A missing one has weight 0; neither
     its value nor its gradient passes. A joint without any is NaN. Subclasses say what
-    :math:`w_h` is: :meth:`weigh`.
+    :math:`w_h \ge 0` is: :meth:`weigh`.
 
     Args:
         in_channels: Channels of the incomplete poses.
@@ -161,7 +161,10 @@ class WeightedMerger(Merger):
 
         Returns:
             ``[H, B, 1]``, or ``[H, B, out_channels]`` for weights that differ by channel. They
-            need not sum to 1 over a joint.
+            need not sum to 1 over a joint, but none may be negative, and each joint needs a
+            positive one. This is not checked, as it would synchronise with the GPU: with negative
+            weights, such as logits, the pose may lie far outside of the hypotheses. Exponentiate
+            scores first.
         """
         raise NotImplementedError
 

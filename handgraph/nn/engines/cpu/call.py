@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from handgraph._check import check_device
 from handgraph.nn.engines.cpu.program import Program, Table
 
 WORK_SPACE = 5 * 2**16
@@ -72,13 +73,12 @@ def place(layout: Table, parts: Sequence[Tensor]) -> Table:
 
 
 def check(x: Tensor, parts: Sequence[Tensor]) -> None:
-    """Raise a TypeError unless all tensors have the dtype of the input and are on the CPU."""
+    """Raise unless all tensors have the dtype of the input and are on the CPU."""
     for part in parts:
-        if part.dtype != x.dtype or not part.is_cpu:
-            raise TypeError(
-                f"expected an input in the net's {part.dtype} on {part.device}, "
-                f"got {x.dtype} on {x.device}"
-            )
+        if not part.is_cpu:
+            check_device(x, part, "the input")
+        if part.dtype != x.dtype:
+            raise TypeError(f"expected an input in the net's {part.dtype}, got {x.dtype}")
 
 
 def _views(flat: Tensor, like: Sequence[Tensor]) -> Sequence[Tensor]:

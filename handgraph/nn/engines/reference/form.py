@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from handgraph._check import check_device
 from handgraph.nn.dense import dense
 from handgraph.nn.engines.kept import Form, KeptPlan
 from handgraph.nn.engines.looking import is_cast, transformed
@@ -60,6 +61,7 @@ class ReferenceForm(Form):
 
     def run(self, x: Tensor) -> Tensor:
         """Run the plan on ``[N, J, C, B]``."""
+        check_device(x, next(iter(self.kept.parts()), x), "the input")
         if self.dense is None or not self._is_dense(x):
             return run_fused(self.kept.plan(), x)
         rows = x.permute(0, 3, 1, 2)

@@ -8,6 +8,7 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
+from handgraph._check import check_device
 from handgraph.nn.engines.looking import is_cast, traced, transformed
 from handgraph.nn.engines.reference.derivative import Run, each_once
 from handgraph.nn.engines.reference.walk import walk
@@ -21,6 +22,7 @@ do not stay in the cache."""
 
 def run(plan: Plan, x: Tensor) -> Tensor:
     """Run a plan on ``[N, J, C, B]``."""
+    check_device(x, next(iter(tensors(plan)), x), "the input")
     if torch.is_grad_enabled() and not _is_watched(x):
         parts = each_once(plan)
         if x.requires_grad or any(part.requires_grad for part in parts):

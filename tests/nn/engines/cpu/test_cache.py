@@ -223,7 +223,7 @@ def test_a_process_with_numba_switched_off(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("error", ["ImportError", "ValueError", "SystemError", "KeyError"])
+@pytest.mark.parametrize("error", ["ImportError", "SystemError"])
 def test_a_process_with_a_broken_numba(tmp_path, error):
     (tmp_path / "numba").mkdir()
     (tmp_path / "numba" / "__init__.py").write_text(f"raise {error}('broken')\n")
