@@ -87,7 +87,7 @@ def test_clean_inputs_differ_at_hidden_joints_only(hands):
 def test_what_is_simulated_differs_at_hidden_joints_only(hands):
     clean = inputs.assemble(hands, ("uv", "cue", "confidence"), clean=True)
     for how in ("detector", "crude"):
-        source = inputs.simulated(hands, how)
+        source = inputs.simulated(hands, how, "heatmap")
         x, visible = source(torch.Generator().manual_seed(0))
         assert torch.equal(x[visible], clean[visible])
         assert (x[~visible] != clean[~visible]).all()
@@ -97,9 +97,27 @@ def test_what_is_simulated_differs_at_hidden_joints_only(hands):
 
 def test_nothing_is_simulated_where_training_is_occluded(hands):
     names, method = ("uv", "cue", "confidence"), METHODS["learned"]
-    x, visible = running.source(method, hands, names, clean=False)(torch.Generator())
+    x, visible = running.epochs(method, hands, names, "heatmap", clean=False)(torch.Generator())
     assert torch.equal(x, inputs.assemble(hands, names, clean=False))
     assert torch.equal(visible, hands["visible"])
+
+
+def test_a_regression_detector_moves_visible_joints_too(hands):
+    clean = inputs.assemble(hands, ("uv", "cue", "confidence"), clean=True)
+    x, visible = inputs.simulated(hands, "detector", "regression")(torch.Generator().manual_seed(0))
+    some_hidden = ~visible.all(dim=1)
+    assert (x[..., :2] != clean[..., :2])[some_hidden].all()
+    assert torch.equal(x[..., 3], clean[..., 3])  # scores
+
+
+def test_hands_and_detectors_are_read_by_name(tmp_path):
+    by_name = {
+        names: inputs.load(inputs.Source(50, 5, *names), tmp_path)
+        for names in (("default", "heatmap"), ("default", "regression"), ("narrow", "heatmap"))
+    }
+    assert (by_name["default", "regression"]["confidence"] == 0.5).all()
+    assert by_name["default", "heatmap"]["K"][:, 0, 0].unique().numel() > 1
+    assert (by_name["narrow", "heatmap"]["K"][:, 0, 0] == 500).all()
 
 
 @pytest.mark.parametrize("law", masked.LAWS)
@@ -170,9 +188,10 @@ def test_measures_by_hand():
     visible[1, 8:] = False  # a severe image
     errors = torch.zeros(2, 21)
     errors[1] = 1.0  # metres: a miss
+    errors[1, 8:] = 0.04
     row = table.measures(errors, torch.zeros(2, 21), visible)
     assert row == pytest.approx(
-        {"all": 100 * 21 / 29, "small": 100, "severe": 0, "rel": 0, "gap": 100}
+        {"all": 100 * 21 / 29, "small": 100, "severe": 0, "rel": 0, "gap": 100, "hidden": 40}
     )
 
 
@@ -235,7 +254,7 @@ def test_graph_merger_trains_stably_over_5_seeds(tmp_path):
         job = replace(
             JOB, seed=seed, epochs=30, num_train=4000, num_test=1000, test_seed=2000, batch_size=256
         )
-        visible = inputs.load(1000, 2000, tmp_path)["visible"]
+        visible = inputs.load(inputs.Source(1000, 2000, "default", "heatmap"), tmp_path)["visible"]
         errors = running.train_and_score(job, tmp_path)["errors"]
         scores.append(100 * visible_mean(joint_auc(errors, thresholds()), visible).item())
     assert min(scores) > 58

@@ -16,7 +16,13 @@ from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
 
 CHANNELS = {"uv": 2, "xyz": 3, "cue": 1, "confidence": 1}
-"""Entries that each joint has, ``[n, J, channels]``; ``visible`` is Bool ``[n, J]``."""
+"""Entries that each joint has, ``[n, J, channels]``."""
+
+MASKS = ("visible", "found")
+"""Entries that are Bool ``[n, J]``."""
+
+DETECTED = {"uv": torch.nan, "cue": torch.nan, "confidence": 0.0}
+"""Entries of a detector, and what a missing joint has there."""
 
 
 class KeypointDataset(WithFeatures, InMemoryDataset):
@@ -28,15 +34,16 @@ class KeypointDataset(WithFeatures, InMemoryDataset):
 
     Args:
         tensors: Entries of all samples: ``uv`` or ``xyz``, and what else there is of ``K``,
-            ``visible``, ``confidence``, ``cue`` and ``s``.
+            ``visible``, ``found``, ``confidence``, ``cue`` and ``s``. A joint that was not found
+            is missing: its uv and cue become NaN, and its confidence 0, whatever they were.
         skeleton: Which joint is which.
         transform: Called with each sample (a ``Data``) when it is taken out.
         source: What error messages call the data.
 
     Shapes:
-        uv ``[n, J, 2]``, xyz ``[n, J, 3]``, K ``[n, 3, 3]``, visible Bool ``[n, J]``, confidence
+        uv ``[n, J, 2]``, xyz ``[n, J, 3]``, K ``[n, 3, 3]``, visible and found Bool ``[n, J]``, confidence
         and cue ``[n, J, 1]``, s ``[n]``. In a sample K is ``[1, 3, 3]`` and s ``[1]``. All but
-        ``visible`` become float32. If there is uv, a sample has ``x [J, 2 or 3]`` too: uv and
+        the masks become float32. If there is uv, a sample has ``x [J, 2 or 3]`` too: uv and
         confidence side by side, made after the transform, as PyG's usual loops want them.
 
     Units:
@@ -44,7 +51,7 @@ class KeypointDataset(WithFeatures, InMemoryDataset):
         other; cue and d in keybone lengths.
 
     Raises:
-        TypeError: If an entry is no tensor or not numeric, or ``visible`` is not bool.
+        TypeError: If an entry is no tensor or not numeric, or a mask is not bool.
         ValueError: If an entry is unknown or has the wrong shape, none is ``uv`` or ``xyz``, a
             number is not finite, a confidence is not in [0, 1], a joint is not before the camera,
             a K is none, or the joints of a keybone coincide. The message names the source and the
@@ -115,8 +122,8 @@ def _checked(tensors: Mapping[str, Tensor], skeleton: Skeleton, source: str) -> 
     for name, values in tensors.items():
         if name not in shapes:
             raise ValueError(f"{source}: unknown entry {name}; known are {', '.join(shapes)}")
-        if (values.dtype == torch.bool) != (name == "visible") or values.is_complex():
-            kind = "bool" if name == "visible" else "real numbers"
+        if (values.dtype == torch.bool) != (name in MASKS) or values.is_complex():
+            kind = "bool" if name in MASKS else "real numbers"
             raise TypeError(f"{source}: expected {name} to be {kind}, got {values.dtype}")
         if list(values.shape) != shapes[name]:
             raise ValueError(
@@ -124,19 +131,25 @@ def _checked(tensors: Mapping[str, Tensor], skeleton: Skeleton, source: str) -> 
             )
     if not len(first):
         raise ValueError(f"{source}: expected at least one record, got none")
-    entries = {n: v if n == "visible" else v.to(torch.float32) for n, v in tensors.items()}
+    entries = {n: v if n in MASKS else v.to(torch.float32) for n, v in tensors.items()}
+    found = entries.get("found", torch.ones(1, 1, dtype=torch.bool)).unsqueeze(-1)
     for name, values in entries.items():
-        require_all(values.isfinite(), source, f"{name} is not finite")
+        known = values.isfinite() | ~found if name in DETECTED else values.isfinite()
+        hint = "; say with found which joints are missing" if name == "uv" else ""
+        require_all(known, source, f"{name} is not finite{hint}")
     if "confidence" in entries:
         good = (entries["confidence"] >= 0) & (entries["confidence"] <= 1)
-        require_all(good, source, "confidence is not in [0, 1] (divide percentages by 100)")
-    return entries
+        require_all(
+            good | ~found, source, "confidence is not in [0, 1] (divide percentages by 100)"
+        )
+    missing = {name: value for name, value in DETECTED.items() if name in entries}
+    return entries | {n: entries[n].where(found, value) for n, value in missing.items()}
 
 
 def _shapes(num_samples: int, num_joints: int) -> dict[str, list[int]]:
     """The shape that each entry must have."""
     shapes = {name: [num_samples, num_joints, channels] for name, channels in CHANNELS.items()}
-    others = {"K": [3, 3], "s": [], "visible": [num_joints]}
+    others = {"K": [3, 3], "s": [], **{name: [num_joints] for name in MASKS}}
     return shapes | {name: [num_samples, *shape] for name, shape in others.items()}
 
 

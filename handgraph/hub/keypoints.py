@@ -43,6 +43,12 @@ class Estimate(NamedTuple):
         error: ``[*, J]``, how far the lifter expects each joint to be off, in keybone lengths.
         visible: ``[*, J]``, how likely each joint is to be visible in the image.
         missing: Bool ``[*, J]``, the joints that were inferred from the others.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.hub import KeypointLifter
+        >>> KeypointLifter().estimate(torch.rand(8, 21, 2)).error.shape
+        torch.Size([8, 21])
     """
 
     pose: Tensor

@@ -489,3 +489,27 @@ def test_a_pipe_is_no_archive(tmp_path):
     os.mkfifo(tmp_path / "hands.npz")
     with pytest.raises(ValueError, match="it is no regular file"):
         NpzKeypoints(tmp_path / "hands.npz", order=HAND)
+
+
+def test_joints_that_were_not_found_are_missing_whatever_they_were():
+    tensors = SyntheticHands(6, seed=9).tensors
+    found = torch.rand(6, 21, generator=torch.Generator().manual_seed(0)) < 0.7
+    given = {name: tensors[name].clone() for name in ("uv", "confidence", "cue")}
+    given["uv"][~found] = torch.inf
+    given["confidence"][~found] = 87.0
+    read = KeypointDataset({**given, "found": found})
+    for i, hand in enumerate(read):
+        assert torch.equal(hand.found, found[i])
+        assert torch.equal(hand.uv.isnan().all(-1), ~found[i])
+        assert (hand.confidence[~found[i]] == 0).all()
+        assert torch.equal(hand.uv[found[i]], tensors["uv"][i][found[i]])
+        assert torch.equal(hand.x.isfinite().all(-1), found[i])
+
+
+def test_missing_joints_must_be_said():
+    uv = torch.rand(3, 21, 2)
+    uv[1, 4] = torch.nan
+    with pytest.raises(ValueError, match="record 1: uv is not finite; say with found which"):
+        KeypointDataset({"uv": uv})
+    with pytest.raises(TypeError, match="found to be bool"):
+        KeypointDataset({"uv": uv, "found": torch.ones(3, 21)})
