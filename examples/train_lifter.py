@@ -21,7 +21,7 @@ from handgraph import HAND, metrics
 from handgraph.datasets import SyntheticHands
 from handgraph.detectors import HeatmapDetector, Missing, RegressionDetector
 from handgraph.geometry import keybone_length, project, view_rotation
-from handgraph.hub import Estimate, KeypointLifter
+from handgraph.hub import Estimate, KeypointLifter, to_camera
 from handgraph.hub.detected import UNKNOWN
 from handgraph.hub.keypoints import CHANNELS, OUTPUTS
 from handgraph.nn import AdaptiveGraphUNet, JointHead
@@ -32,7 +32,8 @@ DETECTORS = (HeatmapDetector(), RegressionDetector())
 MISSING = Missing(share=0.5)
 """Joints that are left out in training, other ones in each epoch."""
 COLUMNS = (
-    "MPJPE mm", "expected mm", "PA-MPJPE mm", "PCK at 30 mm", "AUC 0-50 mm", "missing joints mm",
+    "MPJPE mm", "expected mm", "by rays mm", "PA-MPJPE mm", "PCK at 30 mm", "AUC 0-50 mm",
+    "missing joints mm",
 )  # fmt: skip
 LIMITS = [
     "Trained on simulated hands only: expect larger errors on real ones.",
@@ -135,9 +136,19 @@ def measure(
     pose, truth = metres * found.pose, metres * target(hands, there)
     errors = metrics.joint_errors(pose, truth)
     aligned = metrics.joint_errors(metrics.procrustes_align(pose, truth), truth)
+    known = {"keybone": hands["s"], "root_depth": hands["xyz"][:, WRIST, 2]}
+    uv = hands["uv"].where(there.unsqueeze(-1), torch.nan)
+    by_rays = metrics.joint_errors(to_camera(found.pose, uv, hands["K"], **known), hands["xyz"])
     area = metrics.joint_auc(errors, metrics.thresholds(), shown)
     said = 1000 * metres.squeeze(-1) * found.error
-    values = (1000 * errors, said, 1000 * aligned, 100.0 * (errors < 0.03), 100 * area)
+    values = (
+        1000 * errors,
+        said,
+        1000 * by_rays,
+        1000 * aligned,
+        100.0 * (errors < 0.03),
+        100 * area,
+    )
     lost = ~there
     lost[:, WRIST] = False
     return [
@@ -217,7 +228,8 @@ lifters[0].about |= {
     },
     "Errors": show(tables),
     "How they are measured": f"On {len(held_out['uv'])} held-out simulated hands; visible joints "
-    "but the wrist, keybone length known. Expected: what the lifter says that its errors are. "
+    "but the wrist, keybone length known. Expected: what the lifter says that its errors are. By "
+    "rays: K and root depth known too, handgraph.hub.to_camera. "
     "Severe: at most 10 joints visible. Missing: so many joints of each hand left out at random; "
     "the last column is their own error. PA: after the best similarity. "
     + (f"Real: {len(others['uv'])} hands of {args.real.stem}, no scores. " if others else "")

@@ -189,8 +189,11 @@ def test_measured_errors_are_millimetres_of_what_is_visible(run, tmp_path):
             return Estimate(pose, 3.0 * off, off, score == 0)
 
     for missing in (0, 6):
-        mpjpe, expected, aligned, pck, area, lost = names["measure"](Truth(), hands, missing)
+        mpjpe, expected, by_rays, aligned, pck, area, lost = names["measure"](
+            Truth(), hands, missing
+        )
         assert expected == pytest.approx(6.0, abs=1e-3)
+        assert by_rays > 0
         assert mpjpe == pytest.approx(2.0, abs=1e-3)
         assert aligned > 0
         assert pck == pytest.approx(100)

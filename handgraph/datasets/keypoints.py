@@ -42,8 +42,8 @@ class KeypointDataset(WithFeatures, InMemoryDataset):
 
     Shapes:
         uv ``[n, J, 2]``, xyz ``[n, J, 3]``, K ``[n, 3, 3]``, visible and found Bool ``[n, J]``,
-        confidence and cue ``[n, J, 1]``, s ``[n]``. In a sample K is ``[1, 3, 3]`` and s ``[1]``. All but
-        the masks become float32. If there is uv, a sample has ``x [J, 2 or 3]`` too: uv and
+        confidence and cue ``[n, J, 1]``, s ``[n]``. In a sample K is ``[1, 3, 3]`` and s ``[1]``.
+        All but the masks become float32. If there is uv, a sample has ``x [J, 2 or 3]`` too: uv and
         confidence side by side, made after the transform, as PyG's usual loops want them.
 
     Units:

@@ -30,11 +30,12 @@ def to_camera(
     through its pixel, at the root's depth :math:`z_r`, and the other joints around it. ``"rays"``
     takes from the pose only the depths, as the paper does (section 3.1): joint j lies at
     :math:`(z_r + s p_{j,z}) K^{-1} (u_j, v_j, 1)`. Where the detected joints are good, rays are
-    more exact. A missing joint, NaN in uv, has no ray and is placed directly.
+    more exact. A missing joint, NaN in uv, has no ray and is placed directly; without the root's
+    pixel, the root is where the other joints' rays say on average.
 
     Args:
         pose: What the lifter said of ``uv``.
-        uv: The joints that it was given; NaN where one was missing. The root must not be missing.
+        uv: The joints that it was given; NaN where one was missing.
         K: The camera's intrinsic matrix.
         keybone: Length of the keybone (``HAND``: middle_mcp to middle_pip).
         root_depth: Depth of the root, z in the camera frame.
@@ -75,12 +76,11 @@ def to_camera(
     offset = metres * (pose @ axes)
     ones = torch.ones_like(uv[..., :1])
     rays = torch.cat([uv, ones], dim=-1) @ torch.linalg.inv(K.to(pose)).mT
-    root = skeleton.index(skeleton.root)
-    direct: Tensor = depth * rays[..., [root], :] + offset
-    if reading == "direct":
-        return direct
     by_rays: Tensor = (depth + offset[..., 2:]) * rays
-    return by_rays.where(there.unsqueeze(-1), direct)
+    root = skeleton.index(skeleton.root)
+    place = (by_rays - offset).nanmean(dim=-2, keepdim=True)
+    direct = by_rays[..., [root], :].where(there[..., [root], None], place) + offset
+    return direct if reading == "direct" else by_rays.where(there.unsqueeze(-1), direct)
 
 
 def _column(value: Tensor | float, like: Tensor) -> Tensor:

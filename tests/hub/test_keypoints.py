@@ -369,19 +369,19 @@ def test_rows_are_split():
         split_rows([[1, 2]])
 
 
-def test_true_poses_come_back_to_the_camera():
-    """By both readings, with a missing joint too."""
+@pytest.mark.parametrize("lost", [7, WRIST])
+@pytest.mark.parametrize("reading", ["rays", "direct"])
+def test_true_poses_come_back_to_the_camera(lost, reading):
+    """With a missing joint, and with a missing root, which is where the others say."""
     seen = SyntheticHands(20, seed=3).tensors
     seen = {k: v.double() if v.is_floating_point() else v for k, v in seen.items()}
     uv = project(seen["xyz"], seen["K"])
-    offset = seen["xyz"] - seen["xyz"][:, [WRIST]]
-    uv[:, 7] = torch.nan
+    uv[:, lost] = torch.nan
     axes = view_rotation(uv, seen["K"], mask=~uv.isnan().any(-1))
-    pose = offset @ axes.mT / seen["s"][:, None, None]
+    pose = (seen["xyz"] - seen["xyz"][:, [WRIST]]) @ axes.mT / seen["s"][:, None, None]
     known = {"keybone": seen["s"], "root_depth": seen["xyz"][:, WRIST, 2]}
-    for reading in ("rays", "direct"):
-        xyz = to_camera(pose, uv, seen["K"], reading=reading, **known)
-        assert_close(xyz, seen["xyz"], rtol=0, atol=1e-9)
+    xyz = to_camera(pose, uv, seen["K"], reading=reading, **known)
+    assert_close(xyz, seen["xyz"], rtol=0, atol=1e-9)
     one = to_camera(pose[0], uv[0], seen["K"][0], keybone=seen["s"][0].item(), root_depth=0.5)
     assert one[WRIST, 2] == pytest.approx(0.5)
 
