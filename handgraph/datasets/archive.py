@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 
-from handgraph.datasets.keypoints import CHANNELS, KeypointDataset
+from handgraph.datasets.keypoints import CHANNELS, MASKS, KeypointDataset
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import COCO, H36M, HAND, INTERHAND, MANO, RHD
 
@@ -25,10 +25,11 @@ MOST_BYTES = 4 * 2**30
 class NpzKeypoints(KeypointDataset):
     """Keypoints from an ``.npz`` file, taken into the order of a skeleton.
 
-    The file holds ``uv`` or ``xyz``, and what else there is of ``K``, ``visible``, ``confidence``,
-    ``cue`` and ``s``; nothing else. Its joints are named: by an array ``joints`` of their names, by
-    the name of a skeleton of ours in ``skeleton``, or by the argument ``order``. Nothing is
-    guessed. Joints that the skeleton lacks are left out. Nothing in the file is unpickled or run.
+    The file holds ``uv`` or ``xyz``, and what else there is of ``K``, ``visible``, ``found``,
+    ``confidence``, ``cue`` and ``s``; nothing else. Its joints are named: by an array ``joints`` of
+    their names, by the name of a skeleton of ours in ``skeleton``, or by the argument ``order``.
+    Nothing is guessed. Joints that the skeleton lacks are left out. Nothing in the file is
+    unpickled or run.
 
     Args:
         path: The file.
@@ -38,8 +39,8 @@ class NpzKeypoints(KeypointDataset):
 
     Shapes:
         In the file, with its own J: uv ``[n, J, 2]``, xyz ``[n, J, 3]``, K ``[n, 3, 3]`` or
-        ``[3, 3]``, visible Bool ``[n, J]``, confidence and cue ``[n, J, 1]``, s ``[n]``. Samples
-        are those of :class:`KeypointDataset`.
+        ``[3, 3]``, visible and found Bool ``[n, J]``, confidence and cue ``[n, J, 1]``, s ``[n]``.
+        Samples are those of :class:`KeypointDataset`.
 
     Units:
         uv and K in pixels, (u, v) order; xyz and s in metres, camera frame (with ``K``) or any
@@ -47,7 +48,7 @@ class NpzKeypoints(KeypointDataset):
 
     Raises:
         FileNotFoundError: If there is no such file.
-        TypeError: If an array holds something else than numbers, or ``visible`` is not bool.
+        TypeError: If an array holds something else than numbers, or a mask is not bool.
         ValueError: If the file cannot be read, an array is unknown or has the wrong shape, no order
             or two are given, a name is unknown, a joint of the skeleton is missing, or a number is
             not finite. The message names the file, and the first record.
@@ -80,7 +81,7 @@ class NpzKeypoints(KeypointDataset):
             raise ValueError(f"{path}: {error}") from error
         tensors = {name: _tensor(arrays, name, path) for name in arrays}
         _spread_camera(tensors)
-        for name in (*CHANNELS, "visible"):
+        for name in (*CHANNELS, *MASKS):
             if name in tensors:
                 tensors[name] = _take(tensors[name], index, joints, f"{path}: {name}")
         super().__init__(tensors, skeleton, transform=transform, source=str(path))

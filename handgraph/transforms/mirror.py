@@ -19,7 +19,7 @@ from handgraph.transforms.base import (
     require_sides,
 )
 
-OF_JOINTS = ("xyz", "d", "visible", "confidence", "cue")
+OF_JOINTS = ("xyz", "d", "visible", "found", "confidence", "cue")
 """Entries with a row for each joint, beside the pixels."""
 
 
@@ -31,7 +31,8 @@ class MirrorHand(BaseTransform):
     Pixels (``uv`` and every entry whose name starts with ``uv_``) go to W - 1 - u; ``xyz`` and
     ``K`` change by :func:`handgraph.geometry.mirror_hand`, so that they still project to each
     other. ``image``, ``mask`` and ``depth`` are mirrored, and the classes of the mask (RHD's)
-    change sides. Relative depths, scores and cues stay. Mirroring twice gives the hand back.
+    change sides, and ``left`` is negated. Relative depths, scores and cues stay. Mirroring twice
+    gives the hand back.
 
     Args:
         width: Width of the image.
@@ -71,6 +72,8 @@ class MirrorHand(BaseTransform):
         if "xyz" in data or "K" in data:
             require_camera(self, data)
         self._swap_sides(data, names)
+        if "left" in data:
+            data.left = ~data.left
         if "K" in data:
             xyz = data.xyz if "xyz" in data else data.K.new_zeros(0, 3)
             xyz, data.K = mirror_hand(xyz.unsqueeze(0), data.K, self.width)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch_geometric.loader import DataLoader
 
-from handgraph import HAND, RemovalSets
+from handgraph import COCO, HAND, RemovalSets
 from handgraph.datasets import SyntheticHands
 from handgraph.detectors import Missing
 from handgraph.detectors.missing import FEWEST
@@ -116,6 +116,20 @@ def test_transforms_keep_missing_joints_missing(hands, transform):
         after = transform(hand)
         assert torch.equal(after.uv.isfinite().all(-1), hand.found)
         assert torch.equal(after.found, hand.found)
+
+
+def test_a_mirrored_hand_is_of_the_other_side(hands):
+    for hand in hands[:5]:
+        assert torch.equal(MirrorHand(256)(hand).left, ~hand.left)
+
+
+def test_found_joints_change_sides_with_the_others():
+    found = torch.rand(17, generator=torch.Generator().manual_seed(0)) < 0.5
+    body = COCO.to_data(uv=200 * torch.rand(17, 2), found=found)
+    left, right = COCO.index("left_wrist"), COCO.index("right_wrist")
+    mirrored = MirrorHand(256, COCO)(body).found
+    assert mirrored[left] == found[right]
+    assert torch.equal(mirrored[COCO.swap_sides()], found)
 
 
 def test_loaders_keep_missing_joints_missing(hands):

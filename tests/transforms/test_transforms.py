@@ -80,7 +80,7 @@ def reprojection(hand):
 
 CHANGES = {
     "JitterKeypoints": {"uv"},
-    "MirrorHand": {*PIXELS, "xyz"},  # K too, unless the principal point is the centre
+    "MirrorHand": {*PIXELS, "xyz", "left"},  # K too, unless the principal point is the centre
     "NormalizeKeypoints": {*PIXELS, "K"},
     "RemoveJoints": {"node_mask"},
     "RotateInPlane": {*PIXELS, "xyz"},
@@ -210,7 +210,7 @@ def test_mirroring_twice_gives_the_hand_back():
     hand = double(HANDS[2])
     mirror = MirrorHand(320)
     twice = mirror(mirror(hand))
-    assert changed(hand, mirror(hand)) == {*PIXELS, "xyz", "K"}
+    assert changed(hand, mirror(hand)) == {*PIXELS, "xyz", "K", "left"}
     for name in (*PIXELS, "xyz", "K"):
         torch.testing.assert_close(twice[name], hand[name], rtol=1e-12, atol=1e-12)
 
