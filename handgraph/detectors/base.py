@@ -13,11 +13,10 @@ class Truth(NamedTuple):
     """What is there to be detected.
 
     Shapes:
-        uv: ``[*, J, 2]``, the joints' true positions in pixels (u, v).
-        d: ``[*, J]``, their relative depths (Eq. 1) in keybone lengths.
-        surface: ``[*, J]``, the same of what the image shows at each joint: its own skin, or the
-            surface that hides it.
-        visible: Bool ``[*, J]``.
+        - uv: ``[*, J, 2]``, the joints' true positions in pixels (u, v)
+        - d: ``[*, J]``, their relative depths (Eq. 1) in keybone lengths
+        - surface: ``[*, J]``, the same of what the image shows there: the joint, or what hides it
+        - visible: Bool ``[*, J]``
 
     Example:
         >>> import torch
@@ -40,9 +39,9 @@ class Found(NamedTuple):
     """What a detector says of each joint.
 
     Shapes:
-        uv: ``[*, J, 2]``, pixels (u, v).
-        cue: ``[*, J, 1]``, relative depth in keybone lengths.
-        confidence: ``[*, J, 1]``, how likely the joint is to be visible; 0.5 without a score.
+        - uv: ``[*, J, 2]``, pixels (u, v)
+        - cue: ``[*, J, 1]``, relative depth in keybone lengths
+        - confidence: ``[*, J, 1]``, how likely the joint is to be visible; 0.5 without a score
 
     Example:
         >>> import torch
