@@ -280,7 +280,8 @@ def keep_always(mask: Tensor, skeleton: Skeleton, what: What) -> Tensor:
         )
     kept = torch.zeros(skeleton.num_joints, dtype=torch.bool)
     kept[skeleton.select(what)] = True
-    return mask.masked_fill(kept.to(mask.device), 1)
+    kept = kept.to(mask.device)
+    return mask | kept if mask.dtype == torch.bool else mask.masked_fill(kept, 1)
 
 
 class Covered(NamedTuple):

@@ -14,7 +14,14 @@ from torch.testing import assert_close
 
 from handgraph import HAND, RemovalSets
 from handgraph.hub import BranchLifter, pretrained_lifter
-from handgraph.nn import AdaptiveGraphUNet, GatedMerger, GraphMerger, SubgraphMask, fold
+from handgraph.nn import (
+    AdaptiveGraphUNet,
+    GatedMerger,
+    GraphMerger,
+    SubgraphMask,
+    VisibilityLifter,
+    fold,
+)
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "export.py"
 BATCHES = (1, 3, 8)
@@ -108,6 +115,18 @@ def test_onnx_computes_the_same(name):
     build, count = NETS[name]
     net = build()
     assert_agrees(onnx_session(program(net, count)), net, count)
+
+
+@pytest.mark.slow
+def test_lifters_that_remove_what_is_hidden_run_in_onnx():
+    nets = (AdaptiveGraphUNet(channels, out, HAND) for channels, out in ((3, 1), (2, 3)))
+    net = VisibilityLifter(*nets, HAND).eval()
+    some = torch.rand(2, 21, 2), torch.rand(2, 21, 1)
+    dynamic = ({0: torch.export.Dim.DYNAMIC},) * 2
+    run = onnx_session(torch.export.export(net, some, dynamic_shapes=dynamic))
+    for batch in BATCHES:
+        some = torch.rand(batch, 21, 2), torch.rand(batch, 21, 1)
+        assert_close(run(*some), net(*some), **CLOSE)
 
 
 @pytest.mark.slow
