@@ -1,10 +1,10 @@
-"""Everyday postures of the hand, from published ranges of motion.
+"""Everyday postures of the hand, from published joint angles.
 
-A closed finger bends by 90, 100 and 70 degrees at its three joints, the active range of motion of
-the American Academy of Orthopaedic Surgeons (*Joint Motion*, 1965). A grasp has the mean angles of
-everyday activities that Hume et al. measured (*Functional range of motion of the joints of the
-hand*, J. Hand Surg. 15A, 1990): 61, 60 and 39 degrees at the fingers' joints, 21 and 18 at the
-thumb's. Half-closed fingers lie between.
+A grasp has the mean angles that Hume et al. measured in 11 everyday activities (*Functional range
+of motion of the joints of the hand*, J. Hand Surg. 15A, 1990): 61, 60 and 39 degrees at the
+fingers' joints, 21 and 18 at the thumb's. A closed finger stays a little below the active range of
+motion of the American Academy of Orthopaedic Surgeons (*Joint Motion*, 1965): 90, 100 and 90
+degrees, with less at the dip, where it meets the palm. Other fingers lie between open and these.
 """
 
 from __future__ import annotations

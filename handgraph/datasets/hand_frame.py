@@ -16,7 +16,8 @@ _WRIST, _MIDDLE, _INDEX, _PINKY = (
 _LEVELS = ("mcp", "pip", "dip", "tip")
 _FINGERS = np.array([[HAND.index(f"{finger}_{level}") for level in _LEVELS] for finger in FINGERS])
 
-_THUMB_BEND = np.array([-0.80, 0.35, 0.48])  # to the pinky's side, into the palm
+THUMB_BEND = np.array([-0.80, 0.35, 0.48])
+"""Where the thumb bends to: to the pinky's side, into the palm."""
 
 
 class HandMeasures(NamedTuple):
@@ -118,7 +119,7 @@ def _bends(bones: Array) -> list[Array]:
     hinge = np.stack([first[..., 1], -first[..., 0], np.zeros_like(first[..., 0])], axis=-1)
     steep = np.hypot(first[..., 0], first[..., 1])[..., None] < 0.35  # 70 degrees: x is safer
     hinge = np.where(steep, np.array([1.0, 0.0, 0.0]), hinge)
-    hinge[:, 0] = np.cross(first[:, 0], _THUMB_BEND)
+    hinge[:, 0] = np.cross(first[:, 0], THUMB_BEND)
     bends = []
     for before, after in ((bones[:, :, 0], bones[:, :, 1]), (bones[:, :, 1], bones[:, :, 2])):
         angle = np.degrees(np.arccos((before * after).sum(axis=-1).clip(-1.0, 1.0)))

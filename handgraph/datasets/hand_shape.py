@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
 from handgraph.datasets.draws import bell, spread
-from handgraph.datasets.hand_frame import HandMeasures, measure
+from handgraph.datasets.hand_frame import THUMB_BEND, HandMeasures, measure
 from handgraph.datasets.kinematics import Array, HandBones, turn_in_palm
 from handgraph.skeletons import FINGERS
 
@@ -23,7 +23,7 @@ _LARGEST = {
 }  # fmt: skip
 
 _THUMB = FINGERS.index("thumb")
-_THUMB_ALONG, _THUMB_BEND = np.array([0.62, 0.62, 0.48]), np.array([-0.80, 0.35, 0.48])
+_THUMB_ALONG = np.array([0.62, 0.62, 0.48])
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class HandShape:
 
 def _thumb_frame() -> Array:
     """The thumb's frame at rest, ``[3, 3]``."""
-    along, bend = (v / np.linalg.norm(v) for v in (_THUMB_ALONG, _THUMB_BEND))
+    along, bend = (v / np.linalg.norm(v) for v in (_THUMB_ALONG, THUMB_BEND))
     bend = bend - (bend @ along) * along
     bend = bend / np.linalg.norm(bend)
     return np.stack([np.cross(along, bend), along, bend], axis=-1)
