@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
 from handgraph.datasets.draws import bell, spread
-from handgraph.datasets.hand_frame import THUMB_BEND, HandMeasures, measure
+from handgraph.datasets.hand_fit import fit_shape
+from handgraph.datasets.hand_frame import THUMB_BEND, measure
 from handgraph.datasets.kinematics import Array, HandBones, turn_in_palm
 from handgraph.skeletons import FINGERS
 
@@ -135,7 +136,7 @@ class HandShape:
             >>> round(shape.bones[2][0]), round(shape.bone_spread, 2)
             (47, 0.02)
         """
-        return _fit(measure(xyz))
+        return cls(**fit_shape(measure(xyz)))
 
     def mean(self) -> HandBones:
         """Give the mean hand, without leading dimensions."""
@@ -204,34 +205,3 @@ def _row(values: Array) -> Row:
 
 def _table(values: Array) -> Table:
     return tuple(_row(row) for row in values)
-
-
-def _fit(hands: HandMeasures) -> HandShape:
-    """The shape of measured hands; what pose and shape do together, as the fan's spread, is 0."""
-    millimetres = 1e3 * hands.lengths
-    total = millimetres.sum(axis=(1, 2))
-    size = (total / total.mean())[:, None, None]
-    bones, bases = millimetres / size, 1e3 * hands.bases / size
-    reach = np.linalg.norm(bases[:, 1:], axis=-1)
-    reach = reach / reach.mean(axis=0)
-    palm = reach.mean(axis=1)
-    return HandShape(
-        bones=_table(bones.mean(axis=0).round(2)),
-        bases=_table(bases.mean(axis=0).round(2)),
-        fan=_row(np.median(hands.abduction[:, 1:], axis=0).round(2)),
-        size_spread=_deviation(size),
-        bone_spread=_deviation(bones / bones.mean(axis=0)),
-        base_spread=_deviation(reach / palm[:, None]),
-        palm_spread=_deviation(palm),
-        fan_spread=(0, 0, 0, 0),
-        thumb_spread=_thumb_deviation(bases[:, _THUMB]),
-    )
-
-
-def _deviation(ratio: Array) -> float:
-    return float(min(0.3, np.sqrt(ratio.var(axis=0).mean())).__round__(4))
-
-
-def _thumb_deviation(base: Array) -> float:
-    azimuth = np.degrees(np.arctan2(base[:, 0], base[:, 1]))
-    return float(min(60.0, azimuth.std()).__round__(2))

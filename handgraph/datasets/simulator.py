@@ -13,6 +13,7 @@ from tqdm import tqdm
 from handgraph.datasets.camera import Cameras
 from handgraph.datasets.kinematics import Array
 from handgraph.datasets.objects import Objects
+from handgraph.datasets.observe import lose, mirror_some, observe
 from handgraph.datasets.occlusion import view_rays
 from handgraph.datasets.render.sight import rendered_sight, to_stage
 from handgraph.datasets.scene import (
@@ -22,8 +23,7 @@ from handgraph.datasets.scene import (
     capsule_sight,
     sample_scene,
 )
-from handgraph.detectors import Detections, Detector, HeatmapDetector, Missing, Truth
-from handgraph.detectors.randomness import NumpyRandom
+from handgraph.detectors import Detector, HeatmapDetector, Missing, Truth
 from handgraph.geometry import keybone_length, project, relative_depth
 from handgraph.skeletons import HAND
 
@@ -115,11 +115,12 @@ def simulate_chunk(chunk: int, settings: Settings) -> dict[str, Tensor]:
     severe = rng.random(CHUNK) < settings.severe_fraction
     with_object = severe | (rng.random(CHUNK) < settings.occluder_fraction)
     view = _sample_views(rng, severe, with_object, settings)
-    truth = _ground_truth(view, settings.image_size)
-    exact = {**_observe(rng, view, truth, settings), **truth}
-    tensors = {name: _single(value) for name, value in exact.items()}
-    tensors["visible"] = torch.from_numpy(view.visible)
-    tensors = _mirror_some(rng, tensors, settings)
+    size, exact = settings.image_size, _ground_truth(view, settings.image_size)
+    found = observe(rng, _truth(view, exact), settings.detectors, size)
+    if settings.missing is not None:
+        found = lose(rng, found, settings.missing, size)
+    tensors = {name: _single(values) for name, values in {**found, **exact}.items()}
+    tensors = mirror_some(rng, tensors, settings.left_fraction, size)
     return {**tensors, **_stage(view)} if settings.rendered else tensors
 
 
@@ -210,83 +211,15 @@ def _ground_truth(view: View, image_size: int) -> dict[str, Tensor]:
         "K": matrix,
         "d": relative_depth(xyz, scale),
         "s": scale,
+        "visible": torch.from_numpy(view.visible),
     }
 
 
-def _observe(
-    rng: np.random.Generator, view: View, truth: dict[str, Tensor], settings: Settings
-) -> dict[str, Tensor]:
+def _truth(view: View, exact: dict[str, Tensor]) -> Truth:
+    """What detectors look at: the surfaces that the image shows become relative depths."""
     root = view.hands.xyz[:, [HAND.index(str(HAND.root))], 2]
-    surface = torch.from_numpy(view.surface - root) / truth["s"].unsqueeze(-1)
-    visible = torch.from_numpy(view.visible)
-    there = Truth(truth["uv_true"], truth["d"], surface, visible)
-    found, clean = _detect(rng, there, settings)
-    entries = {
-        "uv": found.uv,
-        "uv_clean": clean.uv,
-        "confidence": found.confidence,
-        "confidence_clean": clean.confidence,
-        "cue": found.cue,
-        "cue_clean": clean.cue,
-    }
-    return _lose(rng, entries, settings)
-
-
-def _detect(rng: np.random.Generator, truth: Truth, settings: Settings) -> Detections:
-    """Let one of the detectors look at each hand; a single one is not drawn."""
-    source = NumpyRandom(rng)
-    looks = [
-        detector.observe(source, truth, settings.image_size) for detector in settings.detectors
-    ]
-    if len(looks) == 1:
-        return looks[0]
-    which = torch.from_numpy(rng.integers(len(looks), size=len(truth.uv)))
-    rows = torch.arange(len(which))
-    return Detections(
-        *(
-            type(found[0])(
-                *(torch.stack(values)[which, rows] for values in zip(*found, strict=True))
-            )
-            for found in zip(*looks, strict=True)
-        )
-    )
-
-
-def _lose(
-    rng: np.random.Generator, entries: dict[str, Tensor], settings: Settings
-) -> dict[str, Tensor]:
-    """Take out missing joints: NaN, a score of 0, and ``found`` is False."""
-    if settings.missing is None:
-        return entries
-    lost = settings.missing.draw(
-        NumpyRandom(rng), entries["uv"], entries["confidence"][..., 0], settings.image_size
-    )
-    gone = lost.unsqueeze(-1)
-    return entries | {
-        "uv": entries["uv"].masked_fill(gone, torch.nan),
-        "cue": entries["cue"].masked_fill(gone, torch.nan),
-        "confidence": entries["confidence"].masked_fill(gone, 0.0),
-        "found": ~lost,
-    }
-
-
-def _mirror_some(
-    rng: np.random.Generator, tensors: dict[str, Tensor], settings: Settings
-) -> dict[str, Tensor]:
-    """Make left hands of some: a mirrored image of a right hand is one of a left hand."""
-    left = torch.zeros(CHUNK, dtype=torch.bool)
-    if settings.left_fraction:
-        left = torch.from_numpy(rng.random(CHUNK) < settings.left_fraction)
-    mirrored = {
-        name: torch.stack([settings.image_size - 1 - values[..., 0], values[..., 1]], dim=-1)
-        for name, values in tensors.items()
-        if name.startswith("uv")
-    }
-    mirrored["xyz"] = tensors["xyz"] * tensors["xyz"].new_tensor([-1.0, 1.0, 1.0])
-    sides = {
-        name: values.where(left[:, None, None], tensors[name]) for name, values in mirrored.items()
-    }
-    return {**tensors, **sides, "left": left}
+    surface = torch.from_numpy(view.surface - root) / exact["s"].unsqueeze(-1)
+    return Truth(exact["uv_true"], exact["d"], surface, exact["visible"])
 
 
 def _single(values: Tensor) -> Tensor:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import warnings
 from collections.abc import Callable, Sequence
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,12 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from handgraph.datasets.arguments import (
+    as_detectors,
+    check_integer,
+    check_real,
+    hand_model,
+)
 from handgraph.datasets.cache import read_tensors, write_tensors
 from handgraph.datasets.camera import Camera
 from handgraph.datasets.features import WithFeatures, add_features
@@ -22,9 +26,8 @@ from handgraph.datasets.hand_shape import HandShape
 from handgraph.datasets.hand_view import HandView
 from handgraph.datasets.render.pictures import mirror, render
 from handgraph.datasets.render.stage import Stage
-from handgraph.datasets.scene import HandModel
 from handgraph.datasets.simulator import Settings, simulate
-from handgraph.detectors import Detector, HeatmapDetector, Missing
+from handgraph.detectors import Detector, Missing
 from handgraph.skeletons import HAND
 
 _VERSION = 2  # of the simulator: raise it whenever the same arguments give other numbers
@@ -144,27 +147,27 @@ class SyntheticHands(WithFeatures):
         transform: Callable[[Data], Any] | None = None,
         progress: bool = True,
     ) -> None:
-        _check_integer("num_samples", num_samples, least=1)
-        _check_integer("seed", seed, least=0)
+        check_integer("num_samples", num_samples, least=1)
+        check_integer("seed", seed, least=0)
         if image_size is not None:
-            _check_integer("image_size", image_size, least=_SMALLEST)
+            check_integer("image_size", image_size, least=_SMALLEST)
         size = _FRAME if image_size is None else int(image_size)
-        model = _model(shape, pose, view)
+        model = hand_model(shape, pose, view)
         if image_size is not None and min(model.view.focal) * size < _SHORTEST:
             raise ValueError(
                 f"SyntheticHands: expected focal lengths of at least {_SHORTEST:g} pixels, "
                 f"got {min(model.view.focal) * size:g}"
             )
-        _check_real("severe_fraction", severe_fraction, least=0.0, most=1.0)
-        _check_real("occluder_fraction", occluder_fraction, least=0.0, most=1.0)
-        _check_real("left_fraction", left_fraction, least=0.0, most=1.0)
+        check_real("severe_fraction", severe_fraction, least=0.0, most=1.0)
+        check_real("occluder_fraction", occluder_fraction, least=0.0, most=1.0)
+        check_real("left_fraction", left_fraction, least=0.0, most=1.0)
         self.settings = Settings(
             int(seed),
             size,
             float(severe_fraction),
             float(occluder_fraction),
             model,
-            _detectors(detector),
+            as_detectors(detector),
             missing,
             float(left_fraction),
             rendered=image_size is not None,
@@ -296,40 +299,3 @@ def _positions(index: int | slice | Sequence[int] | Tensor, length: int) -> Tens
     if not -length <= int(positions.min()) <= int(positions.max()) < length:
         raise IndexError(f"render: index must be from {-length} to {length - 1}, got {index!r}")
     return positions % length
-
-
-def _model(shape: HandShape | None, pose: HandPose | None, view: HandView | None) -> HandModel:
-    """Put the distributions together, and the defaults for those that are not given."""
-    given = {"shape": (shape, HandShape), "pose": (pose, HandPose), "view": (view, HandView)}
-    for name, (value, kind) in given.items():
-        if value is not None and not isinstance(value, kind):
-            raise TypeError(
-                f"SyntheticHands: {name} must be a {kind.__name__}, got {type(value).__name__}"
-            )
-    return HandModel(shape or HandShape(), pose or HandPose(), view or HandView())
-
-
-def _detectors(detector: Detector | Sequence[Detector] | None) -> tuple[Detector, ...]:
-    """One detector, or several of them."""
-    detectors = detector if isinstance(detector, list | tuple) else [detector or HeatmapDetector()]
-    if not detectors or not all(hasattr(one, "observe") for one in detectors):
-        raise TypeError(
-            "SyntheticHands: detector must be a detector, such as HeatmapDetector(), or a "
-            f"sequence of them, got {detector!r}"
-        )
-    return tuple(detectors)
-
-
-def _check_integer(name: str, value: object, *, least: int) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"SyntheticHands: {name} must be an integer, got {value!r}")
-    if int(value) < least:
-        raise ValueError(f"SyntheticHands: {name} must be at least {least}, got {value}")
-
-
-def _check_real(name: str, value: object, *, least: float, most: float = math.inf) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"SyntheticHands: {name} must be a number, got {value!r}")
-    if not (least <= float(value) <= most and math.isfinite(value)):
-        limits = f"from {least:g} to {most:g}" if most < math.inf else f"finite, at least {least:g}"
-        raise ValueError(f"SyntheticHands: {name} must be {limits}, got {value!r}")

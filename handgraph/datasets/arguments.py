@@ -1,0 +1,52 @@
+"""What :class:`handgraph.datasets.SyntheticHands` checks before it simulates anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+
+from handgraph.datasets.hand_pose import HandPose
+from handgraph.datasets.hand_shape import HandShape
+from handgraph.datasets.hand_view import HandView
+from handgraph.datasets.scene import HandModel
+from handgraph.detectors import Detector, HeatmapDetector
+
+
+def hand_model(shape: HandShape | None, pose: HandPose | None, view: HandView | None) -> HandModel:
+    """Put the distributions together, and the defaults for those that are not given."""
+    given = {"shape": (shape, HandShape), "pose": (pose, HandPose), "view": (view, HandView)}
+    for name, (value, kind) in given.items():
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(
+                f"SyntheticHands: {name} must be a {kind.__name__}, got {type(value).__name__}"
+            )
+    return HandModel(shape or HandShape(), pose or HandPose(), view or HandView())
+
+
+def as_detectors(detector: Detector | Sequence[Detector] | None) -> tuple[Detector, ...]:
+    """One detector, or several of them."""
+    detectors = detector if isinstance(detector, list | tuple) else [detector or HeatmapDetector()]
+    if not detectors or not all(hasattr(one, "observe") for one in detectors):
+        raise TypeError(
+            "SyntheticHands: detector must be a detector, such as HeatmapDetector(), or a "
+            f"sequence of them, got {detector!r}"
+        )
+    return tuple(detectors)
+
+
+def check_integer(name: str, value: object, *, least: int) -> None:
+    """Raise unless ``value`` is an integer of at least ``least``."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"SyntheticHands: {name} must be an integer, got {value!r}")
+    if int(value) < least:
+        raise ValueError(f"SyntheticHands: {name} must be at least {least}, got {value}")
+
+
+def check_real(name: str, value: object, *, least: float, most: float = math.inf) -> None:
+    """Raise unless ``value`` is a finite number from ``least`` to ``most``."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"SyntheticHands: {name} must be a number, got {value!r}")
+    if not (least <= float(value) <= most and math.isfinite(value)):
+        limits = f"from {least:g} to {most:g}" if most < math.inf else f"finite, at least {least:g}"
+        raise ValueError(f"SyntheticHands: {name} must be {limits}, got {value!r}")

@@ -1,0 +1,80 @@
+"""What detectors say of simulated hands, which joints they leave out, and left hands."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from handgraph.detectors import Detections, Detector, Found, Missing, Truth
+from handgraph.detectors.randomness import NumpyRandom
+
+
+def observe(
+    rng: np.random.Generator, truth: Truth, detectors: tuple[Detector, ...], image_size: int
+) -> dict[str, Tensor]:
+    """Let one of the detectors look at each hand, and give the entries of the dataset.
+
+    Args:
+        rng: Source of random numbers.
+        truth: What is there to be detected.
+        detectors: A single one is not drawn.
+        image_size: Side of the image in pixels.
+    """
+    source = NumpyRandom(rng)
+    looks = [detector.observe(source, truth, image_size) for detector in detectors]
+    found, clean = looks[0] if len(looks) == 1 else _choose(rng, looks)
+    return {
+        "uv": found.uv,
+        "uv_clean": clean.uv,
+        "confidence": found.confidence,
+        "confidence_clean": clean.confidence,
+        "cue": found.cue,
+        "cue_clean": clean.cue,
+    }
+
+
+def _choose(rng: np.random.Generator, looks: list[Detections]) -> Detections:
+    """Take what one detector says of each hand."""
+    which = torch.from_numpy(rng.integers(len(looks), size=len(looks[0].found.uv)))
+    rows = torch.arange(len(which))
+
+    def pick(said: tuple[Found, ...]) -> Found:
+        return Found(*(torch.stack(parts)[which, rows] for parts in zip(*said, strict=True)))
+
+    found, clean = zip(*looks, strict=True)
+    return Detections(pick(found), pick(clean))
+
+
+def lose(
+    rng: np.random.Generator, entries: dict[str, Tensor], missing: Missing, image_size: int
+) -> dict[str, Tensor]:
+    """Take out missing joints: NaN, a score of 0, and ``found`` is False."""
+    uv, score = entries["uv"], entries["confidence"][..., 0]
+    lost = missing.draw(NumpyRandom(rng), uv, score, image_size)
+    gone = lost.unsqueeze(-1)
+    return entries | {
+        "uv": uv.masked_fill(gone, torch.nan),
+        "cue": entries["cue"].masked_fill(gone, torch.nan),
+        "confidence": entries["confidence"].masked_fill(gone, 0.0),
+        "found": ~lost,
+    }
+
+
+def mirror_some(
+    rng: np.random.Generator, entries: dict[str, Tensor], fraction: float, image_size: int
+) -> dict[str, Tensor]:
+    """Make left hands of some: a mirrored image of a right hand is one of a left hand."""
+    left = torch.zeros(len(entries["xyz"]), dtype=torch.bool)
+    if not fraction:
+        return {**entries, "left": left}
+    left = torch.from_numpy(rng.random(len(left)) < fraction)
+    mirrored = {
+        name: torch.stack([image_size - 1 - values[..., 0], values[..., 1]], dim=-1)
+        for name, values in entries.items()
+        if name.startswith("uv")
+    }
+    mirrored["xyz"] = entries["xyz"] * entries["xyz"].new_tensor([-1.0, 1.0, 1.0])
+    pick = left[:, None, None]
+    sides = {name: values.where(pick, entries[name]) for name, values in mirrored.items()}
+    return {**entries, **sides, "left": left}
