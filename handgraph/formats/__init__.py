@@ -16,8 +16,10 @@ Example:
     18
 """
 
+from handgraph.formats.coco import read_coco
 from handgraph.formats.keypoints import Keypoints
 from handgraph.formats.mediapipe import read_mediapipe
+from handgraph.formats.mmpose import read_mmpose
 from handgraph.formats.openpose import read_openpose
 
-__all__ = ["Keypoints", "read_mediapipe", "read_openpose"]
+__all__ = ["Keypoints", "read_coco", "read_mediapipe", "read_mmpose", "read_openpose"]

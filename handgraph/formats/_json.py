@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def field(value: object, key: str, where: str) -> object:
 
 def number(value: object, where: str) -> float:
     """Check that a field is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise fail(where, "a finite number", value)
     return float(value)
 
