@@ -2,9 +2,8 @@
 
 Each reader takes a file (or its content) and gives :class:`Keypoints`: joints in the order of
 :data:`handgraph.HAND`, NaN where a joint is missing, ready for
-:class:`handgraph.hub.KeypointLifter`. Joints are matched by name where the file has names. A hand
-of which every joint is missing is none, and left out. Files are JSON in UTF-8, with or without a
-byte order mark.
+:class:`handgraph.hub.KeypointLifter`. Joints are matched by name where the file has names. Hands
+without any joint are left out. Files are JSON in UTF-8, with or without a byte order mark.
 
 Example:
     >>> from handgraph.formats import read_openpose

@@ -61,7 +61,7 @@ def read_coco(
         >>> from handgraph.formats import read_coco
         >>> names = [joint.removeprefix("right_") for joint in INTERHAND.joints[:21]]
         >>> rows = [[10.0 * i, 5.0, 2] for i in range(21)]
-        >>> rows[0] = [0, 0, 0]  # the tip of the thumb comes first
+        >>> rows[0] = [0, 0, 0]  # the tip of the thumb is first
         >>> hands = read_coco({
         ...     "images": [{"id": 7, "file_name": "7.jpg", "width": 640, "height": 480}],
         ...     "categories": [{"id": 1, "name": "hand", "keypoints": names}],

@@ -107,7 +107,7 @@ class Hand(NamedTuple):
 
 
 def stack(hands: Sequence[Hand], source: str) -> Keypoints:
-    """Stack hands; those of which every joint is missing are no hands, and left out."""
+    """Stack hands, and leave out those without any joint."""
     hands = [hand for hand in hands if not bool(hand.uv.isnan().any(dim=-1).all())]
     joints = HAND.num_joints
     sizes = [None if h.image_size is None else torch.tensor(h.image_size) for h in hands]

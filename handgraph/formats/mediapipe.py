@@ -49,9 +49,9 @@ def read_mediapipe(
     scores of joints; ``visibility`` and ``presence`` are not set for hands and not read.
 
     ``side`` is the hand that the pixels show. MediaPipe's legacy API names the hand as if the image
-    were a mirror (a selfie): where the pixels show a left hand it says "Right". Tasks did the same
-    in 0.10.0, and no longer in 0.10.15, so there it has to be said. A mirrored picture of a right
-    hand shows a left hand, and is lifted as one.
+    were a mirror (a selfie): where the pixels show a left hand it says "Right". Tasks did so in
+    version 0.10.0 and does not in 0.10.15 (on Android), so ``mirrored_labels`` is required for it.
+    A mirrored picture of a right hand shows a left hand, and is lifted as one.
 
     Args:
         source: A file, its content, a result object, or a list of results.
@@ -106,7 +106,7 @@ def _hands(
     if mirrored is None and api is TASKS and any(labels):
         raise ValueError(
             f"{where}: {_key(result, api.labels)}: say with mirrored_labels whether labels name "
-            "the hand of the mirror image: those of Tasks 0.10.0 do, those of 0.10.15 do not"
+            "the hand of the mirror image: it depends on the version of Tasks"
         )
     sides = labels if mirrored is False else [_other(label) for label in labels]
     return [

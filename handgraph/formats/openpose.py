@@ -24,7 +24,7 @@ def read_openpose(source: str | PathLike[str] | dict[str, Any]) -> Keypoints:
 
     The joints are in the order of :data:`handgraph.HAND`. A joint whose score is 0 is missing, as
     OpenPose writes 0, 0, 0. Scores are peaks of heatmaps and may exceed 1: those become 1, and a
-    warning says how many. An empty list, or one of missing joints only, is no hand.
+    warning says how many. An empty list, or one of missing joints only, gives no hand.
 
     Args:
         source: The file of one image, or its content.
