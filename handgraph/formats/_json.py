@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Real
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
+
+LARGEST = 1e9
+"""No coordinate is larger; NaN and infinity are not smaller."""
 
 MOST_SCORE = 2.0
 """Scores from 1 to this are peaks of heatmaps; anything larger is no score."""
@@ -27,7 +29,7 @@ def load(source: object, what: str) -> tuple[Any, str]:
     path = Path(source).expanduser()
     try:
         return json.loads(path.read_text(encoding="utf-8-sig")), str(path)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected JSON in UTF-8: {error}") from error
 
 
@@ -61,9 +63,10 @@ def field(value: object, key: str, where: str) -> object:
 
 def number(value: object, where: str) -> float:
     """Check that a field is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    known = isinstance(value, int | float | np.integer | np.floating)
+    if isinstance(value, bool) or not known or not abs(cast("float", value)) <= LARGEST:
         raise fail(where, "a finite number", value)
-    return float(value)
+    return float(cast("float", value))
 
 
 def table(value: object, rows: int, columns: int, where: str) -> Tensor:

@@ -117,9 +117,9 @@ class _File:
         """The order of the annotation's category."""
         if self.order is not None:
             return find_hands(self.order.joints, self.order.name)
-        key = annotation.get("category_id")
+        category = _of(self.categories, annotation, "category_id", where)
+        key = category["id"]
         if key not in self.orders:
-            category = _of(self.categories, annotation, "category_id", where)
             title = f"{self.name}: category {key}"
             names = entries(field(category, "keypoints", title), f"{title}: keypoints")
             self.orders[key] = find_hands([str(joint) for joint in names], title, self.levels)

@@ -76,6 +76,8 @@ def test_scores_above_1_become_1_and_are_told(tmp_path):
         ([person(["1", *LEFT[1:]])], r"keypoints_2d\[0\]: expected a finite number, got '1'"),
         ([person([True, *LEFT[1:]])], r"keypoints_2d\[0\]: expected a finite number, got True"),
         ([person([float("nan"), *LEFT[1:]])], r"\[0\]: expected a finite number, got nan"),
+        ([person([10**400, *LEFT[1:]])], r"\[0\]: expected a finite number, got 1000"),
+        ([person([1e300, *LEFT[1:]])], r"\[0\]: expected a finite number, got 1e"),
         ([{"pose_keypoints_2d": []}], r"people\[0\]: no hand_left_keypoints_2d"),
         ([3], r"people\[0\]: expected a JSON object, got 3"),
     ],
