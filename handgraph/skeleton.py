@@ -227,20 +227,27 @@ class Skeleton:
         hops = csgraph.shortest_path(graph, unweighted=True, directed=False)
         return torch.tensor(hops, dtype=torch.get_default_dtype())
 
-    def index_from(self, other: Skeleton) -> Tensor:
+    def index_from(self, other: Skeleton, *, side: str | None = None) -> Tensor:
         """How to take the order of ``other`` into this one. Long ``[J]``.
 
         ``x[..., HAND.index_from(RHD), :]`` reorders joints from RHD's order to ours. Joints are
         matched by name, so ``other`` may have more joints than this skeleton.
 
+        Args:
+            other: The order of the data.
+            side: ``"left"`` or ``"right"``: take the joints of that side, whose names in ``other``
+                begin with it.
+
         Raises:
-            ValueError: If ``other`` lacks a joint of this skeleton.
+            ValueError: If ``other`` lacks a joint of this skeleton, or the side is neither.
             TypeError: If ``other`` is no skeleton.
 
         Example:
-            >>> from handgraph import HAND, RHD
+            >>> from handgraph import HAND, INTERHAND, RHD
             >>> HAND.index_from(RHD)[:6].tolist()
             [0, 4, 3, 2, 1, 8]
+            >>> HAND.index_from(INTERHAND, side="left")[:6].tolist()
+            [41, 24, 23, 22, 21, 28]
         """
         if not isinstance(other, Skeleton):
             raise TypeError(
@@ -248,13 +255,16 @@ class Skeleton:
                 f"your joints in their order: "
                 f"{self.name}.index_from(Skeleton('mine', names, edges=()))"
             )
-        missing = [joint for joint in self.joints if joint not in other.joints]
+        if side not in (None, "left", "right"):
+            raise ValueError(f"index_from: expected side to be left or right, got {side!r}")
+        wanted = [f"{side}_{joint}" if side else joint for joint in self.joints]
+        missing = [joint for joint in wanted if joint not in other.joints]
         if missing:
             raise ValueError(
                 f"{other.name} lacks joints of {self.name}: {', '.join(missing)}; "
                 f"it has {', '.join(other.joints)}"
             )
-        return torch.tensor([other.joints.index(joint) for joint in self.joints])
+        return torch.tensor([other.joints.index(joint) for joint in wanted])
 
     def swap_sides(self) -> Tensor:
         """Where the same joint of the other side stands. Long ``[J]``.

@@ -116,6 +116,19 @@ def test_interhand_is_two_hands():
     assert INTERHAND.hops()[20, 41] == torch.inf
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_one_hand_is_taken_out_of_two(side):
+    index = HAND.index_from(INTERHAND, side=side)
+    assert [INTERHAND.joints[i] for i in index] == [f"{side}_{joint}" for joint in HAND.joints]
+
+
+def test_sides_that_are_not_there_are_refused():
+    with pytest.raises(ValueError, match="RHD lacks joints of HAND: left_wrist"):
+        HAND.index_from(RHD, side="left")
+    with pytest.raises(ValueError, match="expected side to be left or right, got 'both'"):
+        HAND.index_from(INTERHAND, side="both")
+
+
 def test_coco_has_the_published_names_and_limbs():
     assert list(COCO.joints) == COCO_NAMES
     ours = {frozenset(edge) for edge in COCO.edges}

@@ -1,0 +1,30 @@
+"""Lift files of keypoints, and say what is installed: ``python -m handgraph lift hand.json``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from handgraph.command import info, lift
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command.
+
+    Args:
+        arguments: Those of the command line; ``None``: of this process.
+    """
+    parser = argparse.ArgumentParser("python -m handgraph", description="3D hands from keypoints.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    lift.add_to(commands)
+    info.add_to(commands)
+    args = parser.parse_args(arguments)
+    try:
+        args.run(args)
+    except (ImportError, OSError, ValueError) as error:
+        sys.exit(f"handgraph {args.command}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Read the 2D joints that detectors and data sets write, in one form.
+
+Each reader takes a file (or its content) and gives :class:`Keypoints`: joints in the order of
+:data:`handgraph.HAND`, NaN where a joint is missing, ready for
+:class:`handgraph.hub.KeypointLifter`. Joints are matched by name where the file has names. Hands
+without any joint are left out. Files are JSON in UTF-8, with or without a byte order mark.
+
+Example:
+    >>> from handgraph.formats import read_openpose
+    >>> from handgraph.hub import pretrained_lifter
+    >>> person = {"hand_left_keypoints_2d": [1, 2, 0.9, 3, 5, 0.8, 4, 4, 0.7] + 54 * [0]}
+    >>> hands = read_openpose({"people": [person]})
+    >>> found = pretrained_lifter().estimate(hands.uv, hands.score, side=hands.side[0])
+    >>> found.missing.sum().item()
+    18
+"""
+
+from handgraph.formats.coco import read_coco
+from handgraph.formats.keypoints import Keypoints
+from handgraph.formats.mediapipe import read_mediapipe
+from handgraph.formats.mmpose import read_mmpose
+from handgraph.formats.openpose import read_openpose
+
+__all__ = ["Keypoints", "read_coco", "read_mediapipe", "read_mmpose", "read_openpose"]

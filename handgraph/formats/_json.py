@@ -1,0 +1,98 @@
+"""Read JSON, and say which field of which record is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LARGEST = 1e9
+"""No coordinate is larger; NaN and infinity are not smaller."""
+
+MOST_SCORE = 2.0
+"""Scores from 1 to this are peaks of heatmaps; anything larger is no score."""
+
+
+def load(source: object, what: str) -> tuple[Any, str]:
+    """Give the content of a JSON file and its name, or an object as it is.
+
+    A byte order mark is skipped.
+    """
+    if not isinstance(source, str | PathLike):
+        return source, what
+    path = Path(source).expanduser()
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig")), str(path)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected JSON in UTF-8: {error}") from error
+
+
+def fail(where: str, expected: str, got: object) -> ValueError:
+    """Give the error that names the record and the field."""
+    shown = repr(got)
+    return ValueError(f"{where}: expected {expected}, got {shown[:60] + '...' * (len(shown) > 60)}")
+
+
+def entries(value: object, where: str) -> list[Any]:
+    """Check that a field is a list."""
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
+        raise fail(where, "a list", value)
+    return list(value)
+
+
+def record(value: object, where: str) -> Mapping[str, Any]:
+    """Check that a field is a JSON object."""
+    if not isinstance(value, Mapping):
+        raise fail(where, "a JSON object", value)
+    return value
+
+
+def field(value: object, key: str, where: str) -> object:
+    """Give a field of a JSON object that must have it."""
+    found = record(value, where)
+    if key not in found:
+        raise ValueError(f"{where}: expected a field {key!r}, got {', '.join(found) or 'none'}")
+    return found[key]
+
+
+def number(value: object, where: str) -> float:
+    """Check that a field is a finite number."""
+    known = isinstance(value, int | float | np.integer | np.floating)
+    if isinstance(value, bool) or not known or not abs(cast("float", value)) <= LARGEST:
+        raise fail(where, "a finite number", value)
+    return float(cast("float", value))
+
+
+def table(value: object, rows: int, columns: int, where: str) -> Tensor:
+    """Rows of numbers, nested or one after the other. Float64 ``[rows, columns]``."""
+    numbers: list[float] = []
+    for i, row in enumerate(entries(value, where)):
+        nested = isinstance(row, Sequence) and not isinstance(row, str)
+        if nested and len(row) != columns:
+            raise fail(f"{where}[{i}]", f"{columns} numbers", row)
+        numbers += [number(x, f"{where}[{i}]") for x in (row if nested else [row])]
+    if len(numbers) != rows * columns:
+        raise ValueError(
+            f"{where}: expected {rows} joints of {columns} numbers, got {len(numbers)} numbers"
+        )
+    return torch.tensor(numbers, dtype=torch.float64).reshape(rows, columns)
+
+
+def hide(uv: Tensor, there: Tensor) -> Tensor:
+    """Pixels in float32, NaN where a joint is missing."""
+    return uv.to(torch.float32).where(there.unsqueeze(-1), torch.nan)
+
+
+def check_scores(score: Tensor, where: str) -> Tensor:
+    """Refuse what is no score; slightly above 1 is allowed here."""
+    bad = (score < 0) | (score > MOST_SCORE)
+    if bad.any():
+        joint = int(bad.nonzero()[0, 0])
+        raise fail(f"{where}: joint {joint}", "a score from 0 to 1", score[joint].item())
+    return score.to(torch.float32)

@@ -1,0 +1,107 @@
+"""Find the joints of hands by their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from handgraph.formats.keypoints import Side
+from handgraph.skeletons import HAND
+
+SIDES: tuple[Side | None, ...] = (None, "left", "right")
+"""The sides that a name may begin with; without one, the file has to say it elsewhere."""
+
+FROM_BASE = ("mcp", "pip", "dip", "tip")
+"""What the numbers 1 to 4 mean where fingers are numbered from the palm."""
+
+FROM_TIP = FROM_BASE[::-1]
+"""What they mean in mmpose's RHD."""
+
+_FINGERS = {
+    "thumb": "thumb",
+    "forefinger": "index",
+    "index": "index",
+    "index_finger": "index",
+    "middle": "middle",
+    "middle_finger": "middle",
+    "ring": "ring",
+    "ring_finger": "ring",
+    "pinky": "pinky",
+    "pinky_finger": "pinky",
+    "little": "pinky",
+    "little_finger": "pinky",
+}
+_ROOTS = ("hand_root", "hand_wrist")
+_ANATOMY = {"thumb_cmc": "thumb_mcp", "thumb_mcp": "thumb_pip", "thumb_ip": "thumb_dip"}
+_NAME = re.compile(r"(.+?)_?([1-4]|cmc|mcp|pip|ip|dip|tip)")
+
+
+class Order(NamedTuple):
+    """How many joints a record has, and where those of each hand are among them."""
+
+    length: int
+    hands: dict[Side | None, list[int]]
+
+
+def find_hands(names: Sequence[str], where: str, levels: Sequence[str] = FROM_BASE) -> Order:
+    """Where the joints of :data:`handgraph.HAND` are among ``names``, for each hand.
+
+    Names are those of ``HAND``, its aliases, anatomy's (``thumb_cmc``, ``thumb_mcp``,
+    ``thumb_ip``), MediaPipe's and mmpose's (``forefinger1``), in upper or lower case, with or
+    without a side in front.
+
+    Args:
+        names: The names in the order of the file.
+        where: The file, for messages.
+        levels: What the numbers 1 to 4 mean.
+
+    Raises:
+        ValueError: If a joint has two places, or no hand is complete.
+    """
+    plain = [re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in names]
+    places = {side: _places(plain, side, levels, where) for side in SIDES}
+    found = {
+        side: [place[joint] for joint in HAND.joints]
+        for side, place in places.items()
+        if len(place) == HAND.num_joints
+    }
+    if not found:
+        best = max(places.values(), key=len)
+        lost = [joint for joint in HAND.joints if joint not in best]
+        raise ValueError(
+            f"{where}: expected the {HAND.num_joints} joints of a hand, {', '.join(lost)} not "
+            f"found in {', '.join(names) or 'no names'}"
+        )
+    return Order(len(names), found)
+
+
+def _places(
+    names: Sequence[str], side: str | None, levels: Sequence[str], where: str
+) -> dict[str, int]:
+    """The place of each joint that is named with this side in front."""
+    prefix = "" if side is None else f"{side}_"
+    own = {i: name[len(prefix) :] for i, name in enumerate(names) if name.startswith(prefix)}
+    if any(name in _ROOTS for name in own.values()):  # then the wrist is the body's
+        own = {i: name for i, name in own.items() if name != "wrist"}
+    anatomy = any(name.endswith("thumb_cmc") for name in own.values())
+    places: dict[str, int] = {}
+    for i, name in own.items():
+        joint = _joint(name.removeprefix("hand_") if name not in _ROOTS else name, levels)
+        joint = _ANATOMY.get(joint, joint) if anatomy else HAND.aliases.get(joint, joint)
+        if joint in HAND.joints:
+            if joint in places:
+                raise ValueError(f"{where}: two joints are {prefix}{joint}: {places[joint]}, {i}")
+            places[joint] = i
+    return places
+
+
+def _joint(name: str, levels: Sequence[str]) -> str:
+    """The name in the words of ``HAND``; unchanged if it is another joint."""
+    if name in _ROOTS:
+        return "wrist"
+    match = _NAME.fullmatch(name)
+    if match is None or match[1] not in _FINGERS:
+        return name
+    level = levels[int(match[2]) - 1] if match[2].isdigit() else match[2]
+    return f"{_FINGERS[match[1]]}_{level}"

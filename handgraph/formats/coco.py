@@ -1,0 +1,195 @@
+"""COCO's JSON: annotations of hands, and COCO-WholeBody's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from handgraph.formats._json import entries, fail, field, hide, load, number, record, table
+from handgraph.formats._names import FROM_BASE, FROM_TIP, Order, find_hands
+from handgraph.formats.keypoints import Hand, Keypoints, Side, stack
+from handgraph.skeleton import Skeleton
+from handgraph.skeletons import HAND, RHD
+
+WHOLE_BODY: dict[str, Side] = {"lefthand_kpts": "left", "righthand_kpts": "right"}
+"""Fields of COCO-WholeBody, in the order of ``HAND``."""
+
+MOST_V = 2.0
+"""COCO's v: 0 not labelled, 1 labelled, 2 labelled and visible."""
+
+
+def read_coco(
+    source: str | PathLike[str] | dict[str, Any], *, order: Skeleton | None = None
+) -> Keypoints:
+    """Read the hands of a COCO annotation file.
+
+    Source: COCO's "Data format", 2; COCO-WholeBody's ``data_format.md``; the hand data sets as
+    mmpose converts them (OneHand10K, FreiHAND, RHD, InterHand2D).
+
+    Joints are matched by the names of the category, which may hold more joints, or two hands with
+    ``left_`` and ``right_`` in front. Annotations with ``lefthand_kpts`` and ``righthand_kpts``
+    are read from those. Fingers numbered from 1 to 4 begin at the palm, but in mmpose's RHD files
+    (``info.description`` is ``"RHD"``), whose data begin at the tips whatever their names say.
+
+    A joint with v = 0 is missing. ``score`` is v / 2: 1 for a visible joint, and 0.5 where it is
+    labelled but hidden, or nothing is known of it (mmpose's files have 1 everywhere). If some v are
+    fractions and none is above 1, they are a detector's scores, and taken as they are.
+
+    Args:
+        source: The file, or its content.
+        order: Which joint is which, in place of the names in the file.
+
+    Shapes:
+        In the file: u, v, flag for each joint, one after the other or nested. See
+        :class:`Keypoints` for the result: ``side`` from the names or from ``hand_type``, ``xyz``
+        from ``joint_cam``, ``K`` from the image's ``cam_param``.
+
+    Units:
+        Pixels; ``joint_cam`` in millimetres.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no JSON, a field is missing or wrong, or joints of a hand are
+            not among the names. The message names the annotation and the field.
+
+    Example:
+        >>> from handgraph import INTERHAND
+        >>> from handgraph.formats import read_coco
+        >>> names = [joint.removeprefix("right_") for joint in INTERHAND.joints[:21]]
+        >>> rows = [[10.0 * i, 5.0, 2] for i in range(21)]
+        >>> rows[0] = [0, 0, 0]  # the tip of the thumb is first
+        >>> hands = read_coco({
+        ...     "images": [{"id": 7, "file_name": "7.jpg", "width": 640, "height": 480}],
+        ...     "categories": [{"id": 1, "name": "hand", "keypoints": names}],
+        ...     "annotations": [{"id": 1, "image_id": 7, "category_id": 1, "keypoints": rows}],
+        ... })
+        >>> hands.name, hands.missing[0].nonzero().tolist(), hands.uv[0, 0].tolist()
+        (('7.jpg',), [[4]], [200.0, 5.0])
+    """
+    content, name = load(source, "COCO")
+    file = _File(record(content, name), name, order)
+    hands: list[Hand] = []
+    for i, annotation in enumerate(file.entries("annotations")):
+        hands += file.hands(record(annotation, where := f"{name}: annotations[{i}]"), where)
+    if hands:
+        v = torch.stack([hand.score for hand in hands if hand.score is not None])
+        are_scores = bool((v % 1 != 0).any()) and bool((v <= 1).all())
+        v = v if are_scores else v / 2
+        hands = [hand._replace(score=score) for hand, score in zip(hands, v, strict=True)]
+    return stack(hands, name)
+
+
+class _File:
+    """The tables of a file, by their ids."""
+
+    def __init__(self, content: Mapping[str, Any], name: str, order: Skeleton | None) -> None:
+        self.content, self.name, self.order = content, name, order
+        self.images = self._by_id("images")
+        self.categories = self._by_id("categories") if order is None else {}
+        info = content.get("info")
+        from_tip = isinstance(info, Mapping) and info.get("description") == RHD.name
+        self.levels = FROM_TIP if from_tip else FROM_BASE
+        self.orders: dict[object, Order] = {}
+
+    def entries(self, key: str) -> list[Any]:
+        return entries(field(self.content, key, self.name), f"{self.name}: {key}")
+
+    def hands(self, annotation: Mapping[str, Any], where: str) -> list[Hand]:
+        """The hands of one annotation."""
+        image = _of(self.images, annotation, "image_id", where)
+        if any(key in annotation for key in WHOLE_BODY):
+            order = Order(HAND.num_joints, {None: list(range(HAND.num_joints))})
+            return [
+                _hand(annotation, image, where, key, order, None)._replace(side=side)
+                for key, side in WHOLE_BODY.items()
+                if annotation.get(key)
+            ]
+        if not entries(field(annotation, "keypoints", where), f"{where}: keypoints"):
+            return []
+        order = self._order(annotation, where)
+        return [_hand(annotation, image, where, "keypoints", order, side) for side in order.hands]
+
+    def _order(self, annotation: Mapping[str, Any], where: str) -> Order:
+        """The order of the annotation's category."""
+        if self.order is not None:
+            return find_hands(self.order.joints, self.order.name)
+        category = _of(self.categories, annotation, "category_id", where)
+        key = category["id"]
+        if key not in self.orders:
+            title = f"{self.name}: category {key}"
+            names = entries(field(category, "keypoints", title), f"{title}: keypoints")
+            self.orders[key] = find_hands([str(joint) for joint in names], title, self.levels)
+        return self.orders[key]
+
+    def _by_id(self, key: str) -> dict[object, Mapping[str, Any]]:
+        rows: dict[object, Mapping[str, Any]] = {}
+        for i, row in enumerate(self.entries(key)):
+            where = f"{self.name}: {key}[{i}]"
+            found = field(row, "id", where)
+            if not isinstance(found, int | str):
+                raise fail(f"{where}: id", "a whole number or a name", found)
+            rows[found] = record(row, where)
+        return rows
+
+
+def _of(
+    rows: Mapping[object, Mapping[str, Any]], annotation: Mapping[str, Any], key: str, where: str
+) -> Mapping[str, Any]:
+    """What an annotation refers to."""
+    value = field(annotation, key, where)
+    if not isinstance(value, int | str) or value not in rows:
+        raise fail(f"{where}: {key}", "an id in the file", value)
+    return rows[value]
+
+
+def _hand(
+    annotation: Mapping[str, Any],
+    image: Mapping[str, Any],
+    where: str,
+    key: str,
+    order: Order,
+    side: Side | None,
+) -> Hand:
+    """One hand, with v in place of the score."""
+    index = order.hands[side]
+    rows = table(annotation[key], order.length, 3, f"{where}: {key}")[index]
+    v = rows[:, 2]
+    if bool(((v < 0) | (v > MOST_V)).any()):
+        raise fail(f"{where}: {key}", "v from 0 to 2", v.tolist())
+    xyz = None
+    if "joint_cam" in annotation:
+        xyz = table(annotation["joint_cam"], order.length, 3, f"{where}: joint_cam")[index] / 1000
+    return Hand(
+        hide(rows[:, :2], v > 0), v, None, side or _side(annotation, where), _size(image, where),
+        str(image.get("file_name", image["id"])), xyz, _camera(image, where),
+    )  # fmt: skip
+
+
+def _side(annotation: Mapping[str, Any], where: str) -> Side | None:
+    """The side that ``hand_type`` says, if it says one."""
+    known: dict[object, Side | None] = {"left": "left", "right": "right", "interacting": None}
+    value = annotation.get("hand_type", "interacting")
+    if not isinstance(value, str) or value not in known:
+        raise fail(f"{where}: hand_type", "left, right or interacting", value)
+    return known[value]
+
+
+def _size(image: Mapping[str, Any], where: str) -> tuple[float, float] | None:
+    if "width" not in image or "height" not in image:
+        return None
+    what = f"{where}: the image's"
+    return number(image["width"], f"{what} width"), number(image["height"], f"{what} height")
+
+
+def _camera(image: Mapping[str, Any], where: str) -> Tensor | None:
+    """The camera matrix of mmpose's ``cam_param``."""
+    if "cam_param" not in image:
+        return None
+    what = f"{where}: the image's cam_param"
+    fx, fy = (table(field(image["cam_param"], "focal", what), 2, 1, what)).flatten().tolist()
+    cx, cy = (table(field(image["cam_param"], "princpt", what), 2, 1, what)).flatten().tolist()
+    return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])

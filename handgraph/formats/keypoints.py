@@ -1,0 +1,144 @@
+"""What a file of a detector or of a data set holds, in one form."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from handgraph.skeleton import Skeleton
+from handgraph.skeletons import HAND
+
+Side = Literal["right", "left"]
+"""Which hand it is."""
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Hands that were read from a file, in the order of a skeleton.
+
+    Source: the readers of :mod:`handgraph.formats`.
+
+    Args:
+        uv: Joints in the image; NaN where a joint is missing.
+        score: How likely each joint is to be visible, 0 where it is missing; ``None`` if the
+            format has no scores.
+        depth: Relative depth of each joint, growing away from the camera; ``None`` if there is
+            none.
+        side: Which hand the image shows; ``None`` where the file does not say.
+        image_size: Width and height of each hand's image, NaN where unknown; ``None`` if no size
+            is known.
+        name: The image or file of each hand.
+        xyz: 3D joints, NaN where unknown; ``None`` if there are none.
+        K: Camera matrices, NaN where unknown; ``None`` if there are none.
+        skeleton: The order of the joints.
+
+    Shapes:
+        uv ``[n, J, 2]``, score and depth ``[n, J]``, image_size ``[n, 2]``, xyz ``[n, J, 3]``,
+        K ``[n, 3, 3]``, all float32; side and name: tuples of ``n``.
+
+    Units:
+        uv, depth, image_size and K in pixels, (u, v) order; score in [0, 1]; xyz in metres, camera
+        frame.
+
+    Raises:
+        ValueError: If an entry has the wrong shape.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.formats import Keypoints
+        >>> hands = Keypoints(torch.rand(2, 21, 2), side=("left", None), name=("a.jpg", "b.jpg"))
+        >>> len(hands), hands.missing.any().item()
+        (2, False)
+    """
+
+    uv: Tensor
+    score: Tensor | None = None
+    depth: Tensor | None = None
+    side: tuple[Side | None, ...] = ()
+    image_size: Tensor | None = None
+    name: tuple[str, ...] = ()
+    xyz: Tensor | None = None
+    K: Tensor | None = None
+    skeleton: Skeleton = HAND
+
+    def __post_init__(self) -> None:
+        """Check that all entries are about the same hands."""
+        n, joints = len(self.uv), self.skeleton.num_joints
+        shapes = {
+            "uv": (n, joints, 2), "score": (n, joints), "depth": (n, joints),
+            "image_size": (n, 2), "xyz": (n, joints, 3), "K": (n, 3, 3),
+        }  # fmt: skip
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor) and tuple(value.shape) != shapes[field.name]:
+                raise ValueError(
+                    f"Keypoints: expected {field.name} of shape {list(shapes[field.name])}, "
+                    f"got {list(value.shape)}"
+                )
+            if isinstance(value, tuple) and len(value) != n:
+                raise ValueError(f"Keypoints: expected {n} {field.name}s, got {len(value)}")
+
+    def __len__(self) -> int:
+        """Number of hands."""
+        return len(self.uv)
+
+    @property
+    def missing(self) -> Tensor:
+        """Which joints are missing. Bool ``[n, J]``."""
+        return self.uv.isnan().any(dim=-1)
+
+
+class Hand(NamedTuple):
+    """One hand, before it is stacked with others; rows of numbers in the order of ``HAND``."""
+
+    uv: Tensor
+    score: Tensor | None
+    depth: Tensor | None
+    side: Side | None
+    image_size: tuple[float, float] | None
+    name: str
+    xyz: Tensor | None = None
+    K: Tensor | None = None
+
+
+def stack(hands: Sequence[Hand], source: str) -> Keypoints:
+    """Stack hands, and leave out those without any joint."""
+    hands = [hand for hand in hands if not bool(hand.uv.isnan().any(dim=-1).all())]
+    joints = HAND.num_joints
+    sizes = [None if h.image_size is None else torch.tensor(h.image_size) for h in hands]
+    score = _stack([hand.score for hand in hands], (joints,))
+    return Keypoints(
+        torch.stack([hand.uv for hand in hands]) if hands else torch.empty(0, joints, 2),
+        None if score is None else _at_most_one(score, source),
+        _stack([hand.depth for hand in hands], (joints,)),
+        tuple(hand.side for hand in hands),
+        _stack(sizes, (2,)),
+        tuple(hand.name for hand in hands),
+        _stack([hand.xyz for hand in hands], (joints, 3)),
+        _stack([hand.K for hand in hands], (3, 3)),
+    )
+
+
+def _stack(values: Sequence[Tensor | None], shape: tuple[int, ...]) -> Tensor | None:
+    """Stack what is known, NaN where nothing is; ``None`` if nothing is known at all."""
+    if all(value is None for value in values):
+        return None
+    unknown = torch.full(shape, torch.nan)
+    return torch.stack([unknown if v is None else v.to(torch.float32) for v in values])
+
+
+def _at_most_one(score: Tensor, source: str) -> Tensor:
+    """Make scores above 1 to 1, and warn how many there were."""
+    above = score > 1
+    if above.any():
+        largest = score[above].max().item()
+        warnings.warn(
+            f"{source}: {int(above.sum())} scores above 1 become 1 (the largest is {largest:.3g})",
+            stacklevel=4,
+        )
+    return score.clamp(max=1)

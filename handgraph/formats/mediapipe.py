@@ -1,0 +1,172 @@
+"""MediaPipe's hands: results of its legacy and of its Tasks API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from handgraph._check import check_positive
+from handgraph.formats._json import entries, fail, load, number
+from handgraph.formats.keypoints import Hand, Keypoints, Side, stack
+from handgraph.skeletons import HAND
+
+
+class Api(NamedTuple):
+    """Where one of MediaPipe's interfaces keeps landmarks and labels."""
+
+    landmarks: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+LEGACY = Api(
+    ("multi_hand_landmarks", "multiHandLandmarks"), ("multi_handedness", "multiHandedness")
+)
+"""``mediapipe.solutions.hands``."""
+
+TASKS = Api(("hand_landmarks", "landmarks"), ("handedness", "handednesses"))
+"""``mediapipe.tasks``, ``HandLandmarker``."""
+
+_LABEL = ("label", "category_name", "categoryName")
+
+
+def read_mediapipe(
+    source: str | PathLike[str] | object,
+    image_size: tuple[float, float],
+    *,
+    mirrored_labels: bool | None = None,
+) -> Keypoints:
+    """Read the hands that MediaPipe found: a result, a list of results, or JSON of them.
+
+    Source: MediaPipe's documentation of ``solutions.hands`` (``multi_hand_landmarks``,
+    ``multi_handedness``) and of ``HandLandmarkerResult`` (``hand_landmarks``, ``handedness``; in
+    JavaScript ``landmarks``).
+
+    The joints are in the order of :data:`handgraph.HAND`, and none is ever missing. There are no
+    scores of joints; ``visibility`` and ``presence`` are not set for hands and not read.
+
+    ``side`` is the hand that the pixels show. MediaPipe's legacy API names the hand as if the image
+    were a mirror (a selfie): where the pixels show a left hand it says "Right". Tasks did so in
+    version 0.10.0 and does not in 0.10.15 (on Android), so ``mirrored_labels`` is required for it.
+    A mirrored picture of a right hand shows a left hand, and is lifted as one.
+
+    Args:
+        source: A file, its content, a result object, or a list of results.
+        image_size: Width and height of the image.
+        mirrored_labels: Whether labels name the hand of the mirror image, so that they have to be
+            exchanged. ``None``: true for the legacy API, an error for Tasks.
+
+    Shapes:
+        In the source: 21 landmarks x, y, z for each hand. See :class:`Keypoints` for the result.
+
+    Units:
+        In the source: x in shares of the width, y in shares of the height, z in shares of the
+        width, from the wrist. In the result: pixels.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the source holds no landmarks, a field is missing or wrong, or Tasks labels
+            come without ``mirrored_labels``. The message names the record and the field.
+
+    Example:
+        >>> from handgraph.formats import read_mediapipe
+        >>> hand = {"landmark": [{"x": 0.5, "y": 0.25, "z": -0.01}] * 21}
+        >>> label = {"classification": [{"index": 1, "score": 0.98, "label": "Right"}]}
+        >>> result = {"multi_hand_landmarks": [hand], "multi_handedness": [label]}
+        >>> hands = read_mediapipe(result, image_size=(640, 480))
+        >>> hands.side, hands.uv[0, 0].tolist(), round(hands.depth[0, 0].item(), 1)
+        (('left',), [320.0, 120.0], -6.4)
+    """
+    for length in image_size:
+        check_positive(length, "image_size")
+    content, name = load(source, "MediaPipe")
+    several = isinstance(content, Sequence) and not isinstance(content, tuple)
+    results = list(content) if several else [content]
+    hands = []
+    for i, result in enumerate(results):
+        where = f"{name}: [{i}]" if several else name
+        title = Path(name).stem + (f" {i}" if several else "")
+        hands += _hands(result, where, title, image_size, mirrored_labels)
+    return stack(hands, name)
+
+
+def _hands(
+    result: object, where: str, name: str, size: tuple[float, float], mirrored: bool | None
+) -> list[Hand]:
+    """The hands of one image."""
+    api = LEGACY if _key(result, LEGACY.landmarks) else TASKS
+    key = _key(result, api.landmarks)
+    if key is None:
+        raise fail(where, "multi_hand_landmarks, hand_landmarks or landmarks", result)
+    hands = entries(_get(result, key, []), f"{where}: {key}")
+    labels = _labels(result, api, where, len(hands))
+    if mirrored is None and api is TASKS and any(labels):
+        raise ValueError(
+            f"{where}: {_key(result, api.labels)}: say with mirrored_labels whether labels name "
+            "the hand of the mirror image: it depends on the version of Tasks"
+        )
+    sides = labels if mirrored is False else [_other(label) for label in labels]
+    return [
+        _hand(hand, f"{where}: {key}[{i}]", side, name, size)
+        for i, (hand, side) in enumerate(zip(hands, sides, strict=True))
+    ]
+
+
+def _hand(
+    landmarks: object, where: str, side: Side | None, name: str, size: tuple[float, float]
+) -> Hand:
+    """One hand in pixels."""
+    points = entries(_get(landmarks, "landmark", landmarks), where)
+    if len(points) != HAND.num_joints:
+        raise ValueError(f"{where}: expected {HAND.num_joints} landmarks, got {len(points)}")
+    rows = [
+        [number(_get(point, axis), f"{where}[{j}].{axis}") for axis in "xyz"]
+        for j, point in enumerate(points)
+    ]
+    width, height = size
+    pixels = torch.tensor(rows, dtype=torch.float64) * torch.tensor([width, height, width])
+    pixels = pixels.to(torch.float32)
+    return Hand(pixels[:, :2], None, pixels[:, 2], side, (float(width), float(height)), name)
+
+
+def _labels(result: object, api: Api, where: str, hands: int) -> list[Side | None]:
+    """What MediaPipe calls each hand; ``None`` if it says nothing."""
+    key = _key(result, api.labels)
+    if key is None:
+        return [None] * hands
+    values = entries(_get(result, key, []), f"{where}: {key}")
+    if len(values) != hands:
+        raise ValueError(f"{where}: {key}: expected {hands} entries, got {len(values)}")
+    return [_label(value, f"{where}: {key}[{i}]") for i, value in enumerate(values)]
+
+
+def _label(value: object, where: str) -> Side:
+    """Left or right, of the most likely category."""
+    value = _get(value, "classification", value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = value[0] if value else None
+    key = _key(value, _LABEL)
+    label = value if key is None else _get(value, key)
+    sides: dict[object, Side] = {"left": "left", "right": "right"}
+    if not isinstance(label, str) or label.lower() not in sides:
+        raise fail(where, "'Left' or 'Right'", label)
+    return sides[label.lower()]
+
+
+def _other(side: Side | None) -> Side | None:
+    return side and ("left" if side == "right" else "right")
+
+
+def _key(value: object, keys: Sequence[str]) -> str | None:
+    """The first of these fields that there is."""
+    there = value if isinstance(value, Mapping) else [key for key in keys if hasattr(value, key)]
+    return next((key for key in keys if key in there), None)
+
+
+def _get(value: object, key: str, default: object = None) -> object:
+    """A field of a JSON object, or an attribute."""
+    found = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
+    return default if found is None else found

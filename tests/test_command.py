@@ -1,0 +1,206 @@
+"""``python -m handgraph``: files of detectors become 3D hands, and wrong ones say what is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from handgraph import HAND, __version__
+from handgraph.__main__ import main
+from handgraph.command import info
+from handgraph.command.read import guess
+from handgraph.datasets import SyntheticHands
+from handgraph.hub import pretrained_lifter
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def uv():
+    return SyntheticHands(1, seed=11, progress=False)[0].uv
+
+
+def openpose(uv, **sides):
+    """A person; ``left=[8]`` has a left hand without joint 8."""
+    person = {"hand_left_keypoints_2d": [], "hand_right_keypoints_2d": []}
+    for side, lost in sides.items():
+        rows = [[0, 0, 0] if i in lost else [*p, 0.5] for i, p in enumerate(uv.tolist())]
+        person[f"hand_{side}_keypoints_2d"] = [x for row in rows for x in row]
+    return {"version": 1.3, "people": [person]}
+
+
+def mmpose(uv):
+    return [{"keypoints": uv.tolist(), "keypoint_scores": [0.5] * 21}]
+
+
+def coco(uv):
+    rows = [[*point, 1] for point in uv.tolist()]
+    return {
+        "images": [{"id": 1, "file_name": "1.jpg"}],
+        "annotations": [{"image_id": 1, "category_id": 1, "keypoints": rows}],
+        "categories": [{"id": 1, "keypoints": list(HAND.joints)}],
+    }
+
+
+def mediapipe(uv):
+    """In shares of 640 x 480."""
+    points = [{"x": u / 640, "y": v / 480, "z": 0.01 * u / 640} for u, v in uv.tolist()]
+    return {"hand_landmarks": [points], "handedness": [[{"category_name": "Left"}]]}
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Write a file and run ``lift`` on it."""
+
+    def run(content, *options, name="hand.json"):
+        (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
+        out = tmp_path / "new" / "out"
+        main(["lift", str(tmp_path / name), "--out", str(out), *options])
+        return out, capsys.readouterr().out
+
+    return run
+
+
+def test_lift_as_a_user_runs_it(tmp_path, uv):
+    (tmp_path / "é$1$_keypoints.json").write_text(json.dumps(openpose(uv, left=[8], right=[])))
+    command = [sys.executable, "-m", "handgraph", "lift", "é$1$_keypoints.json"]
+    env = {"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True, encoding="utf-8"
+    )
+    assert "é$1$_keypoints.json: openpose, 2 hands" in done.stdout
+    out = tmp_path / "runs" / "lifted"
+    names = ["hand_0000.png", "hand_0001.png", "hands.json", "hands.npz"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert (out / "hand_0001.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_files_hold_what_the_lifter_says(run, uv):
+    out, printed = run(openpose(uv, left=[8], right=range(2, 21)), "--pictures", "0")
+    assert "1 hands have fewer than 3 joints" in printed
+    assert "0 pictures" in printed
+    with np.load(out / "hands.npz") as archive:
+        arrays = dict(archive)
+    assert arrays["joints"].tolist() == list(HAND.joints)
+    assert arrays["side"].tolist() == ["left", "right"]
+    assert arrays["name"].tolist() == ["hand", "hand"]
+    score = torch.full((21,), 0.5)
+    score[8] = 0
+    expected = pretrained_lifter().estimate(uv, score, side="left")
+    for name, value in expected._asdict().items():
+        assert_close(torch.from_numpy(arrays[name][0]), value, rtol=1e-4, atol=1e-4)
+    assert np.isnan(arrays["pose"][1]).all()
+    content = json.loads((out / "hands.json").read_text(encoding="utf-8"))
+    left, right = content["hands"]
+    assert left["uv"][8] == [None, None]
+    assert left["missing"][8] is True
+    np.testing.assert_allclose(left["pose"], arrays["pose"][0])
+    assert right["pose"][0] == [None, None, None]
+    assert "keybone" in content["units"]["output"]
+
+
+def test_all_formats_give_the_same_hand(run, uv):
+    poses = []
+    for content, options in (
+        (openpose(uv, left=[]), ()),
+        (mmpose(uv), ("--side", "left")),
+        (coco(uv), ("--side", "left", "--format", "coco")),
+    ):
+        out, _ = run(content, *options, "--pictures", "0")
+        poses.append(np.load(out / "hands.npz")["pose"])
+    for pose in poses[1:]:
+        np.testing.assert_allclose(pose, poses[0], atol=1e-3)
+
+
+def test_mediapipe_gives_depths(run, uv):
+    size = ("--image-size", "640", "480", "--pictures", "0")
+    expected = pretrained_lifter().estimate(uv, depth=0.01 * uv[:, 0], side="left").pose
+    for options in (("--no-mirrored-labels",), ("--side", "left")):
+        out, _ = run(mediapipe(uv), *size, *options)
+        pose = torch.from_numpy(np.load(out / "hands.npz")["pose"][0])
+        assert_close(pose, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_several_files_are_one_result(tmp_path, uv, capsys):
+    paths = [tmp_path / f"{i}.json" for i in range(1, 6)]
+    for i, path in enumerate(paths, start=1):
+        path.write_text(json.dumps(openpose(uv, left=[i])))
+    out = ["--out", str(tmp_path / "out"), "--pictures", "1", "--side", "right"]
+    main(["lift", *map(str, paths), *out])
+    assert "4.json: openpose, 1 hands, all right" in capsys.readouterr().out
+    arrays = np.load(tmp_path / "out" / "hands.npz")
+    assert arrays["name"].tolist() == ["1", "2", "3", "4", "5"]
+    assert arrays["side"].tolist() == ["right"] * 5
+    assert arrays["missing"].nonzero()[1].tolist() == [1, 2, 3, 4, 5]
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["hand_0000.png"]
+
+
+def test_no_hands_are_no_error(run, uv):
+    out, printed = run(openpose(uv), "--pictures", "0")
+    assert "openpose, 0 hands" in printed
+    assert json.loads((out / "hands.json").read_text())["hands"] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (mmpose, (), "hand: the file does not say which hand it is: expected --side"),
+        (mediapipe, (), "MediaPipe gives shares of the image: expected --image-size"),
+        (mediapipe, ("--image-size", "640", "480"), "handedness: say with mirrored_labels"),
+        (coco, ("--image-size", "6", "4"), "--image-size is for MediaPipe, .* format is coco"),
+        (coco, ("--no-mirrored-labels",), "--mirrored-labels is for MediaPipe"),
+        (coco, ("--format", "openpose"), "expected a field 'people', got images"),
+        (lambda uv: {"hands": []}, (), "expected fields of one format, got those of none: say --f"),
+        (lambda uv: [], (), "got those of none"),
+        (lambda uv: coco(uv) | openpose(uv), (), "got those of openpose and coco"),
+    ],
+)
+def test_errors_are_one_line(run, uv, content, options, message):
+    with pytest.raises(SystemExit, match=f"^handgraph lift: .*hand.json: .*{message}"):
+        run(content(uv), *options)
+
+
+def test_missing_files_and_extras_are_named(run, uv, monkeypatch):
+    with pytest.raises(SystemExit, match="No such file"):
+        main(["lift", "nowhere.json"])
+    for module in [name for name in sys.modules if name.startswith("handgraph.plot")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delitem(sys.modules, "handgraph.command.picture", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit, match=r"handgraph\[plot\]"):
+        run(openpose(uv, left=[]))
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        ({"multi_hand_landmarks": None, "multi_handedness": None}, "mediapipe"),
+        ([{"landmarks": [], "handednesses": []}], "mediapipe"),
+        ([{"frame_id": 0, "instances": []}], "mmpose"),
+        ({"meta_info": {}, "instance_info": []}, "mmpose"),
+        ({"visualization": [], "predictions": [[]]}, "mmpose"),
+    ],
+)
+def test_formats_are_known_by_their_fields(content, form):
+    assert guess(content, "") == form
+
+
+def test_info(capsys, monkeypatch):
+    main(["info"])
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    found = {line[0]: line[1] for line in lines}
+    assert found["handgraph"] == __version__
+    assert found["torch"] == torch.__version__
+    assert found["engine"].split(";")[0] in ("numba", "reference", "triton")
+    monkeypatch.setattr(info, "requires", lambda _: ["timm>=1; extra == 'vision'", "numpy>=2",
+                                                     'no-such>=1; extra == "x"'])  # fmt: skip
+    extras = info.extras()
+    assert extras["x"] == {"no-such": "not installed"}
+    assert extras.keys() == {"vision", "x"}
