@@ -8,14 +8,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 RESULTS = json.loads((ROOT / "docs" / "results" / "results.json").read_text())
+DETECTORS = json.loads((ROOT / "docs" / "results" / "detectors.json").read_text())
 ALL_INPUTS = "2D + cue + score"
 PYG = ("PyG GCNConv, static", "PyG GCNConv, batched", "PyG DenseGINConv")
 OVER = "severe_over_reference"
 SHOWN = ("all", "small", "severe", "rel", "gap")
 
 
-def cells(row):
-    return [f"{row['mean'][name]:.1f} ± {row['spread'][name]:.1f}" for name in SHOWN]
+def cells(row, names=SHOWN):
+    return [f"{row['mean'][name]:.1f} ± {row['spread'][name]:.1f}" for name in names]
 
 
 def printed(heading):
@@ -42,16 +43,42 @@ def test_readme_prints_the_committed_numbers(regime, heading, inputs):
         assert shown == cells(rows[title]), title
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/results/index.md", "docs/results/table2.md"])
+PAGES = ["README.md", *(f"docs/results/{name}.md" for name in ("index", "table2", "detectors"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_number_with_a_spread_is_of_a_row(page):
     """And every difference with its interval."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    rows = RESULTS["rows"]
+    rows = [*RESULTS["rows"], *DETECTORS["rows"]]
     over = {"{:+.1f} [{:+.1f}, {:+.1f}]".format(*d) for r in rows if (d := r[OVER])}
     found = re.findall(r"\d+\.\d ± \d+\.\d", text)
     assert len(found) > 70
-    assert set(found) <= {cell for row in rows for cell in cells(row)}
+    assert set(found) <= {cell for row in rows for cell in cells(row, row["mean"])}
     assert set(re.findall(r"[+-]\d\S* \[[+-]\S+, [+-]\S+\]", text)) <= over
+
+
+def test_both_detectors_were_run_alike():
+    settings = DETECTORS["settings"]
+    assert (DETECTORS["preset"], settings["hands"]) == ("detectors", "default")
+    assert len(settings["seeds"]) == 3
+    by_detector = [
+        {(row["method"], row["regime"]) for row in DETECTORS["rows"] if row["detector"] == name}
+        for name in ("heatmap", "regression")
+    ]
+    assert by_detector[0] == by_detector[1]
+    assert {row["num_nets"] for row in DETECTORS["rows"]} == {3}
+
+
+def test_removal_follows_the_image_only_with_a_heatmap_detector():
+    """What the readme advises."""
+    over = {
+        (row["detector"], row["method"]): row[OVER]
+        for row in DETECTORS["rows"]
+        if row["regime"] == "unseen" and row[OVER]
+    }
+    assert over["heatmap", "learned"][1] > over["heatmap", "simulate"][2]
+    assert over["regression", "learned"][2] < over["regression", "simulate"][1]
 
 
 def test_committed_run_is_the_full_one():
