@@ -25,11 +25,10 @@ class VisibilityLifter(nn.Module):
     (:func:`handgraph.masks.stratified_levels`) and fixed at construction, so the same input gives
     the same pose. A joint that no draw keeps is estimated by one draw more that keeps everything.
 
-    Not in the paper. We advise it where a heatmap detector's joints may be hidden, and only the
-    visible ones matter. It does not help where a detector regresses all joints, or where hidden
-    joints must be good; the results in the documentation say what each part adds. Train the lifter on one draw for each sample, with a loss
-    over the joints that it keeps, and the visibility net on labels, real or simulated
-    (:func:`handgraph.transforms.simulate_occlusion`)::
+    Not in the paper. It helps with heatmap detectors, at visible joints; where a detector regresses
+    all joints, or hidden ones count, it does not (see the results). Train the lifter on one draw a
+    sample, with a loss over the joints that it keeps, and the visibility net on labels, real or
+    simulated (:func:`handgraph.transforms.simulate_occlusion`)::
 
         logit = net.logit(x, score)
         mask = net.draw(logit)
