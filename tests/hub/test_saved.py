@@ -75,7 +75,7 @@ def test_branches_come_back_equal(tmp_path, removal, merger):
 
 @pytest.mark.parametrize("skeleton", [HAND, RHD, TOY], ids=lambda s: s.name)
 def test_keypoint_lifter_comes_back_equal(tmp_path, skeleton):
-    net = KeypointLifter(skeleton, channels=3, hidden_channels=5)
+    net = KeypointLifter(skeleton, width=5)
     net.save_pretrained(tmp_path)
     again = KeypointLifter.from_pretrained(str(tmp_path))
     uv = 100 * torch.rand(4, skeleton.num_joints, 2)
