@@ -64,8 +64,8 @@ class SyntheticHands(WithFeatures):
     severe and not the pose.
 
     The data are a function of the arguments alone. A sample does not depend on ``num_samples``: the
-    first 1000 of 5000 are the 1000. About 7500 samples are made in a second on one core, 4000 with
-    ``image_size``, and 300 to 400 images of 128 pixels rendered, or 90 to 120 of 256.
+    first 1000 of 5000 are the 1000. About 7500 samples are made in a second on one core, 2500 to
+    4000 with ``image_size``, and 200 to 400 images of 128 pixels rendered, or 50 to 120 of 256.
 
     Args:
         num_samples: Number of samples.
