@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from benchmarks.machine import machine, write
 from handgraph.datasets import SyntheticHands
-from handgraph.datasets.hand_frame import HandMeasures, measure
+from handgraph.datasets.hand_frame import HandMeasures, measure, sideways
 from handgraph.metrics import joint_errors, procrustes_align
 from handgraph.skeletons import FINGERS
 
@@ -79,14 +79,14 @@ def _angles(hands: HandMeasures) -> dict[str, Array]:
     thumb = hands.bases[:, FINGERS.index("thumb")]
     reach = np.linalg.norm(thumb, axis=-1)
     found = {
-        "thumb base, azimuth": np.degrees(np.arctan2(thumb[:, 0], thumb[:, 1])),
+        "thumb base, azimuth": sideways(thumb),
         "thumb base, elevation": np.degrees(np.arcsin(thumb[:, 2] / reach)),
     }
     for place, finger in enumerate(FINGERS):
         mcp, pip, dip = hands.flexion[:, place].T
-        sideways = np.where(mcp <= STRAIGHT, hands.abduction[:, place], np.nan)
+        abduction = np.where(mcp <= STRAIGHT, hands.abduction[:, place], np.nan)
         found |= {f"{finger}, mcp": mcp, f"{finger}, pip": pip, f"{finger}, dip": dip}
-        found[f"{finger}, abduction"] = sideways
+        found[f"{finger}, abduction"] = abduction
         if finger != "thumb":
             found[f"{finger}, dip / pip"] = np.where(
                 pip > BENT, dip / np.maximum(pip, BENT), np.nan

@@ -163,6 +163,21 @@ def check_between(value: float, name: str, low: float = -math.inf, high: float =
         raise ValueError(f"expected {name} to be {limit}, got {value}")
 
 
+def check_limit(owner: str, name: str, value: float, limit: float) -> None:
+    """Raise unless a number of ``owner`` is from 0 to ``limit``."""
+    if not 0 <= value <= limit:
+        raise ValueError(f"{owner}: expected {name} from 0 to {limit:g}, got {value}")
+
+
+def check_range(owner: str, name: str, pair: tuple[float, float], limit: float) -> None:
+    """Raise unless a pair of ``owner`` is (least, largest), finite, from 0 to ``limit``."""
+    low, high = pair
+    if not (0 <= low <= high <= limit and high < math.inf):
+        raise ValueError(
+            f"{owner}: expected {name} as (least, largest) from 0 to {limit:g}, got ({low}, {high})"
+        )
+
+
 def check_positive(value: float, name: str) -> None:
     """Raise unless ``value`` is a positive, finite number."""
     check_number(value, name)

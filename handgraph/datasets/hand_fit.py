@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from handgraph.datasets.hand_frame import HandMeasures
+from handgraph.datasets.hand_frame import HandMeasures, sideways
 from handgraph.datasets.kinematics import Array
 from handgraph.skeletons import FINGERS
 
@@ -38,5 +38,4 @@ def _deviation(ratio: Array) -> float:
 
 
 def _thumb_deviation(base: Array) -> float:
-    azimuth = np.degrees(np.arctan2(base[:, 0], base[:, 1]))
-    return float(min(30.0, azimuth.std()).__round__(2))
+    return float(min(30.0, sideways(base).std()).__round__(2))

@@ -98,7 +98,7 @@ def measure(xyz: ArrayLike) -> HandMeasures:
         fingers[:, :, 0],
         np.linalg.norm(steps, axis=-1),
         np.stack([_raised(first), *_bends(bones)], axis=-1),
-        _sideways(first),
+        sideways(first),
     )
 
 
@@ -109,7 +109,8 @@ def _raised(bone: Array) -> Array:
     return np.asarray(np.where(back, 180.0 - angle, angle))
 
 
-def _sideways(bone: Array) -> Array:
+def sideways(bone: Array) -> Array:
+    """Give the angle of vectors in the palm's plane, from its axis toward the thumb, in degrees."""
     return np.asarray(np.degrees(np.arctan2(bone[..., 0], bone[..., 1])))
 
 

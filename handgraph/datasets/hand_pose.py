@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from handgraph._check import check_limit
 from handgraph.datasets.draws import bell, spread, uniform_of
 from handgraph.datasets.gestures import sample_gestures
 from handgraph.datasets.kinematics import Array, HandAngles
@@ -79,10 +80,7 @@ class HandPose:
                     f"HandPose: expected {name} as (least, largest), got {low}, {high}"
                 )
         for name, largest in _LARGEST.items():
-            if not 0 <= getattr(self, name) <= largest:
-                raise ValueError(
-                    f"HandPose: expected {name} from 0 to {largest:g}, got {getattr(self, name)}"
-                )
+            check_limit("HandPose", name, getattr(self, name), largest)
 
     @classmethod
     def narrow(cls) -> HandPose:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from handgraph._check import check_limit, check_range
 from handgraph.datasets.kinematics import Array, sample_rotations
 
 _TO_CAMERA = np.diag([1.0, -1.0, -1.0])
@@ -53,17 +54,11 @@ class HandView:
                 "HandView: expected focal lengths from 0.1 to 100 sides of the image, "
                 f"got {self.focal}"
             )
-        for name, limit in (("palm", 180.0), ("fill", 0.95)):
-            low, high = getattr(self, name)
-            if not 0 <= low <= high <= limit:
-                raise ValueError(
-                    f"HandView: expected {name} as (least, largest) from 0 to {limit:g}, "
-                    f"got ({low}, {high})"
-                )
+        check_range("HandView", "palm", self.palm, 180.0)
+        check_range("HandView", "fill", self.fill, 0.95)
         if self.fill[0] < 0.05:
             raise ValueError(f"HandView: expected fill of at least 0.05, got {self.fill[0]}")
-        if not 0 <= self.shift <= 0.5:
-            raise ValueError(f"HandView: expected shift from 0 to 0.5, got {self.shift}")
+        check_limit("HandView", "shift", self.shift, 0.5)
 
     @classmethod
     def narrow(cls) -> HandView:

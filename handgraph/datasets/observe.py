@@ -8,6 +8,7 @@ from torch import Tensor
 
 from handgraph.detectors import Detections, Detector, Found, Missing, Truth
 from handgraph.detectors.randomness import NumpyRandom
+from handgraph.geometry import mirror_hand, mirror_matrix, transform_points
 
 
 def observe(
@@ -69,12 +70,13 @@ def mirror_some(
     if not fraction:
         return {**entries, "left": left}
     left = torch.from_numpy(rng.random(len(left)) < fraction)
+    mirror = mirror_matrix(image_size, dtype=entries["uv"].dtype)
     mirrored = {
-        name: torch.stack([image_size - 1 - values[..., 0], values[..., 1]], dim=-1)
+        name: transform_points(mirror, values)
         for name, values in entries.items()
         if name.startswith("uv")
     }
-    mirrored["xyz"] = entries["xyz"] * entries["xyz"].new_tensor([-1.0, 1.0, 1.0])
+    mirrored["xyz"], _ = mirror_hand(entries["xyz"], entries["K"], image_size)
     pick = left[:, None, None]
     sides = {name: values.where(pick, entries[name]) for name, values in mirrored.items()}
     return {**entries, **sides, "left": left}

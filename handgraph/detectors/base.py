@@ -94,3 +94,14 @@ class Detector(Protocol):
         self, rng: Random, clean: Found, hidden: Tensor, seen: Tensor, image_size: int
     ) -> Found:
         """Change detections as if the ``hidden`` joints were hidden and ``seen`` ones visible."""
+
+
+def check_numbers(detector: object) -> None:
+    """Raise unless all numbers of a detector are finite and not negative."""
+    for name, value in vars(detector).items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not all(0 <= number < float("inf") for number in numbers):
+            raise ValueError(
+                f"{type(detector).__name__}: expected {name} to be finite and not negative, "
+                f"got {value}"
+            )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from handgraph.detectors.base import Detections, Found, Truth
+from handgraph.detectors.base import Detections, Found, Truth, check_numbers
 from handgraph.detectors.randomness import Random
 
 
@@ -135,17 +135,6 @@ class HeatmapDetector:
         nearest = cue.where(hidden.unsqueeze(-1), torch.inf).amin(dim=-2, keepdim=True)
         gap = self.gap[0] + (self.gap[1] - self.gap[0]) * rng.uniform(nearest.shape)
         return nearest - gap + self.cue_noise * rng.normal(cue.shape)
-
-
-def check_numbers(detector: object) -> None:
-    """Raise unless all numbers of a detector are finite and not negative."""
-    for name, value in vars(detector).items():
-        numbers = value if isinstance(value, tuple) else (value,)
-        if not all(0 <= number < float("inf") for number in numbers):
-            raise ValueError(
-                f"{type(detector).__name__}: expected {name} to be finite and not negative, "
-                f"got {value}"
-            )
 
 
 def _found(uv: Tensor, cue: Tensor, score: Tensor) -> Found:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from handgraph._check import check_points, check_shape
+from handgraph._check import check_limit, check_points, check_range, check_shape
 from handgraph.detectors.randomness import Random, TorchRandom
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
@@ -73,17 +73,9 @@ class Missing:
             raise ValueError(f"Missing: expected ways of {WAYS}, got {self.ways!r}")
         limits = {"share": 1.0, "joints": float(self.skeleton.num_joints), "fingers": 5.0}
         for name, limit in limits.items():
-            if not 0 <= getattr(self, name) <= limit:
-                raise ValueError(
-                    f"Missing: expected {name} from 0 to {limit:g}, got {getattr(self, name)}"
-                )
-        for name, limit in (("radius", float("inf")), ("threshold", 1.0)):
-            low, high = getattr(self, name)
-            if not (0 <= low <= high <= limit and high < float("inf")):
-                raise ValueError(
-                    f"Missing: expected {name} as (least, largest) from 0 to {limit:g}, "
-                    f"got ({low}, {high})"
-                )
+            check_limit("Missing", name, getattr(self, name), limit)
+        check_range("Missing", "radius", self.radius, float("inf"))
+        check_range("Missing", "threshold", self.threshold, 1.0)
 
     def sample(
         self,

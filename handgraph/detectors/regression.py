@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from handgraph.detectors.base import Detections, Found, Truth
-from handgraph.detectors.heatmap import check_numbers
+from handgraph.detectors.base import Detections, Found, Truth, check_numbers
 from handgraph.detectors.randomness import Random
 
 _JOINTS = 21  # of the hands that the numbers were fitted to
