@@ -19,10 +19,9 @@ class PerBranch(MadeFor):
 
     PSJNet's core with any network: ``merge(branches(split(pose)))``, where the paper has graph
     U-Nets (section 2, Fig. 2). The modules run one after the other; the native
-    :class:`AdaptiveGraphUNet` computes all its branches as one. Each module sees the joints of its
-    branch and nothing else; padding, where sets differ in size, is neither read nor written. A NaN
-    in a joint makes the gradients of all branches NaN that keep it, even of those that a loss
-    leaves out, if they multiply by it as attention does: 0 times NaN is NaN.
+    :class:`AdaptiveGraphUNet` computes all its branches as one. Each module sees only the joints
+    of its branch; padding is neither read nor written. A hand with a NaN in a branch gets NaN from
+    that whole branch and sends no gradient through it, as attention would make all of them NaN.
 
     Args:
         removal: The removal sets.
@@ -85,14 +84,15 @@ class PerBranch(MadeFor):
 
     def _branch(self, x: Tensor, n: int) -> Tensor:
         count = self.num_kept[n]
-        out: Tensor = self.branches[n](x[..., n, :count, :])
-        shape = (*x.shape[:-3], count)
-        if out.shape[:-1] != shape:
+        x = x[..., n, :count, :]
+        missing = x.isnan().flatten(-2).any(-1)[..., None, None]
+        out: Tensor = self.branches[n](x.masked_fill(missing, 0))
+        if out.shape[:-1] != x.shape[:-1]:
             raise ValueError(
                 f"PerBranch over {self.removal}: expected branch {self.removal.names[n]!r} to give "
-                f"[{', '.join(map(str, shape))}, C], got {list(out.shape)}"
+                f"[{', '.join(map(str, x.shape[:-1]))}, C], got {list(out.shape)}"
             )
-        return pad(out, (0, 0, 0, x.shape[-2] - count))
+        return pad(out.masked_fill(missing, torch.nan), (0, 0, 0, self.removal.num_nodes - count))
 
     def __repr__(self) -> str:
         """The removal sets and the first branch's module."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
-from torch_geometric.nn import GATv2Conv, GCNConv, SAGEConv
+from torch_geometric.nn import GATv2Conv, GCNConv, SAGEConv, TransformerConv
 
 from handgraph import COCO, HAND, RHD, RemovalSets, coarsen
 from handgraph.nn import (
@@ -142,6 +142,21 @@ def test_reset_draws_every_branch_anew():
     net.reset_parameters()
     weights = [n for n in before if n.endswith("att")]
     assert not any(torch.equal(net.state_dict()[n], before[n]) for n in weights)
+
+
+@pytest.mark.parametrize("conv", [GATv2Conv, TransformerConv, GCNConv])
+def test_hands_with_nan_send_no_gradient_back(conv):
+    """Neither to poses nor to parameters: both are those of the hands and branches without NaN."""
+    net, split = unets(LEVELS, conv).double(), SubgraphMask(LEVELS)
+    pose = torch.randn(3, 21, 2, dtype=torch.float64)
+    clean = pose.clone().requires_grad_()
+    pose[1, ~LEVELS.keep_mask[0]] = torch.nan
+    y, expected = net(split(pose.requires_grad_())), net(split(clean))
+    assert y[1, 1:].isnan().all()
+    loss = expected[[0, 2]].square().sum() + expected[1, 0].square().sum()
+    inputs = list(net.parameters())
+    wanted = torch.autograd.grad(loss, [clean, *inputs])
+    assert_close(torch.autograd.grad(y.square().nansum(), [pose, *inputs]), wanted)
 
 
 def test_compiled_equals_eager():
