@@ -12,10 +12,33 @@ from torch import Tensor, nn
 
 from handgraph import COCO, H36M, HAND, RemovalSets, Skeleton, metrics, plot
 from handgraph.datasets import SyntheticHands
+from handgraph.detectors import Missing
+from handgraph.hub import pretrained_lifter
 from handgraph.nn import AdaptiveGraphUNet, GatedMerger, SubgraphMask
 
 REMOVAL = RemovalSets.by_level(HAND)
 SHOWN = 38  # a hand that is held up, eight joints visible
+HELD = 1027  # a hand that holds two objects, seven joints hidden
+
+
+def lifted_hand() -> Figure:
+    """From detected joints to a hand: what an object hides is missing, and inferred."""
+    by_score = Missing(share=1.0, ways=("score",), threshold=(0.3, 0.3))
+    hand = SyntheticHands(HELD + 1, seed=20, image_size=256, missing=by_score)[HELD]
+    found, pose = hand.found.flatten(), pretrained_lifter()(hand.uv)
+    error = (pose * hand.s - (hand.xyz - hand.xyz[:1])).norm(dim=-1).mean()
+    figure = Figure(figsize=(8, 2.8), layout="constrained")
+    left, middle = figure.add_subplot(1, 3, 1), figure.add_subplot(1, 3, 2)
+    space = figure.add_subplot(1, 3, 3, projection="3d")
+    for ax in (left, middle):
+        plot.draw_image(hand.image[0], ax=ax).set_axis_off()
+    plot.draw_pose(hand.uv_true, visible=found, ax=middle)
+    plot.draw_pose_3d(pose, visible=found, unit="keybones", ax=space)
+    space.set(xlabel="", ylabel="", zlabel="", xticklabels=[], yticklabels=[], zticklabels=[])
+    titles = "image", "joints (hollow: hidden)", f"3D hand, {1000 * error:.0f} mm off on average"
+    for ax, title in zip(figure.axes, titles, strict=True):
+        ax.set_title(title, fontsize="medium")
+    return figure
 
 
 def skeletons() -> Figure:
@@ -108,6 +131,7 @@ parts = nn.Sequential(SubgraphMask(REMOVAL), branches, GatedMerger(3, 3, REMOVAL
 fit(single, train, args.epochs)
 fit(parts, train, args.epochs)
 for name, figure in {
+    "lifted_hand": lifted_hand(),
     "skeletons": skeletons(),
     "removal_sets": removal_sets(),
     "hand_in_image": hand_in_image(),
