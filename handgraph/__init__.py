@@ -1,6 +1,14 @@
 """Graph networks on hand skeletons under occlusion, on PyTorch Geometric."""
 
+import importlib
+import warnings
+from types import ModuleType
+
 import torch
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "`torch.jit", category=FutureWarning)  # scripts its classes
+    import torch_geometric.data  # noqa: F401
 
 from handgraph.coarsening import Coarsening, coarsen
 from handgraph.skeleton import Skeleton
@@ -24,3 +32,19 @@ __all__ = [
     "__version__",
     "coarsen",
 ]
+
+SUBPACKAGES = (
+    *("datasets", "detectors", "formats", "geometry", "hub", "losses", "masks", "metrics", "nn"),
+    *("plot", "published", "testing", "transforms", "vision"),
+)
+"""They are imported at their first use, such as ``handgraph.nn`` after ``import handgraph``."""
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in SUBPACKAGES:
+        return importlib.import_module(f"handgraph.{name}")
+    raise AttributeError(f"module 'handgraph' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *SUBPACKAGES})

@@ -73,6 +73,10 @@ class Skeleton:
         self._check_names()
         self._check_edges()
 
+    def __repr__(self) -> str:
+        """The name, and quoted what is no name in Python: ``HAND``, ``Skeleton('two hands')``."""
+        return self.name if self.name.isidentifier() else f"Skeleton({self.name!r})"
+
     def _check_names(self) -> None:
         if not self.joints:
             raise ValueError(f"{self.name}: a skeleton needs at least one joint, got none")

@@ -67,6 +67,23 @@ def test_import_is_silent(fresh_import):
     assert fresh_import[2] == ""
 
 
+def test_import_is_the_first_of_pyg_and_silent():
+    command = [sys.executable, "-W", "error::FutureWarning", "-c", "import handgraph"]
+    assert subprocess.run(command, capture_output=True, check=True).stderr == b""
+
+
+def test_subpackages_are_there_after_the_import(fresh_import):
+    code = "import handgraph, json; print(json.dumps([dir(handgraph), handgraph.nn.__name__]))"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    listed, nn = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    public = {name.split(".")[1] for name in NAMES["MODULES"] if "." in name}
+    assert (nn, set(handgraph.SUBPACKAGES)) == ("handgraph.nn", public)
+    assert public < set(listed)
+    assert not {f"handgraph.{name}" for name in public} & set(fresh_import[1])
+    with pytest.raises(AttributeError, match="module 'handgraph' has no attribute 'typo'"):
+        handgraph.typo  # noqa: B018
+
+
 @pytest.mark.parametrize(
     ("package", "module", "extra"),
     [

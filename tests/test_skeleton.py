@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import pickle
 
 import networkx
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handgraph import COCO, H36M, HAND, INTERHAND, MANO, RHD, Skeleton
+from handgraph.detectors import Missing
 from handgraph.skeleton import chain
 
 ALL = [HAND, RHD, MANO, INTERHAND, COCO, H36M]
@@ -382,3 +384,10 @@ def test_a_parent_that_is_no_joint_is_an_error():
 def test_parents_that_lead_to_no_root_are_errors(parents, circle):
     with pytest.raises(ValueError, match=f"^s: parents go round in a circle: {circle}$"):
         Skeleton.from_parents("s", parents)
+
+
+def test_repr_is_short():
+    """In signatures, help() and messages."""
+    assert repr(HAND) == "HAND"
+    assert repr(Skeleton("two hands", "ab", [])) == "Skeleton('two hands')"
+    assert str(inspect.signature(Missing)).endswith("skeleton: 'Skeleton' = HAND) -> None")
