@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
 
+from handgraph._records import project_all, require_all, require_cameras
 from handgraph.datasets.features import WithFeatures
-from handgraph.geometry import keybone_length, project, relative_depth
+from handgraph.geometry import keybone_length, relative_depth
 from handgraph.geometry.depth import KEYBONE
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
@@ -156,30 +157,15 @@ def _shapes(num_samples: int, num_joints: int) -> dict[str, list[int]]:
 def _derive(entries: dict[str, Tensor], skeleton: Skeleton, source: str) -> None:
     """Add what follows from ``xyz``: pixels, keybone length and relative depth."""
     if "K" in entries:
-        require_all(_is_camera(entries["K"]), source, "K is no camera matrix")
+        require_cameras(entries["K"], source)
     if "xyz" not in entries:
         return
     xyz = entries["xyz"]
     if "K" in entries:
-        require_all(xyz[..., 2] > 0, source, "a joint is not before the camera (z <= 0)")
-        entries["uv_true"] = project(xyz, entries["K"])
-        require_all(entries["uv_true"].isfinite(), source, "a joint projects to infinity")
+        entries["uv_true"] = project_all(xyz, entries["K"], source)
         entries.setdefault("uv", entries["uv_true"])
     if skeleton.root is not None and set(KEYBONE) <= set(skeleton.joints):
         entries.setdefault("s", keybone_length(xyz, skeleton))
         require_all(entries["s"] > 0, source, "the keybone has no length")
         entries["d"] = relative_depth(xyz, entries["s"], skeleton)
         require_all(entries["d"].isfinite(), source, "a relative depth is not finite")
-
-
-def _is_camera(K: Tensor) -> Tensor:
-    """Whether each matrix has positive focal lengths and the last row (0, 0, 1)."""
-    last = (K[:, 2] == K.new_tensor([0.0, 0.0, 1.0])).all(dim=-1)
-    return last & (K[:, 0, 0] > 0) & (K[:, 1, 1] > 0)
-
-
-def require_all(good: Tensor, source: str, problem: str) -> None:
-    """Raise unless all is good, and name the first record where it is not."""
-    bad = ~good.reshape(len(good), -1).all(dim=1)
-    if bad.any():
-        raise ValueError(f"{source}: record {int(bad.nonzero()[0, 0])}: {problem}")
