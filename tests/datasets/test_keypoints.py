@@ -285,11 +285,11 @@ WRONG_NPZ = [
     (npz_arrays(K=np.eye(2)), ValueError, r"expected K of shape \[6, 3, 3\], got \[6, 2, 2\]"),
     (npz_arrays(K=np.ones(3)), ValueError, r"expected K of shape \[6, 3, 3\], got \[3\]"),
     (npz_arrays(K=np.zeros((3, 3))), ValueError, "record 0: K is no camera matrix"),
-    (npz_arrays(uv=ONE * np.nan), ValueError, "record 0: uv is not finite"),
+    (npz_arrays(uv=ONE * np.inf), ValueError, "record 0: uv is not finite"),
     (npz_arrays(uv=ONE > 0), TypeError, "uv to be real numbers, got torch.bool"),
-    (npz_arrays(uv=ONE * 1j), TypeError, "uv as an array of numbers, got complex128"),
-    (npz_arrays(uv=ONE.astype(str)), TypeError, "uv as an array of numbers, got <U32"),
-    (npz_arrays(uv=np.array(1.0)), TypeError, "uv as an array of numbers"),
+    (npz_arrays(uv=ONE * 1j), TypeError, "uv as a tensor or an array of numbers, got complex128"),
+    (npz_arrays(uv=ONE.astype(str)), TypeError, "uv as a tensor or an array of numbers, got <U32"),
+    (npz_arrays(uv=np.array(1.0)), TypeError, r"array of numbers, got float64 of \[\]"),
     (npz_arrays(visible=ONE[..., 0]), TypeError, "visible to be bool, got torch.float64"),
     (npz_arrays(xyz=-HANDS["xyz"].numpy()), ValueError, "record 0: a joint is not before"),
     ({"joints": HAND.joints, "uv": ONE[:0]}, ValueError, "at least one record, got none"),
@@ -343,13 +343,6 @@ def test_numbers_that_are_no_characters_are_no_names(tmp_path):
     joints = np.full(21, 0x7FFFFFFF, dtype=np.uint32).view("<U1")
     with pytest.raises(ValueError, match="joints: not text"):
         NpzKeypoints(write_npz(tmp_path, **npz_arrays(joints=joints)))
-
-
-def test_arrays_are_refused_by_name():
-    with pytest.raises(TypeError, match="expected uv to be a tensor, got ndarray"):
-        KeypointDataset({"uv": HANDS["uv"].numpy()})
-    with pytest.raises(TypeError, match="expected xyz to be a tensor, got list"):
-        KeypointDataset({"xyz": HANDS["xyz"].tolist()})
 
 
 def test_tensors_become_a_dataset():
@@ -442,22 +435,6 @@ def test_random_arrays_as_npz(tmp_path, data, name):
     read_or_refuse(lambda: NpzKeypoints(path))
 
 
-def test_transforms_in_place_leave_the_data_alone():
-    def shift(hand):
-        for name in ("uv", "xyz", "d", "s"):
-            hand[name] += 1
-        hand.edge_index += 1
-        return hand
-
-    tensors = {"xyz": torch.rand(3, 21, 3), "uv": torch.rand(3, 21, 2)}
-    hands = KeypointDataset(tensors, transform=shift)
-    first = hands[1]
-    for _ in range(2):
-        again = hands[1]
-        for name in ("uv", "xyz", "d", "s", "edge_index"):
-            assert torch.equal(again[name], first[name])
-
-
 @pytest.mark.parametrize("value", [87.0, -0.1])
 def test_confidence_is_a_probability(value):
     tensors = {"uv": torch.rand(3, 21, 2), "confidence": torch.full((3, 21, 1), value)}
@@ -501,27 +478,3 @@ def test_a_pipe_is_no_archive(tmp_path):
     os.mkfifo(tmp_path / "hands.npz")
     with pytest.raises(ValueError, match="it is no regular file"):
         NpzKeypoints(tmp_path / "hands.npz", order=HAND)
-
-
-def test_joints_that_were_not_found_are_missing_whatever_they_were():
-    tensors = SyntheticHands(6, seed=9).tensors
-    found = torch.rand(6, 21, generator=torch.Generator().manual_seed(0)) < 0.7
-    given = {name: tensors[name].clone() for name in ("uv", "confidence", "cue")}
-    given["uv"][~found] = torch.inf
-    given["confidence"][~found] = 87.0
-    read = KeypointDataset({**given, "found": found})
-    for i, hand in enumerate(read):
-        assert torch.equal(hand.found, found[i])
-        assert torch.equal(hand.uv.isnan().all(-1), ~found[i])
-        assert (hand.confidence[~found[i]] == 0).all()
-        assert torch.equal(hand.uv[found[i]], tensors["uv"][i][found[i]])
-        assert torch.equal(hand.x.isfinite().all(-1), found[i])
-
-
-def test_missing_joints_must_be_said():
-    uv = torch.rand(3, 21, 2)
-    uv[1, 4] = torch.nan
-    with pytest.raises(ValueError, match="record 1: uv is not finite; say with found which"):
-        KeypointDataset({"uv": uv})
-    with pytest.raises(TypeError, match="found to be bool"):
-        KeypointDataset({"uv": uv, "found": torch.ones(3, 21)})
