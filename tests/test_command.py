@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from handgraph import HAND, __version__
+from handgraph import HAND, RHD, __version__
 from handgraph.__main__ import main
 from handgraph.command import info
 from handgraph.command.read import guess
@@ -20,6 +20,7 @@ from handgraph.datasets import SyntheticHands
 from handgraph.hub import pretrained_lifter
 
 ROOT = Path(__file__).parents[1]
+HAND_TO_RHD = RHD.index_from(HAND)
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,13 @@ def coco(uv):
         "annotations": [{"image_id": 1, "category_id": 1, "keypoints": rows}],
         "categories": [{"id": 1, "keypoints": list(HAND.joints)}],
     }
+
+
+def h3wb(uv, key="keypoints_2d"):
+    """A body with a left hand."""
+    points = {str(j): {"x": 0, "y": 0} for j in range(133)}
+    points |= {str(91 + j): {"x": u, "y": v} for j, (u, v) in enumerate(uv.tolist())}
+    return {"2000": {"image_path": "S5.jpg", "bbox": {}, key: points}}
 
 
 def mediapipe(uv):
@@ -112,6 +120,9 @@ def test_all_formats_give_the_same_hand(run, uv):
         (openpose(uv, left=[]), ()),
         (mmpose(uv), ("--side", "left")),
         (coco(uv), ("--side", "left", "--format", "coco")),
+        (mmpose(uv[HAND_TO_RHD]), ("--side", "left", "--order", "RHD")),
+        (mmpose(uv[HAND_TO_RHD]), ("--side", "left", "--order", ",".join(RHD.joints))),
+        (coco(uv[HAND_TO_RHD]), ("--side", "left", "--order", "RHD")),
     ):
         out, _ = run(content, *options, "--pictures", "0")
         poses.append(np.load(out / "hands.npz")["pose"])
@@ -126,6 +137,15 @@ def test_mediapipe_gives_depths(run, uv):
         out, _ = run(mediapipe(uv), *size, *options)
         pose = torch.from_numpy(np.load(out / "hands.npz")["pose"][0])
         assert_close(pose, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_h3wb_has_no_scores(run, uv):
+    out, printed = run(h3wb(uv), "--pictures", "0")
+    assert "hand.json: h3wb, 1 hands" in printed
+    arrays = np.load(out / "hands.npz")
+    assert (arrays["side"].tolist(), arrays["name"].tolist()) == (["left"], ["S5.jpg"])
+    expected = pretrained_lifter().estimate(uv, side="left").pose
+    assert_close(torch.from_numpy(arrays["pose"][0]), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_several_files_are_one_result(tmp_path, uv, capsys):
@@ -154,9 +174,11 @@ def test_no_hands_are_no_error(run, uv):
         (mmpose, (), "hand: the file does not say which hand it is: expected --side"),
         (mediapipe, (), "MediaPipe gives shares of the image: expected --image-size"),
         (mediapipe, ("--image-size", "640", "480"), "handedness: say with mirrored_labels"),
-        (coco, ("--image-size", "6", "4"), "--image-size is for MediaPipe, .* format is coco"),
-        (coco, ("--no-mirrored-labels",), "--mirrored-labels is for MediaPipe"),
+        (coco, ("--image-size", "6", "4"), "--image-size is for mediapipe, .* format is coco"),
+        (coco, ("--no-mirrored-labels",), "--mirrored-labels is for mediapipe"),
         (coco, ("--format", "openpose"), "expected a field 'people', got images"),
+        (openpose, ("--order", "RHD"), "--order is for coco and mmpose, .* format is openpose"),
+        (lambda uv: h3wb(uv, "keypoints_3d"), (), "sample 2000: no keypoints_2d: 2Dto3D"),
         (lambda uv: {"hands": []}, (), "expected fields of one format, got those of none: say --f"),
         (lambda uv: [], (), "got those of none"),
         (lambda uv: coco(uv) | openpose(uv), (), "got those of openpose and coco"),
@@ -165,6 +187,15 @@ def test_no_hands_are_no_error(run, uv):
 def test_errors_are_one_line(run, uv, content, options, message):
     with pytest.raises(SystemExit, match=f"^handgraph lift: .*hand.json: .*{message}"):
         run(content(uv), *options)
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [("RDH", "expected the 21 joints .* not found in RDH"), ("a,a", "the name 'a' is used twice")],
+)
+def test_an_order_must_name_a_hand(run, uv, order, message):
+    with pytest.raises(SystemExit, match=f"^handgraph lift: --order: {message}"):
+        run(mmpose(uv), "--order", order)
 
 
 def test_missing_files_and_extras_are_named(run, uv, monkeypatch):
@@ -185,6 +216,8 @@ def test_missing_files_and_extras_are_named(run, uv, monkeypatch):
         ([{"landmarks": [], "handednesses": []}], "mediapipe"),
         ([{"frame_id": 0, "instances": []}], "mmpose"),
         ({"meta_info": {}, "instance_info": []}, "mmpose"),
+        ({"0": {"keypoints_2d": {}, "keypoints_3d": {}}, "1": {}}, "h3wb"),
+        ({"0": {"keypoints_2d": {}}}, "h3wb"),
         ({"visualization": [], "predictions": [[]]}, "mmpose"),
     ],
 )

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from handgraph.command.read import FORMATS, read
+from handgraph.command.read import FORMATS, ORDERS, read
 from handgraph.formats import Keypoints
 from handgraph.skeletons import HAND
 
@@ -22,8 +22,10 @@ Arrays = dict[str, NDArray[Any]]
 
 def add_to(commands: Any) -> None:  # noqa: ANN401 (argparse does not name the type)
     """Add the command to a parser."""
-    parser = commands.add_parser("lift", help="make 3D hands from a detector's files")
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="JSON of a detector")
+    parser = commands.add_parser("lift", help="make 3D hands from files of 2D joints")
+    parser.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help=f"JSON: {', '.join(FORMATS)}"
+    )
     parser.add_argument(
         "--format", choices=FORMATS, help="of the files, if their fields do not say"
     )
@@ -35,6 +37,12 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 (argparse does not name the t
         "--mirrored-labels",
         action=argparse.BooleanOptionalAction,
         help="MediaPipe: whether labels name the hand of the mirror image",
+    )
+    parser.add_argument(
+        "--order",
+        metavar="NAME",
+        help=f"mmpose, COCO: which joint is which, if the names in the file do not say: "
+        f"{', '.join(ORDERS)}, or names separated by commas",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/lifted"), metavar="DIR")
     parser.add_argument("--pictures", type=int, default=10, metavar="N", help="at most N pictures")

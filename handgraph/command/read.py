@@ -3,61 +3,105 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from handgraph.formats import (
     Keypoints,
     read_coco,
+    read_h3wb,
     read_mediapipe,
     read_mmpose,
     read_openpose,
 )
 from handgraph.formats._json import load
+from handgraph.skeleton import Skeleton
+from handgraph.skeletons import HAND, INTERHAND, MANO, RHD
 
-FORMATS = ("mediapipe", "openpose", "coco", "mmpose")
-"""The formats that the command reads."""
 
-_FIELDS = {
-    "mediapipe": ({"multi_hand_landmarks"}, {"multiHandLandmarks"}, {"hand_landmarks"},
-                  {"landmarks", "handedness"}, {"landmarks", "handednesses"}),
-    "openpose": ({"people"},),
-    "coco": ({"images", "annotations"},),
-    "mmpose": ({"predictions"}, {"instance_info"}, {"instances", "frame_id"},
-               {"keypoints", "keypoint_scores"}),
+class Format(NamedTuple):
+    """A format that the command reads.
+
+    Args:
+        read: Its reader.
+        fields: Fields that only this format has, any of the sets.
+        options: Options of the command that the reader takes.
+    """
+
+    read: Callable[..., Keypoints]
+    fields: tuple[set[str], ...]
+    options: tuple[str, ...] = ()
+
+
+FORMATS = {
+    "mediapipe": Format(
+        read_mediapipe,
+        ({"multi_hand_landmarks"}, {"multiHandLandmarks"}, {"hand_landmarks"},
+         {"landmarks", "handedness"}, {"landmarks", "handednesses"}),
+        ("image_size", "mirrored_labels"),
+    ),
+    "openpose": Format(read_openpose, ({"people"},)),
+    "coco": Format(read_coco, ({"images", "annotations"},), ("order",)),
+    "mmpose": Format(
+        read_mmpose,
+        ({"predictions"}, {"instance_info"}, {"instances", "frame_id"},
+         {"keypoints", "keypoint_scores"}),
+        ("order",),
+    ),
+    "h3wb": Format(read_h3wb, ({"keypoints_2d"}, {"keypoints_3d", "image_path"})),
 }  # fmt: skip
-"""Fields that only one format has, any of the sets."""
+"""The formats, by name."""
+
+ORDERS = {skeleton.name: skeleton for skeleton in (HAND, RHD, MANO, INTERHAND)}
+"""The orders of joints that have a name."""
 
 
 def read(path: Path, args: argparse.Namespace) -> tuple[Keypoints, str]:
     """Read a file, and say in which format it is."""
     content, name = load(path, "")
     form = args.format or guess(content, name)
-    if form == "mediapipe":
-        if args.image_size is None:
-            raise ValueError(f"{name}: MediaPipe gives shares of the image: expected --image-size")
-        mirrored = args.mirrored_labels
-        if args.side is not None:  # then labels do not count
-            mirrored = False
-        return read_mediapipe(path, args.image_size, mirrored_labels=mirrored), form
-    for option in ("image_size", "mirrored_labels"):
-        if getattr(args, option) is not None:
+    given = {key: getattr(args, key) for format in FORMATS.values() for key in format.options}
+    given = {key: value for key, value in given.items() if value is not None}
+    for option in given:
+        if option not in FORMATS[form].options:
+            forms = [key for key, other in FORMATS.items() if option in other.options]
             flag = option.replace("_", "-")
-            raise ValueError(f"{name}: --{flag} is for MediaPipe, the file's format is {form}")
-    readers = {"openpose": read_openpose, "coco": read_coco, "mmpose": read_mmpose}
-    return readers[form](path), form
+            raise ValueError(
+                f"{name}: --{flag} is for {' and '.join(forms)}, the file's format is {form}"
+            )
+    if form == "mediapipe":
+        if "image_size" not in given:
+            raise ValueError(f"{name}: MediaPipe gives shares of the image: expected --image-size")
+        if args.side is not None:  # then labels do not count
+            given["mirrored_labels"] = False
+    if "order" in given:
+        given["order"] = _order(given["order"])
+    return FORMATS[form].read(path, **given), form
+
+
+def _order(text: str) -> Skeleton:
+    """The order of joints with this name, or with these names of joints, separated by commas."""
+    return ORDERS.get(text) or Skeleton("--order", text.split(","), ())
 
 
 def guess(content: object, name: str) -> str:
     """The only format that has the fields of the file."""
-    first = content
-    while isinstance(first, list) and first:
-        first = first[0]
-    keys = set(first) if isinstance(first, Mapping) else set()
-    found = [form for form, sets in _FIELDS.items() if any(fields <= keys for fields in sets)]
+    keys = _fields(content)
+    found = [form for form, known in FORMATS.items() if any(one <= keys for one in known.fields)]
     if len(found) != 1:
         raise ValueError(
             f"{name}: expected fields of one format, got those of {' and '.join(found) or 'none'}: "
             f"say --format {', '.join(FORMATS)}"
         )
     return found[0]
+
+
+def _fields(content: Any) -> set[str]:  # noqa: ANN401 (whatever JSON holds)
+    """Fields of the first record; of its first sample, where it is a table of samples."""
+    while isinstance(content, list) and content:
+        content = content[0]
+    if not isinstance(content, Mapping):
+        return set()
+    first = next(iter(content.values()), None)
+    return set(content) | (set(first) if isinstance(first, Mapping) else set())

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 
-from handgraph.datasets.keypoints import CHANNELS, MASKS, KeypointDataset
+from handgraph.datasets.entries import CHANNELS, MASKS, as_tensor
+from handgraph.datasets.keypoints import KeypointDataset
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import COCO, H36M, HAND, INTERHAND, MANO, RHD
 
@@ -26,21 +26,23 @@ class NpzKeypoints(KeypointDataset):
     """Keypoints from an ``.npz`` file, taken into the order of a skeleton.
 
     The file holds ``uv`` or ``xyz``, and what else there is of ``K``, ``visible``, ``found``,
-    ``confidence``, ``cue`` and ``s``; nothing else. Its joints are named: by an array ``joints`` of
-    their names, by the name of a skeleton of ours in ``skeleton``, or by the argument ``order``.
-    Nothing is guessed. Joints that the skeleton lacks are left out. Nothing in the file is
-    unpickled or run.
+    ``confidence``, ``cue`` and ``s``; other arrays only if ``extra`` names them. Its joints are
+    named: by an array ``joints`` of their names, by the name of a skeleton of ours in ``skeleton``,
+    or by the argument ``order``. Nothing is guessed. Joints that the skeleton lacks are left out.
+    Nothing in the file is unpickled or run.
 
     Args:
         path: The file.
         skeleton: The order that is wanted.
         order: The order of the file, if it does not say itself.
+        extra: Names of further arrays of the file that samples carry, texts ``[n]`` or numbers
+            ``[n, ...]``: names of images, numbers of subjects.
         transform: Called with each sample (a ``Data``) when it is taken out.
 
     Shapes:
         In the file, with its own J: uv ``[n, J, 2]``, xyz ``[n, J, 3]``, K ``[n, 3, 3]`` or
-        ``[3, 3]``, visible and found Bool ``[n, J]``, confidence and cue ``[n, J, 1]``, s ``[n]``.
-        Samples are those of :class:`KeypointDataset`.
+        ``[3, 3]``, visible and found Bool ``[n, J]``, confidence and cue ``[n, J, 1]`` or
+        ``[n, J]``, s ``[n]``. Samples are those of :class:`KeypointDataset`.
 
     Units:
         uv and K in pixels, (u, v) order; xyz and s in metres, camera frame (with ``K``) or any
@@ -70,6 +72,7 @@ class NpzKeypoints(KeypointDataset):
         skeleton: Skeleton = HAND,
         *,
         order: Skeleton | None = None,
+        extra: Sequence[str] = (),
         transform: Callable[[Data], Any] | None = None,
     ) -> None:
         path = Path(path).expanduser()
@@ -79,12 +82,13 @@ class NpzKeypoints(KeypointDataset):
             index = skeleton.index_from(joints)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        tensors = {name: _tensor(arrays, name, path) for name in arrays}
+        others = {name: _pop(arrays, name, path) for name in extra}
+        tensors = {name: as_tensor(values, name, str(path)) for name, values in arrays.items()}
         _spread_camera(tensors)
         for name in (*CHANNELS, *MASKS):
             if name in tensors:
                 tensors[name] = _take(tensors[name], index, joints, f"{path}: {name}")
-        super().__init__(tensors, skeleton, transform=transform, source=str(path))
+        super().__init__(tensors, skeleton, extra=others, transform=transform, source=str(path))
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -139,11 +143,11 @@ def _text(values: NDArray[Any], several: bool, what: str) -> list[str] | str:
     return text
 
 
-def _tensor(arrays: dict[str, NDArray[Any]], name: str, path: Path) -> Tensor:
-    values = arrays[name]
-    if values.dtype.kind not in "biuf" or values.ndim == 0:
-        raise TypeError(f"{path}: expected {name} as an array of numbers, got {values.dtype}")
-    return torch.from_numpy(values if values.dtype.kind == "b" else values.astype(np.float64))
+def _pop(arrays: dict[str, NDArray[Any]], name: str, path: Path) -> NDArray[Any]:
+    """Take an extra array out of the others."""
+    if name not in arrays:
+        raise ValueError(f"{path}: expected an array {name}, got {', '.join(arrays)}")
+    return arrays.pop(name)
 
 
 def _spread_camera(tensors: dict[str, Tensor]) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from handgraph.datasets.keypoints import KeypointDataset, require_all
+from handgraph._records import require_all
+from handgraph.datasets.keypoints import KeypointDataset
+from handgraph.formats._json import entries, load, number
+from handgraph.formats.freihand import check_length, read_freihand
 from handgraph.geometry import keybone_length
 from handgraph.skeletons import HAND
 
@@ -65,65 +66,22 @@ class FreiHANDKeypoints(KeypointDataset):
         *,
         transform: Callable[[Data], Any] | None = None,
     ) -> None:
+        hands = read_freihand(root, split)
         base = Path(root).expanduser() / split
-        shapes = {"xyz": (HAND.num_joints, 3), "K": (3, 3)}
-        tensors = {n: _read(Path(f"{base}_{n}.json"), shape) for n, shape in shapes.items()}
+        tensors: dict[str, Any] = {"xyz": hands.xyz, "K": hands.K}
         scale = Path(f"{base}_scale.json")
         if scale.exists():
-            tensors["s"] = _read(scale, ())
-        for name, values in tensors.items():
-            if len(values) != len(tensors["xyz"]):
-                file = "scale" if name == "s" else name
-                raise ValueError(
-                    f"{base}_{file}.json: expected {len(tensors['xyz'])} records as in "
-                    f"{base}_xyz.json, got {len(values)}"
-                )
-        if "s" in tensors:
-            _check_scale(tensors["s"], tensors["xyz"], scale)
+            tensors["s"] = _read_scale(scale, tensors["xyz"])
         super().__init__(tensors, HAND, transform=transform, source=f"{base}_*.json")
 
 
-def _read(path: Path, shape: tuple[int, ...]) -> Tensor:
-    """Read a list of records, each of this shape."""
-    try:
-        records = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
-    if not isinstance(records, list) or not records:
-        raise ValueError(f"{path}: expected a list of records, got {_show(records)}")
-    for i, record in enumerate(records):
-        _check_record(record, shape, f"{path}: record {i}: expected numbers {list(shape)}")
-    try:
-        values = torch.from_numpy(np.array(records, dtype=np.float64))
-    except OverflowError as error:
-        raise ValueError(f"{path}: a number is too large: {error}") from error
-    require_all(values.isfinite(), str(path), "not finite")
-    return values
-
-
-def _check_record(record: object, shape: tuple[int, ...], expected: str) -> None:
-    """Raise unless ``record`` is lists of exactly this shape with numbers in them."""
-    if not shape:
-        if type(record) not in (int, float):
-            raise ValueError(f"{expected}, got {_show(record)}")
-        return
-    if not isinstance(record, list) or len(record) != shape[0]:
-        raise ValueError(f"{expected}, got {_show(record)}")
-    for part in record:
-        _check_record(part, shape[1:], expected)
-
-
-def _show(value: object) -> str:
-    """What something is, in a few words."""
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    if isinstance(value, str | dict):
-        return "text" if isinstance(value, str) else "an object"
-    return repr(value)[:40]
-
-
-def _check_scale(scale: Tensor, xyz: Tensor, path: Path) -> None:
-    """Raise where scale and keybone differ by more than a factor of 2: other units."""
+def _read_scale(path: Path, xyz: Tensor) -> Tensor:
+    """Read the keybone of each hand, and raise where it is off by a factor of 2: other units."""
+    content, name = load(path, "")
+    records = entries(content, name)
+    scale = torch.tensor([number(x, f"{name}: record {i}") for i, x in enumerate(records)])
+    check_length(scale, xyz, name)
     length = keybone_length(xyz)
     fits = (scale >= length / 2) & (scale <= 2 * length)
-    require_all(fits, str(path), "the scale is not the length of the keybone of xyz")
+    require_all(fits, name, "the scale is not the length of the keybone of xyz")
+    return scale

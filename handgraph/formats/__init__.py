@@ -1,9 +1,10 @@
-"""Read the 2D joints that detectors and data sets write, in one form.
+"""Read the joints that detectors and data sets write, in one form.
 
 Each reader takes a file (or its content) and gives :class:`Keypoints`: joints in the order of
 :data:`handgraph.HAND`, NaN where a joint is missing, ready for
-:class:`handgraph.hub.KeypointLifter`. Joints are matched by name where the file has names. Hands
-without any joint are left out. Files are JSON in UTF-8, with or without a byte order mark.
+:class:`handgraph.hub.KeypointLifter`, and 3D joints where the format has them. Joints are matched
+by name where the file has names. Hands without any joint are left out. Files are JSON in UTF-8,
+with or without a byte order mark; those of RHD are pickles.
 
 Example:
     >>> from handgraph.formats import read_openpose
@@ -16,9 +17,23 @@ Example:
 """
 
 from handgraph.formats.coco import read_coco
+from handgraph.formats.freihand import read_freihand
+from handgraph.formats.h3wb import read_h3wb
+from handgraph.formats.interhand import read_interhand
 from handgraph.formats.keypoints import Keypoints
 from handgraph.formats.mediapipe import read_mediapipe
 from handgraph.formats.mmpose import read_mmpose
 from handgraph.formats.openpose import read_openpose
+from handgraph.formats.rhd import read_rhd
 
-__all__ = ["Keypoints", "read_coco", "read_mediapipe", "read_mmpose", "read_openpose"]
+__all__ = [
+    "Keypoints",
+    "read_coco",
+    "read_freihand",
+    "read_h3wb",
+    "read_interhand",
+    "read_mediapipe",
+    "read_mmpose",
+    "read_openpose",
+    "read_rhd",
+]

@@ -35,8 +35,7 @@ def load(source: object, what: str) -> tuple[Any, str]:
 
 def fail(where: str, expected: str, got: object) -> ValueError:
     """Give the error that names the record and the field."""
-    shown = repr(got)
-    return ValueError(f"{where}: expected {expected}, got {shown[:60] + '...' * (len(shown) > 60)}")
+    return ValueError(f"{where}: expected {expected}, got {_shorten(repr(got))}")
 
 
 def entries(value: object, where: str) -> list[Any]:
@@ -57,7 +56,8 @@ def field(value: object, key: str, where: str) -> object:
     """Give a field of a JSON object that must have it."""
     found = record(value, where)
     if key not in found:
-        raise ValueError(f"{where}: expected a field {key!r}, got {', '.join(found) or 'none'}")
+        keys = _shorten(", ".join(map(str, found)))
+        raise ValueError(f"{where}: expected a field {key!r}, got {keys or 'none'}")
     return found[key]
 
 
@@ -79,9 +79,22 @@ def table(value: object, rows: int, columns: int, where: str) -> Tensor:
         numbers += [number(x, f"{where}[{i}]") for x in (row if nested else [row])]
     if len(numbers) != rows * columns:
         raise ValueError(
-            f"{where}: expected {rows} joints of {columns} numbers, got {len(numbers)} numbers"
+            f"{where}: expected {rows} rows of {columns} numbers, got {len(numbers)} numbers"
         )
     return torch.tensor(numbers, dtype=torch.float64).reshape(rows, columns)
+
+
+def flags(value: object, rows: int, where: str) -> Tensor:
+    """Whether each joint is valid: 0, 1 or bool, nested or one after the other. Bool ``[rows]``."""
+    found: list[bool] = []
+    for i, row in enumerate(entries(value, where)):
+        flag = row[0] if isinstance(row, Sequence) and len(row) == 1 else row
+        if not isinstance(flag, int | float) or flag not in (0, 1):
+            raise fail(f"{where}[{i}]", "0, 1, true or false", row)
+        found.append(bool(flag))
+    if len(found) != rows:
+        raise ValueError(f"{where}: expected {rows} flags, got {len(found)}")
+    return torch.tensor(found)
 
 
 def hide(uv: Tensor, there: Tensor) -> Tensor:
@@ -96,3 +109,7 @@ def check_scores(score: Tensor, where: str) -> Tensor:
         joint = int(bad.nonzero()[0, 0])
         raise fail(f"{where}: joint {joint}", "a score from 0 to 1", score[joint].item())
     return score.to(torch.float32)
+
+
+def _shorten(text: str) -> str:
+    return text[:60] + "..." * (len(text) > 60)

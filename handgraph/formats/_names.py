@@ -44,6 +44,10 @@ class Order(NamedTuple):
     hands: dict[Side | None, list[int]]
 
 
+WHOLE_BODY = Order(133, {"left": list(range(91, 112)), "right": list(range(112, 133))})
+"""COCO-WholeBody: 91 joints of body, feet and face, then the hands."""
+
+
 def find_hands(names: Sequence[str], where: str, levels: Sequence[str] = FROM_BASE) -> Order:
     """Where the joints of :data:`handgraph.HAND` are among ``names``, for each hand.
 

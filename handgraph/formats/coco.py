@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from handgraph.formats._json import entries, fail, field, hide, load, number, record, table
+from handgraph.formats._json import entries, fail, field, hide, load, record, table
 from handgraph.formats._names import FROM_BASE, FROM_TIP, Order, find_hands
+from handgraph.formats._tables import Row, camera_matrix, image_size, referred, rows, rows_by_id
 from handgraph.formats.keypoints import Hand, Keypoints, Side, stack
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND, RHD
@@ -73,7 +74,7 @@ def read_coco(
     content, name = load(source, "COCO")
     file = _File(record(content, name), name, order)
     hands: list[Hand] = []
-    for i, annotation in enumerate(file.entries("annotations")):
+    for i, annotation in enumerate(rows(content, "annotations", name)):
         hands += file.hands(record(annotation, where := f"{name}: annotations[{i}]"), where)
     if hands:
         v = torch.stack([hand.score for hand in hands if hand.score is not None])
@@ -86,21 +87,18 @@ def read_coco(
 class _File:
     """The tables of a file, by their ids."""
 
-    def __init__(self, content: Mapping[str, Any], name: str, order: Skeleton | None) -> None:
-        self.content, self.name, self.order = content, name, order
-        self.images = self._by_id("images")
-        self.categories = self._by_id("categories") if order is None else {}
+    def __init__(self, content: Row, name: str, order: Skeleton | None) -> None:
+        self.name, self.order = name, order
+        self.images = rows_by_id(content, "images", name)
+        self.categories = {} if order is not None else rows_by_id(content, "categories", name)
         info = content.get("info")
         from_tip = isinstance(info, Mapping) and info.get("description") == RHD.name
         self.levels = FROM_TIP if from_tip else FROM_BASE
         self.orders: dict[object, Order] = {}
 
-    def entries(self, key: str) -> list[Any]:
-        return entries(field(self.content, key, self.name), f"{self.name}: {key}")
-
-    def hands(self, annotation: Mapping[str, Any], where: str) -> list[Hand]:
+    def hands(self, annotation: Row, where: str) -> list[Hand]:
         """The hands of one annotation."""
-        image = _of(self.images, annotation, "image_id", where)
+        image = referred(self.images, annotation, "image_id", where)
         if any(key in annotation for key in WHOLE_BODY):
             order = Order(HAND.num_joints, {None: list(range(HAND.num_joints))})
             return [
@@ -113,11 +111,11 @@ class _File:
         order = self._order(annotation, where)
         return [_hand(annotation, image, where, "keypoints", order, side) for side in order.hands]
 
-    def _order(self, annotation: Mapping[str, Any], where: str) -> Order:
+    def _order(self, annotation: Row, where: str) -> Order:
         """The order of the annotation's category."""
         if self.order is not None:
             return find_hands(self.order.joints, self.order.name)
-        category = _of(self.categories, annotation, "category_id", where)
+        category = referred(self.categories, annotation, "category_id", where)
         key = category["id"]
         if key not in self.orders:
             title = f"{self.name}: category {key}"
@@ -125,30 +123,10 @@ class _File:
             self.orders[key] = find_hands([str(joint) for joint in names], title, self.levels)
         return self.orders[key]
 
-    def _by_id(self, key: str) -> dict[object, Mapping[str, Any]]:
-        rows: dict[object, Mapping[str, Any]] = {}
-        for i, row in enumerate(self.entries(key)):
-            where = f"{self.name}: {key}[{i}]"
-            found = field(row, "id", where)
-            if not isinstance(found, int | str):
-                raise fail(f"{where}: id", "a whole number or a name", found)
-            rows[found] = record(row, where)
-        return rows
-
-
-def _of(
-    rows: Mapping[object, Mapping[str, Any]], annotation: Mapping[str, Any], key: str, where: str
-) -> Mapping[str, Any]:
-    """What an annotation refers to."""
-    value = field(annotation, key, where)
-    if not isinstance(value, int | str) or value not in rows:
-        raise fail(f"{where}: {key}", "an id in the file", value)
-    return rows[value]
-
 
 def _hand(
-    annotation: Mapping[str, Any],
-    image: Mapping[str, Any],
+    annotation: Row,
+    image: Row,
     where: str,
     key: str,
     order: Order,
@@ -156,20 +134,20 @@ def _hand(
 ) -> Hand:
     """One hand, with v in place of the score."""
     index = order.hands[side]
-    rows = table(annotation[key], order.length, 3, f"{where}: {key}")[index]
-    v = rows[:, 2]
+    points = table(annotation[key], order.length, 3, f"{where}: {key}")[index]
+    v = points[:, 2]
     if bool(((v < 0) | (v > MOST_V)).any()):
         raise fail(f"{where}: {key}", "v from 0 to 2", v.tolist())
     xyz = None
     if "joint_cam" in annotation:
         xyz = table(annotation["joint_cam"], order.length, 3, f"{where}: joint_cam")[index] / 1000
-    return Hand(
-        hide(rows[:, :2], v > 0), v, None, side or _side(annotation, where), _size(image, where),
-        str(image.get("file_name", image["id"])), xyz, _camera(image, where),
-    )  # fmt: skip
+    uv, size = hide(points[:, :2], v > 0), image_size(image, where)
+    title = str(image.get("file_name", image["id"]))
+    side = side or _side(annotation, where)
+    return Hand(uv, v, None, side, size, title, xyz, _camera(image, where))
 
 
-def _side(annotation: Mapping[str, Any], where: str) -> Side | None:
+def _side(annotation: Row, where: str) -> Side | None:
     """The side that ``hand_type`` says, if it says one."""
     known: dict[object, Side | None] = {"left": "left", "right": "right", "interacting": None}
     value = annotation.get("hand_type", "interacting")
@@ -178,18 +156,10 @@ def _side(annotation: Mapping[str, Any], where: str) -> Side | None:
     return known[value]
 
 
-def _size(image: Mapping[str, Any], where: str) -> tuple[float, float] | None:
-    if "width" not in image or "height" not in image:
-        return None
-    what = f"{where}: the image's"
-    return number(image["width"], f"{what} width"), number(image["height"], f"{what} height")
-
-
-def _camera(image: Mapping[str, Any], where: str) -> Tensor | None:
+def _camera(image: Row, where: str) -> Tensor | None:
     """The camera matrix of mmpose's ``cam_param``."""
     if "cam_param" not in image:
         return None
     what = f"{where}: the image's cam_param"
-    fx, fy = (table(field(image["cam_param"], "focal", what), 2, 1, what)).flatten().tolist()
-    cx, cy = (table(field(image["cam_param"], "princpt", what), 2, 1, what)).flatten().tolist()
-    return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+    focal, princpt = (field(image["cam_param"], key, what) for key in ("focal", "princpt"))
+    return camera_matrix(focal, princpt, what)

@@ -43,7 +43,7 @@ class Keypoints:
 
     Units:
         uv, depth, image_size and K in pixels, (u, v) order; score in [0, 1]; xyz in metres, camera
-        frame.
+        frame (:func:`read_h3wb`: axes of the camera, another origin).
 
     Raises:
         ValueError: If an entry has the wrong shape.

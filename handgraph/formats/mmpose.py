@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from handgraph.formats._json import check_scores, entries, fail, field, hide, load, record, table
-from handgraph.formats._names import FROM_BASE, FROM_TIP, Order, find_hands
+from handgraph.formats._names import FROM_BASE, FROM_TIP, WHOLE_BODY, Order, find_hands
 from handgraph.formats.keypoints import Hand, Keypoints, stack
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
 
 HANDS = Order(HAND.num_joints, {None: list(range(HAND.num_joints))})
 """mmpose's hand models, but for those of RHD and InterHand2D."""
-
-WHOLE_BODY = Order(133, {"left": list(range(91, 112)), "right": list(range(112, 133))})
-"""COCO-WholeBody: 91 joints of body, feet and face, then the hands."""
 
 
 def read_mmpose(

@@ -141,23 +141,35 @@ def test_a_missing_file_is_an_error(tmp_path, missing):
 
 SHORT = {name: records[:5] for name, records in RECORDS.items()}
 WRONG_JSON = [
-    ({"K": SHORT["K"]}, r"_K.json: expected 6 records as in .*_xyz.json, got 5"),
-    ({"scale": SHORT["scale"]}, r"_scale.json: expected 6 records as in .*_xyz.json, got 5"),
-    ({"xyz": []}, r"_xyz.json: expected a list of records, got a list of 0"),
-    ({"xyz": {"a": 1}}, r"_xyz.json: expected a list of records, got an object"),
-    ({"K": "K"}, r"_K.json: expected a list of records, got text"),
-    ({"scale": 3}, r"_scale.json: expected a list of records, got 3"),
-    (with_record("xyz", 2, [[0, 0, 1]] * 20), r"record 2: .* \[21, 3\], got a list of 20"),
-    (with_record("xyz", 2, [[0, 1]] * 21), r"_xyz.json: record 2: .* \[21, 3\], got a list of 2"),
-    (with_record("K", 1, [[1, 0], [0, 1]]), r"_K.json: record 1: .* \[3, 3\], got a list of 2"),
-    (with_record("scale", 4, [0.03]), r"_scale.json: record 4: .* \[\], got a list of 1"),
-    (with_xyz(3, "wrist", [0.0, "0", 1.0]), r"_xyz.json: record 3: .* got text"),
-    (with_xyz(3, "wrist", [0.0, True, 1.0]), r"_xyz.json: record 3: .* got True"),
-    (with_xyz(3, "wrist", [0.0, None, 1.0]), r"_xyz.json: record 3: .* got None"),
-    (with_xyz(3, "wrist", [0.0, float("nan"), 1.0]), r"_xyz.json: record 3: not finite"),
-    (with_xyz(3, "wrist", [0.0, float("inf"), 1.0]), r"_xyz.json: record 3: not finite"),
-    (with_xyz(3, "wrist", [0.0, 10**400, 1.0]), r"_xyz.json: a number is too large"),
-    (with_xyz(3, "wrist", [0.0, 1e300, 1.0]), r"record 3: xyz is not finite"),
+    ({"K": SHORT["K"]}, r"_K.json: expected 6 records as of xyz, got 5"),
+    ({"scale": SHORT["scale"]}, r"_scale.json: expected 6 records as of xyz, got 5"),
+    ({"xyz": []}, r"_xyz.json: expected at least one record, got an empty"),
+    ({"xyz": {"a": 1}}, r"_xyz.json: expected a list, got {'a': 1}"),
+    ({"K": "K"}, r"_K.json: expected a list, got 'K'"),
+    ({"scale": 3}, r"_scale.json: expected a list, got 3"),
+    (with_record("xyz", 2, [[0, 0, 1]] * 20), r"record 2: expected 21 rows of 3 numbers, got 60"),
+    (
+        with_record("xyz", 2, [[0, 1]] * 21),
+        r"_xyz.json: record 2\[0\]: expected 3 numbers, got",
+    ),
+    (
+        with_record("K", 1, [[1, 0], [0, 1]]),
+        r"_K.json: record 1\[0\]: expected 3 numbers, got",
+    ),
+    (
+        with_record("scale", 4, [0.03]),
+        r"_scale.json: record 4: expected a finite number",
+    ),
+    (with_xyz(3, "wrist", [0.0, "0", 1.0]), r"_xyz.json: record 3\[0\]: .* got '0'"),
+    (with_xyz(3, "wrist", [0.0, True, 1.0]), r"_xyz.json: record 3\[0\]: .* got True"),
+    (with_xyz(3, "wrist", [0.0, None, 1.0]), r"_xyz.json: record 3\[0\]: .* got None"),
+    (with_xyz(3, "wrist", [0.0, float("nan"), 1.0]), r"_xyz.json: record 3\[0\]: .* got nan"),
+    (with_xyz(3, "wrist", [0.0, float("inf"), 1.0]), r"_xyz.json: record 3\[0\]: .* got inf"),
+    (
+        with_xyz(3, "wrist", [0.0, 10**400, 1.0]),
+        r"_xyz.json: record 3\[0\]: expected a finite",
+    ),
+    (with_xyz(3, "wrist", [0.0, 1e300, 1.0]), r"record 3\[0\]: .* got 1e\+300"),
     (with_xyz(3, "pinky_tip", [0.0, 0.0, 0.0]), r"record 3: a joint is not before the camera"),
     (with_xyz(3, "pinky_tip", [1.0, 0.0, 1e-40]), r"record 3: a joint projects to infinity"),
     (with_record("K", 5, [[1, 0, 0], [0, 1, 0], [0, 0, 2]]), r"record 5: K is no camera matrix"),
@@ -186,7 +198,7 @@ def test_a_keybone_without_length_is_an_error(tmp_path):
 def test_what_is_no_json_is_named(tmp_path, content):
     write_json(tmp_path)
     (tmp_path / "training_K.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"training_K.json: not a JSON file"):
+    with pytest.raises(ValueError, match=r"training_K.json: expected JSON in UTF-8"):
         FreiHANDKeypoints(tmp_path)
 
 
@@ -273,11 +285,11 @@ WRONG_NPZ = [
     (npz_arrays(K=np.eye(2)), ValueError, r"expected K of shape \[6, 3, 3\], got \[6, 2, 2\]"),
     (npz_arrays(K=np.ones(3)), ValueError, r"expected K of shape \[6, 3, 3\], got \[3\]"),
     (npz_arrays(K=np.zeros((3, 3))), ValueError, "record 0: K is no camera matrix"),
-    (npz_arrays(uv=ONE * np.nan), ValueError, "record 0: uv is not finite"),
+    (npz_arrays(uv=ONE * np.inf), ValueError, "record 0: uv is not finite"),
     (npz_arrays(uv=ONE > 0), TypeError, "uv to be real numbers, got torch.bool"),
-    (npz_arrays(uv=ONE * 1j), TypeError, "uv as an array of numbers, got complex128"),
-    (npz_arrays(uv=ONE.astype(str)), TypeError, "uv as an array of numbers, got <U32"),
-    (npz_arrays(uv=np.array(1.0)), TypeError, "uv as an array of numbers"),
+    (npz_arrays(uv=ONE * 1j), TypeError, "uv as a tensor or an array of numbers, got complex128"),
+    (npz_arrays(uv=ONE.astype(str)), TypeError, "uv as a tensor or an array of numbers, got <U32"),
+    (npz_arrays(uv=np.array(1.0)), TypeError, r"array of numbers, got float64 of \[\]"),
     (npz_arrays(visible=ONE[..., 0]), TypeError, "visible to be bool, got torch.float64"),
     (npz_arrays(xyz=-HANDS["xyz"].numpy()), ValueError, "record 0: a joint is not before"),
     ({"joints": HAND.joints, "uv": ONE[:0]}, ValueError, "at least one record, got none"),
@@ -331,13 +343,6 @@ def test_numbers_that_are_no_characters_are_no_names(tmp_path):
     joints = np.full(21, 0x7FFFFFFF, dtype=np.uint32).view("<U1")
     with pytest.raises(ValueError, match="joints: not text"):
         NpzKeypoints(write_npz(tmp_path, **npz_arrays(joints=joints)))
-
-
-def test_arrays_are_refused_by_name():
-    with pytest.raises(TypeError, match="expected uv to be a tensor, got ndarray"):
-        KeypointDataset({"uv": HANDS["uv"].numpy()})
-    with pytest.raises(TypeError, match="expected xyz to be a tensor, got list"):
-        KeypointDataset({"xyz": HANDS["xyz"].tolist()})
 
 
 def test_tensors_become_a_dataset():
@@ -430,22 +435,6 @@ def test_random_arrays_as_npz(tmp_path, data, name):
     read_or_refuse(lambda: NpzKeypoints(path))
 
 
-def test_transforms_in_place_leave_the_data_alone():
-    def shift(hand):
-        for name in ("uv", "xyz", "d", "s"):
-            hand[name] += 1
-        hand.edge_index += 1
-        return hand
-
-    tensors = {"xyz": torch.rand(3, 21, 3), "uv": torch.rand(3, 21, 2)}
-    hands = KeypointDataset(tensors, transform=shift)
-    first = hands[1]
-    for _ in range(2):
-        again = hands[1]
-        for name in ("uv", "xyz", "d", "s", "edge_index"):
-            assert torch.equal(again[name], first[name])
-
-
 @pytest.mark.parametrize("value", [87.0, -0.1])
 def test_confidence_is_a_probability(value):
     tensors = {"uv": torch.rand(3, 21, 2), "confidence": torch.full((3, 21, 1), value)}
@@ -489,27 +478,3 @@ def test_a_pipe_is_no_archive(tmp_path):
     os.mkfifo(tmp_path / "hands.npz")
     with pytest.raises(ValueError, match="it is no regular file"):
         NpzKeypoints(tmp_path / "hands.npz", order=HAND)
-
-
-def test_joints_that_were_not_found_are_missing_whatever_they_were():
-    tensors = SyntheticHands(6, seed=9).tensors
-    found = torch.rand(6, 21, generator=torch.Generator().manual_seed(0)) < 0.7
-    given = {name: tensors[name].clone() for name in ("uv", "confidence", "cue")}
-    given["uv"][~found] = torch.inf
-    given["confidence"][~found] = 87.0
-    read = KeypointDataset({**given, "found": found})
-    for i, hand in enumerate(read):
-        assert torch.equal(hand.found, found[i])
-        assert torch.equal(hand.uv.isnan().all(-1), ~found[i])
-        assert (hand.confidence[~found[i]] == 0).all()
-        assert torch.equal(hand.uv[found[i]], tensors["uv"][i][found[i]])
-        assert torch.equal(hand.x.isfinite().all(-1), found[i])
-
-
-def test_missing_joints_must_be_said():
-    uv = torch.rand(3, 21, 2)
-    uv[1, 4] = torch.nan
-    with pytest.raises(ValueError, match="record 1: uv is not finite; say with found which"):
-        KeypointDataset({"uv": uv})
-    with pytest.raises(TypeError, match="found to be bool"):
-        KeypointDataset({"uv": uv, "found": torch.ones(3, 21)})

@@ -175,7 +175,7 @@ def wrong(change):
         (lambda c, a: a.pop("keypoints"), r"annotations\[1\]: expected a field 'keypoints'"),
         (
             lambda c, a: a.update(keypoints=rows()[:20]),
-            r"\[1\]: keypoints: expected 21 joints of 3",
+            r"\[1\]: keypoints: expected 21 rows of 3",
         ),
         (lambda c, a: a.update(keypoints=[[1, 2]] * 21), r"keypoints\[0\]: expected 3 numbers"),
         (lambda c, a: a.update(keypoints=rows(v=3)), r"\[1\]: keypoints: expected v from 0 to 2"),

@@ -106,7 +106,7 @@ def test_scores():
     [
         ([instance(range(20))], r"mmpose\[0\]: keypoints: expected 21 or 133 joints, got 20"),
         ([{"keypoints": [[1, 2, 3]] * 21}], r"keypoints\[0\]: expected 2 numbers"),
-        ([{**instance(), "keypoint_scores": []}], r"keypoint_scores: expected 21 joints"),
+        ([{**instance(), "keypoint_scores": []}], r"keypoint_scores: expected 21 rows"),
         ([{"keypoints": UV.tolist()}], r"mmpose\[0\]: expected a field 'keypoint_scores'"),
         ([instance(score=87.0)], "keypoint_scores: joint 0: expected a score from 0 to 1, got 87"),
         ({"people": []}, "mmpose: expected keypoints, predictions, instance_info or instances"),

@@ -70,7 +70,7 @@ def test_scores_above_1_become_1_and_are_told(tmp_path):
 @pytest.mark.parametrize(
     ("people", "message"),
     [
-        ([person(LEFT[:-1])], r"people\[0\].hand_left_keypoints_2d: .*21 joints .* 62 numbers"),
+        ([person(LEFT[:-1])], r"people\[0\].hand_left_keypoints_2d: .*21 rows .* 62 numbers"),
         ([person(), person([*LEFT[:-1], 87])], r"people\[1\].hand_left.*joint 20: .*got 87"),
         ([person([*LEFT[:-1], -0.1])], "joint 20: expected a score from 0 to 1"),
         ([person(["1", *LEFT[1:]])], r"keypoints_2d\[0\]: expected a finite number, got '1'"),
