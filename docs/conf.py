@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 from pkgutil import resolve_name
@@ -16,26 +17,33 @@ with warnings.catch_warnings():
     import handgraph
     from handgraph.hub import SavedModule
 
+sys.path.insert(0, str(Path(__file__).parent))
+from joints import write_joints
+
 project = "handgraph"
 author = "the handgraph authors"
 copyright = author
 version = release = handgraph.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
+    "sphinx_design",
 ]
-exclude_patterns = ["_build", "results/images/table2.md"]
+exclude_patterns = ["_build", "results/images/table2.md", "api/generated/joints.md"]
 templates_path = ["_templates"]
 html_theme = "furo"
 html_title = "handgraph"
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
 
 summaries.WELL_KNOWN_ABBREVIATIONS += ("Eq.", "Fig.")  # no sentence ends there
 autosummary_generate = True
@@ -95,7 +103,8 @@ def show_public_bases(
 
 
 def setup(app: Sphinx) -> None:
-    """Mend the members and the fields, and check what was built."""
+    """Write the tables of joints, mend the members and the fields, and check what was built."""
+    write_joints(Path(app.srcdir, "api/generated"))
     app.connect("autodoc-skip-member", skip_tuple_fields)
     app.connect("autodoc-process-bases", show_public_bases)
     app.connect("object-description-transform", keep_one_return_type, priority=900)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 import pkgutil
 import re
 from pathlib import Path
@@ -63,6 +64,19 @@ def test_page(page):
             test = doctest.DocTestParser().get_doctest(block[2], names, page.name, str(page), line)
             run_doctest(test)
             names.update(test.globs)  # a doctest works on a copy
+
+
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook(notebook):
+    """The cells run one after the other; outputs are not stored, `make docs` makes them."""
+    names = {"__name__": "__main__"}
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+            assert cell["outputs"] == []
 
 
 def test_the_extractor_finds_blocks():
