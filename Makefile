@@ -61,7 +61,7 @@ examples: env  ## run the examples in small
 	$(PY) examples/evaluate.py runs/psjnet --samples 32 --out runs/psjnet/table2
 	$(PY) examples/predict.py --run runs/psjnet --out runs/predictions docs/pictures/rendered_hands.png
 	$(PY) examples/train_lifter.py --samples 512 --epochs 1 --seeds 1 --out runs/keypoint_lifter
-	$(PY) examples/lift_keypoints.py --out runs/lifted.png
+	$(PY) examples/photo.py --out runs/photo
 	$(PY) examples/export.py --formats onnx --out runs/export
 
 bench: env  ## time the core against the published path and PyG, in short (minutes)

@@ -12,9 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from handgraph import HAND
@@ -25,6 +23,7 @@ from handgraph.geometry import (
     uvd_to_camera,
     warp_image,
 )
+from images.read import read_image
 from pipeline.pictures import save_heatmaps, save_overlay
 from pipeline.store import load_run
 
@@ -71,19 +70,6 @@ def parse() -> argparse.Namespace:
     if any(known) and not all(known):
         parser.error("--scale, --root-depth and --focal go together: metres need all three")
     return args
-
-
-def read_image(path: Path) -> Tensor:
-    """Read an image as people see it: turned as its file says, on white where it is transparent."""
-    with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file)
-        if image.mode.startswith("I"):  # 16 bits, of which convert would keep the lowest values
-            image = Image.fromarray((np.array(image) / 257).round().astype(np.uint8))
-        if "A" in image.getbands() or "transparency" in image.info:
-            shown = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
-        pixels = np.array(image.convert("RGB"))
-    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def box_corners(box: list[float] | None, image: Tensor, *, mirrored: bool) -> Tensor:

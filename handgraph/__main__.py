@@ -1,4 +1,4 @@
-"""Lift files of keypoints, and say what is installed: ``python -m handgraph lift hand.json``."""
+"""Lift files of keypoints, draw them, and say what is installed: ``python -m handgraph lift``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from handgraph.command import info, lift
+from handgraph.command import draw, info, lift
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m handgraph", description="3D hands from keypoints.")
     commands = parser.add_subparsers(dest="command", required=True)
     lift.add_to(commands)
+    draw.add_to(commands)
     info.add_to(commands)
     args = parser.parse_args(arguments)
     try:

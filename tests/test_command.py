@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch.testing import assert_close
 
 from handgraph import HAND, RHD, __version__
@@ -65,12 +66,12 @@ def mediapipe(uv):
 
 @pytest.fixture
 def run(tmp_path, capsys):
-    """Write a file and run ``lift`` on it."""
+    """Write a file and run a command on it."""
 
-    def run(content, *options, name="hand.json"):
+    def run(content, *options, name="hand.json", command="lift"):
         (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
         out = tmp_path / "new" / "out"
-        main(["lift", str(tmp_path / name), "--out", str(out), *options])
+        main([command, str(tmp_path / name), "--out", str(out), *options])
         return out, capsys.readouterr().out
 
     return run
@@ -205,8 +206,127 @@ def test_missing_files_and_extras_are_named(run, uv, monkeypatch):
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.delitem(sys.modules, "handgraph.command.picture", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(SystemExit, match=r"handgraph\[plot\]"):
-        run(openpose(uv, left=[]))
+    for command in ("lift", "draw"):
+        with pytest.raises(SystemExit, match=r"handgraph\[plot\]"):
+            run(openpose(uv, left=[]), command=command)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures, in place of their files."""
+    figures = {}
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: figures.update({path: self}))
+    return figures
+
+
+def shown(ax):
+    """All points that an axes shows as joints: full and hollow ones."""
+    marks = [line for line in ax.lines if line.get_linestyle() == "None"]
+    hollow = [line for line in marks if line.get_markerfacecolor() == "white"]
+    both = [line for line in marks if line not in hollow], hollow
+    return tuple(sorted(tuple(p) for line in some for p in line.get_xydata()) for some in both)
+
+
+def test_draw_shows_the_joints_of_a_detector(run, drawn, uv):
+    out, printed = run(openpose(uv, left=[8, 3], right=[]), command="draw")
+    assert "openpose, 2 hands" in printed
+    assert "wrote 2 pictures" in printed
+    assert list(drawn) == [out / "hand_0000.png", out / "hand_0001.png"]
+    for figure, lost in zip(drawn.values(), ([3, 8], []), strict=True):
+        (ax,) = figure.axes
+        rows = [tuple(row) for i, row in enumerate(uv.tolist()) if i not in lost]
+        assert shown(ax)[0] == [pytest.approx(row) for row in sorted(rows)]
+        text = ax.get_xlabel().partition("missing: ")[2]
+        assert [name for name in text.split(", ") if name] == [HAND.joints[i] for i in lost]
+    assert [figure.get_suptitle() for figure in drawn.values()] == [
+        "hand, left hand",
+        "hand, right hand",
+    ]
+
+
+@pytest.mark.parametrize(("side", "title"), [((), "hand"), (("--side", "left"), "hand, left hand")])
+def test_draw_does_not_need_the_side(run, drawn, uv, side, title):
+    run(mmpose(uv), *side, command="draw")
+    assert [figure.get_suptitle() for figure in drawn.values()] == [title]
+
+
+def test_draw_shows_what_lift_wrote(run, drawn, uv):
+    out, _ = run(openpose(uv, left=[8], right=range(2, 21)), "--pictures", "0")
+    pose = np.load(out / "hands.npz")["pose"][0]
+    for name in ("hands.json", "hands.npz"):
+        drawn.clear()
+        main(["draw", str(out / name), "--out", str(out / "pictures")])
+        found, too_few = drawn.values()
+        assert [len(figure.axes) for figure in (found, too_few)] == [4, 1]
+        full, hollow = shown(found.axes[1])
+        assert hollow == [pytest.approx(tuple(pose[8, :2]))]
+        seen = sorted(map(tuple, np.delete(pose[:, :2], 8, axis=0)))
+        assert full == [pytest.approx(row) for row in seen]
+        assert found.axes[0].get_xlabel().endswith("missing: index_tip")
+        assert found.get_suptitle() == "hand, left hand"
+
+
+def lifted(uv, /, **entries):
+    """What ``lift`` would write of one hand, with other entries."""
+    hand = {
+        "uv": uv.tolist(),
+        "pose": [[0.0, 0.0, 0.0]] * 21,
+        "missing": [False] * 21,
+        "side": "left",
+        "name": "a",
+    }
+    return {"joints": list(HAND.joints), "hands": [hand, hand | entries]}
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (lambda uv: lifted(uv, pose=[[0, 0]]), (), r"hands\[1\]: pose: expected 21 entries"),
+        (
+            lambda uv: lifted(uv, uv=[[0, "x"]] * 21),
+            (),
+            r"hands\[1\]: uv\[0\]\[1\]: expected a finite number, got 'x'",
+        ),
+        (lambda uv: lifted(uv, missing=[0] * 21), (), r"missing\[0\]: expected true or f"),
+        (lambda uv: lifted(uv, side=None), (), r"hands\[1\]: side: expected text, got None"),
+        (lambda uv: {"joints": list(HAND.joints), "hands": [{}]}, (), r"hands\[0\]: .* field 'uv'"),
+        (lambda uv: {"joints": ["toe"], "hands": []}, (), "joints: expected the joints of HAND"),
+        (lifted, ("--side", "left"), "--side is for files of a detector"),
+        (lifted, ("--format", "coco"), "--format is for files of a detector"),
+        (mediapipe, (), "expected --image-size"),
+        (lambda uv: {"hand": []}, (), "got those of none"),
+        (lambda uv: openpose(uv, left=[]) | {"people": [3]}, (), r"people\[0\]"),
+    ],
+)
+def test_draw_names_what_is_wrong(run, uv, content, options, message):
+    with pytest.raises(SystemExit, match=f"^handgraph draw: .*hand.json: .*{message}"):
+        run(content(uv), *options, command="draw")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays: arrays.pop("pose"), "expected a field 'pose', got joints"),
+        (lambda arrays: arrays.update(uv=arrays["uv"][:1]), "arrays of equally many hands"),
+        (lambda arrays: arrays.update(pose=arrays["pose"][..., :2]), r"pose\[0\]: expected 3 entr"),
+        (lambda arrays: arrays.update(uv=np.zeros(())), "uv: expected a list, got 0.0"),
+        (lambda arrays: arrays.pop("joints"), "joints: expected the joints of HAND, got None"),
+    ],
+)
+def test_archives_are_checked_alike(tmp_path, uv, change, message):
+    hands = lifted(uv)["hands"]
+    arrays = {name: np.array([hand[name] for hand in hands]) for name in hands[0]}
+    arrays = {"joints": np.array(HAND.joints)} | arrays
+    change(arrays)
+    np.savez(tmp_path / "hands.npz", **arrays)
+    with pytest.raises(SystemExit, match=f"^handgraph draw: .*hands.npz: .*{message}"):
+        main(["draw", str(tmp_path / "hands.npz")])
+
+
+def test_no_archive_is_no_picture(tmp_path):
+    (tmp_path / "hands.npz").write_text("{}")
+    with pytest.raises(SystemExit, match=r"hands.npz: not an .npz file"):
+        main(["draw", str(tmp_path / "hands.npz")])
 
 
 @pytest.mark.parametrize(

@@ -146,3 +146,53 @@ def test_readme_prints_the_committed_speeds():
 
 def test_readme_is_short():
     assert len(README) <= 8000
+
+
+GUIDE = (ROOT / "docs" / "guide" / "missing_joints.md").read_text(encoding="utf-8")
+SPREAD = re.compile(r"\d+\.\d ± \d+\.\d")
+
+
+def test_guide_prints_the_card_of_the_lifter():
+    config = json.loads((ROOT / "handgraph/hub/keypoint_lifter/config.json").read_text())
+    errors = config["about"]["Errors"]
+    for missing in (1, 3, 6, 9):
+        rows = [errors[f"{hands}, {missing} missing"] for hands in ("all", "real, true 2D")]
+        expected = [row[name] for row in rows for name in ("MPJPE mm", "missing joints mm")]
+        (line,) = re.findall(rf"^\| {missing} \|.*$", GUIDE, re.MULTILINE)
+        assert SPREAD.findall(line) == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "shown"),
+    [
+        ("| heatmaps: occluded joints jump |",
+         [("heatmap", "learned", "severe"), ("heatmap", "ensemble", "severe")]),
+        ("| heatmaps | occluded joints too |",
+         [("heatmap", "learned_channel", "hidden"), ("heatmap", "learned", "hidden")]),
+        ("| heatmaps with scores, no model",
+         [("heatmap", "mask_dropout", "severe"), ("heatmap", "ensemble", "severe")]),
+        ("| regresses all joints: occluded ones move along |",
+         [("regression", "simulate", "severe"), ("regression", "learned", "severe")]),
+        ("| regresses all joints | occluded",
+         [("regression", "learned_channel", "hidden"), ("regression", "simulate", "hidden")]),
+        ("Severe 47.9", [("regression", "mask_truth", "severe")]),
+        ("On hands, fixed sets",
+         [("heatmap", "psjnet", "severe"), ("heatmap", "ensemble", "severe")]),
+    ],
+)  # fmt: skip
+def test_guide_prints_the_committed_detectors(start, shown):
+    unseen = {
+        (row["detector"], row["method"]): row
+        for row in DETECTORS["rows"]
+        if row["regime"] == "unseen"
+    }
+    (line,) = [line for line in GUIDE.splitlines() if line.startswith(start)]
+    expected = [cells(unseen[detector, method], [name])[0] for detector, method, name in shown]
+    assert SPREAD.findall(line) == expected
+
+
+def test_guide_advises_what_the_numbers_say():
+    """Each measured choice is better than what stands beside it."""
+    for line in re.findall(r"^\|.*\| (?:Severe|hidden) .* \|$", GUIDE, re.MULTILINE):
+        better, worse = (float(cell.split()[0]) for cell in SPREAD.findall(line))
+        assert better < worse if "| hidden" in line else better > worse

@@ -1,1 +1,1 @@
-"""What the example of the heatmap generator reads and draws."""
+"""What the examples that start from images read and draw."""

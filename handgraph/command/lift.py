@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from handgraph.command.read import FORMATS, ORDERS, read
+from handgraph.command.lifted import Arrays, split, write
+from handgraph.command.read import add_options, quiet, read
 from handgraph.formats import Keypoints
 from handgraph.skeletons import HAND
-
-Arrays = dict[str, NDArray[Any]]
-"""Entries of all hands, the first dimension of each."""
 
 
 def add_to(commands: Any) -> None:  # noqa: ANN401 (argparse does not name the type)
     """Add the command to a parser."""
-    parser = commands.add_parser("lift", help="make 3D hands from files of 2D joints")
-    parser.add_argument(
-        "files", type=Path, nargs="+", metavar="FILE", help=f"JSON: {', '.join(FORMATS)}"
-    )
-    parser.add_argument(
-        "--format", choices=FORMATS, help="of the files, if their fields do not say"
-    )
-    parser.add_argument("--side", choices=("left", "right"), help="which hand all images show")
-    parser.add_argument(
-        "--image-size", type=float, nargs=2, metavar=("W", "H"), help="MediaPipe: in pixels"
-    )
-    parser.add_argument(
-        "--mirrored-labels",
-        action=argparse.BooleanOptionalAction,
-        help="MediaPipe: whether labels name the hand of the mirror image",
-    )
-    parser.add_argument(
-        "--order",
-        metavar="NAME",
-        help=f"mmpose, COCO: which joint is which, if the names in the file do not say: "
-        f"{', '.join(ORDERS)}, or names separated by commas",
-    )
+    parser = commands.add_parser("lift", help="make 3D hands from a detector's files")
+    add_options(parser, "JSON of a detector")
     parser.add_argument("--out", type=Path, default=Path("runs/lifted"), metavar="DIR")
     parser.add_argument("--pictures", type=int, default=10, metavar="N", help="at most N pictures")
     parser.set_defaults(run=run)
@@ -52,25 +28,22 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 (argparse does not name the t
 def run(args: argparse.Namespace) -> None:
     """Read, lift, and write."""
     if args.pictures > 0:
-        from handgraph.command.picture import write_picture  # needs the extra plot
+        from handgraph.command.picture import write_pictures  # needs the extra plot
     parts = []
-    for path in tqdm(args.files, "read and lift", unit="file", disable=_quiet(args.files)):
+    for path in tqdm(args.files, "read and lift", unit="file", disable=quiet(args.files)):
         hands, form = read(path, args)
         all_one = f", all {args.side}" if args.side else ""
         tqdm.write(f"{path}: {form}, {len(hands)} hands{all_one}")
         parts.append(lift(hands, args.side, str(path)))
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    args.out.mkdir(parents=True, exist_ok=True)
-    archive: dict[str, Any] = {"joints": np.array(HAND.joints), **arrays}
-    np.savez(args.out / "hands.npz", **archive)
-    _write_json(args.out / "hands.json", arrays)
+    write(args.out, arrays)
     known = np.isfinite(arrays["pose"]).all(axis=(1, 2)).nonzero()[0]
     if lost := len(arrays["pose"]) - len(known):
         print(f"{lost} hands have fewer than 3 joints: their poses are NaN")
     shown = known[: max(args.pictures, 0)].tolist()
-    for i in tqdm(shown, "pictures", unit="hand", disable=_quiet(shown)):
-        hand = {name: values[i] for name, values in arrays.items()}
-        write_picture(args.out / f"hand_{i:04d}.png", hand)
+    if shown:
+        every = split(arrays)
+        write_pictures(args.out, {i: every[i] for i in shown})
     print(f"wrote hands.json, hands.npz and {len(shown)} pictures to {args.out}")
 
 
@@ -97,30 +70,3 @@ def lift(hands: Keypoints, side: str | None, source: str) -> Arrays:
     arrays: Arrays = {name: values.numpy() for name, values in found.items()}
     names = {"side": sides, "name": list(hands.name)}
     return arrays | {"uv": hands.uv.numpy()} | {k: np.array(v, str) for k, v in names.items()}
-
-
-def _write_json(path: Path, arrays: Arrays) -> None:
-    """One record for each hand; null where a number is unknown."""
-    from handgraph.hub.keypoints import UNITS
-
-    hands = [
-        {name: _plain(values[i]) for name, values in arrays.items()}
-        for i in range(len(arrays["pose"]))
-    ]
-    units = {name: UNITS[name] for name in ("output", "frame")}
-    content = {"joints": list(HAND.joints), "units": units, "hands": hands}
-    path.write_text(json.dumps(content, allow_nan=False, ensure_ascii=False), encoding="utf-8")
-
-
-def _plain(values: NDArray[Any]) -> object:
-    """Lists for JSON, which has no NaN."""
-    if values.dtype.kind != "f":
-        return values.tolist()
-    known = values.astype(object)
-    known[np.isnan(values)] = None
-    return known.tolist()
-
-
-def _quiet(items: list[Any]) -> bool | None:
-    """No progress bar for a few; for many, one if there is a terminal."""
-    return True if len(items) < 5 else None

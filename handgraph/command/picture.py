@@ -1,33 +1,60 @@
-"""A picture of one lifted hand."""
+"""Pictures of hands: their 2D joints, and in space where they were lifted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
 
+from handgraph.command.read import quiet
 from handgraph.plot import draw_pose, draw_pose_3d
+from handgraph.skeletons import HAND
+
+Hand = Mapping[str, NDArray[Any]]
+"""Entries of one hand: uv, missing, side and name; pose where it was lifted."""
 
 
-def write_picture(path: Path, hand: Mapping[str, NDArray[Any]]) -> None:
-    """Draw the 2D joints, and the hand from the camera, from the right and in space.
+def write_pictures(folder: Path, hands: Mapping[int, Hand]) -> None:
+    """Write a picture of each hand, named by its number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    bar = tqdm(hands.items(), "pictures", unit="hand", disable=quiet(hands))
+    for number, hand in bar:
+        write_picture(folder / f"hand_{number:04d}.png", hand)
 
-    Joints that were missing are hollow.
+
+def write_picture(path: Path, hand: Hand) -> None:
+    """Draw the 2D joints and, if the pose is known, the hand from two sides and in space.
+
+    Joints that were missing are named below the 2D joints, and hollow in the pose.
     """
-    uv, pose = torch.from_numpy(hand["uv"]), torch.from_numpy(hand["pose"])
-    there = ~torch.from_numpy(hand["missing"])
-    figure = Figure(figsize=(14, 4), layout="constrained")
-    flat = {"detected": uv, "from the camera": pose[:, :2], "from the right": pose[:, [2, 1]]}
-    for place, (title, points) in enumerate(flat.items(), start=1):
+    uv, there = torch.from_numpy(hand["uv"]), ~torch.from_numpy(hand["missing"])
+    pose = torch.from_numpy(hand["pose"]) if "pose" in hand else torch.tensor(torch.nan)
+    lifted = bool(pose.isfinite().all())
+    figure = Figure(figsize=(14 if lifted else 5, 4), layout="constrained")
+    ax = draw_pose(uv, visible=there, ax=figure.add_subplot(1, 4 if lifted else 1, 1))
+    ax.set_title("detected")
+    lost = [joint for joint, known in zip(HAND.joints, there.tolist(), strict=True) if not known]
+    if lost:
+        ax.set_xlabel("u (pixels)\n" + fill(f"missing: {', '.join(lost)}", 40))
+    if lifted:
+        _draw_lifted(figure, pose, there)
+    side = f", {hand['side']} hand" if hand["side"] else ""
+    figure.suptitle(f"{hand['name']}{side}", parse_math=False)
+    figure.savefig(path, dpi=100)
+
+
+def _draw_lifted(figure: Figure, pose: Tensor, there: Tensor) -> None:
+    """Draw the pose into the last three of four columns."""
+    flat = {"from the camera": pose[:, :2], "from the right": pose[:, [2, 1]]}
+    for place, (title, points) in enumerate(flat.items(), start=2):
         ax = draw_pose(points, visible=there, ax=figure.add_subplot(1, 4, place))
-        ax.set_title(title)
-        if place > 1:
-            ax.set(xlabel="xz"[place - 2] + " (keybones)", ylabel="y (keybones)")
+        ax.set(title=title, xlabel="xz"[place - 2] + " (keybones)", ylabel="y (keybones)")
     space = figure.add_subplot(1, 4, 4, projection="3d")
     draw_pose_3d(pose, visible=there, unit="keybones", ax=space).set_title("in space")
-    figure.suptitle(f"{hand['name']}, {hand['side']} hand", parse_math=False)
-    figure.savefig(path, dpi=100)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,23 +53,52 @@ FORMATS = {
 }  # fmt: skip
 """The formats, by name."""
 
+OPTIONS = ("image_size", "mirrored_labels", "order")
+"""Options that some formats take."""
+
 ORDERS = {skeleton.name: skeleton for skeleton in (HAND, RHD, MANO, INTERHAND)}
 """The orders of joints that have a name."""
+
+
+def add_options(parser: argparse.ArgumentParser, files: str) -> None:
+    """Add the files, and how to read those of a detector."""
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help=files)
+    parser.add_argument(
+        "--format", choices=FORMATS, help="of the files, if their fields do not say"
+    )
+    parser.add_argument("--side", choices=("left", "right"), help="which hand all images show")
+    parser.add_argument(
+        "--image-size", type=float, nargs=2, metavar=("W", "H"), help="MediaPipe: in pixels"
+    )
+    parser.add_argument(
+        "--mirrored-labels",
+        action=argparse.BooleanOptionalAction,
+        help="MediaPipe: whether labels name the hand of the mirror image",
+    )
+    parser.add_argument(
+        "--order",
+        metavar="NAME",
+        help=f"mmpose, COCO: which joint is which, if the names in the file do not say: "
+        f"{', '.join(ORDERS)}, or names separated by commas",
+    )
 
 
 def read(path: Path, args: argparse.Namespace) -> tuple[Keypoints, str]:
     """Read a file, and say in which format it is."""
     content, name = load(path, "")
     form = args.format or guess(content, name)
-    given = {key: getattr(args, key) for format in FORMATS.values() for key in format.options}
-    given = {key: value for key, value in given.items() if value is not None}
-    for option in given:
-        if option not in FORMATS[form].options:
-            forms = [key for key, other in FORMATS.items() if option in other.options]
-            flag = option.replace("_", "-")
-            raise ValueError(
-                f"{name}: --{flag} is for {' and '.join(forms)}, the file's format is {form}"
-            )
+    return FORMATS[form].read(path, **_arguments(args, form, name)), form
+
+
+def _arguments(args: argparse.Namespace, form: str, name: str) -> dict[str, Any]:
+    """What a reader is called with."""
+    own = FORMATS[form].options
+    for option in OPTIONS:
+        forms = [key for key, other in FORMATS.items() if option in other.options]
+        if option not in own:
+            why = f"is for {' and '.join(forms)}, the file's format is {form}"
+            refuse(args, [option], name, why)
+    given = {key: value for key in own if (value := getattr(args, key)) is not None}
     if form == "mediapipe":
         if "image_size" not in given:
             raise ValueError(f"{name}: MediaPipe gives shares of the image: expected --image-size")
@@ -77,12 +106,19 @@ def read(path: Path, args: argparse.Namespace) -> tuple[Keypoints, str]:
             given["mirrored_labels"] = False
     if "order" in given:
         given["order"] = _order(given["order"])
-    return FORMATS[form].read(path, **given), form
+    return given
 
 
 def _order(text: str) -> Skeleton:
     """The order of joints with this name, or with these names of joints, separated by commas."""
     return ORDERS.get(text) or Skeleton("--order", text.split(","), ())
+
+
+def refuse(args: argparse.Namespace, options: Iterable[str], name: str, why: str) -> None:
+    """Raise if an option is given that does not apply to a file."""
+    for option in options:
+        if getattr(args, option) is not None:
+            raise ValueError(f"{name}: --{option.replace('_', '-')} {why}")
 
 
 def guess(content: object, name: str) -> str:
@@ -105,3 +141,8 @@ def _fields(content: Any) -> set[str]:  # noqa: ANN401 (whatever JSON holds)
         return set()
     first = next(iter(content.values()), None)
     return set(content) | (set(first) if isinstance(first, Mapping) else set())
+
+
+def quiet(items: Sized) -> bool | None:
+    """Whether a progress bar is disabled: for a few items, and (``None``) without a terminal."""
+    return True if len(items) < 5 else None

@@ -76,7 +76,7 @@ class NpzKeypoints(KeypointDataset):
         transform: Callable[[Data], Any] | None = None,
     ) -> None:
         path = Path(path).expanduser()
-        arrays = _read(path)
+        arrays = read_archive(path)
         joints = _order(arrays, order, skeleton, path)
         try:
             index = skeleton.index_from(joints)
@@ -91,7 +91,7 @@ class NpzKeypoints(KeypointDataset):
         super().__init__(tensors, skeleton, extra=others, transform=transform, source=str(path))
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
+def read_archive(path: Path) -> dict[str, NDArray[Any]]:
     """Read all arrays; whatever is wrong with the file becomes a ``ValueError``."""
     if path.exists() and not path.is_file():
         raise ValueError(f"{path}: not an .npz file of plain arrays: it is no regular file")

@@ -1,0 +1,162 @@
+"""From a photo to the 3D hands in it, by the lifter that comes with the package.
+
+    python examples/photo.py hand.jpg                           # MediaPipe finds the joints
+    python examples/photo.py hand.jpg --landmarks hand.json     # they were found before
+    python examples/photo.py                                    # a rendered hand, found before
+
+MediaPipe 0.10.21 has a detector that needs no download (``pip install mediapipe==0.10.21``). A file
+of landmarks may have any format of ``handgraph.formats``. Writes a picture, and the joints as JSON,
+in metres: the length of the keybone (middle MCP to PIP) and the focal length are assumed, and the
+depth of the wrist is what makes a hand of this size cover the detected joints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from handgraph import HAND
+from handgraph.formats import Keypoints, read_coco, read_mediapipe, read_mmpose, read_openpose
+from handgraph.geometry import transform_points, view_rotation
+from handgraph.hub import KeypointLifter, pretrained_lifter, to_camera
+from handgraph.plot import draw_image, draw_pose, draw_pose_3d
+from images.read import read_image
+
+READERS = {"coco": read_coco, "mmpose": read_mmpose, "openpose": read_openpose}
+DEMO = Path(__file__).parent / "images"
+"""A rendered hand, ``SyntheticHands``' own, and what MediaPipe 0.10.21 finds in it."""
+FOCAL = 0.72
+"""Focal length of a phone's main camera (26 mm on a film 36 mm wide), in longer image sides."""
+
+
+class Hand(NamedTuple):
+    """A hand of the photo: pixels, metres in the camera frame, and which joints were missing."""
+
+    side: str
+    uv: Tensor
+    xyz: Tensor
+    missing: Tensor
+
+
+def main() -> None:
+    """Find the joints, lift them, and write what is found."""
+    args = parse()
+    image = read_image(args.photo)
+    height, width = image.shape[1:]
+    focal = args.focal or FOCAL * max(width, height)
+    K = torch.tensor([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+    found, lifter = read(args, image), pretrained_lifter()
+    hands = [lift(lifter, found, i, K, args) for i in range(len(found))]
+    args.out.mkdir(parents=True, exist_ok=True)
+    draw(image, hands).savefig(args.out / f"{args.photo.stem}.png", dpi=100)
+    units = "xyz in metres, camera frame (x right, y down, z forward); uv in pixels"
+    content = {"units": units, "hands": [describe(hand) for hand in hands]}
+    path = args.out / f"{args.photo.stem}.json"
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    for hand in hands:
+        print(f"{hand.side} hand, {hand.xyz[HAND.index('wrist'), 2]:.2f} m away")
+    print(f"{len(hands)} hands of {args.photo} -> {args.out}")
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photo", type=Path, nargs="?", help="an image file")
+    parser.add_argument("--landmarks", type=Path, help="a detector's file for this photo")
+    parser.add_argument("--format", choices=("mediapipe", *READERS), default="mediapipe")
+    parser.add_argument("--side", choices=("left", "right"), help="which hand all of them are")
+    parser.add_argument("--keybone", type=float, default=0.047, help="in metres; 0.047: an adult's")
+    parser.add_argument("--focal", type=float, help="in pixels (default: that of a phone)")
+    parser.add_argument("--out", type=Path, default=Path("runs/photo"))
+    args = parser.parse_args()
+    if args.photo is None:
+        if args.landmarks is not None:
+            parser.error("--landmarks needs the photo that it belongs to")
+        args.photo, args.landmarks = DEMO / "hand.jpg", DEMO / "hand.json"
+    return args
+
+
+def read(args: argparse.Namespace, image: Tensor) -> Keypoints:
+    """The joints, from the file of landmarks or from the photo."""
+    height, width = image.shape[1:]
+    if args.landmarks is None:
+        return read_mediapipe(detect(image), (width, height))
+    if args.format == "mediapipe":
+        labels = None if args.side is None else False  # with a side, labels do not count
+        return read_mediapipe(args.landmarks, (width, height), mirrored_labels=labels)
+    return READERS[args.format](args.landmarks)
+
+
+def detect(image: Tensor) -> object:
+    """What MediaPipe finds: the result of its legacy API."""
+    try:
+        from mediapipe import solutions
+    except ImportError as error:
+        raise SystemExit(
+            f"MediaPipe's legacy API is not installed ({error}): pip install mediapipe==0.10.21, "
+            "or give --landmarks"
+        ) from error
+    with solutions.hands.Hands(static_image_mode=True) as hands:
+        return hands.process(image.permute(1, 2, 0).contiguous().numpy())
+
+
+def lift(
+    lifter: KeypointLifter, found: Keypoints, i: int, K: Tensor, args: argparse.Namespace
+) -> Hand:
+    """Lift one hand, and put it before the camera."""
+    side = args.side or found.side[i]
+    if side is None:
+        raise SystemExit(f"{args.landmarks} does not say which hand it is: expected --side")
+    uv, score, depth = (x if x is None else x[i] for x in (found.uv, found.score, found.depth))
+    pose, _, _, missing = lifter.estimate(uv, score, depth=depth, side=side)
+    distance = fit_depth(pose, uv, K, args.keybone)
+    xyz = to_camera(pose, uv, K, keybone=args.keybone, root_depth=distance)
+    return Hand(side, uv, xyz, missing)
+
+
+def fit_depth(pose: Tensor, uv: Tensor, K: Tensor, keybone: float) -> Tensor:
+    """Depth of the wrist at which the hand covers the detected joints, by least squares.
+
+    Joint j lies at x_j + t on the ray (a_j, b_j, 1), so t_x - a_j t_z = a_j z_j - x_j, and so in y.
+    """
+    there = ~uv.isnan().any(dim=-1)
+    axes = view_rotation(uv.nan_to_num(), K, mask=there)
+    joints, rays = (keybone * pose @ axes)[there], transform_points(torch.linalg.inv(K), uv[there])
+    left = torch.cat([torch.eye(2).expand(len(rays), 2, 2), -rays.unsqueeze(-1)], dim=-1)
+    right = rays * joints[:, 2:] - joints[:, :2]
+    return torch.linalg.lstsq(left.flatten(0, 1), right.reshape(-1, 1)).solution[2, 0]
+
+
+def draw(image: Tensor, hands: list[Hand]) -> Figure:
+    """The photo with its joints, and each hand in space; missing joints are hollow there."""
+    columns = 1 + len(hands)
+    figure = Figure(figsize=(5 * columns, 5), layout="constrained")
+    photo = draw_image(image, ax=figure.add_subplot(1, columns, 1))
+    for place, hand in enumerate(hands, start=2):
+        draw_pose(hand.uv, ax=photo)
+        space = figure.add_subplot(1, columns, place, projection="3d", elev=15, azim=-70)
+        draw_pose_3d(hand.xyz, visible=~hand.missing, unit="m", ax=space)
+        space.set_title(f"{hand.side} hand")
+    return figure
+
+
+def describe(hand: Hand) -> dict[str, object]:
+    """The joints by name, to a tenth of a millimetre; pixels of those that were found."""
+    lost = dict(zip(HAND.joints, hand.missing.tolist(), strict=True))
+    xyz, uv = (
+        dict(zip(HAND.joints, values.double().round(decimals=4).tolist(), strict=True))
+        for values in (hand.xyz, hand.uv)
+    )
+    found = {joint: place for joint, place in uv.items() if not lost[joint]}
+    missing = [joint for joint in lost if lost[joint]]
+    return {"side": hand.side, "xyz": xyz, "uv": found, "missing": missing}
+
+
+if __name__ == "__main__":
+    main()

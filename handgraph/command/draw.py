@@ -1,0 +1,49 @@
+"""``python -m handgraph draw``: from files of keypoints, or of lifted hands, to pictures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from handgraph.command.lifted import Arrays, is_lifted, read_json, read_npz, split
+from handgraph.command.read import OPTIONS, add_options, quiet, read, refuse
+from handgraph.formats._json import load
+
+
+def add_to(commands: Any) -> None:  # noqa: ANN401 (argparse does not name the type)
+    """Add the command to a parser."""
+    parser = commands.add_parser("draw", help="draw a detector's files, or what lift wrote")
+    add_options(parser, "JSON of a detector; hands.json or hands.npz of lift")
+    parser.add_argument("--out", type=Path, default=Path("runs/drawn"), metavar="DIR")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read, and draw each hand."""
+    from handgraph.command.picture import write_pictures  # needs the extra plot
+
+    hands = []
+    for path in tqdm(args.files, "read", unit="file", disable=quiet(args.files)):
+        arrays, form = _hands(path, args)
+        tqdm.write(f"{path}: {form}, {len(arrays['uv'])} hands")
+        hands += split(arrays)
+    write_pictures(args.out, dict(enumerate(hands)))
+    print(f"wrote {len(hands)} pictures to {args.out}")
+
+
+def _hands(path: Path, args: argparse.Namespace) -> tuple[Arrays, str]:
+    """Read a file of either kind, and say which it is."""
+    npz = path.suffix == ".npz"
+    content, name = (None, str(path)) if npz else load(path, "")
+    if npz or is_lifted(content):
+        options = ("format", "side", *OPTIONS)
+        refuse(args, options, name, "is for files of a detector, this one is of lifted hands")
+        return read_npz(path) if npz else read_json(content, name), "lifted"
+    hands, form = read(path, args)
+    sides = [args.side or own or "" for own in hands.side]
+    names = {"side": np.array(sides, str), "name": np.array(hands.name, str)}
+    return {"uv": hands.uv.numpy(), "missing": hands.missing.numpy()} | names, form
