@@ -146,10 +146,19 @@ def test_graph_networks_are_short():
 def test_version_is_written_in_one_place():
     assert re.fullmatch(r"\d+\.\d+\.\d+", handgraph.__version__)
     written = re.compile(rf"version_*\W+{re.escape(handgraph.__version__)}", re.IGNORECASE)
-    files = [*ROOT.glob("*.toml"), *ROOT.glob("*.cff"), *ROOT.glob("docs/*.py")]
-    files += ROOT.glob("handgraph/**/*.py")
+    files = [*ROOT.glob("*.toml"), *ROOT.glob("docs/*.py"), *ROOT.glob("handgraph/**/*.py")]
     found = [path.name for path in files if written.search(path.read_text(encoding="utf-8"))]
     assert found == ["__init__.py"]
+
+
+def test_citation_and_changelog_name_the_version_and_its_date():
+    citation, changelog = (
+        (ROOT / name).read_text(encoding="utf-8") for name in ("CITATION.cff", "CHANGELOG.md")
+    )
+    (date,) = re.findall(r'^date-released: "([\d-]+)"$', citation, re.MULTILINE)
+    assert f"\nversion: {handgraph.__version__}\n" in citation
+    latest = re.search(r"^## (.*)$", changelog, re.MULTILINE)
+    assert latest[1] == f"{handgraph.__version__} ({date})"
 
 
 def test_public_names_are_those_of_the_snapshot():
@@ -175,6 +184,9 @@ def test_public_callable_shows_an_example(name):
 
 @pytest.mark.parametrize("module", NAMES["MODULES"])
 def test_public_module_has_a_page(module):
+    if module == "handgraph.nn":  # its page is written by hand, in groups
+        assert "automodule:: handgraph.nn" in (ROOT / "docs/api/nn.md").read_text(encoding="utf-8")
+        return
     listed = (ROOT / "docs/api/index.md").read_text(encoding="utf-8").splitlines()
     assert listed.count(f"   {module}") == 1
 
