@@ -93,8 +93,10 @@ def _of_joints(
         return torch.full_like(uv[..., 0], default)
     tensor = _real(name, value, like)
     if tensor.shape != uv.shape[:-1]:
+        column = tensor.shape == (*uv.shape[:-1], 1)
         raise ValueError(
             f"expected {name} of shape {list(uv.shape[:-1])}, got {list(tensor.shape)}"
+            + (f": {name}.squeeze(-1)" if column else "")
         )
     return tensor
 
