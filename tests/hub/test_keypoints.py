@@ -202,7 +202,13 @@ def test_score_that_is_no_probability_is_refused(lifter, value):
         (torch.ones(20, 2), None, {}, ValueError, r"\[\*, 21, 2\] for HAND, got \[20, 2\]"),
         (torch.ones(21, 3), None, {}, ValueError, r"\[\*, J, 2\]"),
         (torch.ones(21, 2).cfloat(), None, {}, TypeError, "real numbers"),
-        (torch.rand(21, 2), torch.ones(21, 1), {}, ValueError, r"score .* got \[21, 1\]: score\.squeeze\(-1\)"),
+        (
+            torch.rand(21, 2),
+            torch.ones(21, 1),
+            {},
+            ValueError,
+            r"score .* got \[21, 1\]: score\.squeeze\(-1\)",
+        ),
         (torch.rand(21, 2), None, {"side": "both"}, ValueError, "'right' or 'left', got 'both'"),
     ],
 )
