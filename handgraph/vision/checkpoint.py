@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from handgraph.vision._published import Checkpoint, read_checkpoint
+from handgraph.vision._checkpoint_file import Checkpoint, read_checkpoint
 
 if TYPE_CHECKING:
     from handgraph.vision.generator import HeatmapGenerator
@@ -54,7 +54,8 @@ def load_pose_checkpoint(
     ``generator.``, ``_orig_mod.`` and ``backbone.`` are taken off. The head is taken if it has the
     form of the generator's and as many joints, **in its own order of the joints**, and left as it
     was otherwise, which the report says: ``joints`` picks and orders them.
-    :meth:`HeatmapGenerator.from_checkpoint` makes the generator that fits.
+    :meth:`HeatmapGenerator.from_checkpoint` makes the generator that fits. The backbone of a net
+    with another form of head loads too, but was trained with another enlargement of its branches.
 
     ========================================================== ============== ==========
     published net                                              backbone       head

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from handgraph._check import check_count, check_device
+from handgraph.vision._checkpoint_file import read_checkpoint
 from handgraph.vision._heads import HEADS, concatenate, make_head, reset_head
 from handgraph.vision._hrnet import HRNet
 from handgraph.vision._images import check_images, to_unit_range
-from handgraph.vision._published import read_checkpoint
 from handgraph.vision._pyramid import Pyramid
 from handgraph.vision._timm import is_hrnet
 from handgraph.vision.checkpoint import TAKEN, LoadedCheckpoint, load
