@@ -3,8 +3,9 @@
 Only :class:`HeatmapGenerator` needs the extra ``handgraph[vision]`` (timm), when it is made.
 """
 
+from handgraph.vision._loading import LoadedCheckpoint
 from handgraph.vision.branch_encoder import BranchFeatureEncoder, SharedFeatureEncoder
-from handgraph.vision.checkpoint import LoadedCheckpoint, load_pose_checkpoint
+from handgraph.vision.checkpoint import load_pose_checkpoint
 from handgraph.vision.dark import decode_dark
 from handgraph.vision.decoding import decode_heatmaps, soft_argmax
 from handgraph.vision.encoder import FeatureEncoder

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from handgraph._check import check_count, check_device
-from handgraph.vision._checkpoint_file import read_checkpoint
+from handgraph.vision._checkpoint_file import Checkpoint, read_checkpoint
 from handgraph.vision._heads import HEADS, concatenate, make_head, reset_head
 from handgraph.vision._hrnet import HRNet
 from handgraph.vision._images import check_images, to_unit_range
+from handgraph.vision._loading import TAKEN, LoadedCheckpoint, load
 from handgraph.vision._pyramid import Pyramid
 from handgraph.vision._timm import is_hrnet
-from handgraph.vision.checkpoint import TAKEN, LoadedCheckpoint, load
 
 
 class HeatmapGenerator(nn.Module):
@@ -159,7 +159,7 @@ class HeatmapGenerator(nn.Module):
             )
         count = found.num_joints if joints is None else len(joints)
         generator = cls(count, backbone or found.backbone, head=found.head_name)
-        report = load(generator, found, joints)
+        report = load_into(generator, found, joints)
         if report.head != TAKEN:
             raise ValueError(f"expected a head that HeatmapGenerator has, got {report.head}")
         return generator
@@ -180,6 +180,16 @@ class HeatmapGenerator(nn.Module):
         """Joints, backbone and head; the layers are in ``backbone`` and ``head``."""
         head = "" if self.head_name == "conv" else f", head={self.head_name!r}"
         return f"HeatmapGenerator({self.num_joints}, backbone={self.backbone_name!r}{head})"
+
+
+def load_into(
+    generator: HeatmapGenerator, found: Checkpoint, joints: Sequence[int] | None
+) -> LoadedCheckpoint:
+    """Load a checkpoint, and with its head the place of its heatmaps."""
+    generator.loaded = load(generator, generator.backbone_name, found, joints)
+    if generator.loaded.head == TAKEN and found.grid is not None:
+        generator.grid = dict(found.grid)
+    return generator.loaded
 
 
 def _backbone(name: str, pretrained: bool, head: str) -> HRNet | Pyramid:

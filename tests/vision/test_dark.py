@@ -88,10 +88,10 @@ def test_a_tilted_gaussian_is_found():
 
 def test_no_step_to_the_bottom_of_a_bowl():
     """The highest pixel is a spike, in the middle of what smoothing makes a minimum of."""
-    x, y = torch.meshgrid(torch.arange(17.0), torch.arange(17.0), indexing="xy")
-    bowl = 0.2 + ((x - 8.4) ** 2 + (y - 7.7) ** 2) / 300
-    bowl[8, 8] = 1.01
-    assert decode_dark(bowl.unsqueeze(0), stride=1, sigma=3.0)[0].tolist() == [[8.0, 8.0]]
+    x, y = torch.meshgrid(torch.arange(33.0), torch.arange(33.0), indexing="xy")
+    bowl = (0.05 + ((x - 16.4) ** 2 + (y - 15.7) ** 2) / 100).clamp(max=0.8)
+    bowl[16, 16] = 0.81
+    assert decode_dark(bowl.unsqueeze(0), stride=1)[0].tolist() == [[16.0, 16.0]]
 
 
 def test_noise_is_smoothed():
