@@ -36,7 +36,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--quick", action="store_true", help="a small HRNet, small images")
-    parser.add_argument("--backbone", help="an HRNet of timm")
+    parser.add_argument("--backbone", help="a net of timm")
     parser.add_argument("--hidden-channels", type=int, help="width of the feature encoders")
     parser.add_argument("--image-size", type=int, help="pixels")
     parser.add_argument("--batches", type=int, nargs="+")

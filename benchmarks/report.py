@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.backbones import table as backbones_table
 from benchmarks.tables import faster, markdown, milliseconds, origin, shares, table
 from benchmarks.versions import table as versions_table
 
@@ -24,7 +25,9 @@ matrix product."""
 
 
 def page(results: Sequence[dict[str, Any]]) -> str:
-    """Write all results, each after its machine."""
+    """Write all results, each after its machine, in the order of ``SECTIONS``."""
+    order = list(SECTIONS)
+    results = sorted(results, key=lambda result: order.index(result["benchmark"]))
     sections = [SECTIONS[result["benchmark"]](result) for result in results]
     return "\n\n".join([HEAD, *(sections or ["No results yet."])]) + "\n"
 
@@ -102,6 +105,20 @@ def pipeline(result: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def backbones(result: dict[str, Any]) -> str:
+    """Size and time of each backbone of the heatmap generator."""
+    sizes = result["sizes"]
+    text = (
+        f"`HeatmapGenerator(backbone=...)` on one image of {sizes['image_size']} pixels, for 21 "
+        "joints, threads 1: channels of the feature map, parameters, multiplications (floating "
+        "point operations of `torch.utils.flop_counter` / 2) and time. *image to 3D*: with "
+        f"feature encoders of width {sizes['hidden_channels']} and the core. All are folded and "
+        "in channels_last; weights are random, which does not change the time."
+    )
+    cells = markdown(backbones_table(result["rows"]))
+    return "\n\n".join([f"## Backbones, {_device(result)}", origin(result), text, cells])
+
+
 def data(result: dict[str, Any]) -> str:
     """Samples a second, and what an import costs."""
     made = result["simulation"]
@@ -163,6 +180,7 @@ SECTIONS = {
     "scaling": scaling,
     "versions": versions,
     "pipeline": pipeline,
+    "backbones": backbones,
     "tune": tune,
     "data": data,
     "realism": realism,

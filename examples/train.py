@@ -64,7 +64,7 @@ def parse() -> argparse.Namespace:
     weights.add_argument("--root", default="", help="folder of RHD")
     weights.add_argument("--samples", type=int, help="hands to train on; of RHD all by default")
     weights.add_argument("--image-size", type=int, default=own.image_size)
-    weights.add_argument("--backbone", default=own.backbone, help="an HRNet of timm")
+    weights.add_argument("--backbone", default=own.backbone, help="a net of timm")
     weights.add_argument("--weights", default="", help="HRNet checkpoint to start step 1 from")
     weights.add_argument("--precision", choices=PRECISIONS, default=own.precision)
     weights.add_argument("--channels", type=int, default=own.channels, help="of the graph U-Nets")

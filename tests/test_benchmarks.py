@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import (
+    backbones,
     compare,
     contestants,
     core,
@@ -25,6 +27,7 @@ from benchmarks.sizes import SIZES, poses, scaled_core, seeded
 from handgraph.nn import engines
 from handgraph.nn.engines.cpu import refusal
 from handgraph.nn.plan import NodeMap, Stage, Term
+from handgraph.vision import HeatmapGenerator
 
 ROOT = Path(__file__).parents[1]
 QUICK = timing.Plan(rounds=2, block=0, budget=0, min_rounds=2, warm_up=1)
@@ -460,6 +463,34 @@ def test_threads_are_compared(tmp_path, capsys):
     assert {row["name"] for row in rows} >= {contestants.OURS, contestants.FOLDED}
     assert all(row["hot"][n]["median"] > 0 for row in rows for n in ("1", "2"))
     assert "times as fast" in capsys.readouterr().out
+
+
+def test_backbones_are_compared(tmp_path, capsys):
+    names = ["lcnet_050", "hrnet_w18_small"]
+    small = ["--quick", "--image-size", "64", "--hidden-channels", "8", "--budget", "0.01"]
+    threads_before = torch.get_num_threads()
+    backbones.main([*small, "--backbones", *names, "--out", str(tmp_path / "backbones.json")])
+    torch.set_num_threads(threads_before)
+    (found,) = report.read(tmp_path)
+    assert [row["name"] for row in found["rows"]] == names
+    for row in found["rows"]:
+        generator = HeatmapGenerator(backbone=row["name"])
+        assert row["parameters"] == sum(p.numel() for p in generator.parameters())
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            generator(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+        assert row["macs"]["detector"] == counter.get_total_flops() // 2 < row["macs"]["whole"]
+        assert min(row["time"][form]["median"] for form in ("detector", "whole")) > 0
+    text = report.page([found])
+    assert "lcnet_050 | 64 | 0.31 |" in text
+    assert "lcnet_050" in capsys.readouterr().out
+
+
+def test_a_net_for_inference_computes_the_same():
+    """RepViT has branches in training that are one convolution then."""
+    torch.manual_seed(0)
+    net, x = HeatmapGenerator(backbone="repvit_m0_9"), torch.rand(2, 3, 64, 64)
+    net(x)
+    assert_close(backbones.for_inference(net.eval())(x), net(x), atol=1e-4, rtol=1e-3)
 
 
 def test_versions_are_compared(tmp_path, capsys):

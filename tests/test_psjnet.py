@@ -172,6 +172,18 @@ def test_hrnet_has_the_published_number_of_parameters():
     assert count(HeatmapGenerator()) == pytest.approx(28.54e6, abs=5e3)
 
 
+@pytest.mark.parametrize("method", ["psjnet", "hopenet_features", "cai"])
+def test_a_light_backbone_carries_the_whole_net(method):
+    options = {"backbone": "lcnet_050", "image_size": SIZE, "encoder_channels": 4}
+    model = build(Settings(method=method, **options)).train()
+    out = model(torch.randint(256, (BATCH, 3, SIZE, SIZE), dtype=torch.uint8))
+    assert model.generator.feature_channels == 64
+    assert out.pose.shape == (BATCH, 21, 3)
+    out.pose[..., 2].sum().backward()
+    reached = [n for n, p in model.generator.named_parameters() if p.grad is not None]
+    assert any(name.startswith("backbone.body.") for name in reached)
+
+
 def test_literal_ensemble_reads_64_hypotheses_and_16_features(tiny):
     lifter = build(settings("psjnet_literal")).lifter
     assert isinstance(lifter.merge, HypothesisGraphMerger)

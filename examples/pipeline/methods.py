@@ -119,7 +119,7 @@ def build(settings: Settings) -> PoseNet:
 
 
 def make_generator(settings: Settings) -> HeatmapGenerator | PoseMachine:
-    """HRNet, from the weights of a checkpoint if there is one; the literal Cai has none."""
+    """A backbone with its head, from the weights of a checkpoint if there is one."""
     if settings.method == "cai_literal":
         return PoseMachine(HAND.num_joints)
     generator = HeatmapGenerator(HAND.num_joints, settings.backbone)

@@ -22,7 +22,7 @@ class Settings:
         root: Folder of RHD.
         samples: How many hands to train on; of RHD, 0 for all.
         image_size: Side of the images in pixels, a multiple of 32.
-        backbone: HRNet of the generator, by timm's name.
+        backbone: Net of the generator, by timm's name.
         channels: Width of the finest level of the graph U-Nets.
         encoder_channels: Width of the feature encoders.
         seed: Of the weights, of the order of the hands, of the jitter.

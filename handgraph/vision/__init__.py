@@ -3,8 +3,10 @@
 Only :class:`HeatmapGenerator` needs the extra ``handgraph[vision]`` (timm), when it is made.
 """
 
+from handgraph.vision._loading import LoadedCheckpoint
 from handgraph.vision.branch_encoder import BranchFeatureEncoder, SharedFeatureEncoder
-from handgraph.vision.checkpoint import LoadedCheckpoint, load_pose_checkpoint
+from handgraph.vision.checkpoint import load_pose_checkpoint
+from handgraph.vision.dark import decode_dark
 from handgraph.vision.decoding import decode_heatmaps, soft_argmax
 from handgraph.vision.encoder import FeatureEncoder
 from handgraph.vision.generator import HeatmapGenerator
@@ -18,6 +20,7 @@ __all__ = [
     "JointFeatureSampler",
     "LoadedCheckpoint",
     "SharedFeatureEncoder",
+    "decode_dark",
     "decode_heatmaps",
     "gaussian_heatmaps",
     "load_pose_checkpoint",

@@ -1,8 +1,12 @@
-"""timm's HRNet, cut down to its branch of highest resolution, and run in two parts."""
+"""timm's HRNet, cut down to the branches that a head takes."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
+
+from handgraph.vision._timm import create
 
 LAYERS = (
     *("conv1", "bn1", "act1", "conv2", "bn2", "act2", "layer1"),
@@ -11,10 +15,17 @@ LAYERS = (
 
 
 class HRNet(nn.Module):
-    """The layers of one of timm's HRNets that lead to its branch of highest resolution.
+    """The layers of one of timm's HRNets that lead to its branches.
 
     They have the same names as there, and as in the official code and mmpose. No hooks: the
-    forward pass is written out in two parts, with the feature map between them.
+    forward pass is written out.
+
+    Args:
+        name: timm's name.
+        pretrained: Whether to start from ImageNet weights.
+        all_branches: HRNetV2 (Sun et al., 2019): all four branches are kept, and low resolutions
+            are enlarged bilinearly where branches are fused. Otherwise HRNet: the branch of highest
+            resolution is kept, and pixels are repeated.
     """
 
     conv1: nn.Module
@@ -31,29 +42,28 @@ class HRNet(nn.Module):
     transition3: nn.ModuleList
     stage4: nn.Sequential
 
-    def __init__(self, name: str, pretrained: bool):
+    def __init__(self, name: str, pretrained: bool, all_branches: bool = False):
         super().__init__()
-        net = _create(name, pretrained)
+        net = create(name, pretrained, feature_location="", out_indices=(1,))
         for layer in LAYERS:
             self.add_module(layer, getattr(net, layer))
         last = self.stage4[-1]
-        last.fuse_layers = last.fuse_layers[:1]  # type: ignore[index]
+        if all_branches:
+            _enlarge_bilinearly(self)
+        else:
+            last.fuse_layers = last.fuse_layers[:1]  # type: ignore[index]
         self.feature_channels: int = self.layer1[-1].conv3.out_channels  # type: ignore
-        self.out_channels: int = last.get_num_in_chs()[0]  # type: ignore
+        self.out_channels: list[int] = last.get_num_in_chs()[: len(last.fuse_layers)]  # type: ignore
+        self.pretrained_cfg: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
 
-    def features(self, x: Tensor) -> Tensor:
-        """Stem and ``layer1``: the feature map of Table 1."""
+    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Give the branches, from high to low resolution, and the feature map of Table 1."""
         x = self.act1(self.bn1(self.conv1(x)))
         x = self.act2(self.bn2(self.conv2(x)))
-        out: Tensor = self.layer1(x)
-        return out
-
-    def high_resolution(self, features: Tensor) -> Tensor:
-        """Stages 2 to 4 on the feature map; their branch of highest resolution."""
+        features = self.layer1(x)
         branches = self.stage2([transition(features) for transition in self.transition1])
         branches = self.stage3(_onward(self.transition2, branches))
-        out: Tensor = self.stage4(_onward(self.transition3, branches))[0]
-        return out
+        return self.stage4(_onward(self.transition3, branches)), features
 
 
 def _onward(transitions: nn.ModuleList, branches: list[Tensor]) -> list[Tensor]:
@@ -62,22 +72,7 @@ def _onward(transitions: nn.ModuleList, branches: list[Tensor]) -> list[Tensor]:
     return [transition(x) for transition, x in zip(transitions, inputs, strict=True)]
 
 
-def _create(name: str, pretrained: bool) -> nn.Module:
-    """Ask timm for the net, without its classifier."""
-    try:
-        import timm
-    except ImportError as error:
-        raise ImportError("HeatmapGenerator needs timm: pip install 'handgraph[vision]'") from error
-    names = timm.list_models(module="hrnet")
-    if name.partition(".")[0] not in names:  # after the dot: which weights
-        raise ValueError(f"backbone: expected an HRNet of timm ({', '.join(names)}), got {name!r}")
-    try:
-        net: nn.Module = timm.create_model(
-            name, pretrained=pretrained, features_only=True, feature_location="", out_indices=(1,)
-        )
-    except OSError as error:
-        raise RuntimeError(
-            f"could not download the ImageNet weights of {name!r}: are you offline? "
-            "pretrained=False starts from random weights, and load_pose_checkpoint loads a file"
-        ) from error
-    return net
+def _enlarge_bilinearly(net: nn.Module) -> None:
+    for module in net.modules():
+        if isinstance(module, nn.Upsample):
+            module.mode, module.align_corners = "bilinear", False

@@ -7,15 +7,12 @@ from torch import Tensor
 
 from handgraph._check import check_tensor
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 MULTIPLE = 32
-"""An HRNet halves its input five times, and adds what it doubles again."""
+"""A backbone halves its input five times, and adds what it doubles again."""
 
 
 def check_images(images: Tensor) -> None:
-    """Raise unless these are RGB images that an HRNet can take."""
+    """Raise unless these are RGB images that a backbone can take."""
     check_tensor(images, "images")
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise TypeError(

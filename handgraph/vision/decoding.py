@@ -5,11 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph._check import check_between, check_floating, check_positive
+from handgraph._check import check_positive
+from handgraph.vision._grid import check_heatmaps, find_peaks, make_grid
 
 
 def decode_heatmaps(
-    heatmaps: Tensor, *, stride: int = 4, offset: float | None = None
+    heatmaps: Tensor,
+    *,
+    stride: int = 4,
+    offset: float | None = None,
+    align_corners: bool = False,
 ) -> tuple[Tensor, Tensor]:
     r"""Find the highest pixel of each map, and step a quarter towards its higher neighbour.
 
@@ -18,18 +23,34 @@ def decode_heatmaps(
 
     with (x, y) the highest pixel and s the stride, and v likewise: the decoding of published HRNet
     code (Sun et al., CVPR 2019) and the default here (decision 20). On an exact Gaussian it errs by
-    a quarter of a heatmap pixel at most, which is one image pixel. There is no step beyond the
-    border. Of equally high pixels the first counts; a map that is flat has no peak to speak of,
-    whatever its confidence. A NaN anywhere in a map makes its joint NaN. ``confidence`` has a
-    gradient, ``uv`` has none: see :func:`soft_argmax`. Half-precision maps, as autocast gives them,
-    are decoded in float32, since their own dtype could not tell one pixel from the next.
+    a quarter of a heatmap pixel at most, which is one image pixel; :func:`decode_dark` is finer.
+    There is no step beyond the border. Of equally high pixels the first counts; a map that is flat
+    has no peak to speak of, whatever its confidence. A NaN anywhere in a map makes its joint NaN.
+    ``confidence`` has a gradient, ``uv`` has none: see :func:`soft_argmax`. Half-precision maps, as
+    autocast gives them, are decoded in float32, since their own dtype could not tell one pixel from
+    the next.
+
+    Nets differ in where the pixels of their heatmaps lie in the image.
+    :attr:`HeatmapGenerator.grid` holds the arguments for its weights:
+
+    ================================ ========================= ======================
+    trained by                       u of heatmap pixel x      arguments
+    ================================ ========================= ======================
+    handgraph                        s x + (s - 1) / 2         the defaults
+    HRNet's code, mmpose, DARK       s x                       ``offset=0``
+    UDP                              x (s W - 1) / (W - 1)     ``align_corners=True``
+    ================================ ========================= ======================
+
+    with W the width of the map; UDP's coordinates are the "unbiased" ones of Huang et al. (CVPR
+    2020). Decoded by the first row, nets of the second err by 1.5 pixels.
 
     Args:
         heatmaps: One map for each joint, as :class:`HeatmapGenerator` gives them.
         stride: Image pixels per heatmap pixel.
         offset: Where in the image the centre of the first heatmap pixel is. By default
-            (s - 1) / 2, the centre of the pixels that it covers. Published nets (HRNet's own code,
-            mmpose) were trained with 0: decoded with the default, they err by 1.5 pixels.
+            (s - 1) / 2, the centre of the pixels that it covers, or 0 with ``align_corners``.
+        align_corners: Whether a heatmap's first and last pixel are those of the image, as in
+            :func:`torch.nn.functional.interpolate`.
 
     Returns:
         ``uv``, and the peak as ``confidence``.
@@ -53,18 +74,23 @@ def decode_heatmaps(
         >>> found.tolist(), round(confidence.item(), 3)  # half a pixel off in v
         ([[100.5, 60.5]], 0.975)
     """
-    heatmaps = _checked(heatmaps, stride, offset)
+    heatmaps = check_heatmaps(heatmaps)
     height, width = heatmaps.shape[-2:]
-    peak, index = heatmaps.flatten(-2).max(dim=-1)
-    x, y = index % width, index.div(width, rounding_mode="floor")
+    grid = make_grid((height, width), stride, offset, align_corners)
+    x, y, peak = find_peaks(heatmaps)
     row = heatmaps.gather(-2, y[..., None, None].expand(*y.shape, 1, width)).squeeze(-2)
     column = heatmaps.gather(-1, x[..., None, None].expand(*x.shape, height, 1)).squeeze(-1)
-    uv = torch.stack([_refine(row, x), _refine(column, y)], dim=-1).detach()
-    return _to_image(uv.where(~peak.isnan().unsqueeze(-1), torch.nan), stride, offset), peak
+    xy = torch.stack([_refine(row, x), _refine(column, y)], dim=-1).detach()
+    return grid.to_image(xy.where(~peak.isnan().unsqueeze(-1), torch.nan)), peak
 
 
 def soft_argmax(
-    heatmaps: Tensor, *, stride: int = 4, temperature: float = 0.06, offset: float | None = None
+    heatmaps: Tensor,
+    *,
+    stride: int = 4,
+    temperature: float = 0.06,
+    offset: float | None = None,
+    align_corners: bool = False,
 ) -> tuple[Tensor, Tensor]:
     r"""Average the pixels of each map, weighted by a softmax of their values.
 
@@ -85,6 +111,7 @@ def soft_argmax(
         stride: Image pixels per heatmap pixel.
         temperature: T, in the unit of the heatmaps' values.
         offset: As in :func:`decode_heatmaps`.
+        align_corners: As in :func:`decode_heatmaps`.
 
     Returns:
         ``uv``, and the peak as ``confidence``.
@@ -109,13 +136,14 @@ def soft_argmax(
         >>> [round(x, 1) for x in found[0].tolist()]
         [100.6, 60.1]
     """
-    heatmaps = _checked(heatmaps, stride, offset)
+    heatmaps = check_heatmaps(heatmaps)
     check_positive(temperature, "temperature")
     height, width = heatmaps.shape[-2:]
+    grid = make_grid((height, width), stride, offset, align_corners)
     flat = heatmaps.flatten(-2)
     share = torch.softmax(flat / temperature, dim=-1).unflatten(-1, (height, width))
-    uv = torch.stack([_mean(share.sum(dim=-2)), _mean(share.sum(dim=-1))], dim=-1)
-    return _to_image(uv, stride, offset), flat.amax(dim=-1)
+    xy = torch.stack([_mean(share.sum(dim=-2)), _mean(share.sum(dim=-1))], dim=-1)
+    return grid.to_image(xy), flat.amax(dim=-1)
 
 
 def _refine(line: Tensor, position: Tensor) -> Tensor:
@@ -132,19 +160,3 @@ def _mean(share: Tensor) -> Tensor:
     """The mean position under these shares, ``[*, L]`` -> ``[*]``."""
     place = torch.arange(share.shape[-1], dtype=share.dtype, device=share.device)
     return (share * place).sum(dim=-1)  # autocast would take a product to half precision
-
-
-def _to_image(xy: Tensor, stride: int, offset: float | None) -> Tensor:
-    """Image pixels of heatmap pixels."""
-    return stride * xy + ((stride - 1) / 2 if offset is None else offset)
-
-
-def _checked(heatmaps: Tensor, stride: int, offset: float | None) -> Tensor:
-    """The maps, in float32 at least."""
-    check_floating(heatmaps, "heatmaps")
-    check_positive(stride, "stride")
-    if offset is not None:
-        check_between(offset, "offset")
-    if heatmaps.dim() < 2 or 0 in heatmaps.shape[-2:]:
-        raise ValueError(f"expected heatmaps [*, H, W] with a pixel, got {list(heatmaps.shape)}")
-    return heatmaps.to(torch.promote_types(heatmaps.dtype, torch.float32))

@@ -6,10 +6,17 @@ import torch
 from torch import Tensor
 
 from handgraph._check import check_points, check_positive, check_sides
+from handgraph.vision._grid import make_grid
 
 
 def gaussian_heatmaps(
-    uv: Tensor, image_size: int | tuple[int, int], *, stride: int = 4, sigma: float = 2.0
+    uv: Tensor,
+    image_size: int | tuple[int, int],
+    *,
+    stride: int = 4,
+    sigma: float = 2.0,
+    offset: float | None = None,
+    align_corners: bool = False,
 ) -> Tensor:
     r"""Draw a Gaussian at each joint, the target of the paper's Eq. 2.
 
@@ -24,13 +31,16 @@ def gaussian_heatmaps(
     reaches into it, and is all but zero further away. NaN gives a map of NaN.
 
     Published HRNet code rounds joints to pixels, and has heatmap pixel x at image pixel
-    :math:`s x`: its coordinates differ from these by :math:`(s - 1) / 2`, 1.5 pixels.
+    :math:`s x`: its coordinates differ from these by :math:`(s - 1) / 2`, 1.5 pixels. Go on with
+    such a net with the targets that it knows: ``gaussian_heatmaps(uv, size, **generator.grid)``.
 
     Args:
         uv: Joints in the image.
         image_size: Side of the image, or (height, width).
         stride: Image pixels per heatmap pixel, which divides the sides.
         sigma: Standard deviation of the Gaussian.
+        offset: As in :func:`decode_heatmaps`.
+        align_corners: As in :func:`decode_heatmaps`.
 
     Shapes:
         uv ``[*, J, 2]`` -> ``[*, J, H / stride, W / stride]``.
@@ -54,7 +64,7 @@ def gaussian_heatmaps(
     check_positive(sigma, "sigma")
     check_positive(stride, "stride")
     height, width = _map_size(image_size, stride)
-    centre = (uv - (stride - 1) / 2) / stride
+    centre = make_grid((height, width), stride, offset, align_corners).to_map(uv)
     column = _gaussian(centre[..., 0], width, sigma)
     row = _gaussian(centre[..., 1], height, sigma)
     return row.unsqueeze(-1) * column.unsqueeze(-2)

@@ -87,6 +87,18 @@ def test_a_head_of_as_many_joints_is_taken(generator, backbone, style):
     assert sorted(report.taken) == sorted(generator.state_dict())
     assert report.left == ()
     assert report.head == "head taken"
+    assert generator.loaded == report
+    assert generator.grid == {"stride": 4, "offset": 0.0, "align_corners": False}
+
+
+@pytest.mark.parametrize(
+    "name", ["hrnet_w18_small", "hrnet_w18_small_v2", "hrnet_w18", "hrnet_w32", "hrnet_w48"]
+)
+def test_the_backbone_is_read_off_the_weights(name):
+    weights = HeatmapGenerator(17, backbone=name).state_dict()
+    assert repr(HeatmapGenerator.from_checkpoint(weights)) == (
+        f"HeatmapGenerator(17, backbone={name!r})"
+    )
 
 
 @pytest.mark.parametrize("joints", [17, 133])
@@ -98,6 +110,7 @@ def test_another_head_is_left_and_said_so(generator, fresh, backbone, joints):
     assert sorted(report.left) == ["final_layer.bias", "final_layer.weight"]
     assert report.head == f"head left as it was: {joints} joints in the checkpoint, 21 here"
     assert str(report) == f"took {len(report.taken)} tensors, left 2; {report.head}"
+    assert generator.grid == fresh.grid
 
 
 def test_joints_pick_rows_of_a_head(generator, backbone):

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from handgraph.testing import assert_compiles
-from handgraph.vision import decode_heatmaps, gaussian_heatmaps, soft_argmax
+from handgraph.vision import decode_dark, decode_heatmaps, gaussian_heatmaps, soft_argmax
 
-DECODERS = pytest.mark.parametrize("decode", [decode_heatmaps, soft_argmax])
+DECODERS = pytest.mark.parametrize("decode", [decode_heatmaps, decode_dark, soft_argmax])
 
 
 def slow_decode(heatmap):
@@ -75,7 +75,7 @@ def test_soft_argmax_is_finer_than_a_fifth_of_a_pixel():
 def test_u_is_the_column_and_v_the_row(decode):
     maps = torch.zeros(1, 8, 16)
     maps[0, 2, 11] = 1.0
-    found = decode(maps)[0] if decode is decode_heatmaps else decode(maps, temperature=0.01)[0]
+    found = decode(maps, temperature=0.01)[0] if decode is soft_argmax else decode(maps)[0]
     assert_close(found, torch.tensor([[4 * 11 + 1.5, 4 * 2 + 1.5]]))
 
 
@@ -185,12 +185,46 @@ def test_temperature_is_positive():
         soft_argmax(torch.zeros(4, 4), temperature=0.0)
 
 
-@pytest.mark.parametrize("decode", [decode_heatmaps, soft_argmax])
+@DECODERS
 def test_maps_of_published_nets_are_decoded_with_their_own_offset(decode):
     """Their code draws the Gaussian around ``uv / 4`` of the map."""
     uv = torch.tensor([[101.0, 61.0]])
-    pixels = torch.arange(64.0)
-    x, y = (torch.exp(-((pixels - place / 4) ** 2) / 8) for place in uv[0])
-    maps = (y.unsqueeze(1) * x).unsqueeze(0)
+    maps = drawn(uv / 4)
     assert_close(decode(maps, offset=0)[0], uv, rtol=0, atol=1)
     assert_close(decode(maps)[0], decode(maps, offset=0)[0] + 1.5)
+
+
+@DECODERS
+@pytest.mark.parametrize("size", [(64, 64), (64, 48)])
+def test_unbiased_maps_are_decoded_with_their_corners_aligned(decode, size):
+    """UDP's code draws it around ``uv (W - 1) / (4 W - 1)``, each axis with its own size."""
+    uv = torch.tensor([[101.0, 61.0], [150.0, 200.0]])
+    height, width = size
+    places = uv * torch.tensor([(width - 1) / (4 * width - 1), (height - 1) / (4 * height - 1)])
+    maps = drawn(places, size)
+    assert_close(decode(maps, align_corners=True)[0], uv, rtol=0, atol=1.1)
+    assert_close(decode_dark(maps, align_corners=True)[0], uv, rtol=0, atol=0.05)
+
+
+@DECODERS
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1)])
+def test_a_map_of_one_pixel_has_no_other_corner(decode, shape):
+    uv, _ = decode(torch.rand(2, *shape), align_corners=True)
+    assert uv.isfinite().all()
+    assert uv[:, [n == 1 for n in reversed(shape)]].eq(0).all()
+
+
+@DECODERS
+@given(grid=st.sampled_from([{}, {"offset": 0.0}, {"align_corners": True}, {"offset": -2.5}]))
+def test_targets_are_the_inverse_in_any_convention(decode, grid):
+    uv = 40 + 150 * torch.rand(5, 2)
+    for stride in (2, 4):
+        maps = gaussian_heatmaps(uv, (256, 224), stride=stride, **grid)
+        assert_close(decode(maps, stride=stride, **grid)[0], uv, rtol=0, atol=1.1)
+
+
+def drawn(places, size=(64, 64), sigma=2.0):
+    """A Gaussian at places ``[J, 2]`` in heatmap pixels, pixel by pixel."""
+    rows, columns = (torch.arange(float(n)) for n in size)
+    x, y = (places[:, axis, None, None] for axis in (0, 1))
+    return torch.exp(-((columns - x) ** 2 + (rows.unsqueeze(-1) - y) ** 2) / (2 * sigma**2))

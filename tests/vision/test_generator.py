@@ -172,9 +172,11 @@ def test_one_nan_pixel_is_found(ready):
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="num_joints to be at least 1, got 0"):
         HeatmapGenerator(0, backbone=SMALL)
-    for name in ("resnet18", "hrnet_w33", "hrnet"):
-        with pytest.raises(ValueError, match=f"HRNet of timm .*hrnet_w32.* got '{name}'"):
+    for name in ("resnet", "hrnet_w33", "hrnet"):
+        with pytest.raises(ValueError, match=f"HRNet of timm .*hrnet_w32.*lcnet.* got '{name}'"):
             HeatmapGenerator(backbone=name)
+    with pytest.raises(ValueError, match="head: expected one of conv, concat, got 'big'"):
+        HeatmapGenerator(backbone=SMALL, head="big")
 
 
 def test_without_timm_the_extra_is_named(monkeypatch):

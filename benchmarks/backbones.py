@@ -1,0 +1,131 @@
+"""Size and time of the heatmap generator's backbones, alone and from an image to a pose.
+
+``python -m benchmarks.backbones --out FILE``
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.utils.model import reparameterize_model
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from benchmarks.contestants import Call
+from benchmarks.core import make_plan
+from benchmarks.machine import machine, write
+from benchmarks.measures import flops
+from benchmarks.parts import Pipeline
+from benchmarks.tables import milliseconds, plain
+from benchmarks.timing import cpu_stopwatch, interleave, summary
+from handgraph.nn import fold
+from handgraph.vision import HeatmapGenerator
+
+BACKBONES = (
+    *("lcnet_050", "mobilenetv4_conv_small_050", "mobilenetv4_conv_small", "fastvit_t8"),
+    *("repvit_m0_9", "resnet18", "hrnet_w18_small", "hrnet_w18", "hrnet_w32"),
+)
+HEADER = (
+    *("backbone", "features", "parameters, M", "GMAC", "ms"),
+    *("quartiles", "image to 3D, GMAC", "ms", "quartiles"),
+)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.backbones", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--quick", action="store_true", help="few rounds")
+    parser.add_argument("--backbones", nargs="+", default=list(BACKBONES), help="nets of timm")
+    parser.add_argument("--hidden-channels", type=int, default=32, help="of the feature encoders")
+    parser.add_argument("--image-size", type=int, default=256, help="pixels")
+    parser.add_argument("--budget", type=float, help="seconds a net")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="where the JSON goes")
+    return parser.parse_args(arguments)
+
+
+def for_inference(module: nn.Module) -> nn.Module:
+    """Fold the module, and the branches that some nets of timm have in training only."""
+    module = fold(reparameterize_model(copy.deepcopy(module))).eval()
+    return module.to(memory_format=torch.channels_last)
+
+
+def measure(pipeline: Pipeline, image: Tensor) -> tuple[dict[str, Any], dict[str, Call]]:
+    """Count what one image takes, and give the calls to time."""
+    generator: HeatmapGenerator = pipeline.detector.generator
+    calls = {
+        "detector": _infer(for_inference(generator)),
+        "whole": _infer(for_inference(pipeline)),
+    }
+    parts = {"detector": _infer(generator), "whole": _infer(pipeline)}
+    row = {
+        "name": generator.backbone_name,
+        "features": generator.feature_channels,
+        "parameters": sum(p.numel() for p in generator.parameters()),
+        "macs": {form: flops(call, image) // 2 for form, call in parts.items()},
+    }
+    return row, calls
+
+
+def _infer(module: nn.Module) -> Call:
+    def call(x: Tensor) -> object:
+        with torch.no_grad():
+            return module(x)
+
+    return call
+
+
+def run(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure all backbones, each with random weights, and time them in turn."""
+    torch.manual_seed(args.seed)
+    side = args.image_size
+    images = [torch.randint(256, (1, 3, side, side), dtype=torch.uint8) for _ in range(2)]
+    rows: list[dict[str, Any]] = []
+    calls: dict[str, Call] = {}
+    for name in tqdm(args.backbones, desc="backbones", disable=None):
+        row, forms = measure(Pipeline(name, args.hidden_channels).eval(), images[0])
+        rows.append(row)
+        calls |= {f"{name} {form}": call for form, call in forms.items()}
+    times = interleave(calls, images, cpu_stopwatch, make_plan(args))
+    for row in rows:
+        row["time"] = {form: summary(times[f"{row['name']} {form}"]) for form in row["macs"]}
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """Cells, header first."""
+    lines = [list(HEADER)]
+    for row in rows:
+        line = [row["name"], str(row["features"]), f"{row['parameters'] / 1e6:.2f}"]
+        for form in ("detector", "whole"):
+            time = row["time"][form]
+            quartiles = f"{milliseconds(time['q25'])}-{milliseconds(time['q75'])}"
+            line += [f"{row['macs'][form] / 1e9:.2f}", milliseconds(time["median"]), quartiles]
+        lines.append(line)
+    return lines
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run, print, write."""
+    args = parse(arguments)
+    torch.set_num_threads(1)
+    result = {
+        "benchmark": "backbones",
+        "quick": args.quick,
+        "seed": args.seed,
+        "machine": machine(torch.device("cpu")),
+        "sizes": {"hidden_channels": args.hidden_channels, "image_size": args.image_size},
+        "rows": run(args),
+    }
+    print(plain(table(result["rows"])))
+    write(result, args.out)
+
+
+if __name__ == "__main__":
+    main()

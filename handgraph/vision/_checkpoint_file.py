@@ -1,0 +1,102 @@
+"""What a checkpoint of an HRNet holds, by the names that the generator has for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from handgraph.vision._standins import load_tensors
+
+SMALL = {(16, 2): "hrnet_w18_small", (18, 2): "hrnet_w18_small_v2"}
+"""timm's name by channels and blocks of the branch of highest resolution; others say the width."""
+
+
+class Checkpoint(NamedTuple):
+    """Tensors by the generator's names, their names in the file, where heatmap pixels lie."""
+
+    weights: dict[str, Tensor]
+    names: dict[str, str]
+    grid: dict[str, Any] | None
+
+    @property
+    def head(self) -> dict[str, Tensor]:
+        """Tensors of the head."""
+        return {name: value for name, value in self.weights.items() if name.startswith("head.")}
+
+    @property
+    def head_name(self) -> str:
+        """The form of the head."""
+        return "concat" if "head.3.weight" in self.weights else "conv"
+
+    @property
+    def last(self) -> str:
+        """The last layer of the head."""
+        return "head.3" if self.head_name == "concat" else "head"
+
+    @property
+    def num_joints(self) -> int:
+        """Heatmaps, 0 without a head."""
+        both = [self.weights.get(f"{self.last}.{name}") for name in ("weight", "bias")]
+        return 0 if both[0] is None or both[1] is None else len(both[1])
+
+    @property
+    def backbone(self) -> str:
+        """Name of the HRNet in timm."""
+        branch = r"backbone\.stage4\.0\.branches\.0\.\d+\.conv1\.weight"
+        convs = [value for name, value in self.weights.items() if re.fullmatch(branch, name)]
+        if not convs:
+            raise ValueError("expected the weights of an HRNet, got none of its stage4")
+        width = convs[0].shape[0]
+        return SMALL.get((width, len(convs)), f"hrnet_w{width}")
+
+
+def read_checkpoint(checkpoint: str | Path | Mapping[str, object]) -> Checkpoint:
+    """Read a file, or its content: tensors by name, or a mapping with them as ``state_dict``."""
+    content = checkpoint if isinstance(checkpoint, Mapping) else load_tensors(checkpoint)
+    inner = content.get("state_dict", content) if isinstance(content, Mapping) else content
+    if not isinstance(inner, Mapping) or not all(isinstance(w, Tensor) for w in inner.values()):
+        raise ValueError(
+            f"expected a checkpoint of tensors by name, or with them as 'state_dict', "
+            f"got {_describe(inner)}"
+        )
+    names = _generator_names(inner)
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    texts = [v for v in meta.values() if isinstance(v, str)] if isinstance(meta, Mapping) else []
+    file = "" if isinstance(checkpoint, Mapping) else Path(checkpoint).name
+    weights = {name: inner[old] for name, old in names.items()}
+    return Checkpoint(weights, names, _grid(names, "\n".join(texts), file))
+
+
+def _generator_names(weights: Mapping[str, object]) -> dict[str, str]:
+    """The generator's names of the tensors, and those in the file."""
+    names = {_rename(old): old for old in weights}
+    if "head.0.weight" in names:  # mmpose 1 has the layers of a head as two modules
+        renamed = {"head.weight": "head.3.weight", "head.bias": "head.3.bias"}
+        names = {renamed.get(name, name): old for name, old in names.items()}
+    return names
+
+
+def _rename(name: str) -> str:
+    name = re.sub(r"^((module|model|generator|_orig_mod)\.)*(backbone\.)?", "", name)
+    name = re.sub(r"^((keypoint_)?head\.)?final_layer\.(weight|bias)$", r"head.\3", name)
+    name = re.sub(r"^((keypoint_)?head)\.(final_layer|conv_layers)\.(\d)", r"head.\4", name)
+    return name if re.match(r"head\.(\d\.)?\w+$", name) else f"backbone.{name}"
+
+
+def _grid(names: dict[str, str], config: str, file: str) -> dict[str, Any] | None:
+    """The convention that a published head was trained in; ``None`` for the generator's own."""
+    if not any(new.startswith("head.") and "_layer" in old for new, old in names.items()):
+        return None
+    udp = re.search(r"use_udp=True|encoding='UDP'|UDPHeatmap", config) or "_udp" in file
+    return {"stride": 4, "offset": 0.0, "align_corners": bool(udp)}
+
+
+def _describe(weights: object) -> str:
+    if not isinstance(weights, Mapping):
+        return type(weights).__name__
+    others = [f"{n}: {type(w).__name__}" for n, w in weights.items() if not isinstance(w, Tensor)]
+    return ", ".join(others[:5])

@@ -1,0 +1,42 @@
+"""Nets of timm, by name."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+
+def is_hrnet(name: str) -> bool:
+    """Whether timm has an HRNet of this name; after a dot, which weights."""
+    return name.partition(".")[0] in _timm().list_models(module="hrnet")
+
+
+def create(name: str, pretrained: bool, **options: Any) -> nn.Module:
+    """Make a net that gives feature maps, without its classifier."""
+    timm = _timm()
+    if not timm.is_model(name):
+        raise ValueError(
+            f"backbone: expected an HRNet of timm ({', '.join(timm.list_models(module='hrnet'))}), "
+            f"or another of its nets (lcnet_050, mobilenetv4_conv_small, resnet18, ...), "
+            f"got {name!r}"
+        )
+    try:
+        net: nn.Module = timm.create_model(
+            name, pretrained=pretrained, features_only=True, **options
+        )
+    except OSError as error:
+        raise RuntimeError(
+            f"could not download the ImageNet weights of {name!r}: are you offline? "
+            "pretrained=False starts from random weights, and load_pose_checkpoint loads a file"
+        ) from error
+    return net
+
+
+def _timm() -> ModuleType:
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError("HeatmapGenerator needs timm: pip install 'handgraph[vision]'") from error
+    return timm
