@@ -114,10 +114,11 @@ def lift(
     if side is None:
         raise SystemExit(f"{args.landmarks} does not say which hand it is: expected --side")
     uv, score, depth = (x if x is None else x[i] for x in (found.uv, found.score, found.depth))
-    pose, _, _, missing = lifter.estimate(uv, score, depth=depth, side=side)
+    estimate = lifter.estimate(uv, score, depth=depth, side=side)
+    pose = estimate.pose
     distance = fit_depth(pose, uv, K, args.keybone)
     xyz = to_camera(pose, uv, K, keybone=args.keybone, root_depth=distance)
-    return Hand(side, uv, xyz, missing)
+    return Hand(side, uv, xyz, estimate.missing)
 
 
 def fit_depth(pose: Tensor, uv: Tensor, K: Tensor, keybone: float) -> Tensor:

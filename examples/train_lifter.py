@@ -23,7 +23,8 @@ from handgraph.detectors import HeatmapDetector, Missing, RegressionDetector
 from handgraph.geometry import keybone_length, project, view_rotation
 from handgraph.hub import Estimate, KeypointLifter, to_camera
 from handgraph.hub.detected import UNKNOWN
-from handgraph.hub.keypoints import CHANNELS, OUTPUTS
+from handgraph.hub.estimate import num_outputs
+from handgraph.hub.keypoints import CHANNELS
 from handgraph.nn import AdaptiveGraphUNet, JointHead
 
 WRIST = HAND.index("wrist")
@@ -31,6 +32,8 @@ DETECTORS = (HeatmapDetector(), RegressionDetector())
 """Each hand is seen by one of these."""
 MISSING = Missing(share=0.5)
 """Joints that are left out in training, other ones in each epoch."""
+SCALE = 0.3
+"""Of the mixture's distances, in keybone lengths."""
 COLUMNS = (
     "MPJPE mm", "expected mm", "by rays mm", "PA-MPJPE mm", "PCK at 30 mm", "AUC 0-50 mm",
     "missing joints mm",
@@ -52,7 +55,7 @@ class GraphNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         net = AdaptiveGraphUNet(CHANNELS, 24, HAND, channels=24, bottleneck_channels=64)
-        self.net = JointHead(net, CHANNELS, 24, OUTPUTS, HAND)
+        self.net = JointHead(net, CHANNELS, 24, num_outputs(1, 1), HAND)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[*, J * 6]`` to ``[*, J * 5]``."""
@@ -109,14 +112,20 @@ def train(lifter: KeypointLifter, hands: Hands, epochs: int, seed: int, rate: fl
 
 
 def objective(found: Estimate, wanted: Tensor, visible: Tensor) -> Tensor:
-    r"""Mean distance, and what teaches the expected error e and the visibility.
+    r"""Likelihood of a mixture, and what teaches the expected error e and the visibility.
 
-    With r the distance, :math:`r / e + \log e` is least where e is the mean of r.
+    With d_k the mean distance of the joints of hypothesis k, w_k its weight and b = 0.3 keybones:
+    :math:`-b \log \sum_k w_k e^{-d_k / b}`, which is d for one hypothesis. With r the distance of
+    the likeliest, :math:`r / e + \log e` is least where e is the mean of r.
     """
-    distance = (found.pose - wanted).square().sum(dim=-1).add(1e-6).sqrt()
-    error = distance.detach() / found.error + found.error.log()
+    apart = (found.hypotheses - wanted.unsqueeze(-3)).square().sum(dim=-1).add(1e-6).sqrt()
+    loss = -SCALE * torch.logsumexp(
+        found.weights.clamp(min=1e-9).log() - apart.mean(dim=-1) / SCALE, dim=-1
+    )
+    distance = (found.pose - wanted).norm(dim=-1).detach()
+    error = distance / found.error + found.error.log()
     seen = binary_cross_entropy(found.visible, visible.to(found.visible))
-    return distance.mean() + 0.05 * error.mean() + 0.05 * seen
+    return loss.mean() + 0.05 * error.mean() + 0.05 * seen
 
 
 @torch.no_grad()
@@ -196,7 +205,7 @@ def show(tables: Sequence[dict[str, list[float]]]) -> dict[str, dict[str, str]]:
 def fit(seed: int, control: bool) -> tuple[KeypointLifter, dict[str, list[float]]]:
     """Train a lifter, or the control in its place, and measure it."""
     torch.manual_seed(seed)
-    lifter = KeypointLifter()
+    lifter = KeypointLifter(hypotheses=1 if control else args.hypotheses)
     if control:
         lifter.net = GraphNet()
     train(lifter, hands, args.epochs, seed, 1e-2 if control else 1e-3)
@@ -207,6 +216,7 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--samples", type=int, default=160_000)
 parser.add_argument("--epochs", type=int, default=20)
 parser.add_argument("--seeds", type=int, default=3, help="trainings; the first is saved")
+parser.add_argument("--hypotheses", type=int, default=2, help="poses that it estimates")
 parser.add_argument("--control", action="store_true", help="a graph U-Net beside it, trained once")
 parser.add_argument("--real", type=Path, help="npz of real hands, to measure on")
 parser.add_argument("--out", type=Path, default=Path("runs/keypoint_lifter"))

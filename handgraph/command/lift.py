@@ -65,8 +65,8 @@ def lift(hands: Keypoints, side: str | None, source: str) -> Arrays:
         mine = torch.tensor([s == one for s in sides], dtype=torch.bool)
         score, depth = (x if x is None else x[mine] for x in (hands.score, hands.depth))
         estimate = lifter.estimate(hands.uv[mine], score, depth=depth, side=one)
-        for name, values in estimate._asdict().items():
-            found[name][mine] = values
+        for name, values in found.items():
+            values[mine] = getattr(estimate, name)
     arrays: Arrays = {name: values.numpy() for name, values in found.items()}
     names = {"side": sides, "name": list(hands.name)}
     return arrays | {"uv": hands.uv.numpy()} | {k: np.array(v, str) for k, v in names.items()}

@@ -16,7 +16,8 @@ except ImportError as error:
 
 from handgraph.hub.branches import BranchLifter
 from handgraph.hub.detected import split_rows
-from handgraph.hub.keypoints import Estimate, KeypointLifter, pretrained_lifter
+from handgraph.hub.estimate import Estimate
+from handgraph.hub.keypoints import KeypointLifter, pretrained_lifter
 from handgraph.hub.saved import SavedModule
 from handgraph.hub.to_camera import to_camera
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from importlib.resources import as_file, files
 from itertools import chain, pairwise
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from handgraph._check import check_count
 from handgraph.geometry import crop_matrix, transform_points
 from handgraph.hub.config import skeleton_to_json
 from handgraph.hub.detected import FEWEST, Detected, read_detected
+from handgraph.hub.estimate import Estimate, mirrored, nan_unless, num_outputs, read_estimate
 from handgraph.hub.saved import SavedModule
 from handgraph.skeleton import Skeleton, other_side
 from handgraph.skeletons import HAND
 
 CHANNELS = 6
 """Of each joint: place in the crop, score, depth, whether it is there, and whether it has one."""
-
-OUTPUTS = 5
-"""Of each joint: the pose, the logarithm of its error, and how likely it is to be visible."""
 
 UNITS = {
     "input": "the joints in any unit of the image plane, pixels for example, (u, v) order: place "
@@ -33,28 +32,6 @@ UNITS = {
     "frame": "axes of a camera that looks at the centre of the box around the joints: x right, "
     "y down, z forward",
 }
-
-
-class Estimate(NamedTuple):
-    """What a lifter says of hands.
-
-    Shapes:
-        pose: ``[*, J, 3]``, in keybone lengths, relative to the root.
-        error: ``[*, J]``, how far the lifter expects each joint to be off, in keybone lengths.
-        visible: ``[*, J]``, how likely each joint is to be visible in the image.
-        missing: Bool ``[*, J]``, the joints that were inferred from the others.
-
-    Example:
-        >>> import torch
-        >>> from handgraph.hub import KeypointLifter
-        >>> KeypointLifter().estimate(torch.rand(8, 21, 2)).error.shape
-        torch.Size([8, 21])
-    """
-
-    pose: Tensor
-    error: Tensor
-    visible: Tensor
-    missing: Tensor
 
 
 class KeypointLifter(SavedModule):
@@ -74,6 +51,7 @@ class KeypointLifter(SavedModule):
     Args:
         skeleton: The joints; it needs a root.
         width: Of the three hidden layers.
+        hypotheses: Number of poses that it estimates, each with its probability.
 
     Shapes:
         - uv: ``[*, J, 2]``, a tensor, an array or a list
@@ -103,7 +81,7 @@ class KeypointLifter(SavedModule):
         True
     """
 
-    def __init__(self, skeleton: Skeleton = HAND, *, width: int = 512):
+    def __init__(self, skeleton: Skeleton = HAND, *, width: int = 512, hypotheses: int = 1):
         super().__init__()
         if skeleton.root is None:
             raise ValueError(
@@ -111,16 +89,20 @@ class KeypointLifter(SavedModule):
             )
         self.skeleton = skeleton
         self.has_sides = any(other_side(joint) != joint for joint in skeleton.joints)
+        check_count("hypotheses", hypotheses, 1)
         self.width = width
+        self.hypotheses = hypotheses
         self.about["Units"] = dict(UNITS)
         sizes = (CHANNELS * skeleton.num_joints, width, width, width)
         layers = [nn.Linear(*pair) for pair in pairwise(sizes)]
         steps = [step for layer in layers for step in (layer, nn.ReLU())]
-        self.net = nn.Sequential(*steps, nn.Linear(width, OUTPUTS * skeleton.num_joints))
+        outputs = num_outputs(skeleton.num_joints, hypotheses)
+        self.net = nn.Sequential(*steps, nn.Linear(width, outputs))
 
     def arguments(self) -> dict[str, Any]:
         """What the class is called with, as JSON."""
-        return {"skeleton": skeleton_to_json(self.skeleton), "width": self.width}
+        sizes = {"width": self.width, "hypotheses": self.hypotheses}
+        return {"skeleton": skeleton_to_json(self.skeleton), **sizes}
 
     def forward(
         self,
@@ -130,7 +112,7 @@ class KeypointLifter(SavedModule):
         depth: Tensor | ArrayLike | None = None,
         side: Literal["right", "left"] = "right",
     ) -> Tensor:
-        """Estimate the pose.
+        """Estimate the pose, that of the likeliest hypothesis.
 
         Args:
             uv: Detected joints, in the order of the skeleton.
@@ -148,7 +130,7 @@ class KeypointLifter(SavedModule):
         depth: Tensor | ArrayLike | None = None,
         side: Literal["right", "left"] = "right",
     ) -> Estimate:
-        """Estimate the pose, how far each joint is off, and which joints are visible.
+        """Estimate all hypotheses, how far each joint is off, and which joints are visible.
 
         The arguments are those of :meth:`forward`.
 
@@ -163,16 +145,10 @@ class KeypointLifter(SavedModule):
         found = self._detected(uv, score, depth)
         mirror = self._mirror(side, found.uv)
         output = self.net(self._inputs(found, mirror[:2]).flatten(-2))
-        pose, error, visible = output.unflatten(-1, (-1, OUTPUTS)).split((3, 1, 1), dim=-1)
         root = self.skeleton.index(cast("str", self.skeleton.root))
-        pose = (pose - pose[..., root : root + 1, :]) * mirror
-        enough = found.there.sum(dim=-1, keepdim=True) >= FEWEST
-        return Estimate(
-            pose.where(enough.unsqueeze(-1), torch.nan),
-            error.squeeze(-1).exp().where(enough, torch.nan),
-            visible.squeeze(-1).sigmoid().where(enough, torch.nan),
-            ~found.there,
-        )
+        estimate = read_estimate(output, self.hypotheses, root, ~found.there)
+        enough = found.there.sum(dim=-1) >= FEWEST
+        return nan_unless(mirrored(estimate, mirror), enough)
 
     def missing(self, uv: Tensor | ArrayLike, score: Tensor | ArrayLike | None = None) -> Tensor:
         """Which joints are missing: those that :meth:`forward` infers from the others.

@@ -103,6 +103,51 @@ def test_another_skeleton_takes_its_own_root():
     assert pose[:, 0].abs().min() > 0
 
 
+# Several hypotheses
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_hypotheses_are_read_from_the_output(count):
+    torch.manual_seed(count)
+    net = KeypointLifter(width=8, hypotheses=count).double()
+    uv, score = hands(5)
+    net.net[-1].bias.data[-1] += 0.3  # so that hands differ in what is likeliest
+    outputs = []
+    net.net.register_forward_hook(lambda module, given, output: outputs.append(output))
+    found = net.estimate(uv, score)
+    for hand, row in enumerate(outputs[0]):
+        of_joints = row[: 21 * (3 * count + 2)].view(21, 3 * count + 2)
+        logits = torch.cat([torch.zeros(1, dtype=torch.float64), row[21 * (3 * count + 2) :]])
+        assert_close(found.weights[hand], logits.exp() / logits.exp().sum())
+        for k in range(count):
+            pose = of_joints[:, 3 * k : 3 * k + 3]
+            assert_close(found.hypotheses[hand, k], pose - pose[WRIST])
+        assert_close(found.pose[hand], found.hypotheses[hand, logits.argmax()])
+        assert_close(found.error[hand], of_joints[:, -2].exp())
+        assert_close(found.visible[hand], of_joints[:, -1].sigmoid())
+
+
+def test_hypotheses_of_left_hands_and_of_too_few_joints(lifter):
+    net = KeypointLifter(width=8, hypotheses=2).double()
+    uv, score = hands(3)
+    score[1, 2:] = 0
+    right, left = (
+        net.estimate(uv, score),
+        net.estimate(uv * uv.new_tensor([-1, 1]), score, side="left"),
+    )
+    mirror = uv.new_tensor([-1, 1, 1])
+    assert_close(left.hypotheses, right.hypotheses * mirror, equal_nan=True)
+    assert_close(left.weights, right.weights, equal_nan=True)
+    assert right.hypotheses[1].isnan().all()
+    assert right.weights[1].isnan().all()
+    assert right.missing[1].sum() == 19
+
+
+def test_no_hypothesis_is_refused():
+    with pytest.raises(ValueError, match="hypotheses"):
+        KeypointLifter(hypotheses=0)
+
+
 # Missing joints
 
 
