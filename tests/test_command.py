@@ -103,7 +103,8 @@ def test_files_hold_what_the_lifter_says(run, uv):
     score = torch.full((21,), 0.5)
     score[8] = 0
     expected = pretrained_lifter().estimate(uv, score, side="left")
-    for name, value in expected._asdict().items():
+    for name in ("pose", "error", "visible", "missing"):
+        value = getattr(expected, name)
         assert_close(torch.from_numpy(arrays[name][0]), value, rtol=1e-4, atol=1e-4)
     assert np.isnan(arrays["pose"][1]).all()
     content = json.loads((out / "hands.json").read_text(encoding="utf-8"))
