@@ -118,14 +118,17 @@ def objective(found: Estimate, wanted: Tensor, visible: Tensor) -> Tensor:
     :math:`-b \log \sum_k w_k e^{-d_k / b}`, which is d for one hypothesis. With r the distance of
     the likeliest, :math:`r / e + \log e` is least where e is the mean of r.
     """
-    apart = (found.hypotheses - wanted.unsqueeze(-3)).square().sum(dim=-1).add(1e-6).sqrt()
-    loss = -SCALE * torch.logsumexp(
-        found.weights.clamp(min=1e-9).log() - apart.mean(dim=-1) / SCALE, dim=-1
-    )
-    distance = (found.pose - wanted).norm(dim=-1).detach()
+    apart = lengths(found.hypotheses - wanted.unsqueeze(-3)).mean(dim=-1)
+    loss = -SCALE * torch.logsumexp(found.weights.clamp(min=1e-9).log() - apart / SCALE, dim=-1)
+    distance = lengths(found.pose - wanted).detach()
     error = distance / found.error + found.error.log()
     seen = binary_cross_entropy(found.visible, visible.to(found.visible))
     return loss.mean() + 0.05 * error.mean() + 0.05 * seen
+
+
+def lengths(vectors: Tensor) -> Tensor:
+    """Lengths, of which none is 0: that of the root would have no logarithm and no gradient."""
+    return vectors.square().sum(dim=-1).add(1e-6).sqrt()
 
 
 @torch.no_grad()
