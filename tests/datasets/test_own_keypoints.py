@@ -176,8 +176,8 @@ def test_npz_carries_what_is_asked_for(tmp_path):
         ({"name": np.array([{}] * 6)}, TypeError, r"extra name as .* got object of \[6\]"),
         ({"found": SUBJECT}, ValueError, "extra 'found': a Data has this name already"),
         ({"keys": SUBJECT}, ValueError, "extra 'keys': a Data has this name already"),
-        ({"subject_index": SUBJECT}, ValueError, "extra 'subject_index': PyG counts entries"),
-        ({"batch_id": SUBJECT}, ValueError, "extra 'batch_id': PyG counts entries"),
+        ({"subject_index": SUBJECT}, ValueError, "extra 'subject_index': PyG offsets entries"),
+        ({"batch_id": SUBJECT}, ValueError, "extra 'batch_id': PyG offsets entries"),
     ],
 )
 def test_what_samples_cannot_carry(extra, error, message):
