@@ -94,7 +94,7 @@ class NpzKeypoints(KeypointDataset):
 def read_archive(path: Path) -> dict[str, NDArray[Any]]:
     """Read all arrays; raise a ``ValueError`` for a damaged file."""
     if path.exists() and not path.is_file():
-        raise ValueError(f"{path}: not an .npz file of plain arrays: it is no regular file")
+        raise ValueError(f"{path}: not an .npz file of plain arrays: it is not a regular file")
     with path.open("rb") as file:
         try:
             archive = np.load(file, allow_pickle=False)
@@ -112,18 +112,18 @@ def _order(
     arrays: dict[str, NDArray[Any]], order: Skeleton | None, skeleton: Skeleton, path: Path
 ) -> Skeleton:
     """Return the joint order from the file or from the argument."""
-    said = [name for name in ("joints", "skeleton") if name in arrays]
-    if len(said) + (order is not None) != 1:
+    sources = [name for name in ("joints", "skeleton") if name in arrays]
+    if len(sources) + (order is not None) != 1:
         raise ValueError(
             f"{path}: expected one of joints in the file, skeleton in the file, and the argument "
-            f"order, got {', '.join(said + ['order'] * (order is not None)) or 'none'}"
+            f"order, got {', '.join(sources + ['order'] * (order is not None)) or 'none'}"
         )
     if order is not None:
         return order
-    names = _text(arrays.pop(said[0]), said == ["joints"], f"{path}: {said[0]}")
+    names = _text(arrays.pop(sources[0]), sources == ["joints"], f"{path}: {sources[0]}")
     if isinstance(names, str):
         if names not in _KNOWN:
-            raise ValueError(f"{path}: unknown skeleton {names!r}; there are {', '.join(_KNOWN)}")
+            raise ValueError(f"{path}: unknown skeleton {names!r}; known: {', '.join(_KNOWN)}")
         return _KNOWN[names]
     try:
         return Skeleton("the file", [skeleton.aliases.get(name, name) for name in names], ())

@@ -63,5 +63,5 @@ def _texts(values: object, what: str) -> list[str] | None:
         return None
     for text in values:
         if not isinstance(text, str):
-            raise TypeError(f"{what}: expected texts, a tensor or an array, got {text!r}")
+            raise TypeError(f"{what}: expected strings, a tensor or an array, got {text!r}")
     return [str(text) for text in values]

@@ -23,7 +23,7 @@ class HandView:
     and webcams.
 
     Args:
-        focal: Focal lengths to choose from, one for each hand.
+        focal: Focal lengths; each hand uses a random one.
         palm: Minimum and maximum angle between the palm's normal and the direction to the camera.
             Directions in this range are uniform per solid angle. The roll is uniform.
         fill: Minimum and maximum side of the joints' bounding box, as a fraction of the image side.

@@ -23,8 +23,8 @@ def observe(
         image_size: Side of the image in pixels.
     """
     source = NumpyRandom(rng)
-    looks = [detector.observe(source, truth, image_size) for detector in detectors]
-    found, clean = looks[0] if len(looks) == 1 else _choose(rng, looks)
+    detections = [detector.observe(source, truth, image_size) for detector in detectors]
+    found, clean = detections[0] if len(detections) == 1 else _choose(rng, detections)
     return {
         "uv": found.uv,
         "uv_clean": clean.uv,
@@ -35,15 +35,15 @@ def observe(
     }
 
 
-def _choose(rng: np.random.Generator, looks: list[Detections]) -> Detections:
+def _choose(rng: np.random.Generator, detections: list[Detections]) -> Detections:
     """Choose the detections of one random detector for each hand."""
-    which = torch.from_numpy(rng.integers(len(looks), size=len(looks[0].found.uv)))
+    which = torch.from_numpy(rng.integers(len(detections), size=len(detections[0].found.uv)))
     rows = torch.arange(len(which))
 
-    def pick(said: tuple[Found, ...]) -> Found:
-        return Found(*(torch.stack(parts)[which, rows] for parts in zip(*said, strict=True)))
+    def pick(candidates: tuple[Found, ...]) -> Found:
+        return Found(*(torch.stack(parts)[which, rows] for parts in zip(*candidates, strict=True)))
 
-    found, clean = zip(*looks, strict=True)
+    found, clean = zip(*detections, strict=True)
     return Detections(pick(found), pick(clean))
 
 

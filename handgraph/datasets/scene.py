@@ -135,15 +135,15 @@ def _sample_clear(
 ) -> tuple[Array, Array, Array]:
     """Draw hands in the hand frame until all keep the clearance."""
     drawn = _sample_local(rng, num_hands, model)
-    pending = _entangled(drawn, np.arange(num_hands), model.pose.clearance)
+    pending = _too_close(drawn, np.arange(num_hands), model.pose.clearance)
     while len(pending):
         for values, again in zip(drawn, _sample_local(rng, len(pending), model), strict=True):
             values[pending] = again
-        pending = _entangled(drawn, pending, model.pose.clearance)
+        pending = _too_close(drawn, pending, model.pose.clearance)
     return drawn
 
 
-def _entangled(
+def _too_close(
     drawn: tuple[Array, Array, Array], rows: NDArray[np.intp], clearance: float
 ) -> NDArray[np.intp]:
     """Return the rows whose fingers are closer than ``clearance``; none if it is 0."""

@@ -43,7 +43,7 @@ class Settings(NamedTuple):
         severe_fraction: Fraction of severely occluded images.
         occluder_fraction: Fraction of the other images that show an object.
         model: Distributions of shape, pose and view.
-        detectors: Detectors to choose from, one for each hand.
+        detectors: Detectors; each hand uses a random one.
         missing: Rule that removes joints, or ``None``.
         left_fraction: Fraction of left hands.
         rendered: Whether visibility is that of rendered images. If not, hands consist of capsules.

@@ -61,8 +61,8 @@ class Detections(NamedTuple):
     Example:
         >>> import torch
         >>> from handgraph.detectors import Detections, Found
-        >>> said = Found(torch.zeros(21, 2), torch.zeros(21, 1), torch.full((21, 1), 0.5))
-        >>> Detections(said, said).found.cue.shape
+        >>> detected = Found(torch.zeros(21, 2), torch.zeros(21, 1), torch.full((21, 1), 0.5))
+        >>> Detections(detected, detected).found.cue.shape
         torch.Size([21, 1])
     """
 
@@ -88,7 +88,7 @@ class Detector(Protocol):
     """
 
     def observe(self, rng: Random, truth: Truth, image_size: int) -> Detections:
-        """Detect joints whose true positions are known."""
+        """Simulate the detection of joints with known positions."""
 
     def occlude(
         self, rng: Random, clean: Found, hidden: Tensor, seen: Tensor, image_size: int

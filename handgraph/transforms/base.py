@@ -95,7 +95,7 @@ def require_pixels(transform: BaseTransform, data: Data) -> None:
         if (data[name].amax(dim=0) - data[name].amin(dim=0)).max() < NORMALIZED:
             raise ValueError(
                 f"{type(transform).__name__}: all joints of {name} lie within {NORMALIZED:g} "
-                "pixels: with pictures, this transform goes before NormalizeKeypoints"
+                "pixels: with images, apply this transform before NormalizeKeypoints"
             )
 
 

@@ -99,8 +99,8 @@ def simulate_occlusion(
     before = torch.ones_like(hidden) if visible is None else visible
     seen = before & ~hidden
     rng, clean = TorchRandom(uv, generator), Found(uv, cue, confidence)
-    law = HeatmapDetector() if detector is None else detector
-    return Occluded(*law.occlude(rng, clean, before & hidden, seen, image_size), seen)
+    model = HeatmapDetector() if detector is None else detector
+    return Occluded(*model.occlude(rng, clean, before & hidden, seen, image_size), seen)
 
 
 def _check_shapes(

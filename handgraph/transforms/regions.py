@@ -90,6 +90,6 @@ def check_region(probability: float, radius: tuple[float, float], hops: int) -> 
         raise ValueError(f"expected a probability from 0 to 1, got {probability}")
     low, high = radius
     if not 0 <= low <= high < float("inf"):
-        raise ValueError(f"expected a radius (least, greatest) of pixels, got {radius}")
+        raise ValueError(f"expected a radius (minimum, maximum) in pixels, got {radius}")
     if hops < 0:
         raise ValueError(f"expected hops of at least 0, got {hops}")

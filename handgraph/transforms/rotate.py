@@ -67,10 +67,10 @@ class RotateInPlane(RandomTransform):
         super().__init__(generator)
         ends = tuple(degrees) if isinstance(degrees, Sequence) else (degrees, degrees)
         if len(ends) != 2:
-            raise ValueError(f"expected an angle or (least, greatest) in degrees, got {degrees}")
+            raise ValueError(f"expected an angle or (minimum, maximum) in degrees, got {degrees}")
         low, high = ends
         if not -math.inf < low <= high < math.inf:
-            raise ValueError(f"expected an angle or (least, greatest) in degrees, got {degrees}")
+            raise ValueError(f"expected an angle or (minimum, maximum) in degrees, got {degrees}")
         self.degrees = (low, high)
 
     def forward(self, data: Data) -> Data:

@@ -168,7 +168,7 @@ def test_normalised_joints_are_where_grid_sample_looks():
         (NormalizeKeypoints(256).inverse, "expected {} of height 256 and width 256, got .*96"),
         (SimulateOcclusion(), "SimulateOcclusion: the image would .* remove {} from the Data"),
         (Compose([NormalizeKeypoints(SIZE), RotateInPlane()]), "RotateInPlane: all joints of uv"),
-        (Compose([NormalizeKeypoints(SIZE), MirrorHand(SIZE)]), "goes before NormalizeKeypoints"),
+        (Compose([NormalizeKeypoints(SIZE), MirrorHand(SIZE)]), "before NormalizeKeypoints"),
     ],
 )
 def test_what_would_part_from_its_picture_is_refused(name, transform, message):

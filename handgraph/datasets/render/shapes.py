@@ -145,11 +145,11 @@ def cone_depth(rays: Rays, cones: Cones) -> Tensor:
     r"""Return the depth where each ray enters each cone's side, between the two balls.
 
     With q the point on the ray relative to the start, :math:`s = q \cdot a` its position along the
-    axis, and r and :math:`\sigma` radius and slope, the side satisfies :math:`(1 - \sigma^2)(|q|^2
-    - s^2) = (r - \sigma s)^2`: a quadratic equation in the depth. A point on the side touches the
-      ball
-    around :math:`(s - \sigma r) / (1 - \sigma^2)` on the axis, which must lie between the ends. The
-    code divides by :math:`1 - \sigma^2`, the square of ``lean``.
+    axis, and r and :math:`\sigma` radius and slope, the side satisfies
+    :math:`(1 - \sigma^2)(|q|^2 - s^2) = (r - \sigma s)^2`, a quadratic equation in the depth. A
+    point on the side touches the ball around :math:`(s - \sigma r) / (1 - \sigma^2)` on the axis,
+    which must lie between the ends. The code divides by :math:`1 - \sigma^2`, the square of
+    ``lean``.
 
     Units:
         Metres along z; :data:`MISS` where a ray misses.

@@ -75,7 +75,7 @@ def load_index(folder: Path, cache: Path, progress: bool) -> dict[str, Tensor]:
         try:
             write_tensors(path, index, key)
         except OSError as error:
-            warnings.warn(f"the index was not kept (pass cache=...): {error}", stacklevel=3)
+            warnings.warn(f"the index was not cached (pass cache=...): {error}", stacklevel=3)
     return index
 
 

@@ -1,7 +1,7 @@
 """Safe reader of pickles of plain NumPy arrays, which executes nothing from the file.
 
-NumPy's own objects are not unpickled either, since a malicious state makes them read foreign
-memory. Placeholder objects collect and check the state, and an array is created from its bytes. The
+NumPy's own objects are not unpickled either, since a malicious state makes them read out of
+bounds. Placeholder objects collect and check the state, and an array is created from its bytes. The
 opcodes are those of Python's pure-Python unpickler, restricted to those that plain data needs. The
 unpickler in C would allocate 64 GB for five bytes of a file.
 """
@@ -62,7 +62,7 @@ def unpickle_arrays(path: Path, content: bytes) -> object:
     except Exception as error:  # damaged pickles raise many types
         what = str(error)[:200] or type(error).__name__
         if isinstance(error, KeyError):
-            what = f"it holds something else than dicts, text, numbers and arrays (opcode {what})"
+            what = f"it holds more than dicts, text, numbers and arrays (opcode {what})"
         raise ValueError(f"{path}: not a pickle of plain arrays: {what}") from error
 
 
@@ -85,7 +85,7 @@ class _Dtype:
 
     def __init__(self, name: object, *_: object) -> None:
         if not isinstance(name, str) or not _PLAIN.fullmatch(name):
-            raise pickle.UnpicklingError("it holds an array of something else than numbers")
+            raise pickle.UnpicklingError("it holds an array that is not numeric")
         self.dtype = np.dtype(name)
 
     def build(self, state: object) -> None:
@@ -93,7 +93,7 @@ class _Dtype:
         if not isinstance(state, tuple) or len(state) < 5:
             raise pickle.UnpicklingError("a dtype without its state")
         if state[1] not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
-            raise pickle.UnpicklingError("it holds an array of something else than numbers")
+            raise pickle.UnpicklingError("it holds an array that is not numeric")
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
@@ -124,7 +124,7 @@ def _array(
     if isinstance(buffer, str):  # Python 2 pickles bytes as str
         buffer = buffer.encode("latin1")
     if not isinstance(dtype, _Dtype) or not isinstance(buffer, bytes) or order not in ("C", "F"):
-        raise pickle.UnpicklingError("it holds an array of something else than numbers")
+        raise pickle.UnpicklingError("it holds an array that is not numeric")
     if not isinstance(shape, tuple) or len(shape) > MOST_DIMS:
         raise pickle.UnpicklingError("an array without a shape")
     if not all(type(side) is int and 0 <= side < MOST_SIDE for side in shape):
@@ -229,7 +229,7 @@ class _Unpickler(pickle._Unpickler):
             if type(key) not in (int, str):  # hashing a tuple can take very long
                 raise pickle.UnpicklingError(f"a key that is a {type(key).__name__}")
             if type(key) is int and not -MOST_KEY < key < MOST_KEY:  # others may share a hash
-                raise pickle.UnpicklingError("a key that is no small number")
+                raise pickle.UnpicklingError("a key that is not a small number")
             target[key] = _made(value)
 
     dispatch: ClassVar[dict[int, Any]] = {

@@ -85,7 +85,7 @@ def write_rhd(
     part = folder.with_name(f"{split}.part")
     for path in (folder, part):
         if path.exists():
-            raise FileExistsError(f"{path} is there already: delete it, or choose another root")
+            raise FileExistsError(f"{path} exists: delete it, or choose another root")
     part.mkdir(parents=True)
     try:
         _write(part, split, samples, progress)
