@@ -1,1 +1,1 @@
-"""What ``python -m handgraph`` does."""
+"""Commands of ``python -m handgraph``."""

@@ -1,4 +1,4 @@
-"""``python -m handgraph draw``: from files of keypoints, or of lifted hands, to pictures."""
+"""``python -m handgraph draw``: draw files of keypoints or of lifted hands."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from handgraph.formats._json import load
 
 def add_to(commands: Any) -> None:  # noqa: ANN401 (argparse does not name the type)
     """Add the command to a parser."""
-    parser = commands.add_parser("draw", help="draw a detector's files, or what lift wrote")
+    parser = commands.add_parser("draw", help="draw files of a detector or of lift")
     add_options(parser, "JSON of a detector; hands.json or hands.npz of lift")
     parser.add_argument("--out", type=Path, default=Path("runs/drawn"), metavar="DIR")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, and draw each hand."""
+    """Read files, and draw each hand."""
     from handgraph.command.picture import write_pictures  # needs the extra plot
 
     hands = []
@@ -36,12 +36,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _hands(path: Path, args: argparse.Namespace) -> tuple[Arrays, str]:
-    """Read a file of either kind, and say which it is."""
+    """Read a file of either kind, and return its hands and format."""
     npz = path.suffix == ".npz"
     content, name = (None, str(path)) if npz else load(path, "")
     if npz or is_lifted(content):
         options = ("format", "side", *OPTIONS)
-        refuse(args, options, name, "is for files of a detector, this one is of lifted hands")
+        refuse(args, options, name, "is for files of a detector, but this has lifted hands")
         return read_npz(path) if npz else read_json(content, name), "lifted"
     hands, form = read(path, args)
     sides = [args.side or own or "" for own in hands.side]

@@ -1,4 +1,4 @@
-"""``python -m handgraph info``: versions, extras and engine."""
+"""``python -m handgraph info``: print versions, extras and engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 (argparse does not name the t
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what is installed, and what runs."""
+    """Print installed versions and the engine in use."""
     versions = {
         "handgraph": handgraph.__version__,
         "python": platform.python_version(),
@@ -48,15 +48,15 @@ def run(args: argparse.Namespace) -> None:
 
 
 def extras() -> dict[str, dict[str, str]]:
-    """The version of each package of each extra, or that it is not installed."""
+    """Return the version of each package of each extra, or "not installed"."""
     try:
         wanted = requires("handgraph") or []
-    except PackageNotFoundError:  # a source tree that is not installed
+    except PackageNotFoundError:  # handgraph is not installed
         return {}
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for requirement in wanted:
         match = _EXTRA.match(requirement)
-        if match and match[1] != "handgraph" and match[2] != "all":  # made of other extras
+        if match and match[1] != "handgraph" and match[2] != "all":  # skip other extras
             found[match[2]][match[1]] = _version(match[1])
     return dict(found)
 

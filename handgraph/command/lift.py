@@ -1,4 +1,4 @@
-"""``python -m handgraph lift``: from files of keypoints to 3D hands, as JSON, npz and pictures."""
+"""``python -m handgraph lift``: lift files of keypoints to 3D hands (JSON, npz and pictures)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from handgraph.skeletons import HAND
 
 def add_to(commands: Any) -> None:  # noqa: ANN401 (argparse does not name the type)
     """Add the command to a parser."""
-    parser = commands.add_parser("lift", help="make 3D hands from a detector's files")
+    parser = commands.add_parser("lift", help="lift files of a detector to 3D hands")
     add_options(parser, "JSON of a detector")
     parser.add_argument("--out", type=Path, default=Path("runs/lifted"), metavar="DIR")
     parser.add_argument("--pictures", type=int, default=10, metavar="N", help="at most N pictures")
@@ -26,7 +26,7 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 (argparse does not name the t
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, lift, and write."""
+    """Read files, lift their hands, and write the results."""
     if args.pictures > 0:
         from handgraph.command.picture import write_pictures  # needs the extra plot
     parts = []
@@ -48,13 +48,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def lift(hands: Keypoints, side: str | None, source: str) -> Arrays:
-    """Lift all hands of a file, right and left ones apart."""
+    """Lift all hands of a file, in one batch for each side."""
     from handgraph.hub import pretrained_lifter  # needs the extra hub
 
     sides = [side or own for own in hands.side]
     if None in sides:
         raise ValueError(
-            f"{source}: {hands.name[sides.index(None)]}: the file does not say which hand it is: "
+            f"{source}: {hands.name[sides.index(None)]}: the file does not state the side: "
             "expected --side left or --side right"
         )
     lifter = pretrained_lifter()

@@ -1,4 +1,4 @@
-"""The files that ``lift`` writes: all hands of a run, as JSON and as a NumPy archive."""
+"""Files of lifted hands, as JSON and as a NumPy archive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from handgraph.formats._json import entries, fail, field, number
 from handgraph.skeletons import HAND
 
 Arrays = dict[str, NDArray[Any]]
-"""Entries of all hands, the first dimension of each."""
+"""Entries of all hands, stacked along the first dimension."""
 
 _DRAWN: dict[str, tuple[tuple[int, ...], type]] = {
     "uv": ((HAND.num_joints, 2), float),
@@ -23,16 +23,16 @@ _DRAWN: dict[str, tuple[tuple[int, ...], type]] = {
     "side": ((), str),
     "name": ((), str),
 }
-"""What a picture needs of each hand: shape and type."""
+"""Shape and type of the entries of a hand that a picture needs."""
 
 
 def split(arrays: Arrays) -> list[dict[str, NDArray[Any]]]:
-    """The entries of each hand."""
+    """Return the entries of each hand."""
     return [{name: v[i] for name, v in arrays.items()} for i in range(len(arrays["uv"]))]
 
 
 def write(folder: Path, arrays: Arrays) -> None:
-    """Write ``hands.npz`` and ``hands.json``; what is NaN in the first is null in the second."""
+    """Write ``hands.npz`` and ``hands.json``, which has null for NaN."""
     from handgraph.hub.keypoints import UNITS  # needs the extra hub
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,12 +46,12 @@ def write(folder: Path, arrays: Arrays) -> None:
 
 
 def is_lifted(content: object) -> bool:
-    """Whether the content of a JSON file has the fields of ``hands.json``."""
+    """Return whether the content of a JSON file has the fields of ``hands.json``."""
     return isinstance(content, dict) and {"joints", "hands"} <= content.keys()
 
 
 def read_json(content: object, name: str) -> Arrays:
-    """Check the content of ``hands.json``, and give what a picture needs of it."""
+    """Check the content of ``hands.json``, and return the entries that pictures need."""
     joints = field(content, "joints", name)
     if joints != list(HAND.joints):
         raise fail(f"{name}: joints", f"the joints of {HAND.name}", joints)
@@ -68,7 +68,7 @@ def read_json(content: object, name: str) -> Arrays:
 
 
 def read_npz(path: Path) -> Arrays:
-    """Read what a picture needs of ``hands.npz``."""
+    """Read the entries of ``hands.npz`` that pictures need."""
     lists = {key: values.tolist() for key, values in read_archive(path).items()}
     columns = {key: entries(field(lists, key, str(path)), f"{path}: {key}") for key in _DRAWN}
     lengths = {key: len(values) for key, values in columns.items()}
@@ -80,7 +80,7 @@ def read_npz(path: Path) -> Arrays:
 
 
 def _nested(value: object, shape: tuple[int, ...], kind: type, where: str) -> Any:  # noqa: ANN401
-    """Check nested lists of a shape, and the type of what they hold; NaN for null."""
+    """Check shape and type of nested lists, with NaN for null."""
     if shape:
         rows = entries(value, where)
         if len(rows) != shape[0]:
@@ -94,7 +94,7 @@ def _nested(value: object, shape: tuple[int, ...], kind: type, where: str) -> An
 
 
 def _plain(values: NDArray[Any]) -> object:
-    """Lists for JSON, which has no NaN."""
+    """Convert to lists for JSON, with ``None`` for NaN."""
     if values.dtype.kind != "f":
         return values.tolist()
     known = values.astype(object)

@@ -1,4 +1,4 @@
-"""Pictures of hands: their 2D joints, and in space where they were lifted."""
+"""Pictures of 2D joints and lifted hands."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from handgraph.plot import draw_pose, draw_pose_3d
 from handgraph.skeletons import HAND
 
 Hand = Mapping[str, NDArray[Any]]
-"""Entries of one hand: uv, missing, side and name; pose where it was lifted."""
+"""Entries of one hand: uv, missing, side and name, and pose if it is lifted."""
 
 
 def write_pictures(folder: Path, hands: Mapping[int, Hand]) -> None:
-    """Write a picture of each hand, named by its number."""
+    """Write a picture of each hand, named by its index."""
     folder.mkdir(parents=True, exist_ok=True)
     bar = tqdm(hands.items(), "pictures", unit="hand", disable=quiet(hands))
     for number, hand in bar:
@@ -30,9 +30,9 @@ def write_pictures(folder: Path, hands: Mapping[int, Hand]) -> None:
 
 
 def write_picture(path: Path, hand: Hand) -> None:
-    """Draw the 2D joints and, if the pose is known, the hand from two sides and in space.
+    """Draw the 2D joints and, if the pose is finite, two side views and a 3D view of the hand.
 
-    Joints that were missing are named below the 2D joints, and hollow in the pose.
+    Missing joints are listed below the 2D joints, and hollow in the pose.
     """
     uv, there = torch.from_numpy(hand["uv"]), ~torch.from_numpy(hand["missing"])
     pose = torch.from_numpy(hand["pose"]) if "pose" in hand else torch.tensor(torch.nan)
@@ -51,7 +51,7 @@ def write_picture(path: Path, hand: Hand) -> None:
 
 
 def _draw_lifted(figure: Figure, pose: Tensor, there: Tensor) -> None:
-    """Draw the pose into the last three of four columns."""
+    """Draw the pose in the last three of four columns."""
     flat = {"from the camera": pose[:, :2], "from the right": pose[:, [2, 1]]}
     for place, (title, points) in enumerate(flat.items(), start=2):
         ax = draw_pose(points, visible=there, ax=figure.add_subplot(1, 4, place))

@@ -1,4 +1,4 @@
-"""Read a file of keypoints whose format is said, or known from its fields."""
+"""Reading of keypoint files whose format is given or detected from their fields."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from handgraph.skeletons import HAND, INTERHAND, MANO, RHD
 
 
 class Format(NamedTuple):
-    """A format that the command reads.
+    """A file format.
 
     Args:
-        read: Its reader.
-        fields: Fields that only this format has, any of the sets.
-        options: Options of the command that the reader takes.
+        read: Reader of the format.
+        fields: Sets of fields; a file that has all fields of one set has this format.
+        options: Command-line options that the reader accepts.
     """
 
     read: Callable[..., Keypoints]
@@ -51,58 +51,56 @@ FORMATS = {
     ),
     "h3wb": Format(read_h3wb, ({"keypoints_2d"}, {"keypoints_3d", "image_path"})),
 }  # fmt: skip
-"""The formats, by name."""
+"""Formats by name."""
 
 OPTIONS = ("image_size", "mirrored_labels", "order")
-"""Options that some formats take."""
+"""Options of some formats only."""
 
 ORDERS = {skeleton.name: skeleton for skeleton in (HAND, RHD, MANO, INTERHAND)}
-"""The orders of joints that have a name."""
+"""Named joint orders."""
 
 
 def add_options(parser: argparse.ArgumentParser, files: str) -> None:
-    """Add the files, and how to read those of a detector."""
+    """Add the arguments for files and their formats."""
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help=files)
+    parser.add_argument("--format", choices=FORMATS, help="format of the files. Default: detected")
+    parser.add_argument("--side", choices=("left", "right"), help="side of all hands")
     parser.add_argument(
-        "--format", choices=FORMATS, help="of the files, if their fields do not say"
-    )
-    parser.add_argument("--side", choices=("left", "right"), help="which hand all images show")
-    parser.add_argument(
-        "--image-size", type=float, nargs=2, metavar=("W", "H"), help="MediaPipe: in pixels"
+        "--image-size", type=float, nargs=2, metavar=("W", "H"), help="MediaPipe: size in pixels"
     )
     parser.add_argument(
         "--mirrored-labels",
         action=argparse.BooleanOptionalAction,
-        help="MediaPipe: whether labels name the hand of the mirror image",
+        help="MediaPipe: whether labels refer to the mirrored image",
     )
     parser.add_argument(
         "--order",
         metavar="NAME",
-        help=f"mmpose, COCO: which joint is which, if the names in the file do not say: "
+        help=f"mmpose, COCO: joint order, if the file has no names: "
         f"{', '.join(ORDERS)}, or names separated by commas",
     )
 
 
 def read(path: Path, args: argparse.Namespace) -> tuple[Keypoints, str]:
-    """Read a file, and say in which format it is."""
+    """Read a file, and return its hands and format."""
     content, name = load(path, "")
     form = args.format or guess(content, name)
     return FORMATS[form].read(path, **_arguments(args, form, name)), form
 
 
 def _arguments(args: argparse.Namespace, form: str, name: str) -> dict[str, Any]:
-    """What a reader is called with."""
+    """Return the arguments of the reader."""
     own = FORMATS[form].options
     for option in OPTIONS:
         forms = [key for key, other in FORMATS.items() if option in other.options]
         if option not in own:
-            why = f"is for {' and '.join(forms)}, the file's format is {form}"
+            why = f"is for {' and '.join(forms)}, but the file's format is {form}"
             refuse(args, [option], name, why)
     given = {key: value for key in own if (value := getattr(args, key)) is not None}
     if form == "mediapipe":
         if "image_size" not in given:
-            raise ValueError(f"{name}: MediaPipe gives shares of the image: expected --image-size")
-        if args.side is not None:  # then labels do not count
+            raise ValueError(f"{name}: MediaPipe's coordinates are relative: expected --image-size")
+        if args.side is not None:  # the labels are ignored
             given["mirrored_labels"] = False
     if "order" in given:
         given["order"] = _order(given["order"])
@@ -110,7 +108,7 @@ def _arguments(args: argparse.Namespace, form: str, name: str) -> dict[str, Any]
 
 
 def _order(text: str) -> Skeleton:
-    """The order of joints with this name, or with these names of joints, separated by commas."""
+    """Return the joint order with this name, or with these comma-separated joint names."""
     return ORDERS.get(text) or Skeleton("--order", text.split(","), ())
 
 
@@ -122,19 +120,19 @@ def refuse(args: argparse.Namespace, options: Iterable[str], name: str, why: str
 
 
 def guess(content: object, name: str) -> str:
-    """The only format that has the fields of the file."""
+    """Return the format that matches the fields of the file."""
     keys = _fields(content)
     found = [form for form, known in FORMATS.items() if any(one <= keys for one in known.fields)]
     if len(found) != 1:
         raise ValueError(
             f"{name}: expected fields of one format, got those of {' and '.join(found) or 'none'}: "
-            f"say --format {', '.join(FORMATS)}"
+            f"pass --format {', '.join(FORMATS)}"
         )
     return found[0]
 
 
-def _fields(content: Any) -> set[str]:  # noqa: ANN401 (whatever JSON holds)
-    """Fields of the first record; of its first sample, where it is a table of samples."""
+def _fields(content: Any) -> set[str]:  # noqa: ANN401 (any JSON value)
+    """Return the fields of the first record, and of its first sample for a table of samples."""
     while isinstance(content, list) and content:
         content = content[0]
     if not isinstance(content, Mapping):
@@ -144,5 +142,5 @@ def _fields(content: Any) -> set[str]:  # noqa: ANN401 (whatever JSON holds)
 
 
 def quiet(items: Sized) -> bool | None:
-    """Whether a progress bar is disabled: for a few items, and (``None``) without a terminal."""
+    """Return whether to disable a progress bar: for few items, or (``None``) without a terminal."""
     return True if len(items) < 5 else None

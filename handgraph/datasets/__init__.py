@@ -1,4 +1,4 @@
-"""Hands to train and test on, as PyG datasets."""
+"""PyG datasets of hands for training and testing."""
 
 from handgraph.datasets.archive import NpzKeypoints
 from handgraph.datasets.freihand import FreiHANDKeypoints

@@ -1,4 +1,4 @@
-"""Keypoints in a NumPy archive that says which joint is which."""
+"""Keypoints from a NumPy archive that names its joints."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from handgraph.skeletons import COCO, H36M, HAND, INTERHAND, MANO, RHD
 _KNOWN = {skeleton.name: skeleton for skeleton in (COCO, H36M, HAND, INTERHAND, MANO, RHD)}
 
 MOST_BYTES = 4 * 2**30
-"""What the arrays of a file may take: compressed zeros of some kilobytes may ask for terabytes."""
+"""Largest total size of a file's arrays; compressed zeros of some kilobytes expand to terabytes."""
 
 
 class NpzKeypoints(KeypointDataset):
-    """Keypoints from an ``.npz`` file, taken into the order of a skeleton.
+    """Keypoints from an ``.npz`` file, reordered to the joints of a skeleton.
 
-    The file holds ``uv`` or ``xyz``, and what else there is of ``K``, ``visible``, ``found``,
-    ``confidence``, ``cue`` and ``s``; other arrays only if ``extra`` names them. Its joints are
-    named: by an array ``joints`` of their names, by the name of a skeleton of ours in ``skeleton``,
-    or by the argument ``order``. Nothing is guessed. Joints that the skeleton lacks are left out.
-    Nothing in the file is unpickled or run.
+    The file holds ``uv`` or ``xyz``, and optionally ``K``, ``visible``, ``found``, ``confidence``,
+    ``cue`` and ``s``. Other arrays must be named in ``extra``. The file's joint order must be given
+    in exactly one way: by an array ``joints`` of joint names, by an array ``skeleton`` with the
+    name of one of handgraph's skeletons, or by the argument ``order``. Joints that the skeleton
+    lacks are left out. Nothing in the file is unpickled or executed.
 
     Args:
         path: The file.
-        skeleton: The order that is wanted.
-        order: The order of the file, if it does not say itself.
-        extra: Names of further arrays of the file that samples carry, texts ``[n]`` or numbers
-            ``[n, ...]``: names of images, numbers of subjects.
-        transform: Called with each sample (a ``Data``) when it is taken out.
+        skeleton: Skeleton whose joint order the samples have.
+        order: Skeleton whose joint order the file has, if the file does not state it.
+        extra: Names of further arrays that samples carry, strings ``[n]`` or numbers ``[n, ...]``,
+            such as image names and subject numbers.
+        transform: Function applied to each sample (a ``Data``) on access.
 
     Shapes:
-        In the file, with its own J: uv ``[n, J, 2]``, xyz ``[n, J, 3]``, K ``[n, 3, 3]`` or
+        The file has, with J joints, uv ``[n, J, 2]``, xyz ``[n, J, 3]``, K ``[n, 3, 3]`` or
         ``[3, 3]``, visible and found Bool ``[n, J]``, confidence and cue ``[n, J, 1]`` or
         ``[n, J]``, s ``[n]``. Samples are those of :class:`KeypointDataset`.
 
@@ -49,11 +49,11 @@ class NpzKeypoints(KeypointDataset):
         other; cue in keybone lengths.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        TypeError: If an array holds something else than numbers, or a mask is not bool.
-        ValueError: If the file cannot be read, an array is unknown or has the wrong shape, no order
-            or two are given, a name is unknown, a joint of the skeleton is missing, or a number is
-            not finite. The message names the file, and the first record.
+        FileNotFoundError: If the file does not exist.
+        TypeError: If an array is not numeric, or a mask is not bool.
+        ValueError: If the file cannot be read, an array is unknown or has the wrong shape, the
+            joint order is given not at all or twice, a name is unknown, a joint of the skeleton is
+            missing, or a number is not finite. The message names file and record.
 
     Example:
         >>> import tempfile
@@ -92,9 +92,9 @@ class NpzKeypoints(KeypointDataset):
 
 
 def read_archive(path: Path) -> dict[str, NDArray[Any]]:
-    """Read all arrays; whatever is wrong with the file becomes a ``ValueError``."""
+    """Read all arrays; raise a ``ValueError`` for a damaged file."""
     if path.exists() and not path.is_file():
-        raise ValueError(f"{path}: not an .npz file of plain arrays: it is no regular file")
+        raise ValueError(f"{path}: not an .npz file of plain arrays: it is not a regular file")
     with path.open("rb") as file:
         try:
             archive = np.load(file, allow_pickle=False)
@@ -104,26 +104,26 @@ def read_archive(path: Path) -> dict[str, NDArray[Any]]:
             if size > MOST_BYTES:
                 raise ValueError(f"its arrays take {size / 1e9:.1f} GB")
             return dict(archive)
-        except Exception as error:  # whatever zip, zlib and numpy raise on damaged files
+        except Exception as error:  # zip, zlib and numpy raise many types on damaged files
             raise ValueError(f"{path}: not an .npz file of plain arrays: {error}") from error
 
 
 def _order(
     arrays: dict[str, NDArray[Any]], order: Skeleton | None, skeleton: Skeleton, path: Path
 ) -> Skeleton:
-    """Take the order of the joints from the file, or from the argument."""
-    said = [name for name in ("joints", "skeleton") if name in arrays]
-    if len(said) + (order is not None) != 1:
+    """Return the joint order from the file or from the argument."""
+    sources = [name for name in ("joints", "skeleton") if name in arrays]
+    if len(sources) + (order is not None) != 1:
         raise ValueError(
             f"{path}: expected one of joints in the file, skeleton in the file, and the argument "
-            f"order, got {', '.join(said + ['order'] * (order is not None)) or 'none'}"
+            f"order, got {', '.join(sources + ['order'] * (order is not None)) or 'none'}"
         )
     if order is not None:
         return order
-    names = _text(arrays.pop(said[0]), said == ["joints"], f"{path}: {said[0]}")
+    names = _text(arrays.pop(sources[0]), sources == ["joints"], f"{path}: {sources[0]}")
     if isinstance(names, str):
         if names not in _KNOWN:
-            raise ValueError(f"{path}: unknown skeleton {names!r}; there are {', '.join(_KNOWN)}")
+            raise ValueError(f"{path}: unknown skeleton {names!r}; known: {', '.join(_KNOWN)}")
         return _KNOWN[names]
     try:
         return Skeleton("the file", [skeleton.aliases.get(name, name) for name in names], ())
@@ -132,33 +132,33 @@ def _order(
 
 
 def _text(values: NDArray[Any], several: bool, what: str) -> list[str] | str:
-    """Text in an array: a list of names, or one."""
+    """Return the text of an array: a list of names, or one name."""
     if values.dtype.kind != "U" or values.ndim != int(several):
         kind = "a list of names" if several else "a name"
         raise ValueError(f"{what}: expected {kind}, got {values.dtype} of {list(values.shape)}")
     try:
         text: list[str] | str = values.tolist()
-    except (ValueError, SystemError) as error:  # numbers that are no characters
+    except (ValueError, SystemError) as error:  # code points that are not characters
         raise ValueError(f"{what}: not text: {error}") from error
     return text
 
 
 def _pop(arrays: dict[str, NDArray[Any]], name: str, path: Path) -> NDArray[Any]:
-    """Take an extra array out of the others."""
+    """Remove an extra array from ``arrays`` and return it."""
     if name not in arrays:
         raise ValueError(f"{path}: expected an array {name}, got {', '.join(arrays)}")
     return arrays.pop(name)
 
 
 def _spread_camera(tensors: dict[str, Tensor]) -> None:
-    """One camera for all records is one for each."""
+    """Repeat a camera that all records share."""
     if "K" in tensors and tensors["K"].ndim == 2:
         others = [len(values) for name, values in tensors.items() if name != "K"]
         tensors["K"] = tensors["K"].expand(others[0] if others else 1, -1, -1)
 
 
 def _take(values: Tensor, index: Tensor, joints: Skeleton, what: str) -> Tensor:
-    """Put the joints into the wanted order."""
+    """Reorder the joints."""
     if values.ndim < 2 or values.shape[1] != joints.num_joints:
         raise ValueError(
             f"{what}: expected the {joints.num_joints} joints of the file's order, "

@@ -1,4 +1,4 @@
-"""What :class:`handgraph.datasets.SyntheticHands` checks before it simulates anything."""
+"""Checks of the arguments of :class:`handgraph.datasets.SyntheticHands`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from handgraph.detectors import Detector, HeatmapDetector
 
 
 def hand_model(shape: HandShape | None, pose: HandPose | None, view: HandView | None) -> HandModel:
-    """Put the distributions together, and the defaults for those that are not given."""
+    """Combine the distributions, with defaults for those that are ``None``."""
     given = {"shape": (shape, HandShape), "pose": (pose, HandPose), "view": (view, HandView)}
     for name, (value, kind) in given.items():
         if value is not None and not isinstance(value, kind):
@@ -25,7 +25,7 @@ def hand_model(shape: HandShape | None, pose: HandPose | None, view: HandView | 
 
 
 def as_detectors(detector: Detector | Sequence[Detector] | None) -> tuple[Detector, ...]:
-    """One detector, or several of them."""
+    """Return a detector, or a sequence of detectors, as a tuple."""
     detectors = detector if isinstance(detector, list | tuple) else [detector or HeatmapDetector()]
     if not detectors or not all(hasattr(one, "observe") for one in detectors):
         raise TypeError(

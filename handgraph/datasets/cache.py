@@ -1,4 +1,4 @@
-"""Tensors in a file that is either whole or not there."""
+"""Tensors in a cache file that is replaced atomically."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], key: str) -> None:
-    """Write tensors in one step: readers see the old file or the new one, never a part.
+    """Write tensors atomically: readers see the old file or the new one.
 
-    The file holds a SHA-256 digest of ``key`` and content, then the content (``torch.save``).
+    A SHA-256 digest of ``key`` and content precedes the content (``torch.save``) in the file.
 
     Args:
-        path: The file. Its folder is made if there is none.
-        tensors: What to write.
-        key: What the content stands for; :func:`read_tensors` must be given the same.
+        path: The file. Its folder is created if needed.
+        tensors: Tensors to write, by name.
+        key: Description of the content; :func:`read_tensors` needs the same key.
 
     Example:
         >>> import tempfile
@@ -37,7 +37,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], key: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
     try:
-        temporary.write_bytes(_digest(content, key) + content)  # others may read it, as umask says
+        temporary.write_bytes(_digest(content, key) + content)  # file mode as umask sets it
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -45,14 +45,14 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], key: str) -> None:
 
 
 def read_tensors(path: Path, key: str) -> dict[str, Tensor] | None:
-    """Read what :func:`write_tensors` wrote; ``None`` if the file is damaged or stands for more.
+    """Read tensors from :func:`write_tensors`; ``None`` if the file is damaged or the key differs.
 
     Args:
         path: The file.
-        key: What its content must stand for.
+        key: Key that the file was written with.
 
     Raises:
-        OSError: If there is no such file, or it cannot be read.
+        OSError: If the file does not exist or cannot be read.
 
     Example:
         >>> import tempfile

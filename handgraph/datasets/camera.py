@@ -1,4 +1,4 @@
-"""Pinhole cameras: one for images that are rendered together, and one for each hand."""
+"""Pinhole cameras: one for a batch of images, or one for each hand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Camera(NamedTuple):
 
 
 class Cameras(NamedTuple):
-    """A camera for each of n hands; images of one size.
+    """Pinhole cameras of n hands, all with images of the same size.
 
     Args:
         image_size: As in :class:`Camera`.
@@ -43,7 +43,7 @@ class Cameras(NamedTuple):
         return (self.image_size - 1) / 2
 
     def matrix(self) -> Array:
-        """Give the intrinsic matrices K in pixels, ``[n, 3, 3]``.
+        """Return the intrinsic matrices K in pixels, ``[n, 3, 3]``.
 
         Example:
             >>> Cameras(256, np.array([500.0])).matrix().tolist()

@@ -1,4 +1,4 @@
-"""How near the fingers of a hand come to each other and to the palm."""
+"""Distances of the fingers of a hand to each other and to the palm."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from handgraph.skeletons import FINGERS, HAND
 
 
 def finger_clearance(xyz: Array, scale: Array) -> Array:
-    """Give the least distance of two fingers' bones over the sum of their radii.
+    """Return the smallest distance between two fingers' bones, divided by the sum of their radii.
 
-    The bones are the segments along the axes of the capsules that joints are hidden by
-    (:func:`handgraph.datasets.occlusion.hand_capsules`). All pairs of bones of different fingers
-    count, and the last two bones of a finger with those of the palm. Below 1 the skin is pressed
-    in, at 0 bones pass through each other.
+    The bones are the axes of the capsules that model the hand's surface
+    (:func:`handgraph.datasets.occlusion.hand_capsules`). The minimum is over all pairs of bones of
+    different fingers, and over the last two bones of each finger with the bones of the palm. Below
+    1 the surfaces overlap. At 0 the bones intersect.
 
     Args:
-        xyz: Joints, in the order of :data:`handgraph.skeletons.HAND`.
+        xyz: Joints in the order of :data:`handgraph.skeletons.HAND`.
         scale: The subject's size.
 
     Shapes:
@@ -45,7 +45,7 @@ def finger_clearance(xyz: Array, scale: Array) -> Array:
 
 
 def segment_distance(a: Array, b: Array, c: Array, d: Array) -> Array:
-    """Give the least distance between the segments from a to b and from c to d.
+    """Return the distance between the segments from a to b and from c to d.
 
     The closest points of the two lines are clamped to the segments, one after the other (Ericson,
     *Real-Time Collision Detection*, 5.1.9).
@@ -78,7 +78,7 @@ def _dot(a: Array, b: Array) -> Array:
 
 
 def _pairs() -> NDArray[np.intp]:
-    """Pairs of bones that may come near each other, as places in ``HAND.bones``, ``[2, P]``."""
+    """Return the pairs of bones to compare, as indices into ``HAND.bones``, ``[2, P]``."""
     ends = [HAND.joints[child] for child in HAND.bones[1].tolist()]
     bone = {name: place for place, name in enumerate(ends)}
     free = {

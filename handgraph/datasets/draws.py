@@ -1,4 +1,4 @@
-"""Random numbers that the simulator draws: bounded bells, and uniform numbers that correlate."""
+"""Random numbers for the simulator: a bounded bell-shaped distribution and correlated uniforms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from handgraph.datasets.kinematics import Array
 
 
 def bell(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Draw from a bell of mean 0, standard deviation 1, within [-3, 3]: a sum of three uniforms.
+    """Draw sums of three uniforms, scaled to mean 0, standard deviation 1 and the range [-3, 3].
 
     Example:
         >>> bell(np.random.default_rng(0), (10_000,)).std().round(1).item()
@@ -18,7 +18,7 @@ def bell(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def spread(rng: np.random.Generator, deviation: float, shape: tuple[int, ...]) -> Array:
-    """Draw from :func:`bell` times ``deviation``; if that is 0, nothing is drawn from ``rng``.
+    """Draw from :func:`bell` times ``deviation``; a deviation of 0 draws nothing from ``rng``.
 
     Example:
         >>> spread(np.random.default_rng(0), 0.0, (2,)).tolist()
@@ -28,7 +28,7 @@ def spread(rng: np.random.Generator, deviation: float, shape: tuple[int, ...]) -
 
 
 def uniform_of(normal: Array) -> Array:
-    """Map standard normal numbers to (0, 1), nearly uniformly (logistic for the normal).
+    """Map standard normal numbers nearly uniformly to (0, 1), with a logistic approximation.
 
     Example:
         >>> uniform_of(np.array(0.0)).item()

@@ -1,4 +1,4 @@
-"""The entries of hands: checked, and completed by what follows from them."""
+"""Checks of dataset entries, and entries that are derived from others."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from handgraph.geometry.depth import KEYBONE
 from handgraph.skeleton import Skeleton
 
 Values = Tensor | NDArray[Any]
-"""Numbers as a tensor or as an array."""
+"""Numbers as a tensor or as a NumPy array."""
 
 CHANNELS = {"uv": 2, "xyz": 3, "cue": 1, "confidence": 1}
-"""Entries that each joint has, ``[n, J, channels]``."""
+"""Number of channels of each entry of shape ``[n, J, channels]``."""
 
 MASKS = ("visible", "found")
-"""Entries that are Bool ``[n, J]``."""
+"""Names of the entries that are Bool ``[n, J]``."""
 
 DETECTED = {"uv": torch.nan, "cue": torch.nan, "confidence": 0.0}
-"""Entries of a detector, and what a missing joint has there."""
+"""Entries from a detector, and their values for a missing joint."""
 
 
 def as_tensor(values: object, name: str, source: str) -> Tensor:
-    """Give a tensor as it is, and a copy of an array."""
+    """Return a tensor unchanged, or copy an array into a tensor."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf" and values.ndim:
         native = values.dtype.newbyteorder("=")
         return torch.from_numpy(values.astype(native, order="C"))
@@ -44,7 +44,7 @@ def as_tensor(values: object, name: str, source: str) -> Tensor:
 def check_entries(
     values: Mapping[str, Values], skeleton: Skeleton, source: str
 ) -> dict[str, Tensor]:
-    """Give entries of the right shapes and types, finite where a joint was found."""
+    """Check shapes, types and finite values, and return the entries as tensors."""
     tensors = {name: as_tensor(value, name, source) for name, value in values.items()}
     if "uv" not in tensors and "xyz" not in tensors:
         raise ValueError(f"{source}: expected uv or xyz, got {', '.join(tensors) or 'nothing'}")
@@ -59,14 +59,14 @@ def check_entries(
 
 
 def _shapes(num_samples: int, num_joints: int) -> dict[str, list[int]]:
-    """The shape that each entry must have."""
+    """Return the expected shape of each entry."""
     shapes = {name: [num_samples, num_joints, channels] for name, channels in CHANNELS.items()}
     others = {"K": [3, 3], "s": [], **{name: [num_joints] for name in MASKS}}
     return shapes | {name: [num_samples, *shape] for name, shape in others.items()}
 
 
 def _entry(name: str, values: Tensor, shapes: dict[str, list[int]], source: str) -> Tensor:
-    """An entry of the right type and shape; one channel may be left out."""
+    """Check type and shape of an entry; a single channel dimension may be omitted."""
     if name not in shapes:
         raise ValueError(
             f"{source}: unknown entry {name}; known are {', '.join(shapes)}, others go into extra"
@@ -84,7 +84,7 @@ def _entry(name: str, values: Tensor, shapes: dict[str, list[int]], source: str)
 
 
 def _without_missing(entries: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Check the numbers of the joints that were found, and hide those of the others."""
+    """Check the values of detected joints, and fill in those of missing joints."""
     found = entries.get("found", torch.ones(1, 1, dtype=torch.bool)).unsqueeze(-1)
     for name, values in entries.items():
         known = values.isfinite() | ~found if name in DETECTED else values.isfinite()
@@ -100,7 +100,7 @@ def _without_missing(entries: dict[str, Tensor], source: str) -> dict[str, Tenso
 
 
 def derive_entries(entries: dict[str, Tensor], skeleton: Skeleton, source: str) -> None:
-    """Add what follows from ``xyz``: pixels, keybone length and relative depth."""
+    """Add the entries derived from ``xyz``: pixels, keybone length and relative depth."""
     if "K" in entries:
         require_cameras(entries["K"], source)
     if "xyz" not in entries:

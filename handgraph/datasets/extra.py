@@ -1,4 +1,4 @@
-"""What else samples carry: names of files, numbers of subjects, labels."""
+"""Extra entries of samples, such as file names, subject numbers and labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from handgraph.datasets.entries import CHANNELS, MASKS, Values, as_tensor
 
 Extra = Tensor | list[str]
-"""Numbers with the first dimension n, or n texts."""
+"""A tensor with first dimension n, or n strings."""
 
 _TAKEN = (*CHANNELS, *MASKS, "K", "s", "d", "uv_true", "x", "edge_index", "num_nodes", "ptr")
 
@@ -20,17 +20,17 @@ _TAKEN = (*CHANNELS, *MASKS, "K", "s", "d", "uv_true", "x", "edge_index", "num_n
 def check_extra(
     extra: Mapping[str, Values | Sequence[str]], num_samples: int, source: str
 ) -> dict[str, Extra]:
-    """Give each entry as a tensor or as a list of texts, with one for each sample."""
+    """Return each entry as a tensor or a list of strings, one for each sample."""
     return {name: _checked(name, values, num_samples, source) for name, values in extra.items()}
 
 
 def take(values: Extra, i: int) -> Tensor | str:
-    """The entry of a sample; tensors keep a first dimension, so that batching stacks them."""
+    """Return the entry of a sample; tensors keep a first dimension for batching."""
     return values[i : i + 1] if isinstance(values, Tensor) else values[i]
 
 
 def pick(values: Extra | str, index: Sequence[int] | None) -> Extra:
-    """The entries of some samples, or of all; of a single sample PyG keeps no list."""
+    """Return the entries of some or all samples; PyG stores a single sample's without a list."""
     values = [values] if isinstance(values, str) else values
     if index is None:
         return values
@@ -44,8 +44,8 @@ def _checked(name: str, values: Values | Sequence[str], num_samples: int, source
         raise ValueError(f"{source}: extra {name!r}: a Data has this name already")
     if "index" in name or "batch" in name or name == "face":
         raise ValueError(
-            f"{source}: extra {name!r}: PyG counts entries with index, batch or face in their "
-            "names up when it batches: expected another name"
+            f"{source}: extra {name!r}: PyG offsets entries with index, batch or face in their "
+            "names when it makes batches: expected another name"
         )
     texts = _texts(values, f"{source}: extra {name}")
     entry = as_tensor(values, f"extra {name}", source) if texts is None else texts
@@ -56,12 +56,12 @@ def _checked(name: str, values: Values | Sequence[str], num_samples: int, source
 
 
 def _texts(values: object, what: str) -> list[str] | None:
-    """A list of texts; ``None`` if it is none."""
+    """Return a list of strings, or ``None`` if ``values`` is not a list of strings."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "U" and values.ndim == 1:
         return [str(text) for text in values]
     if not isinstance(values, list | tuple):
         return None
     for text in values:
         if not isinstance(text, str):
-            raise TypeError(f"{what}: expected texts, a tensor or an array, got {text!r}")
+            raise TypeError(f"{what}: expected strings, a tensor or an array, got {text!r}")
     return [str(text) for text in values]

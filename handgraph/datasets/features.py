@@ -1,4 +1,4 @@
-"""Node features: what a graph network reads of a sample."""
+"""Node features of samples, the input of a graph network."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import torch
 from torch_geometric.data import Data, Dataset
 
 FEATURES = ("uv", "confidence")
-"""The entries that ``x`` is made of, as far as they are there."""
+"""Entries that are concatenated to ``x``, where present."""
 
 
 class WithFeatures(Dataset):
-    """A dataset whose samples get ``x [J, C]``: the joints as a transform left them, and scores."""
+    """A dataset that adds node features ``x [J, C]`` to its samples after the transform."""
 
     def __getitem__(self, idx: Any) -> Any:  # noqa: ANN401
-        """Give a sample, or a part of the dataset."""
+        """Return a sample, or a slice of the dataset."""
         return add_features(super().__getitem__(idx))
 
 
-def add_features(sample: Any) -> Any:  # noqa: ANN401  (a transform returns what it likes)
-    """Set ``x`` of a ``Data``, unless it has one."""
+def add_features(sample: Any) -> Any:  # noqa: ANN401  (a transform may return any type)
+    """Set ``x`` of a ``Data`` that has none."""
     if isinstance(sample, Data) and "x" not in sample:
         parts = [sample[name] for name in FEATURES if name in sample]
         if "uv" in sample:

@@ -1,4 +1,4 @@
-"""The keypoints of FreiHAND, and of whatever is written like them."""
+"""Keypoints of FreiHAND, or of files in the same format."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from handgraph.skeletons import HAND
 class FreiHANDKeypoints(KeypointDataset):
     """Joints from the JSON files of FreiHAND: ``{split}_xyz.json``, ``_K.json``, ``_scale.json``.
 
-    Zimmermann et al., *FreiHAND*, ICCV 2019: one list entry a record; the joints in the order of
-    :data:`handgraph.skeletons.HAND`; the scale is the length of the middle finger's first bone, the
-    keybone.
-    Images are 224 pixels wide; the training images repeat the 32,560 records four times. Without a
-    scale file the keybone is measured. Nothing is detected: ``uv`` is the projection of ``xyz``.
+    The format is that of Zimmermann et al., *FreiHAND*, ICCV 2019. Each list entry is a record,
+    with joints in the order of :data:`handgraph.skeletons.HAND`. The scale is the length of the
+    keybone, the first bone of the middle finger. It is measured if the scale file is missing.
+    Images are 224 pixels wide, and the training images repeat the 32,560 records four times.
+    FreiHAND has no detections: ``uv`` is the projection of ``xyz``.
 
     Args:
-        root: Folder of the files.
-        split: How their names begin.
-        transform: Called with each sample (a ``Data``) when it is taken out.
+        root: Folder that contains the files.
+        split: Prefix of the file names.
+        transform: Function applied to each sample (a ``Data``) on access.
 
     Shapes:
         Each sample is a ``Data`` on the graph ``HAND.edge_index``, as are those of
         :class:`handgraph.datasets.SyntheticHands`: ``uv`` and ``uv_true [21, 2]``, ``xyz [21, 3]``,
-        ``K [1, 3, 3]``, ``d [21]``, ``s [1]``. The property ``tensors`` holds all, stacked.
+        ``K [1, 3, 3]``, ``d [21]``, ``s [1]``. The property ``tensors`` stacks all samples.
 
     Units:
-        Metres in the camera frame; pixels, (u, v) order; d in keybone lengths.
+        xyz and s in metres, camera frame; uv and K in pixels, (u, v) order; d in keybone lengths.
 
     Raises:
-        FileNotFoundError: If the file of xyz or K is not there.
-        ValueError: If a file is no list of records of the right shape, a number is not finite, a
-            joint is not before the camera, a scale is off the keybone by more than a factor of 2,
-            or the files differ in length. The message names the file and the record.
+        FileNotFoundError: If the file of xyz or K does not exist.
+        ValueError: If a file is not a list of records of the right shape, a number is not finite, a
+            joint is not in front of the camera, a scale differs from the keybone by more than a
+            factor of 2, or the files differ in length. The message names the file and the record.
 
     Example:
         >>> import json, tempfile
@@ -76,7 +76,7 @@ class FreiHANDKeypoints(KeypointDataset):
 
 
 def _read_scale(path: Path, xyz: Tensor) -> Tensor:
-    """Read the keybone of each hand, and raise where it is off by a factor of 2: other units."""
+    """Read the keybone of each hand; a factor of 2 to that of ``xyz`` means other units."""
     content, name = load(path, "")
     records = entries(content, name)
     scale = torch.tensor([number(x, f"{name}: record {i}") for i, x in enumerate(records)])

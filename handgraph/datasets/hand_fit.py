@@ -1,4 +1,4 @@
-"""The arguments of a hand shape, from measured hands."""
+"""Fit of a hand shape to measured hands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from handgraph.skeletons import FINGERS
 
 
 def fit_shape(hands: HandMeasures) -> dict[str, Any]:
-    """Give the arguments of ``HandShape``; the fan's spread, which poses share in, is 0."""
+    """Return arguments of ``HandShape``; ``fan_spread`` is 0, as poses change the fan as well."""
     millimetres = 1e3 * hands.lengths
     total = millimetres.sum(axis=(1, 2))
     size = (total / total.mean())[:, None, None]

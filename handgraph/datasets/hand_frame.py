@@ -1,4 +1,4 @@
-"""From joints back to the hand's own frame: lengths, bases and angles of any 3D hands."""
+"""The hand's own frame, bone lengths, finger bases and joint angles, measured from 3D joints."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _LEVELS = ("mcp", "pip", "dip", "tip")
 _FINGERS = np.array([[HAND.index(f"{finger}_{level}") for level in _LEVELS] for finger in FINGERS])
 
 THUMB_BEND = np.array([-0.80, 0.35, 0.48])
-"""Where the thumb bends to: to the pinky's side, into the palm."""
+"""Direction in which the thumb flexes: toward the pinky and into the palm."""
 
 
 class HandMeasures(NamedTuple):
-    """What can be read off the joints of right hands.
+    """Measurements of the joints of right hands.
 
     Shapes:
         bases: ``[n, 5, 3]``, each finger's first joint in the hand's frame.
         lengths: ``[n, 5, 3]``, the bones of each finger from base to tip.
-        flexion: ``[n, 5, 3]``, at mcp, pip and dip. The mcp's is the angle between the first bone
-            and the palm's plane; for the thumb as well.
+        flexion: ``[n, 5, 3]``, at mcp, pip and dip. Flexion at the mcp is the angle between the
+            first bone and the palm's plane, also for the thumb.
         abduction: ``[n, 5]``, the angle of the first bone in the palm's plane, from the palm's axis
             toward the thumb's side.
 
     Units:
-        Those of the joints; degrees.
+        bases and lengths in the unit of the joints; flexion and abduction in degrees.
     """
 
     bases: Array
@@ -42,10 +42,10 @@ class HandMeasures(NamedTuple):
 
 
 def hand_frames(xyz: Array) -> Array:
-    """Give the frame of right hands: x toward the thumb's side, y to the middle finger, z palmar.
+    """Return the frame of right hands: x toward the thumb's side, y to the middle finger, z palmar.
 
-    y points from the wrist to the middle finger's base, and x is the part of the way from the
-    pinky's base to the index finger's that is orthogonal to y.
+    y points from the wrist to the middle finger's base, and x is the component orthogonal to y of
+    the vector from the pinky's base to the index finger's.
 
     Shapes:
         xyz: ``[*, 21, 3]``; output: ``[*, 3, 3]``, the columns are x, y and z.
@@ -63,7 +63,7 @@ def hand_frames(xyz: Array) -> Array:
 
 
 def measure(xyz: ArrayLike) -> HandMeasures:
-    """Measure right hands.
+    """Measure bases, bone lengths and angles of right hands.
 
     Args:
         xyz: Joints in the order of :data:`handgraph.skeletons.HAND`.
@@ -72,10 +72,10 @@ def measure(xyz: ArrayLike) -> HandMeasures:
         xyz: ``[n, 21, 3]``.
 
     Units:
-        Any, in any frame.
+        Any unit of length, in any frame.
 
     Raises:
-        ValueError: If the shape is wrong, or a coordinate is not finite.
+        ValueError: If the shape is wrong or a coordinate is not finite.
 
     Example:
         >>> from handgraph.datasets import SyntheticHands
@@ -103,22 +103,22 @@ def measure(xyz: ArrayLike) -> HandMeasures:
 
 
 def _raised(bone: Array) -> Array:
-    """How far a first bone is bent out of the palm's plane; beyond 90 degrees it points back."""
+    """Return the angle of the first bone to the palm's plane; above 90 degrees it points back."""
     angle = np.degrees(np.arcsin(bone[..., 2].clip(-1.0, 1.0)))
     back = (bone[..., 1] < 0) & (np.hypot(bone[..., 0], bone[..., 1]) < 0.5) & (bone[..., 2] > 0)
     return np.asarray(np.where(back, 180.0 - angle, angle))
 
 
 def sideways(bone: Array) -> Array:
-    """Give the angle of vectors in the palm's plane, from its axis toward the thumb, in degrees."""
+    """Return the angle of vectors in the palm's plane, from its axis to the thumb, in degrees."""
     return np.asarray(np.degrees(np.arctan2(bone[..., 0], bone[..., 1])))
 
 
 def _bends(bones: Array) -> list[Array]:
-    """Angles at the pip and dip, positive toward the palm: around the first bone's own hinge."""
+    """Return the flexion at pip and dip around the first bone's hinge, positive toward the palm."""
     first = bones[:, :, 0]
     hinge = np.stack([first[..., 1], -first[..., 0], np.zeros_like(first[..., 0])], axis=-1)
-    steep = np.hypot(first[..., 0], first[..., 1])[..., None] < 0.35  # 70 degrees: x is safer
+    steep = np.hypot(first[..., 0], first[..., 1])[..., None] < 0.35  # above 70 degrees
     hinge = np.where(steep, np.array([1.0, 0.0, 0.0]), hinge)
     hinge[:, 0] = np.cross(first[:, 0], THUMB_BEND)
     bends = []

@@ -1,4 +1,4 @@
-"""How hands bend: limits of the joints, laws that couple them, and a share of gestures."""
+"""Distribution of hand poses: joint limits, coupled joints and gestures."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from handgraph.skeletons import FINGERS
 Limits = tuple[tuple[float, float], ...]
 
 _THUMB = FINGERS.index("thumb")
-_SPLAY = np.array([0.0, 0.6, 0.15, -0.3, -0.75])  # share of the common splay, of its largest
+_SPLAY = np.array([0.0, 0.6, 0.15, -0.3, -0.75])  # each finger's fraction of the common splay
 
 
 @dataclass(frozen=True)
 class HandPose:
     r"""A distribution of hand poses.
 
-    How far a finger curls is correlated between fingers (0.6), and its mcp follows the curl in
-    part. The dip bends in proportion to the pip, with a factor of its own for each finger, and a
-    little beside it. Splay is common to the fingers, which keeps them in order, and shrinks as the
-    mcp bends. The thumb's joints are free. A share of the hands makes a gesture instead
-    (:data:`handgraph.datasets.gestures.GESTURES`).
+    The curl of the fingers is correlated (0.6), and each mcp is correlated with its finger's curl.
+    The dip's flexion is the pip's times a random factor for each finger, plus noise. The splay is
+    common to all fingers, which keeps them in order, and decreases with the flexion of the mcp. The
+    thumb's last joint and abduction are independent. A fraction of the hands makes a gesture
+    instead (:data:`handgraph.datasets.gestures.GESTURES`).
 
     Args:
-        fingers: Least and largest flexion of the four fingers at mcp, pip and dip.
-        thumb: The same of the thumb.
-        dip_factor: Mean and standard deviation of the dip's flexion over the pip's.
-        dip_range: Least and largest factor.
-        dip_stray: Standard deviation of the dip's flexion beside that.
-        splay: Least and largest splay of all fingers, as shares of ``abduction``.
-        stray: Standard deviation of each finger's abduction beside it.
-        abduction: Largest common splay, and largest abduction of the thumb, to either side.
-        gestures: Share of the hands that make a gesture.
-        clearance: Least distance of two fingers' bones, or of a finger's and the palm's, over the
-            sum of their radii; poses below it are drawn again. 0: fingers may pass through each
-            other, and nothing is checked.
+        fingers: Minimum and maximum flexion of the four fingers at mcp, pip and dip.
+        thumb: Minimum and maximum flexion of the thumb at mcp, pip and dip.
+        dip_factor: Mean and standard deviation of the ratio of the dip's flexion to the pip's.
+        dip_range: Minimum and maximum of this ratio.
+        dip_stray: Standard deviation of the noise added to the dip's flexion.
+        splay: Minimum and maximum common splay, as fractions of ``abduction``.
+        stray: Standard deviation of the noise added to each finger's abduction.
+        abduction: Scale of the common splay, and largest abduction of the thumb to either side.
+        gestures: Fraction of the hands that make a gesture.
+        clearance: Smallest allowed distance between the bones of two fingers, or of a finger and
+            the palm, relative to the sum of their radii. Poses below it are drawn again. 0 disables
+            the check, so fingers may intersect.
 
     Units:
-        Degrees; shares and factors have none.
+        Angles in degrees; fractions and factors have no unit.
 
     Raises:
         ValueError: If a range is reversed, or a number is out of its range.
@@ -84,7 +84,7 @@ class HandPose:
 
     @classmethod
     def narrow(cls) -> HandPose:
-        """Poses whose dip follows the pip closely, without gestures, that may intersect."""
+        """Return poses without gestures, with nearly fixed ratio of dip to pip; may intersect."""
         return cls(
             fingers=((-20, 90), (0, 110), (0, 85)), thumb=((-15, 30), (-10, 55), (-10, 80)),
             dip_factor=(0.6, 0.05), dip_range=(0.45, 0.75), dip_stray=0.0, splay=(-0.2, 1.0),
@@ -92,7 +92,7 @@ class HandPose:
         )  # fmt: skip
 
     def limits(self) -> Array:
-        """Give the least and the largest flexion, ``[5, 3, 2]`` degrees, thumb to pinky."""
+        """Return the minimum and maximum flexion, ``[5, 3, 2]`` degrees, thumb to pinky."""
         return np.array([self.thumb, *[self.fingers] * 4], dtype=np.float64)
 
     def sample(self, rng: np.random.Generator, num_hands: int) -> HandAngles:
@@ -120,7 +120,7 @@ class HandPose:
         curl = np.sqrt(0.6) * rng.standard_normal((shape[0], 1))
         curl = curl + np.sqrt(0.4) * rng.standard_normal(shape)
         follow = 0.6 * curl + 0.8 * rng.standard_normal(shape)
-        free = rng.standard_normal(shape)  # only the thumb bends its last joint freely
+        free = rng.standard_normal(shape)  # used for the thumb's last joint only
         share = np.stack([uniform_of(follow), uniform_of(curl) ** 1.3, uniform_of(free)], axis=-1)
         low, high = np.moveaxis(self.limits(), -1, 0)
         flexion: Array = low + (high - low) * share

@@ -1,4 +1,4 @@
-"""How hands differ: lengths of bones, bases of the fingers, and their directions at rest."""
+"""Distribution of hand shapes: bone lengths, finger bases and finger directions at rest."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ _THUMB_ALONG = np.array([0.62, 0.62, 0.48])
 
 @dataclass(frozen=True)
 class HandShape:
-    r"""A distribution of hand shapes: means, and how far single hands differ from them.
+    r"""A distribution of hand shapes: means, and the spread around them.
 
-    The default covers people and annotation conventions: in several data sets of real hands, the
-    palm is 1.6 to 2.7 keybone lengths long and 1.2 to 1.9 wide. :meth:`adult` has the same means
-    and half of the spread, :meth:`narrow` is nearly constant, and :meth:`from_hands` fits a shape
-    to your own 3D hands.
+    The default covers differences between people and between annotation conventions: in several
+    data sets of real hands, the palm is 1.6 to 2.7 keybone lengths long and 1.2 to 1.9 wide.
+    :meth:`adult` has the same means and half the spread. :meth:`narrow` is nearly constant.
+    :meth:`from_hands` fits a shape to your own 3D hands.
 
-    Each length of a hand is its mean times :math:`1 + \sigma b` for each spread that concerns it,
-    with b a bell of standard deviation 1 within [-3, 3].
+    Each length is its mean times :math:`1 + \sigma b` for each spread that applies to it, where b
+    is random with a bell-shaped density of standard deviation 1 within [-3, 3].
 
     Args:
         bones: The three bones of each finger from base to tip, ``5 x 3``, thumb to pinky.
-        bases: Where each finger's first joint lies in the hand's frame (x radial, y distal, z
+        bases: Position of each finger's first joint in the hand's frame (x radial, y distal, z
             palmar; the wrist is the origin), ``5 x 3``.
-        fan: Where the four fingers point at rest, from the palm's axis toward the thumb's side.
-        size_spread: Of the whole hand.
-        bone_spread: Of each bone.
-        base_spread: Of the distance of each base from the wrist.
-        palm_spread: Of the palm's length and width, each for itself, and of its depth three times.
-        fan_spread: Of each finger's direction.
-        thumb_spread: Of the direction of the thumb's base, in two angles.
-        thumb_turn: Of the thumb's frame, around three axes.
+        fan: Directions of the four fingers at rest, from the palm's axis toward the thumb's side.
+        size_spread: Spread of the size of the whole hand.
+        bone_spread: Spread of each bone's length.
+        base_spread: Spread of the distance of each base from the wrist.
+        palm_spread: Spread of the palm's width, length (times 1.2) and depth (times 30 mm).
+        fan_spread: Spread of each finger's direction.
+        thumb_spread: Spread of the direction of the thumb's base, in two angles.
+        thumb_turn: Spread of the orientation of the thumb's frame, around three axes.
 
     Units:
         Bones and bases in millimetres; fan, fan_spread, thumb_spread and thumb_turn in degrees; the
         other spreads are relative.
 
     Raises:
-        ValueError: If a table has the wrong size or holds no finite number, a bone is not positive,
-            or a spread is negative or allows a length that is not positive.
+        ValueError: If a table has the wrong size or a number that is not finite, a bone is not
+            positive, or a spread is negative or too large.
 
     Example:
         >>> bones = HandShape().sample(np.random.default_rng(0), 1000)
@@ -79,7 +79,7 @@ class HandShape:
     thumb_turn: float = 6.0
 
     def __post_init__(self) -> None:
-        """Check all numbers, and make tuples of tables."""
+        """Check all numbers, and convert tables to tuples."""
         for name, shape in _SIZES.items():
             table = np.asarray(getattr(self, name), dtype=np.float64)
             if table.shape != shape or not np.isfinite(table).all():
@@ -97,7 +97,7 @@ class HandShape:
 
     @classmethod
     def adult(cls) -> HandShape:
-        """Adults under one convention of annotation: the default's means, half of its spread."""
+        """Return adults under one annotation convention: the default means with half the spread."""
         return cls(
             bone_spread=0.025, base_spread=0.02, palm_spread=0.04, fan_spread=(3, 2, 2, 4),
             thumb_spread=9.0, thumb_turn=3.0,
@@ -105,7 +105,7 @@ class HandShape:
 
     @classmethod
     def narrow(cls) -> HandShape:
-        """A nearly constant hand; the results in the documentation say where they are of it."""
+        """Return a nearly constant shape; results in the documentation state where they use it."""
         return cls(
             bones=((44, 33, 27), (42, 26, 22), (47, 30, 23), (43, 29, 23), (34, 21, 20)),
             bases=((27, 25, 16), (22, 91, 5), (0, 93, 0), (-18, 85, 0), (-36, 74, 5)),
@@ -115,10 +115,10 @@ class HandShape:
 
     @classmethod
     def from_hands(cls, xyz: ArrayLike) -> HandShape:
-        """Fit the means and spreads to 3D hands: right hands, in the order of ``HAND``.
+        """Fit means and spreads to 3D right hands in the joint order of ``HAND``.
 
         Args:
-            xyz: The hands.
+            xyz: Joints of the hands.
 
         Shapes:
             xyz: ``[n, 21, 3]``.
@@ -139,7 +139,7 @@ class HandShape:
         return cls(**fit_shape(measure(xyz)))
 
     def mean(self) -> HandBones:
-        """Give the mean hand, without leading dimensions."""
+        """Return the mean hand, without batch dimensions."""
         frames = np.concatenate([_thumb_frame()[None], turn_in_palm(np.array(self.fan))])
         bases, bones = (1e-3 * np.array(table) for table in (self.bases, self.bones))
         return HandBones(bases, bones, np.ones(()), frames)
@@ -149,7 +149,7 @@ class HandShape:
 
         Shapes:
             output: bases ``[n, 5, 3]``, lengths ``[n, 5, 3]``, scale ``[n]``, frames
-            ``[n, 5, 3, 3]``, or ``[5, 3, 3]`` if they are the same for all.
+            ``[n, 5, 3, 3]``, or ``[5, 3, 3]`` if all hands share them.
 
         Units:
             Metres.
@@ -172,12 +172,12 @@ class HandShape:
         stretched = bases.copy()
         stretched[..., :2] *= sides
         depth = 30.0 * self.palm_spread * bell(rng, (len(bases), len(FINGERS)))
-        depth[:, FINGERS.index("middle")] = 0.0  # it gives the palm's axis
+        depth[:, FINGERS.index("middle")] = 0.0  # this base defines the palm's axis
         stretched[..., 2] += depth
         return stretched
 
     def _move_thumb(self, rng: np.random.Generator, base: Array) -> Array:
-        """Turn the thumb's base around the wrist, in and out of the palm's plane."""
+        """Rotate the thumb's base around the wrist, within and out of the palm's plane."""
         away, out = (self.thumb_spread * bell(rng, (len(base),)) * share for share in (1.0, 1.0))
         turn = Rotation.from_euler("zx", np.stack([-away, out], axis=-1), degrees=True)
         return np.asarray(turn.apply(base))
@@ -192,7 +192,7 @@ class HandShape:
 
 
 def _thumb_frame() -> Array:
-    """The thumb's frame at rest, ``[3, 3]``."""
+    """Return the thumb's frame at rest, ``[3, 3]``."""
     along, bend = (v / np.linalg.norm(v) for v in (_THUMB_ALONG, THUMB_BEND))
     bend = bend - (bend @ along) * along
     bend = bend / np.linalg.norm(bend)

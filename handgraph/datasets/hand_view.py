@@ -1,4 +1,4 @@
-"""From where hands are seen: directions, and how much of the image they fill."""
+"""Distribution of views: viewing directions, and the size and place of hands in the image."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from handgraph._check import check_limit, check_range
 from handgraph.datasets.kinematics import Array, sample_rotations
 
 _TO_CAMERA = np.diag([1.0, -1.0, -1.0])
-"""The palm's frame of an upright hand that shows its palm to the camera."""
+"""Palm frame of an upright hand whose palm faces the camera."""
 
 
 @dataclass(frozen=True)
 class HandView:
-    """A distribution of views: the camera, where the palm looks, and the hand's place in the image.
+    """A distribution of views: focal length, palm direction, and size and place in the image.
 
-    The focal length and the share of the image that a hand fills decide how far away the hand is,
-    and so how strong the perspective is: the default's hands are 0.3 to 1.3 metres away, as before
-    phones and webcams.
+    The focal length and the fraction of the image that a hand fills determine its distance, and
+    thus the strength of the perspective. By default hands are 0.3 to 1.3 metres away, as for phones
+    and webcams.
 
     Args:
-        focal: Focal lengths of the cameras; each hand is before one of them.
-        palm: Least and largest angle between the palm's normal and the direction to the camera.
-            Directions in between are equally likely per solid angle, the roll is uniform.
-        fill: Least and largest share of the image's side that the box around the joints fills.
-        shift: Largest shift of the box's centre, as a share of the rest.
+        focal: Focal lengths; each hand uses a random one.
+        palm: Minimum and maximum angle between the palm's normal and the direction to the camera.
+            Directions in this range are uniform per solid angle. The roll is uniform.
+        fill: Minimum and maximum side of the joints' bounding box, as a fraction of the image side.
+        shift: Largest shift of the box's centre, as a fraction of the remaining space.
 
     Units:
-        focal in sides of the image: 2 are 512 pixels in an image of 256. palm in degrees: at 0 the
-        palm faces the camera, at 180 the back of the hand.
+        focal in image sides: 2 is 512 pixels in an image of 256. palm in degrees: at 0 the palm
+        faces the camera, at 180 the back of the hand does.
 
     Raises:
         ValueError: If a range is reversed, or a number is out of its range.
@@ -62,11 +62,11 @@ class HandView:
 
     @classmethod
     def narrow(cls) -> HandView:
-        """All directions before one camera, whose image is 29 degrees wide."""
+        """Return views from all directions by one camera with a field of view of 29 degrees."""
         return cls(focal=(500 / 256,))
 
     def sample_palms(self, rng: np.random.Generator, num_hands: int) -> Array:
-        """Draw the palms' frames in the camera frame, ``[n, 3, 3]`` (columns x, y, z)."""
+        """Draw palm frames in the camera frame, ``[n, 3, 3]`` (columns x, y, z)."""
         if self.palm == (0.0, 180.0):
             return sample_rotations(rng, num_hands)
         low, high = np.cos(np.radians(self.palm[::-1]))
@@ -76,12 +76,12 @@ class HandView:
         return np.asarray(Rotation.from_euler("zyz", angles, degrees=True).as_matrix() @ _TO_CAMERA)
 
     def sample_focal(self, rng: np.random.Generator, num_hands: int) -> Array:
-        """Choose a focal length for each hand, ``[n]``, in sides of the image."""
+        """Draw a focal length for each hand, ``[n]``, in image sides."""
         if len(self.focal) == 1:
             return np.full(num_hands, self.focal[0])
         return np.asarray(rng.choice(self.focal, num_hands))
 
     def sample_places(self, rng: np.random.Generator, num_hands: int) -> tuple[Array, Array]:
-        """Draw the share of the image that each hand fills, ``[n]``, and its shift, ``[n, 2]``."""
+        """Draw the fraction of the image that each hand fills, ``[n]``, and shifts ``[n, 2]``."""
         fill = rng.uniform(*self.fill, num_hands)
         return fill, rng.uniform(-self.shift, self.shift, (num_hands, 2)) * (1.0 - fill[:, None])

@@ -1,4 +1,4 @@
-"""Hands that were read from somewhere, as a PyG dataset."""
+"""A PyG dataset of hands from tensors or arrays."""
 
 from __future__ import annotations
 
@@ -19,42 +19,41 @@ from handgraph.skeletons import HAND
 class KeypointDataset(WithFeatures, InMemoryDataset):
     """Hands from tensors or arrays, in the form of :class:`handgraph.datasets.SyntheticHands`.
 
-    What follows from the rest is added: ``uv_true``, the pixels that ``xyz`` projects to, if there
-    is a ``K``; ``uv``, the same, if nothing was detected; ``d`` and ``s``, relative depth and
-    keybone length (Eq. 1), if the skeleton has a root and the paper's keybone; ``found``, if a
-    joint is missing.
-
-    Transforms may change a sample in place: each is a copy.
+    Entries that can be derived are added. ``uv_true`` is the projection of ``xyz`` if ``K`` is
+    given, and the default of ``uv``. ``d`` and ``s`` are relative depth and keybone length (Eq. 1),
+    if the skeleton has a root and the paper's keybone. ``found`` is added if a joint is missing.
+    Each sample is a copy, so transforms may change it in place.
 
     Args:
-        tensors: Entries of all samples, tensors or NumPy arrays: ``uv`` or ``xyz``, and what else
-            there is of ``K``, ``visible``, ``found``, ``confidence``, ``cue`` and ``s``. A joint is
-            missing where ``found`` is False, or, without ``found``, where ``uv`` is NaN. Its uv and
-            cue become NaN, and its confidence 0, whatever they were.
-        skeleton: Which joint is which.
-        extra: What else a sample carries, by name: a list of n texts (names of files), or a tensor
-            or array ``[n, ...]`` (numbers of subjects, labels).
-        transform: Called with each sample (a ``Data``) when it is taken out.
-        source: What error messages call the data.
+        tensors: Entries of all samples, tensors or NumPy arrays: ``uv`` or ``xyz``, and optionally
+            ``K``, ``visible``, ``found``, ``confidence``, ``cue`` and ``s``. A joint is missing
+            where ``found`` is False or, without ``found``, where ``uv`` is NaN. For missing joints,
+            uv and cue are set to NaN and confidence to 0.
+        skeleton: Skeleton that defines the order of the joints.
+        extra: Further entries of samples, by name: a list of n strings (file names), or a tensor or
+            array ``[n, ...]`` (subject numbers, labels).
+        transform: Function applied to each sample (a ``Data``) on access.
+        source: Name of the data in error messages.
 
     Shapes:
         uv ``[n, J, 2]``, xyz ``[n, J, 3]``, K ``[n, 3, 3]``, visible and found Bool ``[n, J]``,
         confidence and cue ``[n, J, 1]`` or ``[n, J]``, s ``[n]``. In a sample K is ``[1, 3, 3]``, s
         ``[1]`` and an extra tensor ``[1, ...]``. All but the masks and extra entries become
-        float32. If there is uv, a sample has ``x [J, 2 or 3]`` too: uv and confidence side by side,
-        made after the transform, as PyG's usual loops want them.
+        float32. With uv, a sample also has node features ``x [J, 2 or 3]``: uv and confidence,
+        concatenated after the transform.
 
     Units:
         uv and K in pixels, (u, v) order; xyz and s in metres, camera frame (with ``K``) or any
         other; cue and d in keybone lengths.
 
     Raises:
-        TypeError: If an entry is no tensor or array of numbers, a mask is not bool, or an extra
-            entry holds something else than texts or numbers.
-        ValueError: If an entry is unknown or has the wrong shape, none is ``uv`` or ``xyz``, a
-            number is not finite, a confidence is not in [0, 1], a joint is not before the camera,
-            a K is none, the joints of a keybone coincide, or an extra entry has another length or
-            a name that PyG uses. The message names the source and the first record.
+        TypeError: If an entry is not a tensor or array of numbers, a mask is not bool, or an extra
+            entry is neither strings nor numbers.
+        ValueError: If an entry is unknown or has the wrong shape, ``uv`` and ``xyz`` are both
+            absent, a number is not finite, a confidence is not in [0, 1], a joint is not in front
+            of the camera, a K is not a camera matrix, the joints of a keybone coincide, or an extra
+            entry has the wrong length or a name that PyG reserves. The message names the source and
+            the first invalid record.
 
     Example:
         >>> hands = KeypointDataset({"xyz": torch.rand(5, 21, 3)}, extra={"name": list("abcde")})
@@ -90,12 +89,12 @@ class KeypointDataset(WithFeatures, InMemoryDataset):
         self._extra = tuple(others)
 
     def get(self, idx: int) -> Data:
-        """Give a copy of one sample, so that transforms may change it in place."""
+        """Return a copy of one sample, so that transforms may change it in place."""
         return cast("Data", super().get(idx).clone())
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """All entries of all samples, stacked; of a slice of the dataset, those of the slice."""
+        """Entries of all samples, stacked; a slice of the dataset stacks its own samples."""
         data: Any = self._data
         stacked = {name: data[name].reshape(-1, *shape) for name, shape in self._shapes.items()}
         if self._indices is None:
@@ -105,14 +104,14 @@ class KeypointDataset(WithFeatures, InMemoryDataset):
 
     @property
     def extra(self) -> dict[str, Extra]:
-        """The extra entries of all samples; of a slice of the dataset, those of the slice."""
+        """Extra entries of all samples, or of the samples of a slice."""
         data: Any = self._data
         index = None if self._indices is None else list(self._indices)
         return {name: pick(data[name], index) for name in self._extra}
 
 
 def _sample(entries: dict[str, Tensor], others: dict[str, Extra], i: int) -> dict[str, Any]:
-    """One sample; K and s keep a first dimension, so that batching stacks them."""
+    """Return the entries of one sample; K and s keep a first dimension for batching."""
     sample = {
         name: values[i : i + 1] if name in ("K", "s") else values[i]
         for name, values in entries.items()

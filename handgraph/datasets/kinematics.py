@@ -1,7 +1,7 @@
-"""A hand made of bones and angles: forward kinematics.
+"""Forward kinematics of a hand: joints from bones and angles.
 
 The hand's own frame has its origin at the wrist: x radial (toward the thumb), y distal (toward the
-fingers), z palmar (out of the palm). It is a right hand: x, y, z are right-handed.
+fingers), z palmar (out of the palm). The hand is a right hand, and the frame is right-handed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Array = NDArray[np.float64]
 
 
 class HandAngles(NamedTuple):
-    """The angles of hands, in degrees.
+    """Joint angles of hands, in degrees.
 
     Shapes:
-        flexion: ``[*, 5, 3]``, fingers from thumb to pinky, joints mcp, pip, dip. Positive bends
-            toward the palm.
-        abduction: ``[*, 5]`` at the mcp. Positive is toward the thumb's side.
+        flexion: ``[*, 5, 3]``, fingers from thumb to pinky, joints mcp, pip, dip. Positive flexion
+            bends toward the palm.
+        abduction: ``[*, 5]`` at the mcp. Positive abduction turns toward the thumb's side.
     """
 
     flexion: Array
@@ -30,15 +30,15 @@ class HandAngles(NamedTuple):
 
 
 class HandBones(NamedTuple):
-    """The sizes of hands, in metres, and the directions of their fingers at rest.
+    """Sizes of hands, in metres, and directions of the fingers at rest.
 
     Shapes:
         bases: ``[*, 5, 3]``, each finger's first joint in the hand's frame.
         lengths: ``[*, 5, 3]``, the bones of each finger from base to tip.
         scale: ``[*]``, the subject's size relative to the mean (no unit).
-        frames: ``[*, 5, 3, 3]``, or ``[5, 3, 3]`` for all: each finger's frame at rest,
-            orthonormal and right-handed. The columns are radial, along the finger, and where it
-            flexes to.
+        frames: ``[*, 5, 3, 3]``, or ``[5, 3, 3]`` if shared: each finger's frame at rest,
+            orthonormal and right-handed. The columns point radially, along the finger, and in its
+            direction of flexion.
     """
 
     bases: Array
@@ -48,11 +48,11 @@ class HandBones(NamedTuple):
 
 
 def forward_kinematics(angles: HandAngles, bones: HandBones) -> Array:
-    r"""Place the joints of hands with these angles and bones.
+    r"""Compute the joints of hands from angles and bones.
 
-    A finger is planar. With :math:`\theta_b` the flexion summed up to bone b and :math:`\phi` the
-    abduction, bone b points along :math:`(\sin\phi\cos\theta_b, \cos\phi\cos\theta_b,
-    \sin\theta_b)` in its finger's frame.
+    Each finger is planar. With :math:`\theta_b` the sum of the flexion angles up to bone b and
+    :math:`\phi` the abduction, bone b points along :math:`(\sin\phi\cos\theta_b,
+    \cos\phi\cos\theta_b, \sin\theta_b)` in its finger's frame.
 
     Args:
         angles: Flexion and abduction.
@@ -85,15 +85,15 @@ def forward_kinematics(angles: HandAngles, bones: HandBones) -> Array:
 
 
 def finger_hinges(angles: HandAngles, frames: Array) -> Array:
-    """Give the axis around which the joints of each finger bend; it depends on the abduction only.
+    """Return the axis that the joints of each finger rotate around; it depends only on abduction.
 
     Args:
         angles: Flexion and abduction.
-        frames: Each finger's frame at rest, of :class:`HandBones`.
+        frames: Each finger's frame at rest, as in :class:`HandBones`.
 
     Shapes:
-        output: ``[*, 5, 3]``, unit vectors in the hand's frame. A turn around the axis by the right
-        hand's rule bends the finger toward the palm.
+        output: ``[*, 5, 3]``, unit vectors in the hand's frame. A rotation around the axis by the
+            right-hand rule bends the finger toward the palm.
 
     Example:
         >>> from handgraph.datasets.hand_shape import HandShape
@@ -107,7 +107,7 @@ def finger_hinges(angles: HandAngles, frames: Array) -> Array:
 
 
 def turn_in_palm(degrees: Array) -> Array:
-    """Give the frames of fingers that lie in the palm's plane, turned toward the thumb's side.
+    """Return the frames of fingers in the palm's plane, rotated toward the thumb's side.
 
     Shapes:
         degrees: ``[*]``; output: ``[*, 3, 3]``.

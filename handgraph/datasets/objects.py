@@ -1,4 +1,4 @@
-"""Objects between a camera and a hand: capsules and boxes of a hand's size."""
+"""Occluding objects between the camera and a hand: capsules and boxes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from handgraph.datasets.occlusion import Boxes, Capsules, box_entry, capsule_ent
 
 
 class Objects(NamedTuple):
-    """Objects that are each a capsule or a box.
+    """Objects, each either a capsule or a box.
 
     Shapes:
         is_box: Bool ``[*, C]``.
-        boxes, capsules: ``[*, C]`` of both; ``is_box`` says which one counts.
+        boxes, capsules: ``[*, C]`` of both; ``is_box`` selects one of them.
     """
 
     is_box: NDArray[np.bool_]
@@ -24,7 +24,7 @@ class Objects(NamedTuple):
     capsules: Capsules
 
     def pick(self, chosen: int | NDArray[np.intp]) -> Objects:
-        """Take one object of each row, ``[n, C]`` to ``[n]``: the same one, or of each its own."""
+        """Select one object of each row, ``[n, C]`` to ``[n]``, by one index or one per row."""
         rows = np.arange(len(self.is_box))
         return Objects(
             self.is_box[rows, chosen],
@@ -36,14 +36,14 @@ class Objects(NamedTuple):
 def sample_objects(rng: np.random.Generator, xyz: Array, num_objects: int) -> Objects:
     """Draw objects between the camera and each hand.
 
-    Each is a capsule (radius 20-40 mm, its segment 60-200 mm long) or a box (edges of 40-160 mm) of
-    full size or down to a fifth of it, in any orientation. It stands before a point between two
-    random joints, 0-40 mm nearer.
+    Each object is a capsule (radius 20-40 mm, segment 60-200 mm long) or a box (edges of 40-160
+    mm), scaled by 0.2 to 1, in any orientation. It lies 0-40 mm in front of a point between two
+    random joints.
 
     Args:
         rng: Source of random numbers.
         xyz: Joints in the camera frame.
-        num_objects: Objects drawn for each hand.
+        num_objects: Number of objects for each hand.
 
     Shapes:
         xyz: ``[n, J, 3]``; output: ``[n, num_objects]`` objects.
@@ -76,17 +76,17 @@ def sample_objects(rng: np.random.Generator, xyz: Array, num_objects: int) -> Ob
 
 
 def object_entry(rays: Array, objects: Objects) -> Array:
-    """Distance from the camera to where each ray enters each object.
+    """Return the distance from the camera to the point where each ray enters each object.
 
     Args:
         rays: Directions from the camera, of unit length.
-        objects: What they may meet.
+        objects: Objects to intersect with the rays.
 
     Shapes:
         rays: ``[*, J, 3]``; output: ``[*, J, C]``.
 
     Units:
-        Metres along the ray in the camera frame; infinite where the ray misses.
+        Metres along the ray in the camera frame; infinite where the ray misses the object.
 
     Example:
         >>> hand = np.array([[[0.0, 0.0, 0.5], [0.0, 0.01, 0.5]]])

@@ -1,4 +1,4 @@
-"""What detectors say of simulated hands, which joints they leave out, and left hands."""
+"""Simulated detections, missing joints and left hands."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from handgraph.geometry import mirror_hand, mirror_matrix, transform_points
 def observe(
     rng: np.random.Generator, truth: Truth, detectors: tuple[Detector, ...], image_size: int
 ) -> dict[str, Tensor]:
-    """Let one of the detectors look at each hand, and give the entries of the dataset.
+    """Simulate the detections of each hand by one of the detectors.
 
     Args:
         rng: Source of random numbers.
-        truth: What is there to be detected.
-        detectors: A single one is not drawn.
+        truth: Ground truth of the hands.
+        detectors: Detectors to choose from at random. A single one needs no random choice.
         image_size: Side of the image in pixels.
     """
     source = NumpyRandom(rng)
-    looks = [detector.observe(source, truth, image_size) for detector in detectors]
-    found, clean = looks[0] if len(looks) == 1 else _choose(rng, looks)
+    detections = [detector.observe(source, truth, image_size) for detector in detectors]
+    found, clean = detections[0] if len(detections) == 1 else _choose(rng, detections)
     return {
         "uv": found.uv,
         "uv_clean": clean.uv,
@@ -35,22 +35,22 @@ def observe(
     }
 
 
-def _choose(rng: np.random.Generator, looks: list[Detections]) -> Detections:
-    """Take what one detector says of each hand."""
-    which = torch.from_numpy(rng.integers(len(looks), size=len(looks[0].found.uv)))
+def _choose(rng: np.random.Generator, detections: list[Detections]) -> Detections:
+    """Choose the detections of one random detector for each hand."""
+    which = torch.from_numpy(rng.integers(len(detections), size=len(detections[0].found.uv)))
     rows = torch.arange(len(which))
 
-    def pick(said: tuple[Found, ...]) -> Found:
-        return Found(*(torch.stack(parts)[which, rows] for parts in zip(*said, strict=True)))
+    def pick(candidates: tuple[Found, ...]) -> Found:
+        return Found(*(torch.stack(parts)[which, rows] for parts in zip(*candidates, strict=True)))
 
-    found, clean = zip(*looks, strict=True)
+    found, clean = zip(*detections, strict=True)
     return Detections(pick(found), pick(clean))
 
 
 def lose(
     rng: np.random.Generator, entries: dict[str, Tensor], missing: Missing, image_size: int
 ) -> dict[str, Tensor]:
-    """Take out missing joints: NaN, a score of 0, and ``found`` is False."""
+    """Remove missing joints: uv and cue become NaN, confidence 0 and ``found`` False."""
     uv, score = entries["uv"], entries["confidence"][..., 0]
     lost = missing.draw(NumpyRandom(rng), uv, score, image_size)
     gone = lost.unsqueeze(-1)
@@ -65,7 +65,7 @@ def lose(
 def mirror_some(
     rng: np.random.Generator, entries: dict[str, Tensor], fraction: float, image_size: int
 ) -> dict[str, Tensor]:
-    """Make left hands of some: a mirrored image of a right hand is one of a left hand."""
+    """Mirror a random fraction of the right hands, which makes them left hands."""
     left = torch.zeros(len(entries["xyz"]), dtype=torch.bool)
     if not fraction:
         return {**entries, "left": left}

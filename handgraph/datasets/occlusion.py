@@ -1,7 +1,7 @@
-"""Which joints a pinhole camera sees: rays from the camera against capsules and boxes.
+"""Visibility of joints: closed-form intersection of camera rays with capsules and boxes.
 
-A hand is 20 capsules, one along each bone. A joint lies inside the capsules of its own bones; it is
-visible if the first surface on the ray toward it is the skin of one of these. All in closed form.
+A hand consists of 20 capsules, one along each bone. A joint lies inside the capsules of its own
+bones. It is visible if the first surface on the ray toward it belongs to one of them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from handgraph.skeletons import FINGERS, HAND
 RADII = np.array(
     [[14, 13, 11, 9.5], [13, 10, 8.5, 7.5], [13, 10, 8.5, 7.5], [13, 9.5, 8.5, 7.5], [12, 9, 8, 7]]
 )
-"""Radius of each bone's capsule in millimetres: thumb to pinky, from the palm's bone to the tip."""
+"""Radius of each bone's capsule in millimetres, thumb to pinky, from palm to tip."""
 
 
 class Capsules(NamedTuple):
-    """Cylinders with round ends: all points within ``radius`` of a segment, in metres.
+    """Capsules: all points within ``radius`` of a segment, in metres.
 
     Shapes:
-        start, end: ``[*, C, 3]``, the ends of the segment.
+        start, end: ``[*, C, 3]``, end points of the segment.
         radius: ``[*, C]``.
     """
 
@@ -38,7 +38,7 @@ class Boxes(NamedTuple):
     Shapes:
         centre: ``[*, C, 3]``.
         axes: ``[*, C, 3, 3]``, rotations; the columns are the directions of the edges.
-        half: ``[*, C, 3]``, half the edge lengths.
+        half: ``[*, C, 3]``, half of the edge lengths.
     """
 
     centre: Array
@@ -47,15 +47,15 @@ class Boxes(NamedTuple):
 
 
 def capsule_entry(rays: Array, capsules: Capsules) -> Array:
-    r"""Distance from the camera to where each ray enters each capsule.
+    r"""Return the distance from the camera to the point where each ray enters each capsule.
 
     The ray :math:`t u` meets the cylinder around the segment a, b where
-    :math:`|t u - a|^2 - ((t u - a) \cdot e)^2 = r^2` with e the direction of the segment: a
-    quadratic in t. Where the first root lies beyond an end, the ball around that end decides.
+    :math:`|t u - a|^2 - ((t u - a) \cdot e)^2 = r^2` with e the segment's direction, a quadratic
+    equation in t. If the first root lies beyond an end, the ball around that end is used.
 
     Args:
         rays: Directions from the camera, of unit length.
-        capsules: What they may meet; the camera lies outside all of them.
+        capsules: Capsules to intersect with the rays; the camera lies outside all of them.
 
     Shapes:
         rays: ``[*, J, 3]``; output: ``[*, J, C]``.
@@ -75,7 +75,7 @@ def capsule_entry(rays: Array, capsules: Capsules) -> Array:
     offset = np.sum(along * start, axis=-1)
     rest = np.sum(start * start, axis=-1) - offset**2 - radius**2
     offset, rest, length = offset[..., None, :], rest[..., None, :], length[..., None, :]
-    with np.errstate(invalid="ignore", divide="ignore"):  # a miss, or a ray along the segment
+    with np.errstate(invalid="ignore", divide="ignore"):  # ray misses, or runs along the segment
         a, b = 1.0 - slope**2, toward - offset * slope
         side = (b - np.sqrt(b**2 - a * rest)) / a
         position = side * slope - offset
@@ -88,11 +88,11 @@ def capsule_entry(rays: Array, capsules: Capsules) -> Array:
 
 
 def box_entry(rays: Array, boxes: Boxes) -> Array:
-    """Distance from the camera to where each ray enters each box, by its three slabs.
+    """Return the distance from the camera to the point where each ray enters each box (slabs).
 
     Args:
         rays: Directions from the camera.
-        boxes: What they may meet; the camera lies outside all of them.
+        boxes: Boxes to intersect with the rays; the camera lies outside all of them.
 
     Shapes:
         rays: ``[*, J, 3]``; output: ``[*, J, C]``.
@@ -119,11 +119,11 @@ def box_entry(rays: Array, boxes: Boxes) -> Array:
 
 
 def hand_capsules(xyz: Array, scale: Array) -> Capsules:
-    """Put a capsule along each bone of the hand: palm 12-14 mm, fingers 7-13 mm.
+    """Return a capsule along each bone of the hand: palm 12-14 mm, fingers 7-13 mm.
 
     Args:
-        xyz: Joints, in the order of :data:`handgraph.skeletons.HAND`.
-        scale: The subject's size; radii are :data:`RADII` times this.
+        xyz: Joints in the order of :data:`handgraph.skeletons.HAND`.
+        scale: The subject's size, a factor of :data:`RADII`.
 
     Shapes:
         xyz: ``[*, 21, 3]``; scale: ``[*]``; output: 20 capsules, in the order of ``HAND.bones``.
@@ -139,9 +139,9 @@ def hand_capsules(xyz: Array, scale: Array) -> Capsules:
 
 
 def hand_surfaces(xyz: Array, scale: Array) -> tuple[Array, Array]:
-    """Distance to each joint's own skin, and to the first skin of the rest of the hand.
+    """Return the distance to each joint's own surface, and to that of the rest of the hand.
 
-    A joint's own skin is that of the bones that meet in it.
+    A joint's own surface is that of the bones that end in it.
 
     Args:
         xyz: Joints in the camera frame.
@@ -151,7 +151,7 @@ def hand_surfaces(xyz: Array, scale: Array) -> tuple[Array, Array]:
         xyz: ``[*, 21, 3]``; scale: ``[*]``; outputs: ``own [*, 21]`` and ``other [*, 21]``.
 
     Units:
-        Metres along the ray from the camera; infinite where no other bone is on the ray.
+        Metres along the ray from the camera; infinite where the ray hits no other bone.
 
     Example:
         >>> from handgraph.datasets.hand_shape import HandShape
@@ -168,7 +168,7 @@ def hand_surfaces(xyz: Array, scale: Array) -> tuple[Array, Array]:
 
 
 def view_rays(xyz: Array) -> Array:
-    """Unit directions from the camera to each point.
+    """Return the unit directions from the camera to each point.
 
     Shapes:
         xyz: ``[*, J, 3]``; output: ``[*, J, 3]``.
@@ -186,7 +186,7 @@ def _dots(rays: Array, points: Array) -> Array:
 
 
 def _bone_radii() -> Array:
-    """Radii in metres in the order of ``HAND.bones``: a bone is known by the joint at its end."""
+    """Return radii in metres in the order of ``HAND.bones``, by each bone's child joint."""
     ends = (HAND.joints[child].split("_") for child in _CHILDREN)
     levels = ("mcp", "pip", "dip", "tip")
     return np.array([1e-3 * RADII[FINGERS.index(f), levels.index(at)] for f, at in ends])

@@ -1,4 +1,4 @@
-"""A hand before a camera, and an object between them."""
+"""Scenes of a camera, a hand and an object between them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from handgraph.datasets.occlusion import hand_surfaces, view_rays
 from handgraph.skeletons import HAND
 
 MIN_DISTANCE = 0.3
-"""Least distance of a hand from the camera in metres."""
+"""Minimum distance of a hand from the camera in metres."""
 
 NUM_OBJECTS = 8
-"""How many objects are tried for each hand; an image shows one of them at most."""
+"""Number of candidate objects for each hand; an image shows at most one of them."""
 
 
 class HandModel(NamedTuple):
-    """What hands are drawn from: their shapes, their poses, and the views of them."""
+    """The distributions of hands: shape, pose and view."""
 
     shape: HandShape = HandShape()
     pose: HandPose = HandPose()
@@ -34,16 +34,16 @@ class HandModel(NamedTuple):
 
 
 class Hands(NamedTuple):
-    """Hands before the camera.
+    """Hands in front of the camera.
 
     Shapes:
-        xyz: ``[n, 21, 3]``, joints.
+        xyz: ``[n, 21, 3]``, joint positions.
         scale: ``[n]``, the subjects' sizes (no unit).
-        palm: ``[n, 3, 3]``, the palms' frames: the columns point to the thumb's side, to the
+        palm: ``[n, 3, 3]``, frames of the palms. The columns point to the thumb's side, to the
             fingers, and out of the palm.
-        hinge: ``[n, 5, 3]``, the axes around which the fingers bend.
+        hinge: ``[n, 5, 3]``, the axes that the fingers bend around.
         forearm: ``[n, 3]``, unit vectors from the wrist toward the elbow.
-        focal: ``[n]``, the focal lengths of their cameras in pixels.
+        focal: ``[n]``, focal lengths of the cameras in pixels.
 
     Units:
         Metres in the camera frame.
@@ -58,12 +58,12 @@ class Hands(NamedTuple):
 
 
 class Sight(NamedTuple):
-    """What the ray to each joint meets.
+    """Distances to the surfaces on the ray to each joint.
 
     Shapes:
-        own, other: ``[n, 21]``: the joint's own skin, and the rest of the hand (infinite if it is
-            not on the ray).
-        entry: ``[n, 8, 21]``: each object.
+        own, other: ``[n, 21]``, to the joint's own surface and to the rest of the hand, or
+            infinite.
+        entry: ``[n, 8, 21]``, to each object.
 
     Units:
         Metres along the ray from the camera.
@@ -75,7 +75,7 @@ class Sight(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """Hands, the objects that are tried before each (``[n, 8]``), and what the rays meet."""
+    """Hands, their candidate objects (``[n, 8]``), and the distances along the rays."""
 
     hands: Hands
     objects: Objects
@@ -89,14 +89,14 @@ def sample_scene(
     model: HandModel,
     look: Callable[[Hands, Objects, Cameras], Sight] | None = None,
 ) -> Scene:
-    """Draw hands, place them in the image, and draw objects before them.
+    """Draw hands, place them in the image, and draw objects in front of them.
 
     Args:
         rng: Source of random numbers.
         num_scenes: Number of scenes.
         image_size: Side of the images in pixels.
-        model: What hands are drawn from.
-        look: Finds what the rays meet. Default: :func:`capsule_sight`.
+        model: Distributions of shape, pose and view.
+        look: Computes the distances along the rays. Default: :func:`capsule_sight`.
 
     Example:
         >>> scene = sample_scene(np.random.default_rng(0), 4, 256, HandModel())
@@ -133,20 +133,20 @@ def sample_hands(
 def _sample_clear(
     rng: np.random.Generator, num_hands: int, model: HandModel
 ) -> tuple[Array, Array, Array]:
-    """Draw hands in their own frame until none of them intersects itself."""
+    """Draw hands in the hand frame until all keep the clearance."""
     drawn = _sample_local(rng, num_hands, model)
-    pending = _entangled(drawn, np.arange(num_hands), model.pose.clearance)
+    pending = _too_close(drawn, np.arange(num_hands), model.pose.clearance)
     while len(pending):
         for values, again in zip(drawn, _sample_local(rng, len(pending), model), strict=True):
             values[pending] = again
-        pending = _entangled(drawn, pending, model.pose.clearance)
+        pending = _too_close(drawn, pending, model.pose.clearance)
     return drawn
 
 
-def _entangled(
+def _too_close(
     drawn: tuple[Array, Array, Array], rows: NDArray[np.intp], clearance: float
 ) -> NDArray[np.intp]:
-    """Give those of the rows whose fingers come too near; none if nothing is asked of them."""
+    """Return the rows whose fingers are closer than ``clearance``; none if it is 0."""
     if not clearance:
         return rows[:0]
     xyz, _, scale = drawn
@@ -156,22 +156,22 @@ def _entangled(
 def _sample_local(
     rng: np.random.Generator, num_hands: int, model: HandModel
 ) -> tuple[Array, Array, Array]:
-    """Draw joints, hinges and sizes of hands in their own frame."""
+    """Draw joints, hinges and sizes of hands in the hand frame."""
     bones, angles = model.shape.sample(rng, num_hands), model.pose.sample(rng, num_hands)
     return forward_kinematics(angles, bones), finger_hinges(angles, bones.frames), bones.scale
 
 
 def capsule_sight(hands: Hands, objects: Objects, cameras: Cameras) -> Sight:
-    """Look at hands that are a capsule along each bone, without a forearm."""
+    """Compute the distances for hands made of capsules, without a forearm."""
     own, other = hand_surfaces(hands.xyz, hands.scale)
     return Sight(own, other, object_entry(view_rays(hands.xyz), objects).swapaxes(1, 2))
 
 
 def _sample_forearms(rng: np.random.Generator, palm: Array, xyz: Array) -> Array:
-    """Bend wrists at random, and of four such choices take one that leads away from the camera.
+    """Draw four random wrist bends, and keep one that points away from the camera.
 
-    Up to 50 degrees toward palm or back, 20 degrees to the sides. The random numbers are not those
-    of the hands, which stay as they are.
+    Wrists bend up to 50 degrees toward palm or back and 20 degrees to the sides. A separate random
+    stream leaves the hands unaffected.
     """
     bend = np.radians(rng.uniform(-50.0, 50.0, (4, len(palm))))
     side = np.radians(rng.uniform(-20.0, 20.0, (4, len(palm))))
@@ -183,16 +183,16 @@ def _sample_forearms(rng: np.random.Generator, palm: Array, xyz: Array) -> Array
 
 
 def place_in_image(xyz: Array, cameras: Cameras, fill: Array, jitter: Array) -> Array:
-    """Move hands so that their joints fill the wanted part of the image.
+    """Translate hands so that their joints fill a given part of the image.
 
-    The longer side of the box around the projected joints becomes ``fill`` of the image, unless the
-    hand would come nearer than :data:`MIN_DISTANCE`; the box's centre lies ``jitter`` off the
-    image's. Eight steps of a fixed-point iteration (exact to 0.1 % of the image).
+    The longer side of the bounding box of the projected joints becomes ``fill`` of the image,
+    unless the hand would be closer than :data:`MIN_DISTANCE`. The box's centre is offset by
+    ``jitter`` from the image's. Eight fixed-point iterations are exact to 0.1 % of the image.
 
     Args:
-        xyz: Turned hands around any origin.
-        cameras: Of each hand.
-        fill: Share of the image's side.
+        xyz: Rotated hands around any origin.
+        cameras: Camera of each hand.
+        fill: Fraction of the image side.
         jitter: Shift of the centre, in image sides, (u, v).
 
     Shapes:

@@ -1,4 +1,4 @@
-"""From a seed to tensors: hands, cameras, objects and detections, in chunks of fixed size."""
+"""Simulation of hands, cameras, objects and detections from a seed, in chunks of fixed size."""
 
 from __future__ import annotations
 
@@ -28,26 +28,25 @@ from handgraph.geometry import keybone_length, project, relative_depth
 from handgraph.skeletons import HAND
 
 CHUNK = 256
-"""Samples that share a stream of random numbers. Another value gives another dataset."""
+"""Number of samples per stream of random numbers. Another value gives another dataset."""
 
 MIN_VISIBLE = HAND.num_joints // 2 + 1
 """Images with fewer visible joints are severely occluded: 11 (paper, section 3)."""
 
 
 class Settings(NamedTuple):
-    """What decides every number of a dataset but their count.
+    """All settings of a dataset except the number of samples.
 
     Args:
         seed: Non-negative integer.
         image_size: Side of the image in pixels.
-        severe_fraction: Share of severe images.
-        occluder_fraction: Share of the other images that show an object.
-        model: What hands are drawn from.
-        detectors: Each hand is seen by one of these.
-        missing: Which joints are missing.
-        left_fraction: Share of left hands.
-        rendered: Whether a joint is visible if the rendered image shows it. If not, hands are
-            capsules, and no image shows them.
+        severe_fraction: Fraction of severely occluded images.
+        occluder_fraction: Fraction of the other images that show an object.
+        model: Distributions of shape, pose and view.
+        detectors: Detectors; each hand uses a random one.
+        missing: Rule that removes joints, or ``None``.
+        left_fraction: Fraction of left hands.
+        rendered: Whether visibility is that of rendered images. If not, hands consist of capsules.
     """
 
     seed: int
@@ -62,11 +61,11 @@ class Settings(NamedTuple):
 
 
 class View(NamedTuple):
-    """What a camera sees of hands.
+    """Hands, objects and visibility as seen by a camera.
 
     Shapes:
-        hands: ``[n]`` of them.
-        objects: ``[n]``, one before each hand; with_object: Bool ``[n]``, whether it is there.
+        hands: ``[n]`` hands.
+        objects: ``[n]``, one for each hand; with_object: Bool ``[n]``, whether it is present.
         visible: Bool ``[n, 21]``.
         surface: ``[n, 21]``, depth of the first surface on the ray to each joint, metres.
     """
@@ -82,11 +81,11 @@ def simulate(num_samples: int, settings: Settings, progress: bool = False) -> di
     """Simulate hands and their detections.
 
     Each chunk of 256 samples has a counter-based stream of its own (Philox, seeded with the seed
-    and the number of the chunk), so a sample depends neither on ``num_samples`` nor on the machine.
+    and the number of the chunk), so samples depend neither on ``num_samples`` nor on the machine.
 
     Args:
         num_samples: Number of samples.
-        settings: Everything else.
+        settings: All other settings.
         progress: Whether to show a progress bar (in a terminal only).
 
     Shapes:
@@ -130,7 +129,7 @@ def _sample_views(
     with_object: NDArray[np.bool_],
     settings: Settings,
 ) -> View:
-    """Draw scenes until every image is as it must be."""
+    """Draw scenes until every image satisfies its conditions."""
     size = settings.image_size
     sight = rendered_sight if settings.rendered else capsule_sight
     scene = sample_scene(rng, len(severe), size, settings.model, sight)
@@ -150,7 +149,7 @@ def _put(
     source: tuple[Any, ...] | NDArray[Any],
     chosen: NDArray[np.bool_],
 ) -> None:
-    """Put the chosen rows of all arrays of one tuple into those of another."""
+    """Copy the chosen rows of nested tuples of arrays into those of ``target``."""
     if isinstance(target, tuple):
         for inner, values in zip(target, source, strict=True):
             _put(inner, rows, values, chosen)
@@ -164,22 +163,23 @@ def look(
     with_object: NDArray[np.bool_],
     image_size: int,
 ) -> tuple[View, NDArray[np.bool_]]:
-    """Choose an object for each scene and look at it.
+    """Choose an object for each scene, and compute the visibility of the joints.
 
-    A joint is visible if it lies in the image and its own skin comes first on the ray toward it.
-    Every hand alone must show at least 11 joints. A severe image takes the first object that lies
-    before the skin of at least 11 joints and leaves some joint visible: the object makes it hard,
-    not the pose ("matched"). Any other takes the first that leaves at least 11 joints visible.
+    A joint is visible if it lies in the image and its own surface is the first on the ray toward
+    it. Without an object, at least 11 joints of every hand must be visible. A severe image uses the
+    first object that covers at least 11 joints and leaves at least one joint visible, so that the
+    object causes the occlusion and not the pose ("matched"). Other images use the first object that
+    leaves at least 11 joints visible.
 
     Args:
         scene: Hands and objects.
-        severe: Which images shall be severely occluded.
+        severe: Which images must be severely occluded.
         with_object: Which images show an object.
         image_size: Side of the image in pixels.
 
     Shapes:
-        severe, with_object: ``[n]``; output: the view, and Bool ``[n]``, whether hand and some
-        object were as they must be (where they were not, the view means nothing).
+        severe, with_object: ``[n]``; output: the view, and Bool ``[n]``, whether hand and object
+            satisfy the conditions (elsewhere the view is undefined).
     """
     xyz, (own, other, entry) = scene.hands.xyz, scene.sight
     camera = Cameras(image_size, scene.hands.focal)
@@ -216,7 +216,7 @@ def _ground_truth(view: View, image_size: int) -> dict[str, Tensor]:
 
 
 def _truth(view: View, exact: dict[str, Tensor]) -> Truth:
-    """What detectors look at: the surfaces that the image shows become relative depths."""
+    """Return the input of the detectors, with surface depths as relative depths."""
     root = view.hands.xyz[:, [HAND.index(str(HAND.root))], 2]
     surface = torch.from_numpy(view.surface - root) / exact["s"].unsqueeze(-1)
     return Truth(exact["uv_true"], exact["d"], surface, exact["visible"])
@@ -227,6 +227,6 @@ def _single(values: Tensor) -> Tensor:
 
 
 def _stage(view: View) -> dict[str, Tensor]:
-    """What the renderer needs beyond the joints."""
+    """Return the inputs of the renderer other than the joints."""
     stage = to_stage(view.hands, view.objects, view.with_object)
     return {f"stage_{name}": values for name, values in stage._asdict().items() if name != "xyz"}

@@ -30,84 +30,85 @@ from handgraph.datasets.simulator import Settings, simulate
 from handgraph.detectors import Detector, Missing
 from handgraph.skeletons import HAND
 
-_VERSION = 2  # of the simulator: raise it whenever the same arguments give other numbers
-_SURFACE = 1  # of the rendered hand's anatomy: the same, for what is visible in images
-_FRAME = 256  # side of the image that datasets without images are measured in, pixels
-_SMALLEST = 16  # images that can show a hand
-_SHORTEST = 8.0  # focal length that shows 11 joints apart, pixels; hands are 0.3 m away or more
+_VERSION = 2  # of the simulator; increment if the same arguments give other numbers
+_SURFACE = 1  # of the rendered anatomy; increment if visibility in images changes
+_FRAME = 256  # image side of datasets without images, pixels
+_SMALLEST = 16  # smallest image side that can show a hand, pixels
+_SHORTEST = 8.0  # smallest focal length that separates 11 joints at 0.3 m, pixels
 
 
 NARROW = {"shape": HandShape.narrow(), "pose": HandPose.narrow(), "view": HandView.narrow()}
-"""Arguments of a simulator whose hands differ less: ``SyntheticHands(1000, **NARROW)``."""
+"""Arguments for hands with little variation: ``SyntheticHands(1000, **NARROW)``."""
 
 
 class SyntheticHands(WithFeatures):
-    r"""Hands of random shape and pose, hidden in part by themselves and by an object.
+    r"""Simulated hands of random shape and pose under self-occlusion and occlusion by an object.
 
-    A hand of some shape in some pose is turned at random and put before a pinhole camera, so that
-    all joints lie in the image. 60 % of the images show an object (a capsule or a box) in front of
-    the hand. A joint is visible if the first surface on the ray toward it is its own skin. A model
-    of a 2D detector gives positions, a score and a depth cue for every joint, hidden or not.
+    Each hand has a random shape, pose and orientation. It is placed in front of a pinhole camera so
+    that all joints lie in the image. 60 % of the images that are not severe show an object (a
+    capsule or a box) in front of the hand. A joint is visible if the first surface on the ray
+    toward it is its own. A model of a 2D detector gives a position, a confidence and a depth cue
+    for every joint, visible or occluded.
 
     The defaults cover real hands: see :class:`HandShape`, :class:`HandPose` and :class:`HandView`.
-    ``SyntheticHands(1000, **NARROW)`` draws nearly constant shapes and simpler poses before one
+    ``SyntheticHands(1000, **NARROW)`` draws nearly constant shapes and simpler poses for one
     camera.
 
-    Without ``image_size`` bones are capsules, and no image is rendered. With it the hand has a
-    palm, skin and a forearm; samples carry an image, its depth and its mask, which are rendered
-    when they are taken out, a loader's batch at once; and a joint is visible if the first surface
-    in its *pixel* belongs to the bones that meet in it. All else follows from that: which images
-    are severe, detections and cues.
+    Without ``image_size``, bones are capsules and no image is rendered. With it, the hand has a
+    palm, skin and a forearm, and samples have an image, a depth map and a mask. These are rendered
+    on access, in batches under a data loader. A joint is then visible if the first surface in its
+    *pixel* belongs to the bones that end in it. Severe images, detections and cues follow this
+    visibility.
 
-    Severe images (at most 10 joints visible) are *matched*: the hand alone would show at least 11
-    joints, as it does in all images, and an object hides at least 11. So the object makes an image
-    severe and not the pose.
+    Severe images (at most 10 joints visible) are *matched*: without the object, at least 11 joints
+    are visible, as in all images, and the object covers at least 11. So the object causes the
+    severe occlusion and not the pose.
 
-    The data are a function of the arguments alone. A sample does not depend on ``num_samples``: the
-    first 1000 of 5000 are the 1000. About 7500 samples are made in a second on one core, 2500 to
-    4000 with ``image_size``, and 200 to 400 images of 128 pixels rendered, or 50 to 120 of 256.
+    The data depend only on the arguments. A sample does not depend on ``num_samples``: the first
+    1000 of 5000 samples equal those of a dataset of 1000. One core simulates about 7500 samples per
+    second, or 2500 to 4000 with ``image_size``. It renders 200 to 400 images of 128 pixels per
+    second, or 50 to 120 of 256.
 
     Args:
         num_samples: Number of samples.
         seed: Non-negative integer. Training and test sets need different ones.
-        root: Folder for the cache; made if there is none. Where it cannot be written to, there is
-            a warning. Without it nothing is written. Images are never stored.
-        image_size: Side of the square images in pixels, at least 16. Without it there are no
-            images, and ``uv`` and ``K`` are those of a camera of 256 pixels.
-        shape: How hands differ. Default: ``HandShape()``.
-        pose: How they bend. Default: ``HandPose()``.
-        view: From where they are seen. Default: ``HandView()``. With ``image_size``, focal lengths
+        root: Folder of the cache, created if needed. A folder that cannot be written to gives a
+            warning. ``None`` disables the cache. Images are never cached.
+        image_size: Side of the square images in pixels, at least 16. If ``None``, samples have no
+            images, and ``uv`` and ``K`` refer to images of 256 pixels.
+        shape: Distribution of hand shapes. Default: ``HandShape()``.
+        pose: Distribution of poses. Default: ``HandPose()``.
+        view: Distribution of views. Default: ``HandView()``. With ``image_size``, focal lengths
             must be at least 8 pixels.
-        severe_fraction: Share of severe images, on average.
-        occluder_fraction: Share of the other images that show an object, on average.
-        left_fraction: Share of left hands, on average. A left hand and its image are the mirror
-            images of a right hand.
-        detector: What detects the joints; of several, one for each hand, drawn at random. Its
-            ``repr`` is part of the cache's name. Default: ``HeatmapDetector()``.
-        missing: Which joints the detector leaves out. Default: none.
-        transform: Called with each sample (a ``Data``) when it is taken out.
-        progress: Whether a progress bar is shown while the samples are made (in a terminal only).
+        severe_fraction: Expected fraction of severe images.
+        occluder_fraction: Expected fraction of the other images that show an object.
+        left_fraction: Expected fraction of left hands. A left hand and its image are mirrored from
+            a right hand.
+        detector: Model of the 2D detector. From a sequence, each hand uses a random one. The name
+            of the cache file depends on its ``repr``. Default: ``HeatmapDetector()``.
+        missing: Rule for joints that the detector misses. Default: none are missing.
+        transform: Function applied to each sample (a ``Data``) on access.
+        progress: Whether to show a progress bar during simulation (in a terminal only).
 
     Shapes:
-        Each sample is a ``Data`` on the graph ``HAND.edge_index``. The property ``tensors`` holds
-        the same entries for all samples, ``[n, 21, 2]`` and so on, and ``K`` as ``[n, 3, 3]``, but
-        no images; :meth:`render` gives those.
+        Each sample is a ``Data`` on the graph ``HAND.edge_index``. The property ``tensors`` stacks
+        the entries over all samples, with ``K`` of shape ``[n, 3, 3]`` and without images, which
+        :meth:`render` returns.
 
-        - ``uv [21, 2]``: detected positions; ``uv_true``: projected joints; ``uv_clean``: what the
-          detector would find if nothing were hidden
-        - ``confidence [21, 1]``: score; ``confidence_clean``: as if all were visible
-        - ``cue [21, 1]``: relative depth, with noise; ``cue_clean``: as if all were visible
+        - ``uv [21, 2]``: detected positions; ``uv_true``: projected joints; ``uv_clean``:
+          detections without occlusion
+        - ``confidence [21, 1]``: in [0, 1]; ``confidence_clean``: without occlusion
+        - ``cue [21, 1]``: noisy relative depth; ``cue_clean``: without occlusion
         - ``xyz [21, 3]``: joints in the camera frame; ``K [1, 3, 3]``: intrinsic matrix
-        - ``x [21, 3]``: uv and confidence side by side, made after the transform, as PyG's usual
-          loops want them
-        - ``visible [21]``: Bool; ``left [1]``: Bool, whether it is a left hand
-        - ``found [21]``: Bool, with ``missing`` only. Where it is False, ``uv`` and ``cue`` are NaN
-          and the score is 0
+        - ``x [21, 3]``: node features, uv and confidence, concatenated after the transform
+        - ``visible [21]``: Bool; ``left [1]``: Bool, whether the hand is a left hand
+        - ``found [21]``: Bool, with ``missing`` only. Where False, ``uv`` and ``cue`` are NaN and
+          ``confidence`` is 0
         - ``d [21]``: relative depth (Eq. 1); ``s [1]``: keybone length
-        - with ``image_size`` S: ``image [1, 3, S, S]`` uint8, RGB; ``depth [1, S, S]``, 0 where
-          there is only background; ``mask [1, S, S]`` uint8 with the codes of RHD: 0 background and
-          objects, 1 forearm, 18 to 32 the fingers, three for each from its tip to the palm, thumb
-          to pinky, 33 the palm
+        - with ``image_size`` S: ``image [1, 3, S, S]`` uint8, RGB; ``depth [1, S, S]``, 0 for the
+          background; ``mask [1, S, S]`` uint8 with the codes of RHD: 0 background and objects, 1
+          forearm, 18 to 32 the fingers (thumb to pinky, three codes each from tip to palm), 33 the
+          palm
 
     Units:
         ``uv``, ``uv_true``, ``uv_clean`` and ``K`` in pixels, (u, v) order, integers are pixel
@@ -187,32 +188,32 @@ class SyntheticHands(WithFeatures):
         tensors = read_tensors(path, key) if path.exists() else None
         if tensors is None:
             if path.exists():
-                warnings.warn(f"{path} is damaged; simulating its hands again", stacklevel=3)
+                warnings.warn(f"{path} is damaged; simulating the hands again", stacklevel=3)
             tensors = simulate(num_samples, self.settings, progress)
             try:
                 write_tensors(path, tensors, key)
             except OSError as error:
-                warnings.warn(f"the hands were not kept (root={root!s}): {error}", stacklevel=3)
+                warnings.warn(f"the hands were not cached (root={root!s}): {error}", stacklevel=3)
         return tensors
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """All entries of all samples, stacked; of a slice of the dataset, those of the slice."""
+        """Entries of all samples, stacked; a slice of the dataset stacks its own samples."""
         if self._indices is None:
             return dict(self._tensors)
         index = torch.tensor(list(self._indices), dtype=torch.long)
         return {name: values[index] for name, values in self._tensors.items()}
 
     def len(self) -> int:
-        """Give the number of samples that were simulated."""
+        """Return the number of samples."""
         return len(self._tensors["uv"])
 
     def get(self, idx: int) -> Data:
-        """Give one sample as a graph."""
+        """Return one sample as a graph."""
         return self._samples([idx])[0]
 
     def __getitems__(self, indices: list[int]) -> list[Any]:
-        """Give many samples, as loaders ask for them; their images are rendered at once."""
+        """Return a batch of samples for a data loader; their images are rendered together."""
         chosen = self.indices()
         samples = self._samples([chosen[k] for k in indices])
         made = [s if self.transform is None else self.transform(s) for s in samples]
@@ -223,14 +224,14 @@ class SyntheticHands(WithFeatures):
         index: int | slice | Sequence[int] | Tensor,
         device: torch.device | str | None = None,
     ) -> dict[str, Tensor]:
-        """Render images of this dataset, many at once.
+        """Render a batch of images of this dataset.
 
-        The images are functions of the dataset's arguments and their own numbers: not of the other
-        images that are rendered with them.
+        Each image depends only on the dataset's arguments and the sample's index, not on the other
+        images of the batch.
 
         Args:
-            index: Which samples.
-            device: Where the work is done. Default: the CPU.
+            index: Indices of the samples.
+            device: Device to render on. Default: the CPU.
 
         Shapes:
             output: ``image`` uint8 ``[n, 3, S, S]``, ``depth`` float32 ``[n, S, S]``, ``mask``
@@ -238,7 +239,7 @@ class SyntheticHands(WithFeatures):
 
         Raises:
             ValueError: If the dataset has no images.
-            IndexError: If there is no such sample.
+            IndexError: If an index is out of range.
 
         Example:
             >>> dataset = SyntheticHands(10, image_size=64, progress=False)
@@ -251,7 +252,7 @@ class SyntheticHands(WithFeatures):
         return self._render(chosen[_positions(index, len(chosen))], torch.device(device or "cpu"))
 
     def _render(self, index: Tensor, device: torch.device) -> dict[str, Tensor]:
-        """Render one focal length after the other: all images of a batch share theirs."""
+        """Render in groups of equal focal length."""
         focal = self._tensors["K"][index, 0, 0]
         lengths = focal.unique().tolist() or [1.0]
         rows = [(focal == length).nonzero()[:, 0] for length in lengths]
@@ -287,7 +288,7 @@ class SyntheticHands(WithFeatures):
 
 
 def _positions(index: int | slice | Sequence[int] | Tensor, length: int) -> Tensor:
-    """Turn what may stand in brackets into positions, all of them there."""
+    """Convert an index as in ``dataset[index]`` to non-negative integers, and check its range."""
     if isinstance(index, slice):
         return torch.arange(length, device="cpu")[index]
     positions = torch.as_tensor(index, device="cpu")

@@ -1,7 +1,7 @@
-"""Models of 2D keypoint detectors: what they say of joints that can be seen, hidden or left out.
+"""Models of 2D keypoint detectors: output for visible, occluded and missing joints.
 
-Two laws of failure: :class:`HeatmapDetector` and :class:`RegressionDetector`. :class:`Missing` says
-which joints a detector does not report at all.
+:class:`HeatmapDetector` and :class:`RegressionDetector` model the errors of occluded joints.
+:class:`Missing` models joints that a detector does not report.
 """
 
 from handgraph.detectors.base import Detections, Detector, Found, Truth

@@ -1,4 +1,4 @@
-"""What a model of a detector is given, and what it says."""
+"""Inputs and outputs of detector models."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from handgraph.detectors.randomness import Random
 
 
 class Truth(NamedTuple):
-    """What is there to be detected.
+    """Ground truth that a detector model observes.
 
     Shapes:
         - uv: ``[*, J, 2]``, the joints' true positions in pixels (u, v)
-        - d: ``[*, J]``, their relative depths (Eq. 1) in keybone lengths
-        - surface: ``[*, J]``, the same of what the image shows there: the joint, or what hides it
+        - d: ``[*, J]``, relative depths (Eq. 1) in keybone lengths
+        - surface: ``[*, J]``, relative depths of the first surfaces on the rays to the joints
         - visible: Bool ``[*, J]``
 
     Example:
@@ -36,12 +36,12 @@ class Truth(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a detector says of each joint.
+    """Detected position, depth cue and confidence of each joint.
 
     Shapes:
         - uv: ``[*, J, 2]``, pixels (u, v)
         - cue: ``[*, J, 1]``, relative depth in keybone lengths
-        - confidence: ``[*, J, 1]``, how likely the joint is to be visible; 0.5 without a score
+        - confidence: ``[*, J, 1]``, probability that the joint is visible; 0.5 if unknown
 
     Example:
         >>> import torch
@@ -56,13 +56,13 @@ class Found(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """What a detector says, and what it would say if nothing were hidden.
+    """Detections with occlusion, and the same detections without it.
 
     Example:
         >>> import torch
         >>> from handgraph.detectors import Detections, Found
-        >>> said = Found(torch.zeros(21, 2), torch.zeros(21, 1), torch.full((21, 1), 0.5))
-        >>> Detections(said, said).found.cue.shape
+        >>> detected = Found(torch.zeros(21, 2), torch.zeros(21, 1), torch.full((21, 1), 0.5))
+        >>> Detections(detected, detected).found.cue.shape
         torch.Size([21, 1])
     """
 
@@ -77,7 +77,7 @@ class Detector(Protocol):
         >>> import torch
         >>> from handgraph.detectors import Found
         >>> from handgraph.transforms import simulate_occlusion
-        >>> class Blind:  # writes hidden joints as (0, 0)
+        >>> class Blind:  # sets hidden joints to (0, 0)
         ...     def observe(self, rng, truth, image_size): ...
         ...     def occlude(self, rng, clean, hidden, seen, image_size):
         ...         uv = clean.uv.masked_fill(hidden.unsqueeze(-1), 0.0)
@@ -88,12 +88,12 @@ class Detector(Protocol):
     """
 
     def observe(self, rng: Random, truth: Truth, image_size: int) -> Detections:
-        """Detect joints whose true positions are known."""
+        """Simulate the detection of joints with known positions."""
 
     def occlude(
         self, rng: Random, clean: Found, hidden: Tensor, seen: Tensor, image_size: int
     ) -> Found:
-        """Change detections as if the ``hidden`` joints were hidden and ``seen`` ones visible."""
+        """Simulate occlusion of the ``hidden`` joints; ``seen`` joints are visible."""
 
 
 def check_numbers(detector: object) -> None:

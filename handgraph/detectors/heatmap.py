@@ -1,4 +1,4 @@
-"""A detector that finds the peak of a heatmap for each joint."""
+"""Model of a detector with a heatmap for each joint."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from handgraph.detectors.randomness import Random
 
 @dataclass(frozen=True)
 class HeatmapDetector:
-    r"""Hidden joints jump to visible ones nearby, visible joints stay, and scores tell them apart.
+    r"""A model of heatmap detectors: occluded joints snap to visible ones and have low confidence.
 
-    A visible joint is found with Gaussian noise. A hidden joint is put onto a visible joint nearby,
-    pulled toward one by 20 to 60 % of the way, or put anywhere around its place (and so wherever no
-    joint is visible), with the same noise on top. A visible joint at distance r is chosen with
-    weight :math:`e^{-r / \mathrm{reach}}`. The median error of hidden joints of
+    Visible joints have Gaussian noise. An occluded joint moves to a nearby visible joint, moves 20
+    to 60 % of the way to one, or is scattered around its true position (always if no joint is
+    visible). The same noise is added. A visible joint at distance r is chosen with weight
+    :math:`e^{-r / \mathrm{reach}}`. The median error of occluded joints of
     :class:`handgraph.datasets.SyntheticHands` is about 15 pixels of 256.
 
-    With c the separation, the score is :math:`\sigma(c x)` with :math:`x \sim N(\pm c/2, 1)` for
-    visible and hidden joints: the probability of "visible" given x if both are equally frequent.
-    1.8124 orders visible before hidden joints with AUC :math:`\Phi(c / \sqrt 2) = 0.90`.
+    With c the separation, the confidence is :math:`\sigma(c x)` with :math:`x \sim N(\pm c/2, 1)`
+    for visible and occluded joints. This is the probability of "visible" given x if both are
+    equally frequent. A separation of 1.8124 gives an AUC of :math:`\Phi(c / \sqrt 2) = 0.90`.
 
-    The depth cue is that of what the image shows: the joint, or the surface that hides it.
+    The depth cue is the noisy depth of the visible surface: the joint, or the occluder.
 
     Args:
         noise: Standard deviation of the noise on u and on v.
-        snapped: Share of the hidden joints that are put onto a visible one.
-        pulled: Share that is pulled toward one.
-        reach: How near a visible joint attracts others.
-        free: Standard deviation of the others around their places.
-        separation: Distance of the scores' two means, in standard deviations.
+        snapped: Fraction of the occluded joints that move to a visible joint.
+        pulled: Fraction of the occluded joints that move part of the way.
+        reach: Decay length of the weight of visible joints.
+        free: Standard deviation of the other occluded joints around their true positions.
+        separation: Distance of the two means of x, in standard deviations.
         cue_noise: Standard deviation of the depth cue's error.
-        gap: Least and largest distance of an object in front of the nearest joint that it hides,
-            for :func:`handgraph.transforms.simulate_occlusion`, which knows no object.
+        gap: Minimum and maximum distance of an occluder in front of the nearest occluded joint, for
+            :func:`handgraph.transforms.simulate_occlusion`, which has no objects.
 
     Units:
-        noise in pixels of the image; reach and free in pixels of an image of 256, in proportion for
-        others; cue_noise and gap in keybone lengths.
+        noise in pixels of the image; reach and free in pixels of an image of 256, scaled to other
+        sizes; cue_noise and gap in keybone lengths.
 
     Raises:
-        ValueError: If a number is negative or not finite, or the shares exceed 1.
+        ValueError: If a number is negative or not finite, or snapped + pulled exceeds 1.
 
     Example:
         >>> import torch
@@ -75,7 +75,7 @@ class HeatmapDetector:
             )
 
     def observe(self, rng: Random, truth: Truth, image_size: int) -> Detections:
-        """Detect joints whose true positions are known."""
+        """Simulate the detection of joints with known positions."""
         jitter = self.noise * rng.normal(truth.uv.shape)
         hidden = self._misplace(rng, truth.uv, truth.visible, image_size / 256)
         uv = truth.uv.where(truth.visible.unsqueeze(-1), hidden) + jitter
@@ -90,7 +90,7 @@ class HeatmapDetector:
     def occlude(
         self, rng: Random, clean: Found, hidden: Tensor, seen: Tensor, image_size: int
     ) -> Found:
-        """Change the hidden joints alone; all others keep every bit."""
+        """Simulate occlusion of the hidden joints; all other joints stay bit-identical."""
         uv = self._misplace(rng, clean.uv, seen, image_size / 256)
         uv = uv + self.noise * rng.normal(uv.shape)
         score = self.score(rng.normal(hidden.shape), torch.zeros_like(hidden))
@@ -99,7 +99,7 @@ class HeatmapDetector:
         return Found(*(new.where(pick, old) for new, old in zip(changed, clean, strict=True)))
 
     def score(self, normal: Tensor, visible: Tensor) -> Tensor:
-        """Give the score of each joint from standard normal numbers.
+        """Compute the confidence of each joint from standard normal numbers.
 
         Shapes:
             normal, visible, output: ``[*]``.
@@ -108,7 +108,7 @@ class HeatmapDetector:
         return torch.sigmoid(self.separation * (normal + torch.where(visible, half, -half)))
 
     def _misplace(self, rng: Random, uv: Tensor, seen: Tensor, unit: float) -> Tensor:
-        """Where each joint would be found if it were hidden, without noise. ``[*, J, 2]``."""
+        """Return the position of each joint as if occluded, without noise, ``[*, J, 2]``."""
         kind, share = rng.uniform(seen.shape), rng.uniform(seen.shape)
         free = uv + unit * self.free * rng.normal(uv.shape)
         target = self._visible_nearby(rng, uv, seen, unit * self.reach)
@@ -118,10 +118,10 @@ class HeatmapDetector:
         return torch.where(stays.unsqueeze(-1), free, moved)
 
     def _visible_nearby(self, rng: Random, uv: Tensor, seen: Tensor, reach: float) -> Tensor:
-        """Draw a visible joint for each joint, weights exp(-distance / reach). ``[*, J, 2]``.
+        """Draw a visible joint for each joint with weight exp(-distance / reach), ``[*, J, 2]``.
 
-        A race: each joint arrives after an exponential time of that rate. Its logarithm is
-        compared, which cannot overflow.
+        The joint with the smallest of exponential random numbers with these rates is chosen. Their
+        logarithms are compared to avoid overflow.
         """
         u, v = uv.unbind(dim=-1)
         distance = torch.hypot(u.unsqueeze(-1) - u.unsqueeze(-2), v.unsqueeze(-1) - v.unsqueeze(-2))
@@ -131,7 +131,7 @@ class HeatmapDetector:
         return uv.take_along_dim(chosen.unsqueeze(-1), dim=-2)
 
     def _object_cue(self, rng: Random, cue: Tensor, hidden: Tensor) -> Tensor:
-        """Depth cue of the object that hides these joints, a plate that faces the camera."""
+        """Return depth cues of the occluder, a plate that faces the camera."""
         nearest = cue.where(hidden.unsqueeze(-1), torch.inf).amin(dim=-2, keepdim=True)
         gap = self.gap[0] + (self.gap[1] - self.gap[0]) * rng.uniform(nearest.shape)
         return nearest - gap + self.cue_noise * rng.normal(cue.shape)

@@ -1,4 +1,4 @@
-"""Which joints a detector does not report at all."""
+"""Model of joints that a detector does not report."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from handgraph.skeletons import HAND
 from handgraph.subgraph import RemovalSets
 
 WAYS = ("joints", "fingers", "region", "border", "score")
-"""How joints get lost."""
+"""Patterns of missing joints."""
 
 FEWEST = 4
-"""A hand that would keep fewer joints loses none."""
+"""Minimum number of reported joints; a hand with fewer is reported completely."""
 
 
 @dataclass(frozen=True)
 class Missing:
     """A distribution of missing joints.
 
-    Each hand that loses joints loses them in one of these ways, each equally likely:
+    Each hand with missing joints follows one of these patterns, all equally likely:
 
-    - ``"joints"``: 1 to ``joints`` of them at random
+    - ``"joints"``: 1 to ``joints`` random joints
     - ``"fingers"``: 1 to ``fingers`` whole fingers
-    - ``"region"``: all within a radius around one joint
-    - ``"border"``: all beyond one side of the image, which cuts off up to half of the hand
-    - ``"score"``: all whose score is below a threshold
+    - ``"region"``: joints within a radius of a random joint
+    - ``"border"``: joints beyond one side of the image, which cuts off up to half of the hand
+    - ``"score"``: joints with a confidence below a threshold
 
-    A hand that would keep fewer than 4 joints loses none.
+    A hand that would keep fewer than 4 joints keeps all.
 
     Args:
-        share: Share of the hands that lose joints.
-        ways: The ways, as above.
+        share: Fraction of the hands with missing joints.
+        ways: Names of the patterns.
         joints: Largest number of single joints.
         fingers: Largest number of fingers.
-        radius: Least and largest radius of a region.
-        threshold: Least and largest threshold of scores.
-        skeleton: Whose joints they are; ``"fingers"`` needs one with fingers.
+        radius: Minimum and maximum radius of a region.
+        threshold: Minimum and maximum threshold of the confidence.
+        skeleton: Skeleton of the joints; ``"fingers"`` needs one with fingers.
 
     Units:
-        radius in pixels of an image of 256, in proportion for others.
+        radius in pixels of an image of 256, scaled to other sizes.
 
     Raises:
-        ValueError: If a number is out of its range, or there is no such way.
+        ValueError: If a number is out of its range, or a pattern is unknown.
 
     Example:
         >>> import torch
@@ -85,11 +85,11 @@ class Missing:
         image_size: int = 256,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw which joints of each hand are missing.
+        """Draw the missing joints of each hand.
 
         Args:
-            uv: Detected joints.
-            score: Their scores.
+            uv: Detected positions.
+            score: Confidence of the joints.
             image_size: Side of the image in pixels.
             generator: Source of random numbers; PyTorch's own if None.
 
@@ -108,7 +108,7 @@ class Missing:
         return self.draw(TorchRandom(uv, generator), uv, score, image_size)
 
     def draw(self, rng: Random, uv: Tensor, score: Tensor, image_size: int) -> Tensor:
-        """Draw as :meth:`sample` does, from any source of random numbers."""
+        """Draw missing joints as :meth:`sample` does, from any source of random numbers."""
         lost_by = {
             "joints": lambda: self._joints(rng, uv),
             "fingers": lambda: self._fingers(rng, uv),
@@ -142,7 +142,7 @@ class Missing:
         return within
 
     def _border(self, rng: Random, uv: Tensor) -> Tensor:
-        """Joints beyond a line along one of the four sides."""
+        """Select joints beyond a line parallel to one of the four sides."""
         side = (rng.uniform((len(uv), 1)) * 4).long().clamp(max=3)
         signed = torch.cat([uv, -uv], dim=-1).take_along_dim(side.unsqueeze(1), dim=-1)[..., 0]
         low, high = signed.amin(dim=-1, keepdim=True), signed.amax(dim=-1, keepdim=True)
@@ -154,5 +154,5 @@ def _between(limits: tuple[float, float], share: Tensor) -> Tensor:
 
 
 def _whole(rng: Random, number: int, most: int) -> Tensor:
-    """Whole numbers from 1 to ``most``, ``[number, 1]``; 0 if ``most`` is."""
+    """Draw integers from 1 to ``most``, ``[number, 1]``; 0 if ``most`` is 0."""
     return (rng.uniform((number, 1)) * most).ceil().clamp(min=min(1, most))

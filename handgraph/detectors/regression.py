@@ -1,4 +1,4 @@
-"""A detector that regresses all joints of a hand at once."""
+"""Model of a detector that regresses all joints of a hand jointly."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from torch import Tensor
 from handgraph.detectors.base import Detections, Found, Truth, check_numbers
 from handgraph.detectors.randomness import Random
 
-_JOINTS = 21  # of the hands that the numbers were fitted to
+_JOINTS = 21  # number of joints that the defaults are fitted to
 
 
 @dataclass(frozen=True)
 class RegressionDetector:
-    r"""Hidden joints move together, their neighbours move too, and no score says so.
+    r"""A model of regression detectors: occlusion moves all joints, and the confidence is constant.
 
-    With k of 21 joints hidden, all joints move by one random vector of standard deviation
-    :math:`\sqrt{\mathrm{together}}\,(\mathrm{shift} + \mathrm{growth} \cdot k)`, and hidden joints
-    by one of their own beside it, with the rest of the variance. A visible joint at distance r from
-    the nearest hidden one moves by :math:`e^{-r / \mathrm{reach}}` of the common vector. Nothing
-    snaps. The depth cue is the joint's, with an error of scale and a bias of the whole hand, and
-    noise of standard deviation
-    :math:`\mathrm{cue\_noise} + \mathrm{cue\_growth} \cdot k^2` at each joint. All scores are 0.5.
+    With k of 21 joints occluded, all joints move by one random vector of standard deviation
+    :math:`\sqrt{\mathrm{together}}\,(\mathrm{shift} + \mathrm{growth} \cdot k)`, and each occluded
+    joint also moves by its own vector with the rest of the variance. A visible joint at distance r
+    from the nearest occluded one moves by :math:`e^{-r / \mathrm{reach}}` times the common vector.
+    The depth cue is the joint's depth with a scale error and a bias of the whole hand, and noise of
+    standard deviation :math:`\mathrm{cue\_noise} + \mathrm{cue\_growth} \cdot k^2` at each joint.
+    The confidence is always 0.5.
 
-    The defaults are fitted to MediaPipe Hands 0.10.21 on photos with 3 to 12 joints covered:
-    hidden joints move by 14 to 27 pixels, visible ones by 3.5 to 15, and the length of the mean
-    move is 0.67 to 0.86 of the mean length.
+    The defaults are fitted to MediaPipe Hands 0.10.21 on photos with 3 to 12 covered joints:
+    occluded joints move by 14 to 27 pixels, visible ones by 3.5 to 15, and the length of the mean
+    move is 0.67 to 0.86 of the mean length of the moves.
 
     Args:
         noise: Standard deviation of the noise on u and on v of all joints.
-        shift: Standard deviation of the moves, without the part that grows.
-        growth: What each hidden joint adds to it.
-        together: Share of the variance that all joints have in common.
-        reach: How near a hidden joint moves visible ones.
-        cue_bias: Standard deviation of the bias of a hand's depths.
-        cue_scale: Standard deviation of their error of scale, relative.
-        cue_noise: Standard deviation of the noise of each depth.
-        cue_growth: What the square of the number of hidden joints adds to it.
+        shift: Standard deviation of the moves at k = 0.
+        growth: Increase of this standard deviation per occluded joint.
+        together: Fraction of the variance that is common to all joints.
+        reach: Decay length of the moves of visible joints.
+        cue_bias: Standard deviation of the bias of the depth cues of a hand.
+        cue_scale: Standard deviation of their relative scale error.
+        cue_noise: Standard deviation of the noise of each depth cue at k = 0.
+        cue_growth: Factor of :math:`k^2` in this standard deviation.
 
     Units:
-        noise in pixels of the image; shift, growth and reach in pixels of an image of 256, in
-        proportion for others; cue_bias, cue_noise and cue_growth in keybone lengths.
+        noise in pixels of the image; shift, growth and reach in pixels of an image of 256, scaled
+        to other sizes; cue_bias, cue_noise and cue_growth in keybone lengths.
 
     Raises:
         ValueError: If a number is negative or not finite, or ``together`` exceeds 1.
@@ -79,7 +79,7 @@ class RegressionDetector:
             )
 
     def observe(self, rng: Random, truth: Truth, image_size: int) -> Detections:
-        """Detect joints whose true positions are known."""
+        """Simulate the detection of joints with known positions."""
         clean = truth.uv + self.noise * rng.normal(truth.uv.shape)
         hand = rng.normal((*truth.d.shape[:-1], 2, 1))
         scale, bias = self.cue_scale * hand[..., 0, :], self.cue_bias * hand[..., 1, :]
@@ -96,7 +96,7 @@ class RegressionDetector:
     def occlude(
         self, rng: Random, clean: Found, hidden: Tensor, seen: Tensor, image_size: int
     ) -> Found:
-        """Move all joints; where nothing is hidden, all keep every bit. Scores stay."""
+        """Move all joints, with unchanged confidence; hands without occlusion stay the same."""
         growth = self._cue_growth(hidden, clean.cue)
         more = ((self.cue_noise + growth).square() - self.cue_noise**2).sqrt()
         cue = clean.cue + (more * rng.normal(hidden.shape)).unsqueeze(-1)
@@ -108,7 +108,7 @@ class RegressionDetector:
         return growth
 
     def _moves(self, rng: Random, uv: Tensor, hidden: Tensor, unit: float) -> Tensor:
-        """How far each joint moves, ``[*, J, 2]``; exactly 0 where nothing is hidden."""
+        """Draw the displacement of each joint, ``[*, J, 2]``; exactly 0 without occlusion."""
         deviation = unit * (self.shift + self.growth * _count(hidden, uv)).unsqueeze(-1)
         common = self.together**0.5 * rng.normal((*uv.shape[:-2], 1, 2))
         own = (1 - self.together) ** 0.5 * rng.normal(uv.shape)
@@ -118,13 +118,13 @@ class RegressionDetector:
 
 
 def _count(hidden: Tensor, like: Tensor) -> Tensor:
-    """Number of hidden joints, as of a hand of 21, ``[*, 1]``."""
+    """Return the number of occluded joints, scaled to 21 joints, ``[*, 1]``."""
     count: Tensor = _JOINTS * hidden.to(like.dtype).mean(dim=-1, keepdim=True)
     return count
 
 
 def _to_hidden(uv: Tensor, hidden: Tensor) -> Tensor:
-    """Distance of each joint from the nearest hidden one, ``[*, J]``; infinite without any."""
+    """Return the distance of each joint to the nearest occluded one, ``[*, J]``, or infinity."""
     known = hidden & uv.isfinite().all(dim=-1)
     distance = torch.cdist(uv.nan_to_num(0.0), uv.nan_to_num(0.0))
     nearest = distance.where(known.unsqueeze(-2), torch.inf).amin(dim=-1)

@@ -1,10 +1,10 @@
-"""Read the joints that detectors and data sets write, in one form.
+"""Readers of the keypoint files of detectors and data sets, with a common output.
 
-Each reader takes a file (or its content) and gives :class:`Keypoints`: joints in the order of
-:data:`handgraph.HAND`, NaN where a joint is missing, ready for
-:class:`handgraph.hub.KeypointLifter`, and 3D joints where the format has them. Joints are matched
-by name where the file has names. Hands without any joint are left out. Files are JSON in UTF-8,
-with or without a byte order mark; those of RHD are pickles.
+Each reader takes a file (or its content) and returns :class:`Keypoints`, the input of
+:class:`handgraph.hub.KeypointLifter`. Joints are in the order of :data:`handgraph.HAND`, missing
+joints are NaN, and 3D joints are included if the format has them. Joints are matched by name if the
+file has names. Hands without joints are left out. Files are JSON in UTF-8, with or without a byte
+order mark; files of RHD are pickles.
 
 Example:
     >>> from handgraph.formats import read_openpose

@@ -1,4 +1,4 @@
-"""Read JSON, and say which field of which record is wrong."""
+"""Reading of JSON, with errors that name the record and the field."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 LARGEST = 1e9
-"""No coordinate is larger; NaN and infinity are not smaller."""
+"""Upper bound of coordinates, which NaN and infinity do not satisfy."""
 
 MOST_SCORE = 2.0
-"""Scores from 1 to this are peaks of heatmaps; anything larger is no score."""
+"""Upper bound of confidences; heatmap peaks may exceed 1."""
 
 
 def load(source: object, what: str) -> tuple[Any, str]:
-    """Give the content of a JSON file and its name, or an object as it is.
+    """Return the content of a JSON file and its name; other objects are returned unchanged.
 
     A byte order mark is skipped.
     """
@@ -34,7 +34,7 @@ def load(source: object, what: str) -> tuple[Any, str]:
 
 
 def fail(where: str, expected: str, got: object) -> ValueError:
-    """Give the error that names the record and the field."""
+    """Return an error that names the record and the field."""
     return ValueError(f"{where}: expected {expected}, got {_shorten(repr(got))}")
 
 
@@ -53,7 +53,7 @@ def record(value: object, where: str) -> Mapping[str, Any]:
 
 
 def field(value: object, key: str, where: str) -> object:
-    """Give a field of a JSON object that must have it."""
+    """Return a required field of a JSON object."""
     found = record(value, where)
     if key not in found:
         keys = _shorten(", ".join(map(str, found)))
@@ -70,7 +70,7 @@ def number(value: object, where: str) -> float:
 
 
 def table(value: object, rows: int, columns: int, where: str) -> Tensor:
-    """Rows of numbers, nested or one after the other. Float64 ``[rows, columns]``."""
+    """Convert rows of numbers, nested or flat, to Float64 ``[rows, columns]``."""
     numbers: list[float] = []
     for i, row in enumerate(entries(value, where)):
         nested = isinstance(row, Sequence) and not isinstance(row, str)
@@ -85,7 +85,7 @@ def table(value: object, rows: int, columns: int, where: str) -> Tensor:
 
 
 def flags(value: object, rows: int, where: str) -> Tensor:
-    """Whether each joint is valid: 0, 1 or bool, nested or one after the other. Bool ``[rows]``."""
+    """Convert flags (0, 1 or bool; nested or flat) to Bool ``[rows]``."""
     found: list[bool] = []
     for i, row in enumerate(entries(value, where)):
         flag = row[0] if isinstance(row, Sequence) and len(row) == 1 else row
@@ -98,12 +98,12 @@ def flags(value: object, rows: int, where: str) -> Tensor:
 
 
 def hide(uv: Tensor, there: Tensor) -> Tensor:
-    """Pixels in float32, NaN where a joint is missing."""
+    """Return pixels in float32, NaN where a joint is missing."""
     return uv.to(torch.float32).where(there.unsqueeze(-1), torch.nan)
 
 
 def check_scores(score: Tensor, where: str) -> Tensor:
-    """Refuse what is no score; slightly above 1 is allowed here."""
+    """Raise for invalid confidences; values slightly above 1 are valid here."""
     bad = (score < 0) | (score > MOST_SCORE)
     if bad.any():
         joint = int(bad.nonzero()[0, 0])

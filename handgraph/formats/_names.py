@@ -1,4 +1,4 @@
-"""Find the joints of hands by their names."""
+"""Matching of hand joints by name."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from handgraph.formats.keypoints import Side
 from handgraph.skeletons import HAND
 
 SIDES: tuple[Side | None, ...] = (None, "left", "right")
-"""The sides that a name may begin with; without one, the file has to say it elsewhere."""
+"""Prefixes of names; without a prefix, the file states the side elsewhere."""
 
 FROM_BASE = ("mcp", "pip", "dip", "tip")
-"""What the numbers 1 to 4 mean where fingers are numbered from the palm."""
+"""Joints of the numbers 1 to 4 if fingers are numbered from the palm."""
 
 FROM_TIP = FROM_BASE[::-1]
-"""What they mean in mmpose's RHD."""
+"""Joints of the numbers 1 to 4 in mmpose's RHD."""
 
 _FINGERS = {
     "thumb": "thumb",
@@ -38,30 +38,30 @@ _NAME = re.compile(r"(.+?)_?([1-4]|cmc|mcp|pip|ip|dip|tip)")
 
 
 class Order(NamedTuple):
-    """How many joints a record has, and where those of each hand are among them."""
+    """Number of joints of a record, and the indices of each hand's joints."""
 
     length: int
     hands: dict[Side | None, list[int]]
 
 
 WHOLE_BODY = Order(133, {"left": list(range(91, 112)), "right": list(range(112, 133))})
-"""COCO-WholeBody: 91 joints of body, feet and face, then the hands."""
+"""COCO-WholeBody: 91 joints of body, feet and face, followed by the hands."""
 
 
 def find_hands(names: Sequence[str], where: str, levels: Sequence[str] = FROM_BASE) -> Order:
-    """Where the joints of :data:`handgraph.HAND` are among ``names``, for each hand.
+    """Return the indices of the joints of :data:`handgraph.HAND` in ``names``, for each hand.
 
-    Names are those of ``HAND``, its aliases, anatomy's (``thumb_cmc``, ``thumb_mcp``,
-    ``thumb_ip``), MediaPipe's and mmpose's (``forefinger1``), in upper or lower case, with or
-    without a side in front.
+    Valid names are those of ``HAND``, its aliases, anatomical names (``thumb_cmc``, ``thumb_mcp``,
+    ``thumb_ip``), and those of MediaPipe and mmpose (``forefinger1``), in upper or lower case, with
+    or without a side as prefix.
 
     Args:
-        names: The names in the order of the file.
-        where: The file, for messages.
-        levels: What the numbers 1 to 4 mean.
+        names: Names in the order of the file.
+        where: Name of the file, for error messages.
+        levels: Joints that the numbers 1 to 4 stand for.
 
     Raises:
-        ValueError: If a joint has two places, or no hand is complete.
+        ValueError: If a joint occurs twice, or no hand is complete.
     """
     plain = [re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in names]
     places = {side: _places(plain, side, levels, where) for side in SIDES}
@@ -83,10 +83,10 @@ def find_hands(names: Sequence[str], where: str, levels: Sequence[str] = FROM_BA
 def _places(
     names: Sequence[str], side: str | None, levels: Sequence[str], where: str
 ) -> dict[str, int]:
-    """The place of each joint that is named with this side in front."""
+    """Return the index of each joint whose name starts with this side."""
     prefix = "" if side is None else f"{side}_"
     own = {i: name[len(prefix) :] for i, name in enumerate(names) if name.startswith(prefix)}
-    if any(name in _ROOTS for name in own.values()):  # then the wrist is the body's
+    if any(name in _ROOTS for name in own.values()):  # then "wrist" is the body's
         own = {i: name for i, name in own.items() if name != "wrist"}
     anatomy = any(name.endswith("thumb_cmc") for name in own.values())
     places: dict[str, int] = {}
@@ -101,7 +101,7 @@ def _places(
 
 
 def _joint(name: str, levels: Sequence[str]) -> str:
-    """The name in the words of ``HAND``; unchanged if it is another joint."""
+    """Return the name of a joint in ``HAND``; other names are unchanged."""
     if name in _ROOTS:
         return "wrist"
     match = _NAME.fullmatch(name)

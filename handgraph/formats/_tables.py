@@ -1,4 +1,4 @@
-"""COCO's tables: rows with an id that others refer to, sizes of images, cameras."""
+"""Tables in the style of COCO: rows with ids, image sizes and cameras."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Row = Mapping[str, Any]
 
 
 def rows(content: object, key: str, name: str) -> list[Any]:
-    """Give the list in a field of the file."""
+    """Return a field that is a list."""
     return entries(field(content, key, name), f"{name}: {key}")
 
 
 def rows_by_id(content: object, key: str, name: str) -> dict[object, Row]:
-    """Give the rows in a field of the file, by their ids."""
+    """Return the rows of a field, by id."""
     found: dict[object, Row] = {}
     for i, row in enumerate(rows(content, key, name)):
         where = f"{name}: {key}[{i}]"
@@ -32,7 +32,7 @@ def rows_by_id(content: object, key: str, name: str) -> dict[object, Row]:
 
 
 def referred(table: Mapping[object, Row], row: Row, key: str, where: str) -> Row:
-    """Give the row that another row refers to."""
+    """Return the row with the id that ``row[key]`` refers to."""
     value = field(row, key, where)
     if not isinstance(value, int | str) or value not in table:
         raise fail(f"{where}: {key}", "an id in the file", value)
@@ -40,7 +40,7 @@ def referred(table: Mapping[object, Row], row: Row, key: str, where: str) -> Row
 
 
 def image_size(image: Row, where: str) -> tuple[float, float] | None:
-    """Width and height, if the image has both."""
+    """Return width and height, if the image has both."""
     if "width" not in image or "height" not in image:
         return None
     what = f"{where}: the image's"
@@ -48,7 +48,7 @@ def image_size(image: Row, where: str) -> tuple[float, float] | None:
 
 
 def camera_matrix(focal: object, princpt: object, where: str) -> Tensor:
-    """The matrix of two focal lengths and a principal point. Float64 ``[3, 3]``."""
+    """Return the camera matrix of focal lengths and principal point, Float64 ``[3, 3]``."""
     fx, fy = table(focal, 2, 1, f"{where} focal").flatten().tolist()
     cx, cy = table(princpt, 2, 1, f"{where} princpt").flatten().tolist()
     K = [[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]

@@ -1,4 +1,4 @@
-"""COCO's JSON: annotations of hands, and COCO-WholeBody's."""
+"""Reader of hands in COCO and COCO-WholeBody annotations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WHOLE_BODY: dict[str, Side] = {"lefthand_kpts": "left", "righthand_kpts": "right
 """Fields of COCO-WholeBody, in the order of ``HAND``."""
 
 MOST_V = 2.0
-"""COCO's v: 0 not labelled, 1 labelled, 2 labelled and visible."""
+"""Upper bound of COCO's v: 0 not labelled, 1 labelled, 2 labelled and visible."""
 
 
 def read_coco(
@@ -31,30 +31,31 @@ def read_coco(
     Source: COCO's "Data format", 2; COCO-WholeBody's ``data_format.md``; the hand data sets as
     mmpose converts them (OneHand10K, FreiHAND, RHD, InterHand2D).
 
-    Joints are matched by the names of the category, which may hold more joints, or two hands with
-    ``left_`` and ``right_`` in front. Annotations with ``lefthand_kpts`` and ``righthand_kpts``
-    are read from those. Fingers numbered from 1 to 4 begin at the palm, but in mmpose's RHD files
-    (``info.description`` is ``"RHD"``), whose data begin at the tips whatever their names say.
+    Joints are matched by the names of the category, which may contain more joints, or two hands
+    with the prefixes ``left_`` and ``right_``. ``lefthand_kpts`` and ``righthand_kpts`` are used if
+    an annotation has them. Finger joints are numbered 1 to 4 from the palm, except in mmpose's RHD
+    files (``info.description`` is ``"RHD"``), whose data start at the fingertips.
 
-    A joint with v = 0 is missing. ``score`` is v / 2: 1 for a visible joint, and 0.5 where it is
-    labelled but hidden, or nothing is known of it (mmpose's files have 1 everywhere). If some v are
-    fractions and none is above 1, they are a detector's scores, and taken as they are.
+    A joint with v = 0 is missing. ``score`` is v / 2: 1 for a visible joint, and 0.5 for a joint
+    that is labelled but occluded, or of unknown visibility (mmpose's files have v = 1 everywhere).
+    If some v are fractions and none exceeds 1, they are a detector's confidences and used
+    unchanged.
 
     Args:
-        source: The file, or its content.
-        order: Which joint is which, in place of the names in the file.
+        source: The file or its content.
+        order: Skeleton whose joint names replace those of the file.
 
     Shapes:
-        In the file: u, v, flag for each joint, one after the other or nested. See
-        :class:`Keypoints` for the result: ``side`` from the names or from ``hand_type``, ``xyz``
-        from ``joint_cam``, ``K`` from the image's ``cam_param``.
+        The file has u, v, flag for each joint, flat or nested. See :class:`Keypoints` for the
+        result: ``side`` is from the names or from ``hand_type``, ``xyz`` from ``joint_cam``, ``K``
+        from the image's ``cam_param``.
 
     Units:
         Pixels; ``joint_cam`` in millimetres.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no JSON, a field is missing or wrong, or joints of a hand are
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not JSON, a field is missing or wrong, or joints of a hand are
             not among the names. The message names the annotation and the field.
 
     Example:
@@ -62,7 +63,7 @@ def read_coco(
         >>> from handgraph.formats import read_coco
         >>> names = [joint.removeprefix("right_") for joint in INTERHAND.joints[:21]]
         >>> rows = [[10.0 * i, 5.0, 2] for i in range(21)]
-        >>> rows[0] = [0, 0, 0]  # the tip of the thumb is first
+        >>> rows[0] = [0, 0, 0]  # the thumb tip is the first joint
         >>> hands = read_coco({
         ...     "images": [{"id": 7, "file_name": "7.jpg", "width": 640, "height": 480}],
         ...     "categories": [{"id": 1, "name": "hand", "keypoints": names}],
@@ -85,7 +86,7 @@ def read_coco(
 
 
 class _File:
-    """The tables of a file, by their ids."""
+    """Tables of a file, by id."""
 
     def __init__(self, content: Row, name: str, order: Skeleton | None) -> None:
         self.name, self.order = name, order
@@ -97,7 +98,7 @@ class _File:
         self.orders: dict[object, Order] = {}
 
     def hands(self, annotation: Row, where: str) -> list[Hand]:
-        """The hands of one annotation."""
+        """Return the hands of an annotation."""
         image = referred(self.images, annotation, "image_id", where)
         if any(key in annotation for key in WHOLE_BODY):
             order = Order(HAND.num_joints, {None: list(range(HAND.num_joints))})
@@ -112,7 +113,7 @@ class _File:
         return [_hand(annotation, image, where, "keypoints", order, side) for side in order.hands]
 
     def _order(self, annotation: Row, where: str) -> Order:
-        """The order of the annotation's category."""
+        """Return the joint order of the annotation's category."""
         if self.order is not None:
             return find_hands(self.order.joints, self.order.name)
         category = referred(self.categories, annotation, "category_id", where)
@@ -132,7 +133,7 @@ def _hand(
     order: Order,
     side: Side | None,
 ) -> Hand:
-    """One hand, with v in place of the score."""
+    """Return a hand, with v as the score."""
     index = order.hands[side]
     points = table(annotation[key], order.length, 3, f"{where}: {key}")[index]
     v = points[:, 2]
@@ -148,7 +149,7 @@ def _hand(
 
 
 def _side(annotation: Row, where: str) -> Side | None:
-    """The side that ``hand_type`` says, if it says one."""
+    """Return the side in ``hand_type``, or ``None``."""
     known: dict[object, Side | None] = {"left": "left", "right": "right", "interacting": None}
     value = annotation.get("hand_type", "interacting")
     if not isinstance(value, str) or value not in known:
@@ -157,7 +158,7 @@ def _side(annotation: Row, where: str) -> Side | None:
 
 
 def _camera(image: Row, where: str) -> Tensor | None:
-    """The camera matrix of mmpose's ``cam_param``."""
+    """Return the camera matrix of mmpose's ``cam_param``."""
     if "cam_param" not in image:
         return None
     what = f"{where}: the image's cam_param"

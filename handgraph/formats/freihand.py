@@ -1,4 +1,4 @@
-"""FreiHAND's JSON: 3D joints and cameras, each a list over all samples."""
+"""Reader of FreiHAND's JSON files of 3D joints and cameras."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ def read_freihand(root: str | PathLike[str], split: str = "training") -> Keypoin
     Source: Zimmermann et al., "FreiHAND", ICCV 2019, and its repository (``utils/fh_utils.py``).
 
     The joints are in the order of :data:`handgraph.HAND`, all hands are right hands, and no joint
-    is missing. The files hold no pixels: ``uv`` is the projection of ``xyz``. The joints of the
-    split ``evaluation`` were published later than its cameras, in an archive of their own.
-    :class:`handgraph.datasets.FreiHANDKeypoints` gives the same hands as a dataset.
+    is missing. The files contain no pixels: ``uv`` is the projection of ``xyz``. The joints of the
+    split ``evaluation`` are in a separate archive. :class:`handgraph.datasets.FreiHANDKeypoints`
+    provides the same hands as a dataset.
 
     Args:
-        root: Folder of the files.
-        split: How their names begin: ``training`` or ``evaluation``.
+        root: Folder that contains the files.
+        split: Prefix of the file names: ``training`` or ``evaluation``.
 
     Shapes:
-        In the files: xyz ``[n][21][3]``, K ``[n][3][3]``. See :class:`Keypoints` for the result,
-        which has no ``score``.
+        The files have xyz ``[n][21][3]`` and K ``[n][3][3]``. See :class:`Keypoints` for the
+        result, which has no ``score``.
 
     Units:
         In the files: metres in the camera frame; pixels.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is no JSON, a record is wrong, a joint is not before the camera, or
-            the files differ in length. The message names the file and the record.
+        ValueError: If a file is not JSON, a record is wrong, a joint is not in front of the camera,
+            or the files differ in length. The message names the file and the record.
 
     Example:
         >>> import json, tempfile
@@ -74,7 +74,7 @@ def read_freihand(root: str | PathLike[str], split: str = "training") -> Keypoin
 
 
 def read_records(path: Path, rows: int) -> Tensor:
-    """Read a list of records, each of so many rows of 3 numbers. Float32 ``[n, rows, 3]``."""
+    """Read a list of records with ``rows`` rows of 3 numbers each, Float32 ``[n, rows, 3]``."""
     content, name = load(path, "")
     records = entries(content, name)
     if not records:
@@ -84,6 +84,6 @@ def read_records(path: Path, rows: int) -> Tensor:
 
 
 def check_length(values: Tensor, xyz: Tensor, name: str) -> None:
-    """Raise unless a file has as many records as that of xyz."""
+    """Raise unless a file has as many records as the file of xyz."""
     if len(values) != len(xyz):
         raise ValueError(f"{name}: expected {len(xyz)} records as of xyz, got {len(values)}")

@@ -1,4 +1,4 @@
-"""H3WB's JSON: 133 joints of whole bodies, in pixels and in space."""
+"""Reader of H3WB's JSON files of 133 whole-body joints in 2D and 3D."""
 
 from __future__ import annotations
 
@@ -22,27 +22,26 @@ def read_h3wb(source: str | PathLike[str] | dict[str, Any]) -> Keypoints:
     and issues 5, 16 and 29).
 
     Each sample gives a left and a right hand, joints 91 to 111 and 112 to 132 of COCO-WholeBody,
-    in the order of :data:`handgraph.HAND`. A joint at (0, 0) is masked and so missing. There are no
-    scores, sizes of images or cameras. ``RGBto3D_*.json`` has no 2D joints: its samples are those
-    of ``2Dto3D_train.json``, in the same order.
+    in the order of :data:`handgraph.HAND`. A joint at (0, 0) is masked and thus missing. The files
+    have no confidences, image sizes or cameras. ``RGBto3D_*.json`` has no 2D joints; use
+    ``2Dto3D_train.json``, which has the same samples in the same order.
 
-    ``xyz`` has the axes of the camera, and the origin of Human3.6M's room: differences between
-    joints are those of the camera frame, but the position of the camera is not added, so ``xyz``
-    does not project to ``uv``.
+    ``xyz`` has the axes of the camera, but the origin of Human3.6M's world frame. Differences
+    between joints are those of the camera frame, but ``xyz`` does not project to ``uv``.
 
     Args:
-        source: The file, or its content.
+        source: The file or its content.
 
     Shapes:
-        In the file, for each sample: ``keypoints_2d``, an object of 133 joints with x and y, and
-        perhaps ``keypoints_3d``, with x, y and z. See :class:`Keypoints` for the result.
+        Each sample of the file has ``keypoints_2d``, an object of 133 joints with x and y, and
+        optionally ``keypoints_3d``, with x, y and z. See :class:`Keypoints` for the result.
 
     Units:
-        In the file: pixels and millimetres.
+        The file is in pixels and millimetres.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no JSON, or a field is missing or wrong. The message names the
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not JSON, or a field is missing or wrong. The message names the
             sample, the field and the joint.
 
     Example:
@@ -77,7 +76,7 @@ def _hand(
 def _points(
     sample: dict[str, Any], key: str, axes: str, index: Sequence[int], where: str
 ) -> Tensor:
-    """Some joints of a sample. Float64 ``[J, len(axes)]``."""
+    """Return joints of a sample, Float64 ``[J, len(axes)]``."""
     joints, what = field(sample, key, where), f"{where}: {key}"
     found = [(field(joints, str(j), what), f"{what}: joint {j}") for j in index]
     numbers = [[number(field(joint, x, w), f"{w}: {x}") for x in axes] for joint, w in found]

@@ -1,4 +1,4 @@
-"""InterHand2.6M's JSON: images, cameras and the 3D joints of two hands."""
+"""Reader of InterHand2.6M's JSON files of images, cameras and 3D joints."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from handgraph.geometry import project
 from handgraph.skeletons import HAND, INTERHAND
 
 File = str | PathLike[str] | dict[str, Any]
-"""A file, or its content."""
+"""A file or its content."""
 
 SIDES: dict[Side, Tensor] = {
     "right": HAND.index_from(INTERHAND, side="right"),
     "left": HAND.index_from(INTERHAND, side="left"),
 }
-"""Where the joints of each hand are."""
+"""Indices of the joints of each hand."""
 
 
 def read_interhand(
@@ -33,34 +33,33 @@ def read_interhand(
     Source: Moon et al., "InterHand2.6M", ECCV 2020, and the page of the data set ("Annotation
     files").
 
-    Each annotation gives up to two hands, the right one first, whose joints are taken from the
-    order of :data:`handgraph.INTERHAND` to that of :data:`handgraph.HAND`. The joints are brought
-    from the world to the frame of the image's camera, :math:`R (x - t)` with ``camrot`` and
-    ``campos``, and projected.
+    Each annotation gives up to two hands, the right hand first. Joints are reordered from
+    :data:`handgraph.INTERHAND` to :data:`handgraph.HAND`, transformed from the world to the frame
+    of the image's camera by :math:`R (x - t)` with ``camrot`` and ``campos``, and projected.
 
-    The files say twice which joints are valid. In ``joint_3d`` these are the annotated ones: others
-    have NaN as ``xyz``. In ``data`` these are the annotated ones inside the image: others are
-    missing, as are joints behind the camera. A hand without any of them is left out. There are no
-    scores, as nothing is known of occlusion. Files as mmpose converts them are read by
-    :func:`read_coco`.
+    Both files have flags of valid joints. In ``joint_3d`` valid joints are annotated; the ``xyz``
+    of others is NaN. In ``data`` valid joints are annotated and inside the image; others are
+    missing, as are joints behind the camera. A hand whose joints are all missing is left out. The
+    result has no confidences, since the visibility is unknown. Use :func:`read_coco` for files that
+    mmpose converted.
 
     Args:
-        data: The images and annotations.
-        camera: The cameras. ``None``: the file next to data with ``_camera`` in place of ``_data``.
-        joint_3d: The joints. ``None``: the file with ``_joint_3d`` in place of ``_data``.
+        data: Images and annotations.
+        camera: Cameras. Default: the file next to data with ``_camera`` instead of ``_data``.
+        joint_3d: Joints. Default: the file next to data with ``_joint_3d`` instead of ``_data``.
 
     Shapes:
-        In the files: ``world_coord`` ``[42][3]``, ``joint_valid`` ``[42][1]``, ``campos`` ``[3]``,
+        The files have ``world_coord`` ``[42][3]``, ``joint_valid`` ``[42][1]``, ``campos`` ``[3]``,
         ``camrot`` ``[3][3]``, ``focal`` and ``princpt`` ``[2]``. See :class:`Keypoints` for the
         result.
 
     Units:
-        In the files: millimetres and pixels.
+        The files are in millimetres and pixels.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is no JSON, or a field is missing or wrong. The message names the
-            file, the annotation or the capture and frame or camera, and the field.
+        ValueError: If a file is not JSON, or a field is missing or wrong. The message names the
+            file, the annotation (or capture, and frame or camera), and the field.
 
     Example:
         >>> from handgraph import INTERHAND
@@ -92,7 +91,7 @@ def read_interhand(
 
 
 def _beside(data: File, other: File | None, kind: str) -> tuple[Any, str]:
-    """The content of another file of the same split, and its name."""
+    """Return the content and name of another file of the same split."""
     if other is None:
         if isinstance(data, dict) or not Path(data).name.endswith("_data.json"):
             raise ValueError(f"InterHand2.6M: expected {kind}, unless data is a file *_data.json")
@@ -102,7 +101,7 @@ def _beside(data: File, other: File | None, kind: str) -> tuple[Any, str]:
 
 
 class _View(NamedTuple):
-    """A camera: x in the world is seen at R (x - t)."""
+    """A camera, which maps world coordinates x to R (x - t)."""
 
     R: Tensor
     t: Tensor
@@ -110,7 +109,7 @@ class _View(NamedTuple):
 
 
 class _Scene:
-    """The cameras and joints of all captures; each is checked once."""
+    """Cameras and joints of all captures; each is checked once."""
 
     def __init__(self, cameras: tuple[Any, str], joints: tuple[Any, str]) -> None:
         self.cameras, self.joints = cameras, joints
@@ -128,7 +127,7 @@ class _Scene:
         return _View(table(R, 3, 3, f"{where} camrot"), table(t, 1, 3, f"{where} campos"), K)
 
     def _pose(self, capture: str, frame: str) -> tuple[Tensor, Tensor]:
-        """Joints in the world, in metres, and which are annotated."""
+        """Return world coordinates in metres, and whether joints are annotated."""
         content, name = self.joints
         where = f"{name}: {capture}: frame {frame}"
         joints = field(field(content, capture, name), frame, f"{name}: {capture}")
@@ -139,7 +138,7 @@ class _Scene:
 
 
 def _hands(annotation: Row, image: Row, where: str, scene: _Scene) -> list[Hand]:
-    """Both hands of an annotation, in the frame of the image's camera."""
+    """Return both hands of an annotation, in the frame of the image's camera."""
     capture, camera, frame = (
         str(field(image, key, f"{where}: its image")) for key in ("capture", "camera", "frame_idx")
     )

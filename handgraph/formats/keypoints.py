@@ -1,4 +1,4 @@
-"""What a file of a detector or of a data set holds, in one form."""
+"""Common output of all readers."""
 
 from __future__ import annotations
 
@@ -14,32 +14,30 @@ from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
 
 Side = Literal["right", "left"]
-"""Which hand it is."""
+"""Side of a hand."""
 
 
 @dataclass(frozen=True)
 class Keypoints:
-    """Hands that were read from a file, in the order of a skeleton.
+    """Hands from a file, in the joint order of a skeleton.
 
-    Source: the readers of :mod:`handgraph.formats`.
+    The readers of :mod:`handgraph.formats` return this.
 
     Args:
         uv: Joints in the image; NaN where a joint is missing.
-        score: How likely each joint is to be visible, 0 where it is missing; ``None`` if the
-            format has no scores.
-        depth: Relative depth of each joint, growing away from the camera; ``None`` if there is
-            none.
-        side: Which hand the image shows; ``None`` where the file does not say.
-        image_size: Width and height of each hand's image, NaN where unknown; ``None`` if no size
-            is known.
-        name: The image or file of each hand.
-        xyz: 3D joints, NaN where unknown; ``None`` if there are none.
-        K: Camera matrices, NaN where unknown; ``None`` if there are none.
-        skeleton: The order of the joints.
+        score: Confidence of each joint, 0 where it is missing; ``None`` if the format has none.
+        depth: Relative depth of each joint, increasing away from the camera; ``None`` if unknown.
+        side: Side of the hand in the image; ``None`` where unknown.
+        image_size: Width and height of each hand's image, NaN where unknown; ``None`` if all are
+            unknown.
+        name: Name of the image or file of each hand.
+        xyz: 3D joints, NaN where unknown; ``None`` if all are unknown.
+        K: Camera matrices, NaN where unknown; ``None`` if all are unknown.
+        skeleton: Skeleton that defines the joint order.
 
     Shapes:
         uv ``[n, J, 2]``, score and depth ``[n, J]``, image_size ``[n, 2]``, xyz ``[n, J, 3]``,
-        K ``[n, 3, 3]``, all float32; side and name: tuples of ``n``.
+        K ``[n, 3, 3]``, all float32; side and name are tuples of length n.
 
     Units:
         uv, depth, image_size and K in pixels, (u, v) order; score in [0, 1]; xyz in metres, camera
@@ -67,7 +65,7 @@ class Keypoints:
     skeleton: Skeleton = HAND
 
     def __post_init__(self) -> None:
-        """Check that all entries are about the same hands."""
+        """Check the shapes of all entries."""
         n, joints = len(self.uv), self.skeleton.num_joints
         shapes = {
             "uv": (n, joints, 2), "score": (n, joints), "depth": (n, joints),
@@ -84,17 +82,17 @@ class Keypoints:
                 raise ValueError(f"Keypoints: expected {n} {field.name}s, got {len(value)}")
 
     def __len__(self) -> int:
-        """Number of hands."""
+        """Return the number of hands."""
         return len(self.uv)
 
     @property
     def missing(self) -> Tensor:
-        """Which joints are missing. Bool ``[n, J]``."""
+        """Whether each joint is missing, Bool ``[n, J]``."""
         return self.uv.isnan().any(dim=-1)
 
 
 class Hand(NamedTuple):
-    """One hand, before it is stacked with others; rows of numbers in the order of ``HAND``."""
+    """One hand in the joint order of ``HAND``, to be stacked with others."""
 
     uv: Tensor
     score: Tensor | None
@@ -107,7 +105,7 @@ class Hand(NamedTuple):
 
 
 def stack(hands: Sequence[Hand], source: str) -> Keypoints:
-    """Stack hands, and leave out those without any joint."""
+    """Stack hands, without those whose joints are all missing."""
     hands = [hand for hand in hands if not bool(hand.uv.isnan().any(dim=-1).all())]
     joints = HAND.num_joints
     sizes = [None if h.image_size is None else torch.tensor(h.image_size) for h in hands]
@@ -125,7 +123,7 @@ def stack(hands: Sequence[Hand], source: str) -> Keypoints:
 
 
 def _stack(values: Sequence[Tensor | None], shape: tuple[int, ...]) -> Tensor | None:
-    """Stack what is known, NaN where nothing is; ``None`` if nothing is known at all."""
+    """Stack values, NaN where unknown; return ``None`` if all are unknown."""
     if all(value is None for value in values):
         return None
     unknown = torch.full(shape, torch.nan)
@@ -133,7 +131,7 @@ def _stack(values: Sequence[Tensor | None], shape: tuple[int, ...]) -> Tensor | 
 
 
 def _at_most_one(score: Tensor, source: str) -> Tensor:
-    """Make scores above 1 to 1, and warn how many there were."""
+    """Clamp confidences to 1, and warn if some exceed 1."""
     above = score > 1
     if above.any():
         largest = score[above].max().item()

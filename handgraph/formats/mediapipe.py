@@ -1,4 +1,4 @@
-"""MediaPipe's hands: results of its legacy and of its Tasks API."""
+"""Reader of MediaPipe's hands, from the legacy API and the Tasks API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from handgraph.skeletons import HAND
 
 
 class Api(NamedTuple):
-    """Where one of MediaPipe's interfaces keeps landmarks and labels."""
+    """Field names of landmarks and labels in one of MediaPipe's APIs."""
 
     landmarks: tuple[str, ...]
     labels: tuple[str, ...]
@@ -39,37 +39,37 @@ def read_mediapipe(
     *,
     mirrored_labels: bool | None = None,
 ) -> Keypoints:
-    """Read the hands that MediaPipe found: a result, a list of results, or JSON of them.
+    """Read hands of MediaPipe from a result, a list of results, or JSON.
 
     Source: MediaPipe's documentation of ``solutions.hands`` (``multi_hand_landmarks``,
     ``multi_handedness``) and of ``HandLandmarkerResult`` (``hand_landmarks``, ``handedness``; in
     JavaScript ``landmarks``).
 
-    The joints are in the order of :data:`handgraph.HAND`, and none is ever missing. There are no
-    scores of joints; ``visibility`` and ``presence`` are not set for hands and not read.
+    The joints are in the order of :data:`handgraph.HAND`, and none is missing. Joints have no
+    confidence; ``visibility`` and ``presence`` are not set for hands and are ignored.
 
-    ``side`` is the hand that the pixels show. MediaPipe's legacy API names the hand as if the image
-    were a mirror (a selfie): where the pixels show a left hand it says "Right". Tasks did so in
-    version 0.10.0 and does not in 0.10.15 (on Android), so ``mirrored_labels`` is required for it.
-    A mirrored picture of a right hand shows a left hand, and is lifted as one.
+    ``side`` is the hand that the pixels show. MediaPipe's legacy API assumes a mirrored image (a
+    selfie), so the label of a left hand in the pixels is "Right". Tasks swaps labels in version
+    0.10.0, but not in 0.10.15 (on Android), so it requires ``mirrored_labels``. A mirrored image of
+    a right hand shows a left hand and is lifted as one.
 
     Args:
-        source: A file, its content, a result object, or a list of results.
+        source: A file, its content, a result, or a list of results.
         image_size: Width and height of the image.
-        mirrored_labels: Whether labels name the hand of the mirror image, so that they have to be
-            exchanged. ``None``: true for the legacy API, an error for Tasks.
+        mirrored_labels: Whether labels refer to the mirrored image and are swapped. Default: True
+            for the legacy API, an error for Tasks.
 
     Shapes:
-        In the source: 21 landmarks x, y, z for each hand. See :class:`Keypoints` for the result.
+        The source has 21 landmarks x, y, z for each hand. See :class:`Keypoints` for the result.
 
     Units:
-        In the source: x in shares of the width, y in shares of the height, z in shares of the
-        width, from the wrist. In the result: pixels.
+        The source has x and z (relative to the wrist) as fractions of the image width, and y as a
+        fraction of the height. The result is in pixels.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the source holds no landmarks, a field is missing or wrong, or Tasks labels
-            come without ``mirrored_labels``. The message names the record and the field.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the source has no landmarks, a field is missing or wrong, or Tasks labels are
+            read without ``mirrored_labels``. The message names the record and the field.
 
     Example:
         >>> from handgraph.formats import read_mediapipe
@@ -96,7 +96,7 @@ def read_mediapipe(
 def _hands(
     result: object, where: str, name: str, size: tuple[float, float], mirrored: bool | None
 ) -> list[Hand]:
-    """The hands of one image."""
+    """Return the hands of an image."""
     api = LEGACY if _key(result, LEGACY.landmarks) else TASKS
     key = _key(result, api.landmarks)
     if key is None:
@@ -105,8 +105,8 @@ def _hands(
     labels = _labels(result, api, where, len(hands))
     if mirrored is None and api is TASKS and any(labels):
         raise ValueError(
-            f"{where}: {_key(result, api.labels)}: say with mirrored_labels whether labels name "
-            "the hand of the mirror image: it depends on the version of Tasks"
+            f"{where}: {_key(result, api.labels)}: pass mirrored_labels, whether labels refer to "
+            "the mirrored image, which depends on the version of Tasks"
         )
     sides = labels if mirrored is False else [_other(label) for label in labels]
     return [
@@ -118,7 +118,7 @@ def _hands(
 def _hand(
     landmarks: object, where: str, side: Side | None, name: str, size: tuple[float, float]
 ) -> Hand:
-    """One hand in pixels."""
+    """Return a hand in pixels."""
     points = entries(_get(landmarks, "landmark", landmarks), where)
     if len(points) != HAND.num_joints:
         raise ValueError(f"{where}: expected {HAND.num_joints} landmarks, got {len(points)}")
@@ -133,7 +133,7 @@ def _hand(
 
 
 def _labels(result: object, api: Api, where: str, hands: int) -> list[Side | None]:
-    """What MediaPipe calls each hand; ``None`` if it says nothing."""
+    """Return the label of each hand, or ``None``."""
     key = _key(result, api.labels)
     if key is None:
         return [None] * hands
@@ -144,7 +144,7 @@ def _labels(result: object, api: Api, where: str, hands: int) -> list[Side | Non
 
 
 def _label(value: object, where: str) -> Side:
-    """Left or right, of the most likely category."""
+    """Return the side of the most likely category."""
     value = _get(value, "classification", value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         value = value[0] if value else None
@@ -161,12 +161,12 @@ def _other(side: Side | None) -> Side | None:
 
 
 def _key(value: object, keys: Sequence[str]) -> str | None:
-    """The first of these fields that there is."""
+    """Return the first existing field of ``keys``."""
     there = value if isinstance(value, Mapping) else [key for key in keys if hasattr(value, key)]
     return next((key for key in keys if key in there), None)
 
 
 def _get(value: object, key: str, default: object = None) -> object:
-    """A field of a JSON object, or an attribute."""
+    """Return a field of a JSON object, or an attribute."""
     found = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
     return default if found is None else found

@@ -1,4 +1,4 @@
-"""Results of mmpose: its inferencer's, and its demos'."""
+"""Reader of results of mmpose's inferencer and demos."""
 
 from __future__ import annotations
 
@@ -14,42 +14,43 @@ from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
 
 HANDS = Order(HAND.num_joints, {None: list(range(HAND.num_joints))})
-"""mmpose's hand models, but for those of RHD and InterHand2D."""
+"""Order of mmpose's hand models, except for RHD and InterHand2D."""
 
 
 def read_mmpose(
     source: str | PathLike[str] | dict[str, Any] | list[Any], *, order: Skeleton | None = None
 ) -> Keypoints:
-    """Read the hands that mmpose found.
+    """Read hands from results of mmpose.
 
     Source: mmpose's guide "Inference with existing models" and ``mmpose/structures/utils.py``
     (``split_instances``).
 
-    Reads what ``MMPoseInferencer`` returns (``predictions``) or writes to ``pred_out_dir`` (a list
-    of instances, or of frames of a video), and what the demos save (``instance_info``). Joints go
-    by the names in ``meta_info``, if there is one: fingers numbered from 1 to 4 begin at the palm,
-    in models of RHD (``dataset_name`` is ``"rhd2d"``) at the tips. Without names 21 joints are
-    those of :data:`handgraph.HAND`, and 133 those of COCO-WholeBody, with a left and a right hand;
-    results of models of RHD or InterHand2D need ``order``.
+    Supported are the output of ``MMPoseInferencer`` (``predictions``), its files in
+    ``pred_out_dir`` (a list of instances, or of frames of a video), and the files of the demos
+    (``instance_info``). Joints are matched by the names in ``meta_info``, if present. Finger joints
+    are numbered 1 to 4 from the palm, or from the tip for models of RHD (``dataset_name`` is
+    ``"rhd2d"``). Without names, 21 joints are those of :data:`handgraph.HAND`, and 133 joints are
+    those of COCO-WholeBody, with a left and a right hand. Results of models of RHD or InterHand2D
+    need ``order``.
 
-    mmpose places every joint. A score of 0 or less says that nothing was found, and the joint is
-    missing. Scores may exceed 1: those become 1, and a warning says how many.
+    A joint with a confidence of 0 or less is missing. Confidences above 1 are set to 1; a warning
+    counts them.
 
     Args:
         source: The file of one image or video, or its content.
-        order: Which joint is which, in place of what the file says.
+        order: Skeleton whose joint order replaces that of the file.
 
     Shapes:
-        In the file: ``keypoints`` ``[J][2]`` and ``keypoint_scores`` ``[J]`` of each instance. See
-        :class:`Keypoints` for the result; ``side`` is ``None`` but for COCO-WholeBody.
+        Each instance has ``keypoints`` ``[J][2]`` and ``keypoint_scores`` ``[J]``. See
+        :class:`Keypoints` for the result; ``side`` is ``None`` except for COCO-WholeBody.
 
     Units:
         Pixels.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no JSON, a field is missing or wrong, or nothing says which joint
-            is which. The message names the instance and the field.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not JSON, a field is missing or wrong, or the joint order is
+            unknown. The message names the instance and the field.
 
     Example:
         >>> from handgraph.formats import read_mmpose
@@ -69,7 +70,7 @@ def read_mmpose(
 
 
 def _named(meta: Mapping[str, Any], where: str) -> Order:
-    """The order that ``meta_info`` says."""
+    """Return the joint order of ``meta_info``."""
     names = record(field(meta, "keypoint_id2name", where), f"{where}: keypoint_id2name")
     levels = FROM_TIP if meta.get("dataset_name") == "rhd2d" else FROM_BASE
     try:
@@ -80,7 +81,7 @@ def _named(meta: Mapping[str, Any], where: str) -> Order:
 
 
 def _instances(content: object, where: str, frame: str) -> Iterator[tuple[object, str, str]]:
-    """Each instance, where it is, and what its image or frame is called."""
+    """Yield each instance, its location, and the name of its image or frame."""
     if isinstance(content, Mapping) and "keypoints" not in content:
         keys = [key for key in ("predictions", "instance_info", "instances") if key in content]
         if not keys:
@@ -95,13 +96,13 @@ def _instances(content: object, where: str, frame: str) -> Iterator[tuple[object
 
 
 def _hands(instance: object, order: Order | None, where: str, name: str) -> list[Hand]:
-    """The hands of one instance."""
+    """Return the hands of an instance."""
     keypoints = entries(field(instance, "keypoints", where), f"{where}: keypoints")
     order = order or {o.length: o for o in (HANDS, WHOLE_BODY)}.get(len(keypoints))
     if order is None:
         raise ValueError(
-            f"{where}: keypoints: expected 21 or 133 joints, got {len(keypoints)}: say with order "
-            "which is which"
+            f"{where}: keypoints: expected 21 or 133 joints, got {len(keypoints)}: pass order=..., "
+            "a skeleton with this joint order"
         )
     uv = table(keypoints, order.length, 2, f"{where}: keypoints")
     what = f"{where}: keypoint_scores"

@@ -1,4 +1,4 @@
-"""OpenPose's JSON: people with hands of 21 joints."""
+"""Reader of OpenPose's JSON files with hands of 21 joints."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ _KEYS: dict[Side, str] = {
 
 
 def read_openpose(source: str | PathLike[str] | dict[str, Any]) -> Keypoints:
-    """Read the hands that OpenPose writes with ``--hand --write_json``.
+    """Read hands from the output of OpenPose with ``--hand --write_json``.
 
     Source: OpenPose's documentation, "Output" (``hand_left_keypoints_2d``,
     ``hand_right_keypoints_2d``).
 
-    The joints are in the order of :data:`handgraph.HAND`. A joint whose score is 0 is missing, as
-    OpenPose writes 0, 0, 0. Scores are peaks of heatmaps and may exceed 1: those become 1, and a
-    warning says how many. An empty list, or one of missing joints only, gives no hand.
+    The joints are in the order of :data:`handgraph.HAND`. A joint with a confidence of 0 is missing
+    (OpenPose writes 0, 0, 0). Confidences are heatmap peaks; those above 1 are set to 1, and a
+    warning counts them. An empty list, or a list of missing joints only, gives no hand.
 
     Args:
-        source: The file of one image, or its content.
+        source: The file of an image, or its content.
 
     Shapes:
-        In the file: 63 numbers u, v, score for each hand. See :class:`Keypoints` for the result.
+        The file has 63 numbers u, v, confidence for each hand. See :class:`Keypoints` for the
+        result.
 
     Units:
-        Those of the file: pixels unless ``--keypoint_scale`` was changed.
+        The units of the file: pixels, unless ``--keypoint_scale`` is changed.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no JSON or a field is missing or wrong. The message names the
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not JSON or a field is missing or wrong. The message names the
             person and the field.
 
     Example:

@@ -1,4 +1,4 @@
-"""RHD's pickle: the joints of both hands of each image."""
+"""Reader of RHD's pickles of the joints of both hands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from handgraph.datasets.rhd.annotations import Hands
 
 HIDDEN, VISIBLE = 0.5, 1.0
-"""Scores, as :func:`handgraph.formats.read_coco` gives them."""
+"""Confidences, as in :func:`handgraph.formats.read_coco`."""
 
 SIDES: tuple[Side, ...] = ("left", "right")
 """The hands of a sample, in the order of the file."""
@@ -29,25 +29,25 @@ def read_rhd(source: str | PathLike[str]) -> Keypoints:
     Source: Zimmermann and Brox, "Learning to Estimate 3D Hand Pose from Single RGB Images", ICCV
     2017, and the README of the data set.
 
-    The joints are taken from the order of :data:`handgraph.RHD` to that of :data:`handgraph.HAND`.
-    None is missing: ``score`` is 1 for a visible joint, and 0.5 for one that is hidden or outside
-    of the image. A hand without a visible joint is left out. Nothing in the file is run.
-    :class:`handgraph.datasets.RHDHands` reads images, and one hand of each.
+    Joints are reordered from :data:`handgraph.RHD` to :data:`handgraph.HAND`. No joint is missing:
+    ``score`` is 1 for a visible joint, and 0.5 for a joint that is occluded or outside of the
+    image. A hand without a visible joint is left out. Nothing in the file is executed.
+    :class:`handgraph.datasets.RHDHands` reads images, with one hand for each.
 
     Args:
         source: The file.
 
     Shapes:
-        In the file, for each sample: uv_vis and xyz ``[42, 3]``, K ``[3, 3]``. See
+        Each sample of the file has uv_vis and xyz ``[42, 3]`` and K ``[3, 3]``. See
         :class:`Keypoints` for the result.
 
     Units:
-        In the file: pixels; metres in the camera frame.
+        The file is in pixels, and in metres in the camera frame.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no pickle of plain arrays, or a sample is wrong. The message names the
-            sample and the array.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not a pickle of plain arrays, or a sample is wrong. The message
+            names the sample and the array.
 
     Example:
         >>> import tempfile
@@ -72,7 +72,7 @@ def read_rhd(source: str | PathLike[str]) -> Keypoints:
 
 
 def _hands(chosen: Hands, side: Side) -> Iterator[Hand | None]:
-    """The hand of one side of each sample; ``None`` where no joint of it is visible."""
+    """Yield the hand of one side of each sample, or ``None`` if no joint of it is visible."""
     from handgraph.datasets.rhd.layout import FOLDERS, file_name
 
     order = HAND.index_from(RHD)

@@ -1,7 +1,7 @@
-"""Eq. 1 and back: keybone, relative depth, camera, crop and mirroring.
+"""Geometry of hands: keybone, relative depth (Eq. 1), camera, crop and mirroring.
 
-Tensors in, tensors out. Every function takes any leading dimensions, keeps dtype and device, and
-is differentiable. Points are ``[*, J, 3]`` in the camera frame (x right, y down, z forward) or
+Every function takes tensors with any batch dimensions, preserves dtype and device, and is
+differentiable. Points are ``[*, J, 3]`` in the camera frame (x right, y down, z forward) or
 ``[*, J, 2]`` in pixels, (u, v) order (u right, v down; integers are pixel centres).
 """
 

@@ -1,4 +1,4 @@
-"""The pinhole camera: 3D joints to pixels and back, and the (u, v, d) target of the network."""
+"""The pinhole camera: projection, back-projection, and the (u, v, d) target of the network."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from handgraph.skeletons import HAND
 
 
 def project(xyz: Tensor, K: Tensor) -> Tensor:
-    r"""Pixels at which a pinhole camera sees the points.
+    r"""Project points to pixels of a pinhole camera.
 
-    :math:`w (u, v, 1)^T = K (x, y, z)^T`. A point that is not in front of the camera (z <= 0)
-    gives NaN.
+    :math:`w (u, v, 1)^T = K (x, y, z)^T`. Points that are not in front of the camera (z <= 0) give
+    NaN.
 
     Args:
         xyz: Points in the camera frame.
-        K: Camera matrix of each sample, or one for all.
+        K: Camera matrices, one for each sample or one for all.
 
     Shapes:
         xyz ``[*, J, 3]``, K ``[*, 3, 3]`` or ``[3, 3]`` -> ``[*, J, 2]``.
@@ -47,23 +47,23 @@ def project(xyz: Tensor, K: Tensor) -> Tensor:
     check_points(xyz, 3, "xyz")
     check_matrix(K, xyz, "K")
     front = xyz[..., 2:] > 0
-    xyz = torch.where(front, xyz, 1)  # or 0 / 0 would make gradients NaN, of all that K maps
-    # Products and sums, not a matmul: autocast and TF32 would round pixels to whole numbers.
+    xyz = torch.where(front, xyz, 1)  # avoids 0 / 0, whose gradient is NaN
+    # Products and sums: a matmul under autocast or TF32 would round pixels to integers.
     image = (K.unsqueeze(-3) * xyz.unsqueeze(-2)).sum(dim=-1)
     return torch.where(front, image[..., :2] / image[..., 2:], torch.nan)
 
 
 def back_project(uv: Tensor, depth: Tensor, K: Tensor) -> Tensor:
-    r"""Points of given depth on the rays through the pixels: the inverse of :func:`project`.
+    r"""Compute points of given depth on the rays through pixels, the inverse of :func:`project`.
 
     :math:`(x, y, z)^T = z K^{-1} (u, v, 1)^T`, also for a camera matrix after a crop (``A K``).
-    A singular K gives x and y that are not finite. A negative depth gives the point of the same
-    line behind the camera, where :func:`project` refuses it.
+    For a singular K, x and y are not finite. A negative depth gives a point behind the camera, for
+    which :func:`project` returns NaN.
 
     Args:
         uv: Pixels.
         depth: Depth z of each point.
-        K: Camera matrix of each sample, or one for all.
+        K: Camera matrices, one for each sample or one for all.
 
     Shapes:
         uv ``[*, J, 2]``, depth ``[*, J]``, K ``[*, 3, 3]`` or ``[3, 3]`` -> ``[*, J, 3]``.
@@ -86,9 +86,9 @@ def back_project(uv: Tensor, depth: Tensor, K: Tensor) -> Tensor:
     check_points(uv, 2, "uv")
     check_shape(depth, uv.shape[:-1], uv, "depth")
     check_matrix(K, uv, "K")
-    # In at least single precision: the product of two focal lengths overflows float16.
+    # At least single precision: the product of two focal lengths overflows float16.
     rows = K.unsqueeze(-3).to(torch.promote_types(K.dtype, torch.float32))
-    # The ray is where two planes meet: the points with column u and the points with row v.
+    # The ray is the intersection of two planes: the points of column u and of row v.
     column = rows[..., 0, :] - uv[..., :1] * rows[..., 2, :]
     row = rows[..., 1, :] - uv[..., 1:] * rows[..., 2, :]
     ray = torch.linalg.cross(column, row)
@@ -100,16 +100,16 @@ def back_project(uv: Tensor, depth: Tensor, K: Tensor) -> Tensor:
 def camera_to_uvd(
     xyz: Tensor, K: Tensor, skeleton: Skeleton = HAND, bone: tuple[str, str] = KEYBONE
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels and relative depth of each joint, with the scale and root depth that lead back.
+    """Compute pixels and relative depth of each joint, and the scale and root depth.
 
-    The target of the paper's network, Eq. 1 on :func:`project`. For a crop pass ``A K``
-    (:func:`transform_intrinsics`). A joint behind the camera has NaN pixels; a keybone of length
+    This is the target of the paper's network: Eq. 1 and :func:`project`. For a crop, pass ``A K``
+    (:func:`transform_intrinsics`). A joint behind the camera has NaN pixels. A keybone of length
     zero gives NaN depths for the whole sample.
 
     Args:
         xyz: Joints in the camera frame, in the order of the skeleton.
-        K: Camera matrix of each sample, or one for all.
-        skeleton: Which joint is which, and which is the root.
+        K: Camera matrices, one for each sample or one for all.
+        skeleton: Skeleton of the joints, with a root.
         bone: Names of the two joints of the keybone.
 
     Shapes:
@@ -144,14 +144,14 @@ def camera_to_uvd(
 
 
 def uvd_to_camera(uvd: Tensor, K: Tensor, scale: Tensor, root_depth: Tensor) -> Tensor:
-    """Joints in the camera frame from pixels and relative depth: back from :func:`camera_to_uvd`.
+    """Compute joints in the camera frame, the inverse of :func:`camera_to_uvd`.
 
-    The paper's section 3.1: scale, root depth and K are known. For pixels of a crop pass ``A K``
+    Scale, root depth and K are known (the paper's section 3.1). For a crop, pass ``A K``
     (:func:`transform_intrinsics`). A scale that is not positive gives NaN for the whole sample.
 
     Args:
         uvd: Pixels and relative depth of each joint.
-        K: Camera matrix of each sample, or one for all.
+        K: Camera matrices, one for each sample or one for all.
         scale: Keybone length of each sample.
         root_depth: Depth of the root joint of each sample.
 

@@ -1,4 +1,4 @@
-"""The square crop around a hand, and the pixels of a crop scaled to [-1, 1]."""
+"""Square crops around hands, and normalisation of pixels to [-1, 1]."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from handgraph._check import check_mask, check_points, check_positive
 def crop_matrix(
     uv: Tensor, size: int, margin: float = 1.25, *, mask: Tensor | None = None
 ) -> Tensor:
-    r"""Map of the image plane that cuts out a square around the joints and resizes it.
+    r"""Return the map from image to crop: a square around the joints, resized.
 
-    The square is centred on the box of the joints; its side is ``margin`` times the longer side of
-    that box. Its edges land on the edges of the new image, half a pixel outside the first and last
+    The square is centred on the bounding box of the joints. Its side is ``margin`` times the longer
+    side of the box. Its edges map to the edges of the crop, half a pixel outside the first and last
     pixel centre: :math:`u' = (u - u_c)\, size / side + (size - 1) / 2`. The paper does not state
-    its crop. Without a box (all joints in one pixel, none in the mask, a coordinate that is not
-    finite) the map is NaN, and so is all that it maps.
+    its crop. The map is NaN if the box is undefined: all joints in one pixel, no joint in the mask,
+    or a coordinate that is not finite.
 
     Args:
         uv: Joints in the image.
-        size: Side of the crop in new pixels.
-        margin: Side of the square over the longer side of the box; below 1 it cuts joints off.
-        mask: True for the joints that the box must hold; all of them by default.
+        size: Side of the crop in pixels.
+        margin: Ratio of the side of the square to the longer side of the box.
+        mask: True for the joints that the box must contain. Default: all.
 
     Shapes:
         uv ``[*, J, 2]``, mask Bool ``[*, J]`` -> ``[*, 3, 3]``.
@@ -54,7 +54,7 @@ def crop_matrix(
 
 
 def normalize_uv(uv: Tensor, size: int) -> Tensor:
-    r"""Pixels of a square image scaled to [-1, 1], the input and output range of the networks.
+    r"""Scale pixels of a square image to [-1, 1], the input and output range of the networks.
 
     :math:`(2 u + 1) / size - 1`: the edges of the image (half a pixel outside the first and last
     pixel centre) become -1 and 1, as in ``grid_sample(align_corners=False)``. Mirroring the image
@@ -86,7 +86,7 @@ def normalize_uv(uv: Tensor, size: int) -> Tensor:
 
 
 def denormalize_uv(uv: Tensor, size: int) -> Tensor:
-    r"""Pixels from coordinates in [-1, 1]: the inverse of :func:`normalize_uv`.
+    r"""Scale coordinates in [-1, 1] to pixels, the inverse of :func:`normalize_uv`.
 
     :math:`u = ((n + 1)\, size - 1) / 2`.
 
@@ -116,13 +116,13 @@ def denormalize_uv(uv: Tensor, size: int) -> Tensor:
 
 
 def in_frame(uv: Tensor, height: int, width: int) -> Tensor:
-    """Whether pixels lie in an image of this size, edges included. ``[*, 2]`` -> Bool ``[*]``."""
+    """Return whether pixels lie in the image, edges included. ``[*, 2]`` -> Bool ``[*]``."""
     u, v = uv.unbind(dim=-1)
     return (u >= -0.5) & (v >= -0.5) & (u <= width - 0.5) & (v <= height - 0.5)
 
 
 def _box(uv: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Lowest and highest coordinates of the joints, each ``[*, 2]``."""
+    """Return the minimum and maximum coordinates of the joints, each ``[*, 2]``."""
     check_points(uv, 2, "uv")
     if uv.shape[-2] == 0:
         raise ValueError(f"expected uv with at least one joint, got {list(uv.shape)}")

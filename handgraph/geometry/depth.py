@@ -1,4 +1,4 @@
-"""Eq. 1: depth relative to the root joint, in keybone lengths, and back."""
+"""Relative depth (Eq. 1): depth relative to the root joint, in keybone lengths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEYBONE = ("middle_mcp", "middle_pip")
 
 
 def root_index(skeleton: Skeleton) -> int:
-    """Number of the root joint, to which depths are relative."""
+    """Return the index of the root joint."""
     if skeleton.root is None:
         raise ValueError(
             f"skeleton {skeleton.name!r} has no root joint: relative depth needs one "
@@ -26,21 +26,21 @@ def root_index(skeleton: Skeleton) -> int:
 def keybone_length(
     xyz: Tensor, skeleton: Skeleton = HAND, bone: tuple[str, str] = KEYBONE
 ) -> Tensor:
-    r"""Distance between two named joints, the unit of length of Eq. 1.
+    r"""Compute the keybone length, the distance of two joints and unit of length of Eq. 1.
 
     From the paper's Eq. 1: :math:`s = \|x_{k+1} - x_k\|_2`, with the first bone of the middle
     finger.
 
     Args:
         xyz: Joints in the order of the skeleton.
-        skeleton: Which joint is which.
+        skeleton: Skeleton of the joints.
         bone: Names of the two joints.
 
     Shapes:
         xyz ``[*, J, 3]`` -> ``[*]``.
 
     Units:
-        That of xyz (metres in, metres out). Any Cartesian frame.
+        The unit of xyz (metres in, metres out), in any Cartesian frame.
 
     Raises:
         TypeError: If xyz is not floating point.
@@ -62,7 +62,7 @@ def keybone_length(
 
 
 def relative_depth(xyz: Tensor, scale: Tensor, skeleton: Skeleton = HAND) -> Tensor:
-    r"""Depth of each joint behind the root joint, in keybone lengths.
+    r"""Compute the depth of each joint relative to the root joint, in keybone lengths.
 
     The paper's Eq. 1: :math:`d_i = (z_i - z_{root}) / s`. A scale that is not positive gives NaN
     for the whole sample.
@@ -70,7 +70,7 @@ def relative_depth(xyz: Tensor, scale: Tensor, skeleton: Skeleton = HAND) -> Ten
     Args:
         xyz: Joints in the camera frame, in the order of the skeleton.
         scale: Keybone length s of each sample.
-        skeleton: Which joint is the root.
+        skeleton: Skeleton of the joints, with a root.
 
     Shapes:
         xyz ``[*, J, 3]``, scale ``[*]`` -> ``[*, J]``.
@@ -99,7 +99,7 @@ def relative_depth(xyz: Tensor, scale: Tensor, skeleton: Skeleton = HAND) -> Ten
 
 
 def absolute_depth(d: Tensor, scale: Tensor, root_depth: Tensor) -> Tensor:
-    r"""Depth of each joint in the camera frame from its relative depth: Eq. 1 solved for z.
+    r"""Compute the depth of each joint in the camera frame: Eq. 1 solved for z.
 
     :math:`z_i = s d_i + z_{root}`, with known scale and root depth (the paper's section 3.1). A
     scale that is not positive gives NaN for the whole sample.
@@ -133,5 +133,5 @@ def absolute_depth(d: Tensor, scale: Tensor, root_depth: Tensor) -> Tensor:
 
 
 def _positive_or_nan(length: Tensor) -> Tensor:
-    """Lengths, with NaN in place of those that are not positive."""
+    """Replace lengths that are not positive by NaN."""
     return torch.where(length > 0, length, torch.nan)

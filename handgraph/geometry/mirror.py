@@ -1,4 +1,4 @@
-"""Mirroring: a left hand becomes a right hand, and one network serves both."""
+"""Mirroring of left hands to right hands, so that one network handles both."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from handgraph.geometry.plane import transform_intrinsics
 def mirror_matrix(
     width: int, *, dtype: torch.dtype | None = None, device: torch.device | None = None
 ) -> Tensor:
-    r"""Map of the image plane that swaps left and right: :math:`u' = W - 1 - u`.
+    r"""Return the map that mirrors an image horizontally: :math:`u' = W - 1 - u`.
 
     Args:
         width: Width of the image.
-        dtype: Of the matrix; PyTorch's default dtype if None.
-        device: Of the matrix; PyTorch's default device if None.
+        dtype: Dtype of the matrix. Default: PyTorch's default dtype.
+        device: Device of the matrix. Default: PyTorch's default device.
 
     Shapes:
         -> ``[3, 3]``.
@@ -39,20 +39,20 @@ def mirror_matrix(
 
 
 def mirror_hand(xyz: Tensor, K: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    r"""The hand and camera of the mirrored image: a left hand becomes a right hand.
+    r"""Mirror hand and camera, which turns a left hand into a right hand.
 
     :math:`x' = -x` and :math:`K' = M K \, diag(-1, 1, 1)` with M of :func:`mirror_matrix`. The
     mirrored hand projects to :math:`(W - 1 - u, v)`, and the focal length stays positive. Depths
-    and bone lengths do not change. Joints keep their places: if a skeleton has left and right ones,
-    reorder them by :meth:`handgraph.Skeleton.swap_sides`.
+    and bone lengths do not change. The order of the joints does not change: if the skeleton has
+    left and right joints, reorder them with :meth:`handgraph.Skeleton.swap_sides`.
 
     Args:
         xyz: Joints in the camera frame.
-        K: Camera matrix of each sample, or one for all.
+        K: Camera matrices, one for each sample or one for all.
         width: Width of the image.
 
     Shapes:
-        xyz ``[*, J, 3]``, K ``[*, 3, 3]`` or ``[3, 3]`` -> shapes of xyz and K.
+        xyz ``[*, J, 3]``, K ``[*, 3, 3]`` or ``[3, 3]`` -> the shapes of xyz and K.
 
     Units:
         xyz in any unit (metres), camera frame; width in pixels.

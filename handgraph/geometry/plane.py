@@ -1,4 +1,4 @@
-"""3 x 3 maps of the image plane, applied to pixels and to the camera matrix."""
+"""Application of 3 x 3 maps of the image plane to pixels and camera matrices."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from handgraph._check import check_matrix, check_points
 
 
 def transform_points(A: Tensor, uv: Tensor) -> Tensor:
-    r"""Pixels after a map of the image plane: :math:`w (u', v', 1)^T = A (u, v, 1)^T`.
+    r"""Map pixels by a map of the image plane: :math:`w (u', v', 1)^T = A (u, v, 1)^T`.
 
     Args:
-        A: Map of each sample, or one for all.
+        A: Maps, one for each sample or one for all.
         uv: Pixels.
 
     Shapes:
@@ -39,11 +39,11 @@ def transform_points(A: Tensor, uv: Tensor) -> Tensor:
 
 
 def transform_intrinsics(A: Tensor, K: Tensor) -> Tensor:
-    """Camera matrix of the mapped image, ``A K``: it projects to the mapped pixels.
+    """Return the camera matrix of the mapped image, ``A K``, which projects to mapped pixels.
 
     Args:
-        A: Map of each sample, or one for all.
-        K: Camera matrix of each sample, or one for all.
+        A: Maps, one for each sample or one for all.
+        K: Camera matrices, one for each sample or one for all.
 
     Shapes:
         A ``[*, 3, 3]`` or ``[3, 3]``, K ``[*, 3, 3]`` or ``[3, 3]`` -> ``[*, 3, 3]``.

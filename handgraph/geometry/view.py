@@ -1,4 +1,4 @@
-"""The camera turned toward the hand: the frame of poses that are known without a camera."""
+"""The view frame: a camera frame rotated toward the hand."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ from handgraph.geometry.crop import _box
 
 
 def view_rotation(uv: Tensor, K: Tensor, *, mask: Tensor | None = None) -> Tensor:
-    r"""Rotation from the camera's axes to those of a camera that looks at the middle of the joints.
+    r"""Return the rotation from the camera frame to that of a camera that looks at the hand.
 
-    The least rotation R with :math:`R\, r = e_z`, where r is the unit ray through the centre of the
-    box around the joints. What a crop around the hand shows does not tell where in the image it
-    was cut out, so a pose that is estimated from the crop alone is best given in these axes:
-    :math:`x_{view} = R\, x_{camera}`. For joints as rows, ``xyz @ R.mT`` goes there and ``xyz @ R``
-    comes back. A singular K gives NaN.
+    R is the smallest rotation with :math:`R\, r = e_z`, where r is the unit ray through the centre
+    of the joints' bounding box. A crop does not show its position in the image, so a pose that is
+    estimated from a crop alone is best expressed in this frame: :math:`x_{view} = R\, x_{camera}`.
+    For joints as rows, ``xyz @ R.mT`` rotates to the view frame and ``xyz @ R`` rotates back. A
+    singular K gives NaN.
 
     Args:
         uv: Joints in the image.
-        K: Camera matrix of each sample, or one for all.
-        mask: True for the joints that the box is put around; all of them by default.
+        K: Camera matrices, one for each sample or one for all.
+        mask: True for the joints that the box must contain. Default: all.
 
     Shapes:
         uv ``[*, J, 2]``, K ``[*, 3, 3]`` or ``[3, 3]``, mask Bool ``[*, J]`` -> ``[*, 3, 3]``.
 
     Units:
-        uv in pixels, (u, v) order; the rotation has none.
+        uv in pixels, (u, v) order; the rotation has no unit.
 
     Raises:
         TypeError: If uv is not floating point, the dtypes differ, or the mask is not bool.
-        ValueError: If a last dimension is wrong, the leading dimensions differ, or there is no
-            joint.
+        ValueError: If a last dimension is wrong, the leading dimensions differ, or uv has no joint.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Images under the maps of the image plane that crops, mirrors and rotations are."""
+"""Warping of images by affine maps, such as crops, mirrors and rotations."""
 
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ MODES = ("bilinear", "nearest")
 def warp_image(
     image: Tensor, A: Tensor, size: int | tuple[int, int], *, mode: str = "bilinear"
 ) -> Tensor:
-    r"""Image after an affine map: what lay at (u, v) lies at :math:`A (u, v, 1)^T` then.
+    r"""Warp images by an affine map, which moves (u, v) to :math:`A (u, v, 1)^T`.
 
-    Joints move with it by :func:`transform_points`, the camera by :func:`transform_intrinsics`.
-    Each new pixel is looked up in the old image, bilinearly between the four nearest pixels. Where
-    the map shrinks, a new pixel is the mean of a grid of such samples, which are spread evenly over
-    it and at most one old pixel apart (antialiasing): to shrink by a whole factor is to take the
-    mean of whole blocks. Outside of the old image all is 0 (black, background, no depth), and
-    bilinear samples fade to it within a pixel of the border. How many samples are taken depends on
-    A: ``torch.compile`` needs graph breaks here.
+    Use :func:`transform_points` for joints and :func:`transform_intrinsics` for the camera. Each
+    output pixel is sampled from the input by bilinear interpolation of the four nearest pixels. If
+    the map shrinks the image, an output pixel is the mean of a regular grid of such samples, at
+    most one input pixel apart (antialiasing). Shrinking by an integer factor thus averages blocks.
+    The input is 0 outside of its borders (black, background, no depth), and bilinear samples fade
+    to 0 within a pixel of the border. The number of samples depends on A, so ``torch.compile``
+    needs graph breaks here.
 
     Args:
-        image: Images. Those of uint8 are rounded to uint8 again.
-        A: Map of each image, or one for all; the last row is (0, 0, 1).
-        size: Side of the new images, or their height and width.
-        mode: ``"bilinear"``, or ``"nearest"``, which blends nothing: for masks and depth.
+        image: Images. The output for uint8 images is rounded to uint8.
+        A: Maps, one for each image or one for all; the last row is (0, 0, 1).
+        size: Side of the output images, or their height and width.
+        mode: ``"bilinear"``, or ``"nearest"`` for masks and depth, which does not interpolate.
 
     Shapes:
         image ``[*, C, H, W]``, A ``[*, 3, 3]`` or ``[3, 3]`` -> ``[*, C, size, size]``.
 
     Units:
-        A: pixels of the old image -> pixels of the new one, (u, v) order, integers are pixel
-        centres.
+        A: pixels of the input -> pixels of the output, (u, v) order, integers are pixel centres.
 
     Raises:
         TypeError: If the image is neither uint8 nor floating point, or A is not floating point.
@@ -67,7 +66,7 @@ def warp_image(
 
 
 def _check(image: Tensor, A: Tensor, mode: str) -> None:
-    """Raise unless image and maps fit each other, and the mode is known."""
+    """Check types and shapes of image and maps, and the mode."""
     if mode not in MODES:
         raise ValueError(f"expected mode to be one of {', '.join(MODES)}, got {mode!r}")
     check_tensor(image, "image")
@@ -86,7 +85,7 @@ def _check(image: Tensor, A: Tensor, mode: str) -> None:
 
 
 def _inverse(A: Tensor) -> Tensor:
-    """Map from new pixels to old ones, in double precision."""
+    """Return the map from output to input pixels, in double precision."""
     A = A.double()
     back, info = torch.linalg.inv_ex(A)
     affine = (A[..., 2, :] == A.new_tensor([0.0, 0.0, 1.0])).all()
@@ -97,9 +96,9 @@ def _inverse(A: Tensor) -> Tensor:
 
 
 def _sample_counts(back: Tensor, side: int, mode: str) -> list[tuple[int, int]]:
-    """How many samples each new pixel needs along u and along v, for each map.
+    """Return the number of samples per output pixel along u and v, for each map.
 
-    A hundredth more than a pixel apart counts as a pixel, so that whole factors stay whole.
+    A tolerance of 0.01 pixels keeps integer factors exact.
     """
     steps = torch.linalg.vector_norm(back.detach()[:, :2, :2], dim=-2)
     if (steps > side).any():
@@ -115,7 +114,7 @@ def _sample_counts(back: Tensor, side: int, mode: str) -> list[tuple[int, int]]:
 def _mean_of_samples(
     image: Tensor, back: Tensor, shape: tuple[int, int], count: tuple[int, int], mode: str
 ) -> Tensor:
-    """New images from ``count`` samples of each new pixel along u and v. ``[n, C, h, w]``."""
+    """Return the means of ``count`` samples of each output pixel, ``[n, C, h, w]``."""
     (height, width), (across, down) = shape, count
     u = torch.arange(width, dtype=back.dtype, device=back.device)
     v = torch.arange(height, dtype=back.dtype, device=back.device).unsqueeze(-1)
@@ -127,7 +126,7 @@ def _mean_of_samples(
 
 
 def _sample(image: Tensor, back: Tensor, u: Tensor, v: Tensor, mode: str) -> Tensor:
-    """Values of the old image where new pixels (u, v) come from."""
+    """Sample the input at the positions that map to output pixels (u, v)."""
     old = [
         back[:, row, 0, None, None] * u
         + back[:, row, 1, None, None] * v

@@ -1,8 +1,8 @@
-"""Lifters that are saved to folders and to the Hugging Face Hub, and one that is ready to use.
+"""Lifters that can be saved to folders and the Hugging Face Hub, and a pretrained lifter.
 
-Needs the extra ``handgraph[hub]``. A saved lifter is a folder of three files: ``config.json``, from
-which it is built, ``model.safetensors``, its parameters, and ``README.md``, its card. Skeletons and
-removal sets are written by the names of their joints. No pickle is written or read.
+This package needs the extra ``handgraph[hub]``. A saved lifter is a folder of ``config.json``
+(arguments), ``model.safetensors`` (parameters) and ``README.md`` (model card). Skeletons and
+removal sets are saved by joint names. Pickles are neither written nor read.
 """
 
 try:
@@ -11,7 +11,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "handgraph.hub needs huggingface_hub and safetensors: pip install 'handgraph[hub]' "
-        "(the layers of handgraph.nn do without)"
+        "(the layers of handgraph.nn do not need them)"
     ) from error
 
 from handgraph.hub.branches import BranchLifter

@@ -1,4 +1,4 @@
-"""The paper's core as one module that can be saved."""
+"""The core of the paper as a module that can be saved."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from handgraph.nn.adjacency import Normalization
 from handgraph.subgraph import RemovalSets
 
 MERGERS = {"graph": GraphMerger, "gated": GatedMerger, "mean": MeanMerger}
-"""The mergers that a saved lifter may have."""
+"""Mergers by name."""
 
 
 class BranchLifter(SavedModule):
-    """Estimate a pose by graph U-Nets that each lack some joints, and merge their estimates.
+    """Estimate a pose with graph U-Nets on subsets of the joints, and merge their estimates.
 
-    The core of PSJNet (section 2, Fig. 2): ``merge(branches(split(x)))``, with the three parts as
-    attributes, since the losses of training ask for the incomplete poses too. In one module, so
-    that it can be saved: :class:`SavedModule` says how.
+    This is the core of PSJNet (section 2, Fig. 2): ``merge(branches(split(x)))``. The three parts
+    are attributes, since the training losses also need the incomplete poses. See
+    :class:`SavedModule` for saving and loading.
 
     Args:
         in_channels: Size of each input node.
         out_channels: Size of each output node.
-        removal: Which joints each branch loses.
+        removal: Joints that are removed in each branch.
         channels: Width of the finest level of each branch.
         normalization: How a learned adjacency is normalised, ``"abs"`` or ``"signed"``.
-        merger: ``"graph"``, the paper's; ``"gated"`` or ``"mean"``.
+        merger: ``"graph"`` as in the paper, ``"gated"`` or ``"mean"``.
 
     Shapes:
         - input: ``[*, J, in_channels]``
         - output: ``[*, J, out_channels]``
 
     Units:
-        Those that it is trained with: say them in ``about["Units"]``.
+        The units of the training data; document them in ``about["Units"]``.
 
     Raises:
-        ValueError: If a size is not positive, there is no such merger or normalization, or the
-            input does not have the joints and channels.
+        ValueError: If a size is not positive, merger or normalization is unknown, or the input has
+            the wrong number of joints or channels.
 
     Example:
         >>> import torch
@@ -78,7 +78,7 @@ class BranchLifter(SavedModule):
         self.merge = MERGERS[merger](out_channels, out_channels, removal)
 
     def arguments(self) -> dict[str, Any]:
-        """What the class is called with, as JSON."""
+        """Return the arguments of the constructor as JSON."""
         return {
             "in_channels": self.in_channels,
             "out_channels": self.out_channels,
@@ -89,5 +89,5 @@ class BranchLifter(SavedModule):
         }
 
     def forward(self, x: Tensor) -> Tensor:
-        """Estimate the whole pose."""
+        """Estimate the complete pose."""
         return cast("Tensor", self.merge(self.branches(self.split(x))))

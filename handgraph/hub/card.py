@@ -1,4 +1,4 @@
-"""The card of a saved lifter: its config as a page that people read."""
+"""The model card of a saved lifter, from its config."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from handgraph.hub.config import Config
 
 
 def write_card(config: Config, summary: str, data: ModelCardData) -> ModelCard:
-    """Write the card of a config.
+    """Return the model card of a config.
 
     Args:
-        config: What is saved.
-        summary: What the class does, in a sentence.
-        data: What the Hub wants to know.
+        config: Config of the lifter.
+        summary: One-sentence summary of the class.
+        data: Metadata for the Hub.
     """
     kind, version = config["class"], config["handgraph"]
     sections = {
@@ -40,8 +40,8 @@ def _usage(kind: str) -> str:
     return "\n".join(lines)
 
 
-def _section(content: Any) -> str:  # noqa: ANN401  (whatever JSON holds)
-    """A list for a list, a table for rows that are mappings, and lines for other mappings."""
+def _section(content: Any) -> str:  # noqa: ANN401  (any JSON value)
+    """Format a list as a list, a mapping of similar mappings as a table, and others as lines."""
     if isinstance(content, Mapping):
         rows = list(content.values())
         if rows and all(isinstance(row, Mapping) and row.keys() == rows[0].keys() for row in rows):
@@ -60,7 +60,7 @@ def _table(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _brief(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments, with skeletons and removal sets in a line."""
+    """Return the arguments, with one line for skeletons and removal sets."""
     brief = dict(arguments)
     removal = arguments.get("removal")
     skeleton = removal["skeleton"] if removal else arguments.get("skeleton")

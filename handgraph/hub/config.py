@@ -1,4 +1,4 @@
-"""Skeletons and removal sets as JSON, by the names of their joints; what a config must hold."""
+"""JSON of skeletons and removal sets by joint names, and validation of configs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from handgraph.skeleton import Skeleton
 from handgraph.subgraph import RemovalSets
 
 FORMAT = 1
-"""The format that is written. Raise it when older versions could no longer read what is written,
-and turn the format before into the new one in :func:`read_config`."""
+"""Version of the config format. Increment it if older versions cannot read the new format,
+and convert the previous format in :func:`read_config`."""
 
 Config = dict[str, Any]
-"""``format``, ``handgraph`` (the version that wrote it), ``class``, ``arguments``, ``about``."""
+"""``format``, ``handgraph`` (version of the writer), ``class``, ``arguments``, ``about``."""
 
 
 def skeleton_to_json(skeleton: Skeleton) -> dict[str, Any]:
-    """Everything that a skeleton is made of.
+    """Convert a skeleton to JSON.
 
     Example:
         >>> from handgraph import HAND
@@ -40,13 +40,13 @@ def skeleton_to_json(skeleton: Skeleton) -> dict[str, Any]:
 
 
 def skeleton_from_json(values: Mapping[str, Any]) -> Skeleton:
-    """Build a skeleton from what :func:`skeleton_to_json` gave."""
+    """Build a skeleton from the output of :func:`skeleton_to_json`."""
     keep = values.get("keep")
     return Skeleton(**{**values, "keep": None if keep is None else tuple(keep)})
 
 
 def removal_to_json(removal: RemovalSets) -> dict[str, Any]:
-    """A skeleton, and the joints that each set removes; a list, since branches have an order.
+    """Convert removal sets to JSON: a skeleton, and an ordered list of sets of removed joints.
 
     Example:
         >>> from handgraph import HAND, RemovalSets
@@ -63,7 +63,7 @@ def removal_to_json(removal: RemovalSets) -> dict[str, Any]:
 
 
 def removal_from_json(values: Mapping[str, Any]) -> RemovalSets:
-    """Build removal sets from what :func:`removal_to_json` gave."""
+    """Build removal sets from the output of :func:`removal_to_json`."""
     sets = {entry["name"]: entry["removes"] for entry in values["sets"]}
     if len(sets) != len(values["sets"]):
         raise ValueError(f"two removal sets have one name: {[s['name'] for s in values['sets']]}")
@@ -71,19 +71,19 @@ def removal_from_json(values: Mapping[str, Any]) -> RemovalSets:
 
 
 def read_config(path: Path, kind: str) -> Config:
-    """Read the config of a lifter, and refuse what is none.
+    """Read and validate the config of a lifter.
 
     Args:
         path: The file.
-        kind: The class that it must be of.
+        kind: Name of the expected class.
 
     Raises:
-        ValueError: If it is no JSON, was not written by handgraph, or by a later version in a
-            format that this one does not know, or belongs to another class.
+        ValueError: If the file is not JSON, not a config of handgraph, of a later format, or of
+            another class.
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no JSON, or no text
+    except (ValueError, RecursionError) as error:  # not JSON, or not text
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not _is_ours(config):
         raise ValueError(f"{path} is not the config of a lifter of handgraph")

@@ -1,4 +1,4 @@
-"""What a detector gives to a lifter: joints that may be missing, scores and depths."""
+"""Detector output as the input of a lifter: joints, confidences and depths."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from handgraph._check import check_points
 from handgraph.skeleton import Skeleton
 
 UNKNOWN = 0.5
-"""The score of a joint of which nothing is known but its place."""
+"""Confidence of joints without a given confidence."""
 
 FEWEST = 3
-"""Joints that a single hand needs."""
+"""Minimum number of joints of a single hand."""
 
 
 class Detected(NamedTuple):
-    """Joints of hands, 0 where they are missing.
+    """Detected joints of hands, 0 where missing.
 
     Shapes:
         uv: ``[*, J, 2]``; score, depth: ``[*, J]``.
-        there: Bool ``[*, J]``, which joints are not missing.
-        deep: Bool ``[*, J]``, which of them have a depth.
+        there: Bool ``[*, J]``, whether a joint is not missing.
+        deep: Bool ``[*, J]``, whether such a joint has a depth.
     """
 
     uv: Tensor
@@ -35,12 +35,12 @@ class Detected(NamedTuple):
 
 
 def split_rows(rows: Tensor | ArrayLike) -> tuple[Tensor, Tensor]:
-    """Split rows (u, v, score), as OpenPose and COCO write them, into joints and scores.
+    """Split rows (u, v, score), the format of OpenPose and COCO, into joints and confidences.
 
-    A joint with a score of 0 is missing to the lifter, wherever it was written.
+    The lifter treats a joint with a confidence of 0 as missing, regardless of its position.
 
     Args:
-        rows: The rows.
+        rows: Rows (u, v, score).
 
     Shapes:
         rows ``[*, J, 3]`` -> uv ``[*, J, 2]`` and score ``[*, J]``.
@@ -69,7 +69,7 @@ def read_detected(
     skeleton: Skeleton,
     like: Tensor,
 ) -> Detected:
-    """Check what was detected, bring it to the dtype of ``like``, and find missing joints."""
+    """Check detections, convert them to the dtype of ``like``, and find missing joints."""
     uv = _real("uv", uv, like)
     check_points(uv, 2, "uv")
     if uv.shape[-2] != skeleton.num_joints:
@@ -80,7 +80,7 @@ def read_detected(
     depth = _of_joints("depth", depth, uv, torch.nan, like)
     there = ~uv.isnan().any(dim=-1) & (score > 0)
     deep = there & ~depth.isnan()
-    if not torch.compiler.is_compiling():  # values are not looked at there
+    if not torch.compiler.is_compiling():  # no checks of values when compiling
         _check_values(score, there)
     return Detected(uv.where(there.unsqueeze(-1), 0), score, depth.where(deep, 0), there, deep)
 
@@ -88,7 +88,7 @@ def read_detected(
 def _of_joints(
     name: str, value: Tensor | ArrayLike | None, uv: Tensor, default: float, like: Tensor
 ) -> Tensor:
-    """A number for each joint."""
+    """Return a value for each joint."""
     if value is None:
         return torch.full_like(uv[..., 0], default)
     tensor = _real(name, value, like)
@@ -102,7 +102,7 @@ def _of_joints(
 
 
 def _real(name: str, value: Tensor | ArrayLike, like: Tensor) -> Tensor:
-    """A tensor in the dtype of ``like``, and on its device if it was none."""
+    """Convert to the dtype of ``like``, and to its device unless ``value`` is a tensor."""
     tensor = torch.as_tensor(value)
     if tensor.is_complex():
         raise TypeError(f"expected {name} as real numbers, got {tensor.dtype}")
@@ -114,5 +114,5 @@ def _check_values(score: Tensor, there: Tensor) -> None:
         raise ValueError("score: expected probabilities, some are outside of [0, 1] or NaN")
     if there.dim() == 1 and there.sum() < FEWEST:
         raise ValueError(
-            f"expected at least {FEWEST} joints of a single hand, {int(there.sum())} are there"
+            f"expected at least {FEWEST} joints of a single hand, got {int(there.sum())}"
         )

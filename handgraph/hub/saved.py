@@ -1,4 +1,4 @@
-"""Modules that are saved as a folder and built anew from it."""
+"""Modules that can be saved to a folder and loaded from it."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 MOST_TIMES = 8
-"""How much larger than its file a module may be: float64 that was saved as float8."""
+"""Largest ratio of a module's size to its file size: float64 saved as float8."""
 
 SMALL = 2**27
-"""Bytes that any module may have."""
+"""Size in bytes up to which a module is always loaded."""
 
 
 class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["hand-pose"]):
-    """A module that is saved as a folder, by ``huggingface_hub``'s mixin, and built anew from it.
+    """Base class of modules that are saved and loaded with ``huggingface_hub``.
 
-    ``save_pretrained(folder)`` writes ``config.json``, ``model.safetensors`` and a card, unless
-    there is one that somebody edited; ``push_to_hub("name/of-repository")`` uploads the same.
-    :meth:`from_pretrained` takes a folder or the name of a repository. Loading is strict: each
-    parameter must be there, in its shape, and nothing else; dtypes stay as they were saved. A
-    folder that was written in a format later than this version knows is refused.
+    ``save_pretrained(folder)`` writes ``config.json``, ``model.safetensors`` and a model card, but
+    does not overwrite an edited card. ``push_to_hub("name/of-repository")`` uploads the same files.
+    :meth:`from_pretrained` takes a folder or the name of a repository. Loading is strict: names and
+    shapes of all parameters must match. Parameters keep their saved dtypes. A folder of a later
+    format raises an error.
 
-    Subclasses say by :meth:`arguments` what they are built from, and call ``super().__init__()``.
+    Subclasses implement :meth:`arguments` and call ``super().__init__()``.
 
     Attributes:
-        about: What the reader of the card should know: a title, and text, a list or a mapping for
-            each section, all JSON. Units and training belong here.
+        about: Sections of the model card by title, such as units and training: strings, lists or
+            mappings, all JSON.
 
     Example:
         >>> import tempfile
@@ -77,13 +77,13 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
         self.about = {}
 
     def arguments(self) -> dict[str, Any]:
-        """What the class is called with, as JSON; ``skeleton`` and ``removal`` are decoded."""
+        """Return the constructor's arguments as JSON; ``skeleton`` and ``removal`` are decoded."""
         raise NotImplementedError(
-            f"{type(self).__name__} must define arguments(): what it is called with, as JSON"
+            f"{type(self).__name__} must define arguments(): the constructor's arguments as JSON"
         )
 
     def config(self) -> Config:
-        """What ``config.json`` holds."""
+        """Return the content of ``config.json``."""
         return {
             "format": FORMAT,
             "handgraph": __version__,
@@ -93,11 +93,11 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
         }
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """Write the folder.
+        """Save the module to a folder.
 
         Args:
             save_directory: The folder.
-            options: Of ``huggingface_hub.ModelHubMixin.save_pretrained``.
+            options: Options of ``huggingface_hub.ModelHubMixin.save_pretrained``.
         """
         self._remove_card(Path(save_directory))
         return super().save_pretrained(save_directory, **options)
@@ -111,30 +111,30 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
         (save_directory / SAFETENSORS_SINGLE_FILE).write_bytes(save(state))
 
     def _check_arguments(self) -> None:
-        """Raise unless a module that is built anew has the same parameters."""
+        """Raise unless a module built from the arguments has the same parameters."""
         anew = self._build(self.arguments()).state_dict().keys()
         if anew != self.state_dict().keys():
             raise ValueError(
-                f"this {type(self).__name__} has not the parameters that its arguments make, so it "
+                f"the parameters of this {type(self).__name__} do not match its arguments, so it "
                 "could not be loaded: save it before it is folded or changed"
             )
 
     def _remove_card(self, folder: Path) -> None:
-        """Remove the card of what was saved before, so that a new one is written."""
+        """Remove an unedited model card, so that a new one is written."""
         config, card = folder / CONFIG_NAME, folder / "README.md"
         if not (config.is_file() and card.is_file()):
             return
         try:
             written = str(self._card(read_config(config, type(self).__name__)))
-        except ValueError:  # of something else
+        except ValueError:  # config of another class
             written = ""
         if card.read_text(encoding="utf-8") == written:
             card.unlink()
         else:
-            warnings.warn(f"{card} was edited, and is left as it is", stacklevel=3)
+            warnings.warn(f"{card} was edited and is not overwritten", stacklevel=3)
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """Write the card; called by ``save_pretrained`` where the folder has none."""
+        """Return the model card; called by ``save_pretrained`` if the folder has none."""
         return self._card(self.config())
 
     def _card(self, config: Config) -> ModelCard:
@@ -143,28 +143,27 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **download: Any) -> Self:
-        """Build the module from a folder, or from a repository on the Hub, in eval mode.
+        """Load a module in eval mode from a folder or a repository on the Hub.
 
         Args:
             pretrained_model_name_or_path: A folder, or the name of a repository.
             download: Options of ``huggingface_hub.snapshot_download``, such as ``revision``.
 
         Raises:
-            FileNotFoundError: If there is no such folder, and no repository can have this name; or
-                a file in it is missing.
+            FileNotFoundError: If neither folder nor repository exists, or a file in it is missing.
             ValueError: If config or parameters are damaged, of another class, of a later format,
-                or do not fit each other.
+                or do not match.
         """
         name, wanted = pretrained_model_name_or_path, [CONFIG_NAME, SAFETENSORS_SINGLE_FILE]
         folder = Path(name)
         if not folder.is_dir():
             if isinstance(name, Path):
-                raise FileNotFoundError(f"there is no folder {name}")
+                raise FileNotFoundError(f"no such folder: {name}")
             try:
                 folder = Path(snapshot_download(name, allow_patterns=wanted, **download))
-            except Exception as error:  # whatever the Hub's client raises
+            except Exception as error:  # the Hub's client raises many types
                 raise FileNotFoundError(
-                    f"there is no folder {name}, and no repository of this name could be loaded "
+                    f"no such folder: {name}, and no repository of this name could be loaded "
                     f"from the Hub: {error}"
                 ) from error
         config, weights = folder / CONFIG_NAME, folder / SAFETENSORS_SINGLE_FILE
@@ -180,7 +179,7 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
 
     @classmethod
     def _built(cls, path: Path) -> Self:
-        """Build the module that a config describes."""
+        """Build a module from a config file."""
         config = read_config(path, cls.__name__)
         try:
             module = cls._build(config["arguments"])
@@ -191,7 +190,7 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
 
     @classmethod
     def _build(cls, arguments: Mapping[str, Any]) -> Self:
-        """Build the module from what :meth:`arguments` gave."""
+        """Build a module from the output of :meth:`arguments`."""
         decoded = {
             name: cls._decoders[name](value) if name in cls._decoders else value
             for name, value in arguments.items()
@@ -199,9 +198,9 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
         return cls(**decoded)
 
     def _read(self, path: Path) -> None:
-        """Take the parameters of a file, if they are those of this module.
+        """Load parameters from a file; names and shapes must match.
 
-        They are copied: the file may change while they are in use.
+        Parameters are copied, so the file may change later.
         """
         try:
             self.load_state_dict(load(path.read_bytes()), strict=True, assign=True)

@@ -1,4 +1,4 @@
-"""From a lifted pose to metres in the camera frame."""
+"""Conversion of lifted poses to metres in the camera frame."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def to_camera(
     reading: Literal["rays", "direct"] = "rays",
     skeleton: Skeleton = HAND,
 ) -> Tensor:
-    r"""Put poses of :class:`KeypointLifter` into the camera frame, in metres.
+    r"""Convert poses of :class:`KeypointLifter` to the camera frame, in metres.
 
-    With the axes turned back by :func:`handgraph.geometry.view_rotation`, joint j lies at
-    :math:`s p_j` from the root, s the keybone length. ``"direct"`` puts the root onto the ray
-    through its pixel, at the root's depth :math:`z_r`, and the other joints around it. ``"rays"``
-    takes from the pose only the depths, as the paper does (section 3.1): joint j lies at
-    :math:`(z_r + s p_{j,z}) K^{-1} (u_j, v_j, 1)`. Where the detected joints are good, rays are
-    more exact. A missing joint, NaN in uv, has no ray and is placed directly; without the root's
-    pixel, the root is where the other joints' rays say on average.
+    The pose is rotated from the view frame to the camera frame
+    (:func:`handgraph.geometry.view_rotation`). The offset of joint j from the root is :math:`s
+    p_j`, with s the keybone length. ``"direct"`` places the root on the ray through its pixel at
+    depth :math:`z_r`, and adds the offsets. ``"rays"`` uses only the depths of the pose, as the
+    paper does (section 3.1): joint j lies at :math:`(z_r + s p_{j,z}) K^{-1} (u_j, v_j, 1)`. Rays
+    are more exact if detections are accurate. Missing joints (NaN in uv) are always placed
+    directly. If the root is missing, its position is the mean estimate from the other joints' rays.
 
     Args:
-        pose: What the lifter said of ``uv``.
-        uv: The joints that it was given; NaN where one was missing.
-        K: The camera's intrinsic matrix.
+        pose: Output of the lifter for ``uv``.
+        uv: Input of the lifter, NaN where a joint is missing.
+        K: Intrinsic matrix of the camera.
         keybone: Length of the keybone (``HAND``: middle_mcp to middle_pip).
         root_depth: Depth of the root, z in the camera frame.
-        reading: How to read the pose.
-        skeleton: Whose joints they are.
+        reading: ``"rays"`` or ``"direct"``.
+        skeleton: Skeleton of the joints, with a root.
 
     Shapes:
         pose ``[*, J, 3]``, uv ``[*, J, 2]``, K ``[*, 3, 3]`` or ``[3, 3]``; keybone and root_depth
@@ -52,7 +52,7 @@ def to_camera(
 
     Raises:
         TypeError: If pose or uv are not floating point, or differ in dtype.
-        ValueError: If a shape does not fit, the skeleton has no root, or there is no such reading.
+        ValueError: If a shape does not fit, the skeleton has no root, or ``reading`` is unknown.
 
     Example:
         >>> from handgraph.datasets import SyntheticHands
@@ -84,6 +84,6 @@ def to_camera(
 
 
 def _column(value: Tensor | float, like: Tensor) -> Tensor:
-    """A number for each hand, as ``[*, 1, 1]``."""
+    """Return a value for each hand, as ``[*, 1, 1]``."""
     tensor = torch.as_tensor(value).to(like)
     return tensor[..., None, None] if tensor.ndim else tensor

@@ -1,8 +1,8 @@
-"""How good is a pose: PCK and its AUC, MPJPE, tables by joint and occlusion, calibration.
+"""Pose metrics: PCK and its AUC, MPJPE, tables by joint and occlusion, calibration.
 
-Everything starts from one number for each joint, ``[*, J]``: its error in metres
+All metrics are computed from one value for each joint, ``[*, J]``: its error in metres
 (:func:`joint_errors`), or its area under the PCK curve (:func:`joint_auc`). Means, tables and
-bootstrap intervals take either. ``visible`` (Bool ``[*, J]``) says which joints are scored.
+bootstrap intervals accept both. ``visible`` (Bool ``[*, J]``) selects the joints to score.
 
 The torchmetrics classes ``MPJPE``, ``PCK``, ``PCKAUC`` and ``OcclusionAUC`` are imported on first
 use and need the extra ``handgraph[train]``.
@@ -85,7 +85,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import the torchmetrics classes when they are first asked for."""
+    """Import the torchmetrics classes on first access."""
     if name in ("MPJPE", "PCK", "PCKAUC", "OcclusionAUC"):
         return getattr(import_module("handgraph.metrics.modules"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

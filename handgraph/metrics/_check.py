@@ -1,4 +1,4 @@
-"""What the metrics check before they compute: dtypes, shapes, choices."""
+"""Argument checks of the metrics: dtypes, shapes and options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAN_POLICIES: tuple[str, ...] = get_args(NanPolicy)
 
 
 def check_float(name: str, value: Tensor) -> None:
-    """Raise unless ``value`` is float32 or float64: counts and means need the digits."""
+    """Raise unless ``value`` is float32 or float64; counts and means need this precision."""
     check_tensor(value, name)
     if value.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"expected {name} as float32 or float64, got {value.dtype}")
@@ -38,7 +38,7 @@ def check_same(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
 
 
 def check_poses(pred: Tensor, target: Tensor) -> None:
-    """Raise unless both are ``[*, J, 2]`` or ``[*, J, 3]``, alike in shape, dtype and device."""
+    """Raise unless both are ``[*, J, 2]`` or ``[*, J, 3]`` of equal shape, dtype and device."""
     check_float("pred", pred)
     if pred.ndim < 2 or pred.shape[-1] not in (2, 3):
         raise ValueError(f"expected pred of shape [*, J, 2] or [*, J, 3], got {list(pred.shape)}")
@@ -62,7 +62,7 @@ def check_bool(visible: Tensor) -> None:
 
 
 def joint_mask(visible: Tensor | None, values: Tensor) -> Tensor:
-    """Give ``visible`` once it is known to fit ``values`` ``[*, J]``; all joints for ``None``."""
+    """Check ``visible`` against ``values`` ``[*, J]``; ``None`` selects all joints."""
     if visible is None:
         return torch.ones_like(values, dtype=torch.bool)
     check_bool(visible)
@@ -93,14 +93,14 @@ def check_thresholds(thresholds: Tensor, device: torch.device, least: int) -> No
 
 
 def check_level(level: float) -> None:
-    """Raise unless ``level`` is a share that leaves something on both sides."""
+    """Raise unless ``level`` lies strictly between 0 and 1."""
     check_number(level, "level")
     if not 0 < level < 1:
         raise ValueError(f"expected level between 0 and 1, got {level}")
 
 
 def check_numbers(name: str, values: Tensor) -> None:
-    """Raise if NaN is among ``values``, those of visible joints."""
+    """Raise if the ``values`` of visible joints contain NaN."""
     if values.isnan().any():
         raise ValueError(
             f"expected numbers, got NaN in {int(values.isnan().sum())} of {len(values)} {name} "

@@ -1,4 +1,4 @@
-"""Bootstrap intervals over images: how far another test set of this size might move a number."""
+"""Bootstrap intervals over images, which estimate the sampling error of a metric."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from handgraph.metrics._check import (
 )
 from handgraph.metrics.mean import combine_joints, visible_mean
 
-_CHUNK = 50  # resamples drawn at once: 50 x 20,000 images are 8 MB of weights
+_CHUNK = 50  # resamples per chunk: 50 x 20,000 images are 8 MB of weights
 
 
 class Interval(NamedTuple):
-    """A number with the ends of its bootstrap interval.
+    """A value and its bootstrap interval.
 
     Args:
-        value: The number on the images as they are.
-        low: The lower end.
-        high: The upper end.
+        value: The value on the original images.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
 
     Example:
         >>> import torch
@@ -50,36 +50,37 @@ def bootstrap_means(
     num_resamples: int = 1000,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Draw images with replacement and average their visible joints, many times over.
+    """Compute the mean over visible joints for bootstrap resamples of the images.
 
-    Efron, "Bootstrap methods: another look at the jackknife" (1979). Whole images are drawn, since
-    the joints of one image err together. Each resample is a row of counts W (how often each image
-    was drawn), and its mean is ``(W @ sums) / (W @ counts)``.
+    Efron, "Bootstrap methods: another look at the jackknife" (1979). Whole images are resampled,
+    since the errors of joints of one image are correlated. Each resample is a row of counts W (how
+    often each image is drawn), and its mean is ``(W @ sums) / (W @ counts)``.
 
     Args:
         values: One value for each joint: :func:`handgraph.metrics.joint_auc` for the AUC,
             :func:`handgraph.metrics.joint_errors` for the MPJPE.
-        visible: Which joints are scored; ``None``: all.
+        visible: Joints to score. Default: all.
         average: ``"pooled"`` or ``"joint"``, as in :func:`handgraph.metrics.visible_mean`.
-        num_resamples: How many times.
-        generator: Where the random numbers come from; ``None``: torch's global one. The same
-            state gives the same images again.
+        num_resamples: Number of resamples.
+        generator: Random generator. Default: PyTorch's global generator. The same state draws the
+            same images.
 
     Shapes:
         values ``[*, J]`` (all leading dimensions count images), visible Bool ``[*, J]`` ->
         ``[num_resamples]``
 
     Units:
-        Those of ``values``. A resample without a visible joint: NaN. No image at all: all NaN.
+        The unit of ``values``. NaN for a resample without visible joints, and if there are no
+        images.
 
     Raises:
         TypeError: If ``values`` is not float32 or float64, ``visible`` not bool, or
-            ``num_resamples`` no int.
+            ``num_resamples`` not int.
         ValueError: If the shapes differ, a visible value is not finite, or an option is out of
             range.
 
     Example:
-        The interval of the relative value, from the two groups drawn apart:
+        The interval of the relative value, from independent resamples of two groups:
 
         >>> import torch
         >>> from handgraph.metrics import bootstrap_means, relative_value
@@ -106,29 +107,29 @@ def bootstrap_interval(
     num_resamples: int = 1000,
     generator: torch.Generator | None = None,
 ) -> Interval:
-    """Percentile bootstrap interval of the mean over visible joints, resampling images.
+    """Compute the percentile bootstrap interval of the mean over visible joints.
 
-    The interval holds the middle ``level`` of :func:`bootstrap_means`. For one occlusion group,
-    give that group's images only.
+    The interval contains the central fraction ``level`` of :func:`bootstrap_means`. For one
+    occlusion group, pass only the images of that group.
 
     Args:
         values: One value for each joint: :func:`handgraph.metrics.joint_auc` for the AUC,
             :func:`handgraph.metrics.joint_errors` for the MPJPE.
-        visible: Which joints are scored; ``None``: all.
-        level: The share of resamples inside the interval.
+        visible: Joints to score. Default: all.
+        level: Fraction of resamples inside the interval.
         average: ``"pooled"`` or ``"joint"``, as in :func:`handgraph.metrics.visible_mean`.
-        num_resamples: How many resamples.
-        generator: Where the random numbers come from; ``None``: torch's global one.
+        num_resamples: Number of resamples.
+        generator: Random generator. Default: PyTorch's global generator.
 
     Shapes:
         values ``[*, J]``, visible Bool ``[*, J]`` -> three times ``[]``
 
     Units:
-        Those of ``values``. NaN if there is no visible joint; NaN ends if a resample has none.
+        The unit of ``values``. NaN without visible joints; NaN ends if a resample has none.
 
     Raises:
         TypeError: If ``values`` is not float32 or float64, ``visible`` not bool, or
-            ``num_resamples`` no int.
+            ``num_resamples`` not int.
         ValueError: If the shapes differ, a visible value is not finite, or an option is out of
             range.
 
@@ -159,30 +160,29 @@ def bootstrap_difference(
     num_resamples: int = 1000,
     generator: torch.Generator | None = None,
 ) -> Interval:
-    """Paired bootstrap interval of the difference between two methods on the same images.
+    """Compute the paired bootstrap interval of the difference of two methods on the same images.
 
-    The :func:`bootstrap_interval` of ``values - other``: each resample scores both methods on the
-    same images, so what makes an image hard for both cancels. An interval without 0 tells the
-    methods apart.
+    This is the :func:`bootstrap_interval` of ``values - other``. Each resample scores both methods
+    on the same images, so an image's difficulty cancels. Methods differ if the interval excludes 0.
 
     Args:
-        values: One method's value for each joint.
-        other: The other method's, on the same images in the same order.
-        visible: Which joints are scored; ``None``: all.
-        level: The share of resamples inside the interval.
+        values: Values of the first method, one for each joint.
+        other: Values of the second method, on the same images in the same order.
+        visible: Joints to score. Default: all.
+        level: Fraction of resamples inside the interval.
         average: ``"pooled"`` or ``"joint"``, as in :func:`handgraph.metrics.visible_mean`.
-        num_resamples: How many resamples.
-        generator: Where the random numbers come from; ``None``: torch's global one.
+        num_resamples: Number of resamples.
+        generator: Random generator. Default: PyTorch's global generator.
 
     Shapes:
         values and other ``[*, J]``, visible Bool ``[*, J]`` -> three times ``[]``
 
     Units:
-        Those of ``values``; above 0 where ``values`` are the larger.
+        The unit of ``values``; positive if ``values`` exceed ``other``.
 
     Raises:
         TypeError: If the values are not both float32 or both float64, ``visible`` not bool, or
-            ``num_resamples`` no int.
+            ``num_resamples`` not int.
         ValueError: If the shapes differ, a visible value is not finite, or an option is out of
             range.
 
@@ -207,7 +207,7 @@ def bootstrap_difference(
 
 
 def _image_sums(values: Tensor, visible: Tensor | None, average: Average) -> tuple[Tensor, Tensor]:
-    """Each image's sum over visible joints and their count: ``[n, 1]``, by joint ``[n, J]``."""
+    """Return each image's sum and count of visible joints: ``[n, 1]``, by joint ``[n, J]``."""
     check_values("values", values)
     mask = joint_mask(visible, values).reshape(-1, values.shape[-1])
     check_choice("average", average, AVERAGES)
@@ -226,12 +226,12 @@ def resample(table: Tensor, num_resamples: int, generator: torch.Generator | Non
 
 
 def _chunks(total: int) -> list[int]:
-    """Split ``total`` resamples into as few as fit in memory at a time."""
+    """Split ``total`` resamples into chunks that fit in memory."""
     return [min(_CHUNK, total - start) for start in range(0, total, _CHUNK)]
 
 
 def _draws(size: int, table: Tensor, generator: torch.Generator | None) -> Tensor:
-    """How often each image is drawn in each of ``size`` resamples. ``[size, n]``."""
+    """Return how often each image is drawn in each of ``size`` resamples, ``[size, n]``."""
     num_images = table.shape[0]
     counts = table.new_zeros(size, num_images)
     if num_images == 0:

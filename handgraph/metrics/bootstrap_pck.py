@@ -1,4 +1,4 @@
-"""A PCK curve with its bootstrap interval at every threshold."""
+"""PCK curves with bootstrap intervals at every threshold."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ def bootstrap_pck(
     nan: NanPolicy = "raise",
     generator: torch.Generator | None = None,
 ) -> Interval:
-    """Pooled PCK curve with its percentile bootstrap interval, resampling images.
+    """Compute the pooled PCK curve and its percentile bootstrap interval over images.
 
-    As :func:`handgraph.metrics.bootstrap_interval`, at every threshold of
-    :func:`handgraph.metrics.pck_curve`, from the same draws. The band holds ``level`` of the
-    resamples at each threshold, not of whole curves.
+    Like :func:`handgraph.metrics.bootstrap_interval`, for every threshold of
+    :func:`handgraph.metrics.pck_curve` and with the same resamples. The band contains the fraction
+    ``level`` of the resamples at each threshold, not of whole curves.
 
     Args:
         errors: Joint errors.
         thresholds: Increasing thresholds, in the unit of ``errors``.
-        visible: Which joints are scored; ``None``: all.
-        level: The share of resamples inside the interval.
-        num_resamples: How many resamples.
-        nan: ``"raise"``: a NaN error at a visible joint is an error. ``"miss"``: it is a miss.
-        generator: Where the random numbers come from; ``None``: torch's global one.
+        visible: Joints to score. Default: all.
+        level: Fraction of resamples inside the interval.
+        num_resamples: Number of resamples.
+        nan: ``"raise"`` raises for a NaN error at a visible joint. ``"miss"`` counts it as a miss.
+        generator: Random generator. Default: PyTorch's global generator.
 
     Shapes:
         errors ``[*, J]`` (all leading dimensions count images), thresholds ``[T]``, visible Bool
         ``[*, J]`` -> three times ``[T]``
 
     Units:
-        Metres in, shares from 0 to 1 out. No visible joint: NaN; NaN ends if a resample has none.
+        Metres -> fractions from 0 to 1. NaN without visible joints, or where a resample has none.
 
     Raises:
         TypeError: If the floats are not float32 or float64, ``visible`` not bool, or
-            ``num_resamples`` no int.
+            ``num_resamples`` not int.
         ValueError: If a shape does not fit, there is no image, the thresholds do not increase, an
             error is negative, or (with ``nan="raise"``) NaN at a visible joint; if an option is
             out of range.
@@ -63,7 +63,7 @@ def bootstrap_pck(
     check_count("num_resamples", num_resamples, 1)
     images = errors.reshape(-1, errors.shape[-1])
     mask = joint_mask(visible, errors).reshape(images.shape)
-    hits, counts = pck_counts(images.t(), thresholds, mask.t(), nan=nan)  # of each image
+    hits, counts = pck_counts(images.t(), thresholds, mask.t(), nan=nan)  # per image
     table = torch.cat([hits.t(), counts.unsqueeze(-1)], dim=-1).double()
     drawn = resample(table, num_resamples, generator)
     curves = drawn[:, :-1] / drawn[:, -1:]

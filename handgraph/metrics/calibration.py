@@ -1,4 +1,4 @@
-"""Do predicted scales say how large the errors are: calibration and sharpness."""
+"""Calibration and sharpness of predicted error scales."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from handgraph.metrics.mean import visible_mean
 def calibration_curve(
     residuals: Tensor, scale: Tensor, levels: Tensor, visible: Tensor | None = None
 ) -> Tensor:
-    r"""Share of the residuals inside the central Laplace interval of each nominal level.
+    r"""Compute the fraction of residuals in the central Laplace interval of each nominal level.
 
     Kuleshov, Fenner and Ermon, "Accurate uncertainties for deep learning using calibrated
-    regression" (2018), with central intervals: around the prediction, a Laplace distribution of
-    scale b holds the level p within :math:`\pm b \log \frac{1}{1 - p}`. Calibrated scales give the
-    diagonal; a curve below it is too sure of itself.
+    regression" (2018), with central intervals: a Laplace distribution of scale b around the
+    prediction contains the fraction p within :math:`\pm b \log \frac{1}{1 - p}`. Calibrated scales
+    give the diagonal. A curve below it is overconfident.
 
     Args:
         residuals: Signed or absolute errors of one coordinate of each joint.
-        scale: The predicted scale b of each: ``log_scale.exp()``.
+        scale: Predicted scale b of each residual: ``log_scale.exp()``.
         levels: Increasing nominal levels.
-        visible: Which joints are scored; ``None``: all.
+        visible: Joints to score. Default: all.
 
     Shapes:
         residuals and scale ``[*, J]``, levels ``[T]``, visible Bool ``[*, J]`` -> ``[T]``
 
     Units:
-        Residuals and scale in one unit, which cancels; levels and the result are shares from 0
-        to 1. No visible joint: NaN.
+        residuals and scale in the same unit, which cancels; levels and output are fractions from 0
+        to 1. NaN without visible joints.
 
     Raises:
         TypeError: If the floats are not float32 or float64, or ``visible`` not bool.
@@ -70,20 +70,20 @@ def calibration_curve(
 
 
 def expected_calibration_error(coverage: Tensor, levels: Tensor) -> Tensor:
-    r"""Mean distance of a calibration curve from the diagonal.
+    r"""Compute the mean distance of a calibration curve from the diagonal.
 
-    :math:`\frac{1}{T} \sum_t |c_t - p_t|`: with many even levels from 0 to 1, the area between the
-    two. Scales that are all twice too large have 1/6.
+    :math:`\frac{1}{T} \sum_t |c_t - p_t|`: for a fine grid of levels from 0 to 1, the area between
+    the two. Scales that are too large by a factor of 2 give 1/6.
 
     Args:
         coverage: The curve of :func:`handgraph.metrics.calibration_curve`.
-        levels: Its nominal levels.
+        levels: Nominal levels of the curve.
 
     Shapes:
         coverage ``[*, T]``, levels ``[T]`` -> ``[*]``
 
     Units:
-        A share from 0 to 1. NaN in, NaN out.
+        A fraction from 0 to 1. NaN inputs give NaN.
 
     Raises:
         TypeError: If the floats are not float32 or float64.
@@ -108,21 +108,21 @@ def expected_calibration_error(coverage: Tensor, levels: Tensor) -> Tensor:
 
 
 def sharpness(scale: Tensor, visible: Tensor | None = None, *, level: float = 0.9) -> Tensor:
-    r"""Mean width of the central Laplace interval of a nominal level.
+    r"""Compute the mean width of the central Laplace interval of a nominal level.
 
     Gneiting, Balabdaoui and Raftery, "Probabilistic forecasts, calibration and sharpness" (2007):
-    of calibrated forecasts, prefer the sharpest. The width is :math:`2 b \log \frac{1}{1 - p}`.
+    among calibrated forecasts, the sharpest is best. The width is :math:`2 b \log \frac{1}{1 - p}`.
 
     Args:
-        scale: The predicted scale b of one coordinate of each joint.
-        visible: Which joints count; ``None``: all.
+        scale: Predicted scale b of one coordinate of each joint.
+        visible: Joints to average over. Default: all.
         level: The nominal level p.
 
     Shapes:
         scale ``[*, J]``, visible Bool ``[*, J]`` -> ``[]``
 
     Units:
-        Those of ``scale``. NaN at a visible joint, or no visible joint at all: NaN.
+        The unit of ``scale``. NaN for a NaN at a visible joint, or without visible joints.
 
     Raises:
         TypeError: If ``scale`` is not float32 or float64, or ``visible`` not bool.

@@ -1,4 +1,4 @@
-"""Joint errors: their mean, before and after an alignment, and what they are relative to."""
+"""Joint errors, their mean with and without alignment, and box sizes to normalise them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from handgraph.metrics.procrustes import procrustes_align
 
 
 def joint_errors(pred: Tensor, target: Tensor) -> Tensor:
-    r"""Distance of each predicted joint from its target.
+    r"""Compute the distance of each predicted joint to its target.
 
-    Sec. 3.1 of the paper, in the camera frame: :math:`e_i = \lVert \hat X_i - X_i \rVert_2`. Give
-    both poses in camera coordinates as they are (not relative to the root, not aligned).
+    Sec. 3.1 of the paper, in the camera frame: :math:`e_i = \lVert \hat X_i - X_i \rVert_2`. Both
+    poses must be in camera coordinates (not relative to the root, not aligned).
 
     Args:
         pred: Predicted joints.
@@ -24,7 +24,7 @@ def joint_errors(pred: Tensor, target: Tensor) -> Tensor:
         ``[*, J, C]``, C = 3 (or 2) -> ``[*, J]``
 
     Units:
-        Metres in the camera frame give metres (pixels give pixels). NaN in, NaN out.
+        Metres in the camera frame give metres (pixels give pixels). NaN inputs give NaN.
 
     Raises:
         TypeError: If the poses are not both float32 or both float64.
@@ -48,21 +48,21 @@ def mpjpe(
     *,
     average: Average = "pooled",
 ) -> Tensor:
-    r"""Mean per-joint position error over the visible joints of all images.
+    r"""Compute the mean per-joint position error over the visible joints of all images.
 
-    The mean of :func:`joint_errors`. Hidden joints have no influence on it or its gradient.
+    This is the mean of :func:`joint_errors`. Hidden joints affect neither it nor its gradient.
 
     Args:
         pred: Predicted joints.
         target: True joints.
-        visible: Which joints are scored; ``None``: all.
+        visible: Joints to score. Default: all.
         average: ``"pooled"`` or ``"joint"``, as in :func:`handgraph.metrics.visible_mean`.
 
     Shapes:
         pred and target ``[*, J, C]``, visible Bool ``[*, J]`` -> ``[]``
 
     Units:
-        Metres in the camera frame give metres. NaN at a visible joint, or no visible joint: NaN.
+        Metres, in the camera frame. NaN for a NaN at a visible joint, or without visible joints.
 
     Raises:
         TypeError: If the poses are not both float32 or both float64, or ``visible`` not bool.
@@ -80,7 +80,7 @@ def mpjpe(
 
 
 def shown_errors(pred: Tensor, target: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Joint errors, 0 at hidden joints, which have no gradient; and which joints are visible."""
+    """Return joint errors, 0 without gradient at hidden joints, and the mask of visible joints."""
     check_poses(pred, target)
     mask = joint_mask(visible, pred[..., 0])
     shown = mask.unsqueeze(-1)
@@ -94,25 +94,25 @@ def pa_mpjpe(
     *,
     average: Average = "pooled",
 ) -> Tensor:
-    """Mean per-joint position error after Procrustes alignment of each pose, with scale.
+    """Compute the mean per-joint position error after Procrustes alignment with scale.
 
-    :func:`mpjpe` of :func:`handgraph.metrics.procrustes_align`: fitted to the visible joints and
-    scored on them. To fit to all joints and score the visible ones, compose the two.
+    This is :func:`mpjpe` after :func:`handgraph.metrics.procrustes_align`, fitted to the visible
+    joints and scored on them. To fit to all joints and score the visible ones, compose the two
+    functions.
 
     Args:
         pred: Predicted joints.
         target: True joints.
-        visible: Which joints are aligned and scored; ``None``: all.
+        visible: Joints to align and score. Default: all.
         average: ``"pooled"`` or ``"joint"``, as in :func:`handgraph.metrics.visible_mean`.
 
     Shapes:
         pred and target ``[*, J, C]``, visible Bool ``[*, J]`` -> ``[]``
 
     Units:
-        Those of ``target`` (metres). NaN if the alignment of any pose that has a visible joint is
-        undetermined (fewer than three visible joints, joints on a line): leave such images out by
-        hand, with ``visible.sum(-1) >= 3``, and say so beside the number. In the plane two
-        joints are enough for 0.
+        The unit of ``target`` (metres). NaN if the alignment of any pose with a visible joint is
+        undetermined (fewer than three visible joints, joints on a line). Exclude such images with
+        ``visible.sum(-1) >= 3``, and report it with the result. In 2D, two joints always give 0.
 
     Raises:
         TypeError: If the poses are not both float32 or both float64, or ``visible`` not bool.
@@ -132,20 +132,20 @@ def pa_mpjpe(
 
 
 def box_size(points: Tensor, visible: Tensor | None = None) -> Tensor:
-    """The longer side of the box around the visible joints of each pose.
+    """Return the longer side of the bounding box of the visible joints of each pose.
 
-    Errors over it, ``joint_errors(pred, target) / box_size(target)[..., None]``, are those of
-    box-normalised PCK, whose usual threshold is 0.2.
+    Box-normalised PCK uses the errors ``joint_errors(pred, target) / box_size(target)[..., None]``,
+    usually with a threshold of 0.2.
 
     Args:
-        points: The true joints.
-        visible: Which joints the box is put around; ``None``: all.
+        points: True joints.
+        visible: Joints that the box contains. Default: all.
 
     Shapes:
         points ``[*, J, C]``, C = 2 (or 3), visible Bool ``[*, J]`` -> ``[*]``
 
     Units:
-        Those of ``points``, pixels for example. NaN if no joint is visible.
+        The unit of ``points``, such as pixels. NaN if no joint is visible.
 
     Raises:
         TypeError: If the points are not float32 or float64, or ``visible`` not bool.

@@ -1,4 +1,4 @@
-"""Tables of a metric: by joint, by group of joints, by how much of the hand is occluded."""
+"""Tables of a metric: by joint, by group of joints, and by severity of occlusion."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from handgraph.skeletons import HAND
 
 
 def occlusion_groups(visible: Tensor, min_visible: int = 11) -> dict[str, Tensor]:
-    """Sort images into small and severe occlusion by the number of their visible joints.
+    """Group images into small and severe occlusion by the number of visible joints.
 
-    Table 2 of the paper: small occlusion is more than 10 visible joints of 21, severe fewer
-    than 11. Images without any visible joint are severe, and score nothing.
+    In Table 2 of the paper, small occlusion is more than 10 visible joints of 21, and severe is
+    fewer than 11. Images without visible joints are severe and have no scored joints.
 
     Args:
-        visible: Which joints are visible.
-        min_visible: How many visible joints make the occlusion small.
+        visible: Visibility of the joints.
+        min_visible: Minimum number of visible joints for small occlusion.
 
     Shapes:
         Bool ``[*, J]`` -> ``"all"``, ``"small"``, ``"severe"``: Bool ``[*]``
 
     Raises:
-        TypeError: If ``visible`` is not bool, or ``min_visible`` no int.
+        TypeError: If ``visible`` is not bool, or ``min_visible`` not int.
         ValueError: If ``visible`` has no joints, or ``min_visible`` is not from 1 to J.
 
     Example:
@@ -54,21 +54,21 @@ def occlusion_groups(visible: Tensor, min_visible: int = 11) -> dict[str, Tensor
 def per_occlusion(
     values: Tensor, visible: Tensor, *, average: Average = "pooled", min_visible: int = 11
 ) -> dict[str, Tensor]:
-    """Average a per-joint value over all images, those with small and those with severe occlusion.
+    """Average a per-joint value over all images, and over small and severe occlusion.
 
-    Table 2 of the paper, if ``values`` are of :func:`handgraph.metrics.joint_auc`.
+    With values of :func:`handgraph.metrics.joint_auc`, this gives Table 2 of the paper.
 
     Args:
         values: One value for each joint, such as its error or its area under the curve.
-        visible: Which joints are visible. Only these are scored.
+        visible: Visibility of the joints. Only these are scored.
         average: ``"pooled"`` or ``"joint"``, as in :func:`handgraph.metrics.visible_mean`.
-        min_visible: How many visible joints make the occlusion small.
+        min_visible: Minimum number of visible joints for small occlusion.
 
     Shapes:
         values ``[*, J]``, visible Bool ``[*, J]`` -> ``"all"``, ``"small"``, ``"severe"``: ``[]``
 
     Units:
-        Those of ``values``. A group without a visible joint: NaN.
+        The unit of ``values``. NaN for a group without visible joints.
 
     Raises:
         TypeError: If ``values`` is not float32 or float64, or ``visible`` not bool.
@@ -92,20 +92,20 @@ def per_occlusion(
 
 
 def relative_value(*, small: Tensor, severe: Tensor) -> Tensor:
-    """The AUC under severe occlusion relative to that under small occlusion.
+    """Compute the ratio of the AUC under severe occlusion to that under small occlusion.
 
-    Table 2 of the paper, B / A. Near 1: occlusion does no harm. It also rises when both get
-    worse, so print ``severe`` beside it.
+    This is B / A in Table 2 of the paper. Near 1, occlusion does not harm. The ratio may also rise
+    if both AUCs get worse, so report ``severe`` as well.
 
     Args:
         small: AUC on images with small occlusion (A).
         severe: AUC on images with severe occlusion (B).
 
     Shapes:
-        ``[*]``, both alike -> ``[*]``
+        small and severe ``[*]`` -> ``[*]``
 
     Units:
-        None: a ratio. NaN in either gives NaN, and so does a ``small`` of 0.
+        A ratio without unit. NaN in either input or a ``small`` of 0 gives NaN.
 
     Raises:
         TypeError: If they are not both float32 or both float64.
@@ -126,18 +126,18 @@ def relative_value(*, small: Tensor, severe: Tensor) -> Tensor:
 def per_joint(
     values: Tensor, visible: Tensor | None = None, *, skeleton: Skeleton = HAND
 ) -> dict[str, Tensor]:
-    """Average a per-joint value over images, joint by joint.
+    """Average a per-joint value over images, separately for each joint.
 
     Args:
         values: One value for each joint, such as its error or its area under the curve.
-        visible: Which joints are scored; ``None``: all.
-        skeleton: What the joints are called.
+        visible: Joints to score. Default: all.
+        skeleton: Skeleton of the joints.
 
     Shapes:
         values ``[*, J]``, visible Bool ``[*, J]`` -> for each joint's name ``[]``
 
     Units:
-        Those of ``values``. A joint that is never visible: NaN.
+        The unit of ``values``. NaN for a joint that is never visible.
 
     Raises:
         TypeError: If ``values`` is not float32 or float64, or ``visible`` not bool.
@@ -165,17 +165,17 @@ def per_group(
 
     Args:
         values: One value for each joint, such as its error or its area under the curve.
-        visible: Which joints are scored; ``None``: all.
-        skeleton: What the joints are called.
-        groups: Names of groups or joints, such as ``["TIP", "wrist"]``; ``None``: all groups of
-            the skeleton (for a hand, its levels and fingers).
+        visible: Joints to score. Default: all.
+        skeleton: Skeleton of the joints.
+        groups: Names of groups or joints, such as ``["TIP", "wrist"]``. Default: all groups of the
+            skeleton (for a hand, its levels and fingers).
         average: ``"pooled"`` or ``"joint"``, as in :func:`handgraph.metrics.visible_mean`.
 
     Shapes:
         values ``[*, J]``, visible Bool ``[*, J]`` -> for each group's name ``[]``
 
     Units:
-        Those of ``values``. A group without a visible joint: NaN.
+        The unit of ``values``. NaN for a group without visible joints.
 
     Raises:
         TypeError: If ``values`` is not float32 or float64, or ``visible`` not bool.

@@ -1,4 +1,4 @@
-"""The mean of a per-joint value over visible joints: pooled, or joint by joint."""
+"""Mean of a per-joint value over visible joints, pooled or by joint."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from handgraph.metrics._check import AVERAGES, Average, check_choice, check_valu
 
 
 def combine_joints(sums: Tensor, counts: Tensor, average: Average) -> Tensor:
-    """Turn each joint's sum and count into one mean.
+    """Compute the mean from the sum and count of each joint.
 
-    ``"pooled"`` divides the sum of the sums by the sum of the counts. ``"joint"`` divides joint
-    by joint, then averages over the joints that were measured at all. Nothing measured: NaN.
+    ``"pooled"`` divides the sum of the sums by the sum of the counts. ``"joint"`` divides for each
+    joint, then averages over joints with a positive count. The mean is NaN if all counts are 0.
 
     Args:
-        sums: Each joint's sum.
-        counts: How many values each joint's sum holds. May lack leading dimensions of ``sums``.
+        sums: Sum of each joint.
+        counts: Number of values in each sum; broadcasts with ``sums``.
         average: ``"pooled"`` or ``"joint"``.
 
     Shapes:
@@ -39,23 +39,23 @@ def combine_joints(sums: Tensor, counts: Tensor, average: Average) -> Tensor:
 def visible_mean(
     values: Tensor, visible: Tensor | None = None, *, average: Average = "pooled"
 ) -> Tensor:
-    r"""Average a per-joint value over the visible joints of all images.
+    r"""Compute the mean of a per-joint value over the visible joints of all images.
 
-    Pooled, it is :math:`\sum_{ij} v_{ij} x_{ij} / \sum_{ij} v_{ij}` over images i and joints j.
-    Of :func:`handgraph.metrics.joint_errors` it is the MPJPE, of
+    The pooled mean is :math:`\sum_{ij} v_{ij} x_{ij} / \sum_{ij} v_{ij}` over images i and joints
+    j. For :func:`handgraph.metrics.joint_errors` it is the MPJPE, for
     :func:`handgraph.metrics.joint_auc` the AUC.
 
     Args:
-        values: One value for each joint. What stands at hidden joints has no influence.
-        visible: Which joints count; ``None``: all.
-        average: ``"pooled"``: all visible joints weigh the same. ``"joint"``: the mean over the
-            joints of each joint's mean, joints that are never visible left out (hand3d).
+        values: One value for each joint. Values at hidden joints are ignored.
+        visible: Joints to score. Default: all.
+        average: ``"pooled"`` weighs all visible joints equally. ``"joint"`` averages the means of
+            the joints, without joints that are never visible (as hand3d does).
 
     Shapes:
         values ``[*, J]``, visible Bool ``[*, J]`` -> ``[]``
 
     Units:
-        Those of ``values``. NaN at a visible joint, or no visible joint at all: NaN.
+        The unit of ``values``. NaN for a NaN at a visible joint, or without visible joints.
 
     Raises:
         TypeError: If ``values`` is not float32 or float64, or ``visible`` not bool.
@@ -77,20 +77,20 @@ def visible_mean(
 
 
 def visible_median(values: Tensor, visible: Tensor | None = None) -> Tensor:
-    """Median of a per-joint value over the visible joints of all images.
+    """Compute the median of a per-joint value over the visible joints of all images.
 
-    Of :func:`handgraph.metrics.joint_errors` it is the median end-point error. Of an even number of
-    values it is the mean of the two in the middle.
+    For :func:`handgraph.metrics.joint_errors` it is the median end-point error. For an even number
+    of values it is the mean of the two middle values.
 
     Args:
-        values: One value for each joint. What stands at hidden joints has no influence.
-        visible: Which joints count; ``None``: all.
+        values: One value for each joint. Values at hidden joints are ignored.
+        visible: Joints to score. Default: all.
 
     Shapes:
         values ``[*, J]``, visible Bool ``[*, J]`` -> ``[]``
 
     Units:
-        Those of ``values``. NaN at a visible joint, or no visible joint at all: NaN.
+        The unit of ``values``. NaN for a NaN at a visible joint, or without visible joints.
 
     Raises:
         TypeError: If ``values`` is not float32 or float64, or ``visible`` not bool.

@@ -1,4 +1,4 @@
-"""The metrics as torchmetrics classes: sums as states, so batches and processes add up.
+"""Metrics as torchmetrics classes, which accumulate over batches and processes.
 
 Needs the extra ``handgraph[train]``. The classes are also attributes of
 :mod:`handgraph.metrics`, which imports this module (and torchmetrics) on first use.
@@ -55,31 +55,31 @@ def _check_target(target: Tensor, mask: Tensor) -> None:
 
 
 def _the_same(settings: Tensor) -> Tensor:
-    """Reduce the settings of metrics that are to be added up. ``[n, *]`` -> ``[*]``."""
+    """Reduce the settings of synchronised metrics, which must be equal. ``[n, *]`` -> ``[*]``."""
     if not (settings == settings[0]).all():
         raise ValueError(f"expected metrics with the same settings, got {settings.tolist()}")
     return settings[0]
 
 
 class MPJPE(Metric):
-    """Mean per-joint position error of all batches: :func:`handgraph.metrics.mpjpe` in pieces.
+    """Mean per-joint position error of all batches, see :func:`handgraph.metrics.mpjpe`.
 
-    States: each joint's sum of errors (float64) and count, reduced by sum.
+    The states are the sum of errors (float64) and the count of each joint, reduced by sum.
 
     Args:
         average: ``"pooled"`` or ``"joint"``, as in :func:`handgraph.metrics.visible_mean`.
-        skeleton: Whose joints are scored.
-        kwargs: Of ``torchmetrics.Metric``.
+        skeleton: Skeleton of the joints.
+        kwargs: Arguments of ``torchmetrics.Metric``.
 
     Shapes:
         ``update(pred, target, visible=None)``: ``[*, J, C]``, ``[*, J, C]``, Bool ``[*, J]``;
         ``compute()`` -> ``[]``, in torch's default float type
 
     Units:
-        Metres in the camera frame give metres. A NaN prediction at a visible joint makes it NaN.
+        Metres in the camera frame give metres. NaN for a NaN prediction at a visible joint.
 
     Raises:
-        TypeError: As :func:`handgraph.metrics.joint_errors`, on update.
+        TypeError: As for :func:`handgraph.metrics.joint_errors`, on update.
         ValueError: If ``average`` is unknown; on update, if a shape does not fit or a target at a
             visible joint is not finite.
 
@@ -120,20 +120,20 @@ class MPJPE(Metric):
         self.count = self.count + mask.reshape(flat.shape).sum(0)
 
     def compute(self) -> Tensor:
-        """The mean over everything added so far."""
+        """Return the mean over all batches."""
         mean = combine_joints(self.total, self.count, self.average)
         return mean.to(torch.get_default_dtype())
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:  # noqa: ANN401
-        """Draw the value, or several, as torchmetrics does; gives figure and axes."""
+        """Draw one or several values as torchmetrics does; return figure and axes."""
         return self._plot(val, ax)
 
 
 class _PCKCounts(Metric):
-    """Hits and counts of one or more groups of images: what the PCK classes share.
+    """Base class of the PCK metrics: hits and counts of one or more groups of images.
 
-    States: the settings, since ``MetricCollection`` takes metrics whose states are equal for one;
-    hits Long ``[G, T, J]`` and counts Long ``[G, J]``, reduced by sum.
+    The states are hits Long ``[G, T, J]`` and counts Long ``[G, J]``, reduced by sum, and the
+    settings, since ``MetricCollection`` merges metrics with equal states.
     """
 
     full_state_update = False
@@ -160,7 +160,7 @@ class _PCKCounts(Metric):
         check_thresholds(grid, grid.device, 2)
         check_choice("average", average, AVERAGES)
         check_choice("nan", nan, NAN_POLICIES)
-        self.thresholds = grid.clone()  # no buffer, which module.half() would round
+        self.thresholds = grid.clone()  # not a buffer, which module.half() would round
         self.average = average
         self.nan = nan
         self.skeleton = skeleton
@@ -170,12 +170,12 @@ class _PCKCounts(Metric):
         self.add_state("counts", torch.zeros(shape[::2], dtype=torch.long), dist_reduce_fx="sum")
 
     def _set_apart(self, *settings: float) -> None:
-        """Tell this metric from others, by its first state: torchmetrics 1.4 looks at no more."""
+        """Store the settings in the first state; torchmetrics 1.4 compares only the first state."""
         state = torch.tensor(settings, dtype=torch.float64)
         self.add_state("settings", state, dist_reduce_fx=_the_same)
 
     def _groups(self, mask: Tensor) -> list[Tensor]:
-        """Which images belong to which group. ``G`` times Bool ``[*]``."""
+        """Return the masks of the groups of images, ``G`` times Bool ``[*]``."""
         return [torch.ones_like(mask[..., 0])]
 
     def update(self, pred: Tensor, target: Tensor, visible: Tensor | None = None) -> None:
@@ -193,40 +193,40 @@ class _PCKCounts(Metric):
         self.counts = self.counts + torch.stack([counts for _, counts in added])
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:  # noqa: ANN401
-        """Draw the value, or several, as torchmetrics does; gives figure and axes."""
+        """Draw one or several values as torchmetrics does; return figure and axes."""
         return self._plot(val, ax)
 
     def _curves(self, hits: Tensor, counts: Tensor) -> Tensor:
-        """PCK curves ``[*, T]`` from hits ``[*, T, J]`` and counts ``[*, J]``."""
+        """Compute PCK curves ``[*, T]`` from hits ``[*, T, J]`` and counts ``[*, J]``."""
         hits = hits.to(self.thresholds.dtype)
         return combine_joints(hits, counts.unsqueeze(-2), self.average)
 
     def _areas(self, hits: Tensor, counts: Tensor) -> Tensor:
-        """Areas under these curves. ``[*]``."""
+        """Compute the areas under these curves, ``[*]``."""
         return auc(self._curves(hits, counts), self.thresholds.to(hits.device))
 
 
 class PCK(_PCKCounts):
-    """PCK curve of all batches: :func:`handgraph.metrics.pck_curve` in pieces.
+    """PCK curve of all batches, see :func:`handgraph.metrics.pck_curve`.
 
     Args:
-        thresholds (Tensor | None): Increasing thresholds; ``None``:
+        thresholds (Tensor | None): Increasing thresholds. Default:
             :func:`handgraph.metrics.thresholds`, 20 steps from 0 to 50 mm.
         average: ``"pooled"`` or ``"joint"``, as in :func:`handgraph.metrics.pck_curve`.
         nan: ``"raise"`` or ``"miss"``, as in :func:`handgraph.metrics.pck_curve`.
-        skeleton: Whose joints are scored.
-        kwargs: Of ``torchmetrics.Metric``.
+        skeleton: Skeleton of the joints.
+        kwargs: Arguments of ``torchmetrics.Metric``.
 
     Shapes:
         ``update(pred, target, visible=None)``: ``[*, J, C]``, ``[*, J, C]``, Bool ``[*, J]``;
         ``compute()`` -> ``[T]``, in the dtype of the thresholds
 
     Units:
-        Metres in the camera frame in, shares from 0 to 1 out.
+        Poses in metres in the camera frame; the output is fractions from 0 to 1.
 
     Raises:
-        TypeError: As :func:`handgraph.metrics.pck_curve`.
-        ValueError: As :func:`handgraph.metrics.pck_curve`, and if the joints are not those of the
+        TypeError: As for :func:`handgraph.metrics.pck_curve`.
+        ValueError: As for :func:`handgraph.metrics.pck_curve`; if the joints are not those of the
             skeleton or a target at a visible joint is not finite.
 
     Example:
@@ -239,11 +239,11 @@ class PCK(_PCKCounts):
     """
 
     def compute(self) -> Tensor:
-        """The curve over everything added so far."""
+        """Return the curve over all batches."""
         return self._curves(self.hits[0], self.counts[0])
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:  # noqa: ANN401
-        """Draw the curve, or several, over the thresholds; gives figure and axes."""
+        """Draw one or several curves over the thresholds; return figure and axes."""
         draw_pck = import_module("handgraph.plot").draw_pck  # needs the extra plot
         values = self.compute() if val is None else val
         curves = [values] if isinstance(values, Tensor) else values
@@ -253,26 +253,26 @@ class PCK(_PCKCounts):
 
 
 class PCKAUC(_PCKCounts):
-    """Area under the PCK curve of all batches: :func:`handgraph.metrics.auc` in pieces.
+    """Area under the PCK curve of all batches, see :func:`handgraph.metrics.auc`.
 
     Args:
-        thresholds (Tensor | None): Increasing thresholds; ``None``:
+        thresholds (Tensor | None): Increasing thresholds. Default:
             :func:`handgraph.metrics.thresholds`, 20 steps from 0 to 50 mm.
         average: ``"pooled"`` or ``"joint"``, as in :func:`handgraph.metrics.pck_curve`.
         nan: ``"raise"`` or ``"miss"``, as in :func:`handgraph.metrics.pck_curve`.
-        skeleton: Whose joints are scored.
-        kwargs: Of ``torchmetrics.Metric``.
+        skeleton: Skeleton of the joints.
+        kwargs: Arguments of ``torchmetrics.Metric``.
 
     Shapes:
         ``update(pred, target, visible=None)``: ``[*, J, C]``, ``[*, J, C]``, Bool ``[*, J]``;
         ``compute()`` -> ``[]``, in the dtype of the thresholds
 
     Units:
-        Metres in the camera frame in, a share from 0 to 1 out.
+        Poses in metres in the camera frame; the output is a fraction from 0 to 1.
 
     Raises:
-        TypeError: As :func:`handgraph.metrics.pck_curve`.
-        ValueError: As :class:`handgraph.metrics.modules.PCK`.
+        TypeError: As for :func:`handgraph.metrics.pck_curve`.
+        ValueError: As for :class:`handgraph.metrics.modules.PCK`.
 
     Example:
         >>> import torch
@@ -284,21 +284,21 @@ class PCKAUC(_PCKCounts):
     """
 
     def compute(self) -> Tensor:
-        """The area over everything added so far."""
+        """Return the area over all batches."""
         return self._areas(self.hits[0], self.counts[0])
 
 
 class OcclusionAUC(_PCKCounts):
-    """AUC over all images, and under small and severe occlusion: Table 2 of the paper, one row.
+    """AUC over all images, and under small and severe occlusion: one row of the paper's Table 2.
 
     Args:
-        thresholds (Tensor | None): Increasing thresholds; ``None``:
+        thresholds (Tensor | None): Increasing thresholds. Default:
             :func:`handgraph.metrics.thresholds`, 20 steps from 0 to 50 mm.
         average: ``"pooled"`` or ``"joint"``, as in :func:`handgraph.metrics.pck_curve`.
         nan: ``"raise"`` or ``"miss"``, as in :func:`handgraph.metrics.pck_curve`.
-        skeleton: Whose joints are scored.
-        min_visible: How many visible joints make the occlusion small.
-        kwargs: Of ``torchmetrics.Metric``.
+        skeleton: Skeleton of the joints.
+        min_visible: Minimum number of visible joints for small occlusion.
+        kwargs: Arguments of ``torchmetrics.Metric``.
 
     Shapes:
         ``update(pred, target, visible)``: ``[*, J, C]``, ``[*, J, C]``, Bool ``[*, J]``;
@@ -306,12 +306,13 @@ class OcclusionAUC(_PCKCounts):
         ``[]``, in the dtype of the thresholds
 
     Units:
-        Metres in the camera frame in, shares and a ratio out. A group without visible joint: NaN.
+        Poses in metres, camera frame; no unit of the output. NaN for a group without visible
+        joints.
 
     Raises:
-        TypeError: As :func:`handgraph.metrics.pck_curve`.
-        ValueError: As :class:`~handgraph.metrics.modules.PCK`; if ``min_visible`` is not from 1 to
-            J; on update without ``visible``.
+        TypeError: As for :func:`handgraph.metrics.pck_curve`.
+        ValueError: As for :class:`~handgraph.metrics.modules.PCK`; if ``min_visible`` is not from 1
+            to J; on update without ``visible``.
 
     Example:
         >>> import torch
@@ -346,13 +347,13 @@ class OcclusionAUC(_PCKCounts):
         return [groups["small"], groups["severe"]]
 
     def update(self, pred: Tensor, target: Tensor, visible: Tensor | None = None) -> None:
-        """Add a batch; ``visible`` is needed to tell the groups apart."""
+        """Add a batch; ``visible`` defines the occlusion groups."""
         if visible is None:
-            raise ValueError("expected visible, which tells the occlusion groups apart, got None")
+            raise ValueError("expected visible, which defines the occlusion groups, got None")
         super().update(pred, target, visible)
 
     def compute(self) -> dict[str, Tensor]:
-        """The table over everything added so far."""
+        """Return the table over all batches."""
         hits = torch.cat([self.hits.sum(0, keepdim=True), self.hits])
         counts = torch.cat([self.counts.sum(0, keepdim=True), self.counts])
         everything, small, severe = self._areas(hits, counts)

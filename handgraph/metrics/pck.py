@@ -27,16 +27,16 @@ def thresholds(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Evenly spaced error thresholds from ``low`` to ``high``, both included.
+    """Return evenly spaced error thresholds from ``low`` to ``high``, both included.
 
-    The default, 20 steps from 0 to 50 mm, is hand3d's. FreiHAND uses 100 steps; some papers 20 to
-    50 mm or 0 to 30 mm. The AUC depends on the choice: print it beside the number.
+    The default, 20 steps from 0 to 50 mm, is that of hand3d. FreiHAND uses 100 steps, and some
+    papers use 20 to 50 mm or 0 to 30 mm. The AUC depends on this choice, so report both.
 
     Args:
         high: The last threshold.
-        steps: How many thresholds.
+        steps: Number of thresholds.
         low: The first threshold.
-        dtype: Float type of the result; default: torch's.
+        dtype: Floating-point type of the result. Default: PyTorch's default dtype.
         device: Device of the result.
 
     Shapes:
@@ -46,7 +46,7 @@ def thresholds(
         Metres.
 
     Raises:
-        TypeError: If ``steps`` is no int.
+        TypeError: If ``steps`` is not int.
         ValueError: If ``steps`` is below 2, or not ``0 <= low < high < inf``.
 
     Example:
@@ -70,23 +70,23 @@ def pck_counts(
     *,
     nan: NanPolicy = "raise",
 ) -> tuple[Tensor, Tensor]:
-    """Count, for each joint, the visible errors and those at or below each threshold.
+    """Count the visible errors of each joint, and those at or below each threshold.
 
-    Counts of several batches or processes add up; the curve is their ratio.
+    Counts of batches or processes can be summed. Their ratio is the PCK curve.
 
     Args:
         errors: Joint errors.
         thresholds: Increasing thresholds, in the unit of ``errors``.
-        visible: Which joints are scored; ``None``: all.
-        nan: What a NaN error at a visible joint is: ``"raise"``, an error; ``"miss"``, a joint
-            that no threshold accepts. It is never dropped.
+        visible: Joints to score. Default: all.
+        nan: ``"raise"`` raises for a NaN error at a visible joint. ``"miss"`` counts it as a miss
+            at every threshold. NaN errors are never dropped.
 
     Shapes:
         errors ``[*, J]``, thresholds ``[T]``, visible Bool ``[*, J]`` ->
         hits Long ``[T, J]``, counts Long ``[J]``
 
     Units:
-        Metres. Compared in the dtype of ``errors``.
+        Metres. The comparison is in the dtype of ``errors``.
 
     Raises:
         TypeError: If the floats are not float32 or float64, or ``visible`` not bool.
@@ -116,7 +116,7 @@ def pck_curve(
     average: Average = "pooled",
     nan: NanPolicy = "raise",
 ) -> Tensor:
-    r"""Share of the visible joints whose error is at or below each threshold.
+    r"""Compute the fraction of the visible joints with an error at or below each threshold.
 
     Sec. 3.1 and Fig. 3 of the paper. Pooled:
     :math:`PCK(t) = \sum_{ij} v_{ij} [e_{ij} \le t] / \sum_{ij} v_{ij}` over images i, joints j.
@@ -124,16 +124,16 @@ def pck_curve(
     Args:
         errors: Joint errors.
         thresholds: Increasing thresholds, in the unit of ``errors``.
-        visible: Which joints are scored; ``None``: all.
-        average: ``"pooled"``: all visible joints weigh the same. ``"joint"``: the mean over the
-            joints of each joint's curve, joints that are never visible left out (hand3d).
-        nan: ``"raise"``: a NaN error at a visible joint is an error. ``"miss"``: it is a miss.
+        visible: Joints to score. Default: all.
+        average: ``"pooled"`` weighs all visible joints equally. ``"joint"`` averages the curves of
+            the joints, without joints that are never visible (as hand3d does).
+        nan: ``"raise"`` raises for a NaN error at a visible joint. ``"miss"`` counts it as a miss.
 
     Shapes:
         errors ``[*, J]``, thresholds ``[T]``, visible Bool ``[*, J]`` -> ``[T]``
 
     Units:
-        Metres in, shares from 0 to 1 out. No visible joint: NaN.
+        errors in metres; the output is fractions from 0 to 1, or NaN without visible joints.
 
     Raises:
         TypeError: If the floats are not float32 or float64, or ``visible`` not bool.
@@ -153,19 +153,19 @@ def pck_curve(
 
 
 def auc(pck: Tensor, thresholds: Tensor) -> Tensor:
-    r"""Area under a PCK curve by the trapezoid rule, over the range of its thresholds.
+    r"""Compute the normalised area under a PCK curve with the trapezoid rule.
 
     Table 2 of the paper: :math:`\frac{1}{t_T - t_1} \int_{t_1}^{t_T} PCK(t)\,dt`.
 
     Args:
         pck: PCK at each threshold.
-        thresholds: The increasing thresholds of the curve.
+        thresholds: Increasing thresholds of the curve.
 
     Shapes:
         pck ``[*, T]``, thresholds ``[T]`` -> ``[*]``
 
     Units:
-        A share from 0 to 1: the unit of the thresholds cancels. NaN in, NaN out.
+        A fraction from 0 to 1; the unit of the thresholds cancels. NaN inputs give NaN.
 
     Raises:
         TypeError: If the floats are not float32 or float64.
@@ -196,23 +196,23 @@ def joint_auc(
     *,
     nan: NanPolicy = "raise",
 ) -> Tensor:
-    """Area under the PCK curve of each single joint error: the AUC before any averaging.
+    """Compute the area under the PCK curve of each single joint error.
 
-    A joint's own curve is 0 up to its error and 1 from there, so the AUC of many joints is the
-    mean of theirs: ``auc(pck_curve(e, t, v), t) == visible_mean(joint_auc(e, t, v), v)``. Tables
-    and bootstrap intervals start from it.
+    The curve of a single joint is 0 below its error and 1 from there on. The AUC of many joints is
+    the mean of their areas: ``auc(pck_curve(e, t, v), t) == visible_mean(joint_auc(e, t, v), v)``.
+    Tables and bootstrap intervals of the AUC use these areas.
 
     Args:
         errors: Joint errors.
         thresholds: Increasing thresholds, in the unit of ``errors``.
-        visible: Which joints are scored; ``None``: all. The others become NaN.
-        nan: ``"raise"``: a NaN error at a visible joint is an error. ``"miss"``: its area is 0.
+        visible: Joints to score. Default: all. Other joints give NaN.
+        nan: ``"raise"`` raises for a NaN error at a visible joint. ``"miss"`` gives an area of 0.
 
     Shapes:
         errors ``[*, J]``, thresholds ``[T]``, visible Bool ``[*, J]`` -> ``[*, J]``
 
     Units:
-        Metres in, shares from 0 to 1 out.
+        errors in metres; the output is fractions from 0 to 1.
 
     Raises:
         TypeError: If the floats are not float32 or float64, or ``visible`` not bool.
@@ -229,12 +229,12 @@ def joint_auc(
     scored, mask = _scored(errors, visible, nan)
     grid = thresholds.to(errors.dtype)
     curves = torch.ones(len(grid) + 1, len(grid), dtype=grid.dtype, device=grid.device).triu()
-    first_hit = torch.searchsorted(grid, scored.contiguous())  # the curve is 1 from there on
+    first_hit = torch.searchsorted(grid, scored.contiguous())  # the curve is 1 from here on
     return torch.where(mask, auc(curves, grid)[first_hit], torch.nan)
 
 
 def _scored(errors: Tensor, visible: Tensor | None, nan: NanPolicy) -> tuple[Tensor, Tensor]:
-    """Errors with those that cannot hit (hidden, NaN) as infinite; and which are visible."""
+    """Return errors, infinite for hidden joints and NaN, and the mask of visible joints."""
     check_values("errors", errors)
     mask = joint_mask(visible, errors)
     check_choice("nan", nan, NAN_POLICIES)
@@ -242,7 +242,7 @@ def _scored(errors: Tensor, visible: Tensor | None, nan: NanPolicy) -> tuple[Ten
     if nan == "raise" and lost.any():
         raise ValueError(
             f"expected numbers, got NaN at {int(lost.sum())} of {int(mask.sum())} visible joints: "
-            f"mend the predictions, or count them as misses with nan='miss'"
+            f"fix the predictions, or count them as misses with nan='miss'"
         )
     if (mask & (errors < 0)).any():
         raise ValueError("expected errors of at least 0 (lengths), got negative ones")

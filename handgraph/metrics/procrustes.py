@@ -1,4 +1,4 @@
-"""Alignment of poses: by rotation, scale and shift (Procrustes), or by scale alone."""
+"""Alignment of poses by rotation, scale and translation (Procrustes), or by scale only."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from handgraph.metrics._check import check_poses, joint_mask
 
 
 def procrustes_align(pred: Tensor, target: Tensor, visible: Tensor | None = None) -> Tensor:
-    r"""Move each predicted pose onto its target by the best similarity transform.
+    r"""Align each predicted pose with its target by the best similarity transform.
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns"
-    (1991): the scale s > 0, rotation R (det R = 1) and shift t that minimise
-    :math:`\sum_j v_j \lVert s R x_j + t - y_j \rVert^2`.
+    (1991): the scale s > 0, rotation R (det R = 1) and translation t that minimise :math:`\sum_j
+    v_j \lVert s R x_j + t - y_j \rVert^2`.
 
-    The transform is fitted to the visible joints and applied to all of them. It is undetermined,
-    and the pose comes back as NaN, if fewer than three joints are visible, if those of either
-    pose lie on one line or in one point, if two reflections fit equally well, or if a visible
-    joint is not finite. In the plane (C = 2) two joints are enough, which then fit exactly, and
-    so is a line. Gradients are those of the SVD.
+    The transform is fitted to the visible joints and applied to all joints. The output is NaN if
+    the transform is undetermined: fewer than three joints are visible, the visible joints of either
+    pose lie on a line or in a point, two reflections fit equally well, or a visible joint is not
+    finite. In 2D, two joints or a line are enough, and two joints fit exactly. Gradients are those
+    of the SVD.
 
     Args:
-        pred: Poses to move.
-        target: Where to move them.
-        visible: Which joints the transform is fitted to; ``None``: all. What stands at the
-            other joints of either pose has no influence on it.
+        pred: Poses to align.
+        target: Poses to align to.
+        visible: Joints to fit the transform to. Default: all. Other joints of either pose do not
+            affect the transform.
 
     Shapes:
         pred and target ``[*, J, C]``, C = 3 (or 2), visible Bool ``[*, J]`` -> ``[*, J, C]``
@@ -57,16 +57,16 @@ def procrustes_align(pred: Tensor, target: Tensor, visible: Tensor | None = None
 
 
 def scale_align(pred: Tensor, target: Tensor, visible: Tensor | None = None) -> Tensor:
-    r"""Multiply each predicted pose by the number that fits it best to its target.
+    r"""Scale each predicted pose to fit its target best.
 
-    The s that minimises :math:`\sum_j v_j \lVert s x_j - y_j \rVert^2`, for poses relative to one
-    joint whose scale is unknown: without rotation and shift, which
-    :func:`handgraph.metrics.procrustes_align` fits too.
+    The scale s minimises :math:`\sum_j v_j \lVert s x_j - y_j \rVert^2`. Use it for root-relative
+    poses of unknown scale. :func:`handgraph.metrics.procrustes_align` also fits rotation and
+    translation.
 
     Args:
         pred: Poses to scale.
-        target: What they are compared with.
-        visible: Which joints the scale is fitted to; ``None``: all.
+        target: Poses to fit.
+        visible: Joints to fit the scale to. Default: all.
 
     Shapes:
         pred and target ``[*, J, C]``, C = 3 (or 2), visible Bool ``[*, J]`` -> ``[*, J, C]``
@@ -93,25 +93,25 @@ def scale_align(pred: Tensor, target: Tensor, visible: Tensor | None = None) -> 
 
 
 def _centre(points: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Shift the masked points to mean zero; the others become zero. Also the mean."""
+    """Centre the masked points at zero, set the others to zero, and return the mean as well."""
     kept = torch.where(mask, points, 0)
     mean = kept.sum(-2, keepdim=True) / mask.sum(-2, keepdim=True).clamp(min=1)
     return torch.where(mask, kept - mean, 0), mean
 
 
 def _rounding(points: Tensor, centred: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """How far rounding may have moved a centred coordinate, and the largest of these. ``[*]``."""
+    """Return the rounding error of centred coordinates, and the largest of these, ``[*]``."""
     size = torch.where(mask, points, 0).abs().amax((-2, -1))
     return torch.finfo(points.dtype).eps * size, centred.abs().amax((-2, -1))
 
 
 def _noise(source: tuple[Tensor, Tensor], goal: tuple[Tensor, Tensor], num_joints: int) -> Tensor:
-    """Bound the singular values that rounding alone gives a covariance. ``[*]``."""
+    """Bound the singular values of a covariance that are due to rounding, ``[*]``."""
     return 4 * num_joints * (source[0] * goal[1] + source[1] * goal[0])
 
 
 def _best_rotation(source: Tensor, goal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The rotation (for row vectors), the trace that the scale needs, and whether it is unique."""
+    """Return the rotation (for row vectors), the trace for the scale, and whether it is unique."""
     covariance = _product(source.mT, goal)
     finite = torch.isfinite(covariance).all(-1).all(-1)
     u, singular, vh = torch.linalg.svd(torch.where(finite[..., None, None], covariance, 0))
@@ -123,5 +123,5 @@ def _best_rotation(source: Tensor, goal: Tensor, noise: Tensor) -> tuple[Tensor,
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """``a @ b`` in full precision: no autocast and no TF32, which a matmul would follow."""
+    """Compute ``a @ b`` in full precision, unaffected by autocast and TF32."""
     return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)

@@ -1,4 +1,4 @@
-"""Does an uncertainty sort the errors: sparsification, and the area under its error."""
+"""Sparsification curves, which test how well uncertainties rank errors, and their area."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from handgraph.metrics._check import check_numbers, check_same, check_values, jo
 def sparsification_curve(
     errors: Tensor, uncertainty: Tensor, visible: Tensor | None = None
 ) -> Tensor:
-    r"""Mean error of the joints of which the net is most sure, relative to that of all.
+    r"""Compute the mean error of the most certain joints relative to that of all joints.
 
-    Ilg et al., "Uncertainty estimates and multi-hypotheses networks for optical flow" (2018). Of M
-    visible joints, entry k is the mean error of the k + 1 with the least uncertainty: it rises to 1
-    if the uncertainty sorts the errors, and is flat if it knows nothing. Equal uncertainties count
-    with their mean error.
+    Ilg et al., "Uncertainty estimates and multi-hypotheses networks for optical flow" (2018). Entry
+    k is the mean error of the k + 1 joints with the lowest uncertainty, of M visible joints. The
+    curve rises to 1 if the uncertainty ranks the errors, and is flat if it is uninformative. Joints
+    of equal uncertainty count with their mean error.
 
     Args:
         errors: One error for each joint, such as :func:`handgraph.metrics.joint_errors`.
-        uncertainty: What is said of its size. Only the order matters.
-        visible: Which joints are scored; ``None``: all.
+        uncertainty: Predicted uncertainty of each error. Only the order matters.
+        visible: Joints to score. Default: all.
 
     Shapes:
         errors and uncertainty ``[*, J]``, visible Bool ``[*, J]`` -> ``[M]``
 
     Units:
-        None: a ratio. NaN if all errors are 0.
+        A ratio without unit. NaN if all errors are 0.
 
     Raises:
         TypeError: If the floats are not float32 or float64, or ``visible`` not bool.
@@ -57,22 +57,22 @@ def sparsification_curve(
 
 
 def ause(errors: Tensor, uncertainty: Tensor, visible: Tensor | None = None) -> Tensor:
-    """Area under the sparsification error: how far the uncertainty is from sorting the errors.
+    """Compute the area under the sparsification error (AUSE).
 
-    Ilg et al. (2018): the mean distance between :func:`handgraph.metrics.sparsification_curve` and
-    that of an oracle, which sorts by the errors themselves. 0 is best; a constant says nothing and
-    has, of errors spread evenly from 0 up, 1/2.
+    This is the mean difference of :func:`handgraph.metrics.sparsification_curve` and that of an
+    oracle, which ranks by the errors themselves (Ilg et al. 2018). 0 is best. A constant
+    uncertainty gives 1/2 for errors that are uniform from 0 up.
 
     Args:
         errors: One error for each joint, such as :func:`handgraph.metrics.joint_errors`.
-        uncertainty: What is said of its size. Only the order matters.
-        visible: Which joints are scored; ``None``: all.
+        uncertainty: Predicted uncertainty of each error. Only the order matters.
+        visible: Joints to score. Default: all.
 
     Shapes:
         errors and uncertainty ``[*, J]``, visible Bool ``[*, J]`` -> ``[]``
 
     Units:
-        None: a share of the mean error. NaN if all errors are 0, or no joint is visible.
+        A fraction of the mean error. NaN if all errors are 0, or no joint is visible.
 
     Raises:
         TypeError: If the floats are not float32 or float64, or ``visible`` not bool.

@@ -1,16 +1,16 @@
-"""Pictures: skeletons, removal sets, hands in 2D and 3D, learned graphs, weights and curves.
+"""Plots of skeletons, removal sets, 2D and 3D poses, learned graphs, weights and curves.
 
-Needs the extra ``handgraph[plot]`` (matplotlib). Every function draws on the axes that it is given
-as ``ax``, or on new ones in a figure of their own, and returns them. Nothing is shown and pyplot is
-not touched, so all of it works without a display: ``ax.figure.savefig("hand.png")`` writes the
-picture, and what was drawn can be changed as in any matplotlib figure.
+This package needs the extra ``handgraph[plot]`` (matplotlib). Every function draws on the axes
+``ax``, or on axes of a new figure, and returns the axes. The functions do not use pyplot and show
+nothing, so they work without a display. ``ax.figure.savefig("hand.png")`` writes a file, and all
+artists can be changed as in any matplotlib figure.
 
 Colours are those of Okabe and Ito, "Color universal design" (2008), which people with any kind of
-colour vision tell apart. They are never the only sign: each finger and each pose also has a marker
-of its own, each curve its own dashes; hidden joints are hollow, removed ones are crosses. Signed
-weights go from violet to orange (ColorBrewer's PuOr), shares from blue to yellow (cividis).
+colour vision can distinguish. Colour is never the only cue: fingers and poses also differ by
+marker, and curves by dashes. Hidden joints are hollow, removed joints are crosses. Signed weights
+range from violet to orange (ColorBrewer's PuOr), fractions from blue to yellow (cividis).
 
-A joint with a coordinate that is not finite is not drawn, and neither are its bones.
+Joints with a coordinate that is not finite, and their bones, are not drawn.
 
 Example:
     >>> import torch

@@ -1,4 +1,4 @@
-"""The axes that pictures are drawn on: the caller's, or new ones that pyplot knows nothing of."""
+"""Axes to draw on: those of the caller, or new ones without pyplot."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 
 def flat_axes(ax: Axes | None, width: float = 5.0, height: float = 5.0) -> Axes:
-    """Give 2D axes: ``ax`` if it is such, new ones (sizes in inches) for ``None``."""
+    """Return ``ax`` if it is 2D, or new 2D axes (sizes in inches) for ``None``."""
     if ax is None:
         return Figure(figsize=(width, height), layout="constrained").add_subplot()
     if ax.name == "3d":
@@ -16,7 +16,7 @@ def flat_axes(ax: Axes | None, width: float = 5.0, height: float = 5.0) -> Axes:
 
 
 def solid_axes(ax: Axes | None) -> Axes:
-    """Give 3D axes: ``ax`` if it is such, new ones seen from close to the camera for ``None``."""
+    """Return ``ax`` if it is 3D, or new 3D axes viewed near the camera's direction for ``None``."""
     if ax is None:
         figure = Figure(figsize=(6, 4.5), layout="constrained")
         new: Axes = figure.add_subplot(projection="3d", elev=15, azim=-70)
@@ -27,7 +27,7 @@ def solid_axes(ax: Axes | None) -> Axes:
 
 
 def plain(ax: Axes) -> Axes:
-    """Take frame and ticks away, as layouts have no unit; both directions to the same scale."""
+    """Hide frame and ticks, since layouts have no unit, and set an equal aspect ratio."""
     ax.set_aspect("equal")
     ax.axis("off")
     ax.margins(0.1)

@@ -1,4 +1,4 @@
-"""What the pictures check before they draw; and tensors as the arrays that matplotlib takes."""
+"""Argument checks of the plots, and conversion of tensors to arrays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 
 
 def to_array(tensor: Tensor, shape: Sequence[int], name: str, what: str) -> Array:
-    """Give a floating-point tensor of exactly this shape as an array."""
+    """Convert a floating-point tensor of this shape to an array."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"expected {name} as torch.Tensor, got {type(tensor).__name__}")
     check_floating(tensor, name)
@@ -29,12 +29,12 @@ def to_array(tensor: Tensor, shape: Sequence[int], name: str, what: str) -> Arra
 
 
 def to_points(points: Tensor, skeleton: Skeleton, channels: int, name: str) -> Array:
-    """Give the coordinates of a skeleton's joints as an array ``[J, channels]``."""
+    """Convert the coordinates of a skeleton's joints to an array ``[J, channels]``."""
     return to_array(points, (skeleton.num_joints, channels), name, f"the joints of {skeleton.name}")
 
 
 def to_hidden(visible: Tensor | None, skeleton: Skeleton) -> Mask:
-    """Which joints are hidden, from which are visible; none for ``None``. ``[J]``."""
+    """Return the mask of hidden joints ``[J]``; ``None`` means that all joints are visible."""
     if visible is None:
         return np.zeros(skeleton.num_joints, dtype=np.bool_)
     if not isinstance(visible, Tensor) or visible.dtype != torch.bool:

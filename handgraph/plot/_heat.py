@@ -1,4 +1,4 @@
-"""A matrix as colours, with names along both sides and a colour bar."""
+"""Heat maps of matrices with labelled rows and columns and a colour bar."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def heat_map(
     vmin: float,
     vmax: float,
 ) -> None:
-    """Draw the matrix, NaN blank."""
+    """Draw the matrix; NaN entries are blank."""
     image = ax.imshow(matrix, cmap=cmap, vmin=vmin, vmax=vmax, aspect="auto",
                       interpolation="nearest")  # fmt: skip
     ax.set_xticks(range(len(columns)), columns, rotation=90, fontsize=7)

@@ -1,4 +1,4 @@
-"""The two marks that skeletons are drawn with, in 2D as in 3D: lines for bones, joints."""
+"""Markers of joints and lines of bones, in 2D and 3D."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def mark_bones(
     edges: Iterable[tuple[str, str]],
     **line: Any,
 ) -> None:
-    """Draw one line an edge; none where an end is not finite."""
+    """Draw a line for each edge with finite ends."""
     for u, v in edges:
         ends = [skeleton.index(u), skeleton.index(v)]
         if np.isfinite(points[ends]).all():
@@ -33,9 +33,9 @@ def mark_bones(
 def mark_joints(
     ax: Axes, points: Array, hidden: Mask, styles: Sequence[Style], **line: Any
 ) -> None:
-    """Draw the joints of each style, hidden ones hollow; none that is not finite.
+    """Draw the finite joints of each style, hidden joints hollow.
 
-    Each style that has a name is in the legend, even where none of its joints is drawn.
+    Each named style has a legend entry, even if none of its joints is drawn.
     """
     finite = np.isfinite(points).all(axis=1)
     for look in dict.fromkeys(styles):
@@ -54,11 +54,11 @@ def mark_joints(
                     zorder=3,
                     **line,
                 )
-                label = ""  # one entry a style in the legend
+                label = ""  # one legend entry for each style
 
 
 def mark_names(ax: Axes, points: Array, names: Iterable[str]) -> None:
-    """Write the names of joints beside them, on the side that is away from the middle."""
+    """Write the names of joints on the side away from the middle."""
     finite = np.isfinite(points).all(axis=1)
     middle = np.median(points[finite, 0]) if finite.any() else 0.0
     for name, point in zip(names, points, strict=True):

@@ -1,4 +1,4 @@
-"""A learned adjacency: as a heat map with the joints' names, and as edges on the skeleton."""
+"""Plots of learned adjacencies, as heat maps or as edges on the skeleton."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _WIDEST = 5.0  # points
 
 
 def draw_adjacency(adjacency: Tensor, skeleton: Skeleton, *, ax: Axes | None = None) -> Axes:
-    """Draw an adjacency as a heat map: row i, column j is what joint i takes from joint j.
+    """Draw an adjacency as a heat map: entry (i, j) is the weight from joint j to joint i.
 
-    Colours are symmetric about 0, which is white. NaN is left blank; an infinity has the colour of
-    the largest finite weight.
+    Colours are symmetric about 0, which is white. NaN entries are blank. Infinities have the colour
+    of the largest finite weight.
 
     Args:
-        adjacency: One of :meth:`handgraph.nn.AdaptiveGraphUNet.adjacencies`, of one branch.
-        skeleton: Whose joints its rows and columns are: of branch n, ``removal.subgraph(n)``.
-        ax: 2D axes; ``None``: new ones. The colour bar takes some of their room.
+        adjacency: One of :meth:`handgraph.nn.AdaptiveGraphUNet.adjacencies`, of a single branch.
+        skeleton: Skeleton of rows and columns; for branch n, ``removal.subgraph(n)``.
+        ax: 2D axes, which are shared with the colour bar. Default: new axes.
 
     Shapes:
         adjacency ``[J, J]``
 
     Raises:
-        TypeError: If ``adjacency`` is no floating-point tensor.
+        TypeError: If ``adjacency`` is not a floating-point tensor.
         ValueError: If a shape does not fit the skeleton, or ``ax`` is 3D.
 
     Example:
@@ -65,29 +65,28 @@ def draw_adjacency_edges(
     threshold: float = 0.0,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the weights of an adjacency as arcs over the bones of a skeleton, which are grey.
+    """Draw the weights of an adjacency as arcs, over the grey bones of a skeleton.
 
-    The width of an arc is in proportion to the absolute weight, the widest belonging to the
-    largest; positive weights are orange and solid, negative ones violet and dashed. Entry (i, j),
-    what joint i takes from joint j, is an arc from j to i that bends to the left of its way, so
-    that both directions can be seen. The diagonal, weights up to the threshold and those that
-    are not finite are left out.
+    The width of an arc is proportional to the absolute weight. Positive weights are orange and
+    solid, negative weights violet and dashed. Entry (i, j) is an arc from joint j to joint i that
+    bends to the left, so both directions are visible. The diagonal, weights up to the threshold,
+    and weights that are not finite are not drawn.
 
     Args:
-        adjacency: One of :meth:`handgraph.nn.AdaptiveGraphUNet.adjacencies`, of one branch.
-        skeleton: Whose joints its rows and columns are: of branch n, ``removal.subgraph(n)``.
-        positions: Where the joints are drawn; ``None``: :func:`handgraph.plot.skeleton_layout`.
-        threshold: Only weights whose absolute value is larger are drawn.
-        ax: 2D axes; ``None``: new ones.
+        adjacency: One of :meth:`handgraph.nn.AdaptiveGraphUNet.adjacencies`, of a single branch.
+        skeleton: Skeleton of rows and columns; for branch n, ``removal.subgraph(n)``.
+        positions: Positions of the joints. Default: :func:`handgraph.plot.skeleton_layout`.
+        threshold: Only larger absolute weights are drawn.
+        ax: 2D axes. Default: new axes.
 
     Shapes:
-        adjacency ``[J, J]``, positions ``[J, 2]``; no arcs at a joint that is not finite
+        adjacency ``[J, J]``, positions ``[J, 2]``; no arcs at joints that are not finite
 
     Units:
-        Positions: x to the right and y up, in any unit.
+        positions: x to the right and y up, in any unit.
 
     Raises:
-        TypeError: If ``adjacency`` or ``positions`` is no floating-point tensor.
+        TypeError: If ``adjacency`` or ``positions`` is not a floating-point tensor.
         ValueError: If a shape does not fit the skeleton, ``threshold`` is negative or not finite,
             or ``ax`` is 3D.
 
@@ -117,7 +116,7 @@ def draw_adjacency_edges(
 
 
 def _arc(start: Array, end: Array, weight: float, width: float) -> PathPatch:
-    """A parabola whose middle lies a tenth of its length to the left of the straight way."""
+    """Return a parabola whose middle is offset to the left by a tenth of its length."""
     way = end - start
     bend = (start + end) / 2 + 0.2 * np.array([-way[1], way[0]])
     path = Path(np.stack([start, bend, end]), [Path.MOVETO, Path.CURVE3, Path.CURVE3])
@@ -132,5 +131,5 @@ def _square(adjacency: Tensor, skeleton: Skeleton) -> Array:
 
 
 def _largest(weights: Array) -> float:
-    """The largest finite absolute weight; 1 if there is none but 0."""
+    """Return the largest finite absolute weight, or 1 if all are 0."""
     return float(np.nan_to_num(np.abs(weights), posinf=0).max()) or 1.0

@@ -1,4 +1,4 @@
-"""Curves with a legend: PCK, calibration and sparsification, as the metrics give them."""
+"""Plots of PCK, calibration and sparsification curves from the metrics."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from handgraph.plot.style import FAINT, Style, style
 def draw_pck(
     curves: Mapping[str, Tensor | Interval], thresholds: Tensor, *, ax: Axes | None = None
 ) -> Axes:
-    """Draw PCK curves, with their intervals as bands.
+    """Draw PCK curves, with intervals as bands.
 
-    Fig. 3 of the paper. Curves differ by colour and dashes.
+    This is Fig. 3 of the paper. Curves differ by colour and dashes.
 
     Args:
-        curves: By name, :func:`handgraph.metrics.pck_curve`, or
-            :func:`handgraph.metrics.bootstrap_pck` for a curve with its interval (or any other
-            ``Interval`` of curves, such as mean, least and largest of several nets).
-        thresholds: The thresholds of all curves.
-        ax: 2D axes; ``None``: new ones.
+        curves: Curves by name, from :func:`handgraph.metrics.pck_curve`, or with intervals from
+            :func:`handgraph.metrics.bootstrap_pck` (or any other ``Interval`` of curves, such as
+            mean, minimum and maximum of several nets).
+        thresholds: Thresholds of all curves.
+        ax: 2D axes. Default: new axes.
 
     Shapes:
-        Each curve ``[T]``, or an ``Interval`` of three; thresholds ``[T]``. NaN is a gap.
+        Each curve ``[T]``, or an ``Interval`` of three; thresholds ``[T]``. NaN gives a gap.
 
     Units:
-        Thresholds in metres, drawn in millimetres; curves are shares from 0 to 1.
+        Thresholds in metres, drawn in millimetres; curves are fractions from 0 to 1.
 
     Raises:
-        TypeError: If a curve or the thresholds are no floating-point tensor.
-        ValueError: If there is no curve, the thresholds are not ``[T]``, a curve has another
-            length, or ``ax`` is 3D.
+        TypeError: If a curve or thresholds is not a floating-point tensor.
+        ValueError: If ``curves`` is empty, thresholds is not ``[T]``, a curve has another length,
+            or ``ax`` is 3D.
 
     Example:
         >>> import torch
@@ -59,24 +59,24 @@ def draw_pck(
 def draw_calibration(
     curves: Mapping[str, Tensor | Interval], levels: Tensor, *, ax: Axes | None = None
 ) -> Axes:
-    """Draw calibration curves (reliability diagrams) over the dotted diagonal of the calibrated.
+    """Draw calibration curves (reliability diagrams), with a dotted diagonal.
 
-    A curve below the diagonal is too sure of itself.
+    A curve below the diagonal is overconfident.
 
     Args:
-        curves: By name, :func:`handgraph.metrics.calibration_curve`, or an ``Interval`` of such.
-        levels: The nominal levels of all curves.
-        ax: 2D axes; ``None``: new ones.
+        curves: Curves by name, from :func:`handgraph.metrics.calibration_curve`, or intervals.
+        levels: Nominal levels of all curves.
+        ax: 2D axes. Default: new axes.
 
     Shapes:
-        Each curve ``[T]``, or an ``Interval`` of three; levels ``[T]``. NaN is a gap.
+        Each curve ``[T]``, or an ``Interval`` of three; levels ``[T]``. NaN gives a gap.
 
     Units:
-        Shares from 0 to 1.
+        Fractions from 0 to 1.
 
     Raises:
-        TypeError: If a curve or the levels are no floating-point tensor.
-        ValueError: If there is no curve, the levels are not ``[T]``, a curve has another length, or
+        TypeError: If a curve or levels is not a floating-point tensor.
+        ValueError: If ``curves`` is empty, levels is not ``[T]``, a curve has another length, or
             ``ax`` is 3D.
 
     Example:
@@ -90,29 +90,29 @@ def draw_calibration(
     x = _axis_values(levels, "levels")
     ax = _draw_curves(curves, x, ax)
     ax.plot([0, 1], [0, 1], color=FAINT, linestyle=":", zorder=1)
-    ax.set(xlabel="nominal level", ylabel="share inside", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    ax.set(xlabel="nominal level", ylabel="coverage", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     return ax
 
 
 def draw_sparsification(curves: Mapping[str, Tensor], *, ax: Axes | None = None) -> Axes:
-    """Draw sparsification curves: the error of the surest joints, relative to that of all.
+    """Draw sparsification curves: mean error of the most certain joints relative to all joints.
 
-    Curves are drawn against the share of the joints that are kept. The oracle is
-    ``sparsification_curve(errors, errors)``; a dotted line at 1 knows nothing.
+    The x axis is the fraction of the joints that are kept. The oracle is
+    ``sparsification_curve(errors, errors)``. A dotted line at 1 shows an uninformative uncertainty.
 
     Args:
-        curves: By name, :func:`handgraph.metrics.sparsification_curve`.
-        ax: 2D axes; ``None``: new ones.
+        curves: Curves by name, from :func:`handgraph.metrics.sparsification_curve`.
+        ax: 2D axes. Default: new axes.
 
     Shapes:
-        Each curve ``[M]``; M may differ. NaN is a gap.
+        Each curve ``[M]``; M may differ. NaN gives a gap.
 
     Units:
-        Shares of the joints from 0 to 1; errors as a ratio.
+        Fractions of the joints from 0 to 1; errors as a ratio.
 
     Raises:
-        TypeError: If a curve is no floating-point tensor.
-        ValueError: If there is no curve, one is not ``[M]``, or ``ax`` is 3D.
+        TypeError: If a curve is not a floating-point tensor.
+        ValueError: If ``curves`` is empty, a curve is not ``[M]``, or ``ax`` is 3D.
 
     Example:
         >>> import torch
@@ -129,13 +129,13 @@ def draw_sparsification(curves: Mapping[str, Tensor], *, ax: Axes | None = None)
     for position, (name, y) in enumerate(zip(curves, arrays, strict=True)):
         _line(ax, np.arange(1, len(y) + 1) / len(y), y, style(position, name))
     ax.axhline(1, color=FAINT, linestyle=":", zorder=1)
-    ax.set(xlabel="share of the joints, surest first", ylabel="mean error / that of all joints")
+    ax.set(xlabel="fraction of joints, most certain first", ylabel="mean error, relative to all")
     ax.set(xlim=(0, 1), ylim=(0, None))
     return _finish(ax)
 
 
 def _draw_curves(curves: Mapping[str, Tensor | Interval], x: Array, ax: Axes | None) -> Axes:
-    """Draw curves over the same ``x``, intervals as bands."""
+    """Draw curves over the same ``x``, with intervals as bands."""
     _check_any(curves)
     arrays = [_curve_values(curve, len(x), name) for name, curve in curves.items()]
     ax = flat_axes(ax, 5.5, 4.0)
@@ -149,13 +149,13 @@ def _draw_curves(curves: Mapping[str, Tensor | Interval], x: Array, ax: Axes | N
 
 
 def _curve_values(curve: Tensor | Interval, length: int, name: str) -> list[Array]:
-    """The curve, and the ends of its interval if it has one."""
+    """Return the values of a curve, and the ends of its interval if it has one."""
     parts = list(curve) if isinstance(curve, Interval) else [curve]
     return [to_array(part, (length,), name, "one value for each point") for part in parts]
 
 
 def _axis_values(values: Tensor, name: str) -> Array:
-    """A tensor ``[T]`` as an array."""
+    """Convert a tensor ``[T]`` to an array."""
     length = values.numel() if isinstance(values, Tensor) else 0
     return to_array(values, (length,), name, "one dimension")
 

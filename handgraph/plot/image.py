@@ -1,4 +1,4 @@
-"""An image, placed so that its pixels agree with (u, v)."""
+"""Plots of images in pixel coordinates (u, v)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from handgraph.plot._axes import flat_axes
 
 
 def draw_image(image: Tensor, *, ax: Axes | None = None) -> Axes:
-    """Draw an image for poses to be drawn on: ``draw_pose(uv, ax=draw_image(image))``.
+    """Draw an image as the background of poses: ``draw_pose(uv, ax=draw_image(image))``.
 
-    Integers are pixel centres: the centre of the first pixel is at (0, 0), and the image reaches
-    from -0.5 to W - 0.5 and to H - 0.5. The axes are limited to it, so what is drawn later and lies
-    outside of it is cut.
+    Integers are pixel centres: the centre of the first pixel is at (0, 0), and the image spans -0.5
+    to W - 0.5 and -0.5 to H - 0.5. The axes, and thus later artists, are clipped to it.
 
     Args:
-        image: The image.
-        ax: 2D axes; ``None``: new ones.
+        image: Image to draw.
+        ax: 2D axes. Default: new axes.
 
     Shapes:
         image ``[3, H, W]``, RGB, uint8 or floating point
@@ -28,7 +27,8 @@ def draw_image(image: Tensor, *, ax: Axes | None = None) -> Axes:
 
     Raises:
         TypeError: If ``image`` is neither uint8 nor floating point.
-        ValueError: If it is not ``[3, H, W]``, or a float is not from 0 to 1; if ``ax`` is 3D.
+        ValueError: If ``image`` is not ``[3, H, W]`` or a float is not from 0 to 1, or ``ax`` is
+            3D.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Where the joints of a skeleton are drawn when they have no coordinates."""
+"""2D layouts of skeletons whose joints have no coordinates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FINGERS = {
     "ring": ((1.1, 3.2), (1.45, 4.6), (1.65, 5.5), (1.8, 6.3)),
     "pinky": ((2.1, 2.8), (2.75, 3.8), (3.15, 4.5), (3.5, 5.2)),
 }
-"""From base to tip: the back of a right hand, fingers up."""
+"""Positions from base to tip: the back of a right hand, fingers up."""
 
 _MIDDLE = {
     "nose": 8.4, "head": 9.2, "neck": 8.2, "thorax": 7.2, "spine": 5.8, "pelvis": 4.5
@@ -27,27 +27,27 @@ _SIDE = {
     "eye": (0.4, 9.5), "ear": (1.0, 9.0), "shoulder": (1.6, 6.9), "elbow": (2.6, 5.8),
     "wrist": (3.5, 4.9), "hip": (1.0, 4.1), "knee": (1.2, 2.0), "ankle": (1.3, 0.0),
 }  # fmt: skip
-"""A body that faces us, on a line down the middle and left of it (right in the picture)."""
+"""Positions of a body that faces the viewer: midline, and left side (right in the plot)."""
 
 
 def skeleton_layout(skeleton: Skeleton) -> Tensor:
-    """Place the joints of a skeleton in the plane, by their names or else by their edges.
+    """Compute a 2D layout of the joints of a skeleton, from known names or from the edges.
 
-    Names of :data:`~handgraph.skeletons.HAND`, in any order or number, give the back of a right
-    hand; with ``left_`` and ``right_`` before them, two hands side by side; those of
-    :data:`~handgraph.skeletons.COCO` and :data:`~handgraph.skeletons.H36M` a body that faces us. Of
-    any other skeleton each component is laid out by Kamada and Kawai, "An algorithm for drawing
-    general undirected graphs" (1989), as networkx does it, and they stand side by side; joints
-    without any edge form a circle.
+    Joints of :data:`~handgraph.skeletons.HAND`, or any subset of them, give the back of a right
+    hand. With the prefixes ``left_`` and ``right_`` they give two hands side by side. Joints of
+    :data:`~handgraph.skeletons.COCO` and :data:`~handgraph.skeletons.H36M` give a body that faces
+    the viewer. For other skeletons, networkx lays out each component by Kamada and Kawai, "An
+    algorithm for drawing general undirected graphs" (1989), and components are placed side by side.
+    A skeleton without edges gives a circle.
 
     Args:
-        skeleton: The skeleton.
+        skeleton: Any skeleton.
 
     Shapes:
-        -> ``[J, 2]``, in torch's default float type
+        -> ``[J, 2]``, in PyTorch's default dtype
 
     Units:
-        x to the right and y up, in no unit: bones are about 1 long.
+        x to the right and y up, without unit; bones are about 1 long.
 
     Example:
         >>> from handgraph import HAND
@@ -98,7 +98,7 @@ def _by_edges(skeleton: Skeleton) -> Tensor:
 
 
 def _components(skeleton: Skeleton) -> list[networkx.Graph]:
-    """The components, nodes in the order of the joints: the layout starts from that order."""
+    """Return the components, with nodes in joint order, which the layout depends on."""
     joined = networkx.connected_components(skeleton.to_networkx())
     pieces = []
     for joints in sorted(joined, key=lambda some: min(map(skeleton.index, some))):
@@ -110,7 +110,7 @@ def _components(skeleton: Skeleton) -> list[networkx.Graph]:
 
 
 def _component_layout(piece: networkx.Graph) -> Tensor:
-    """Place a connected graph so that its edges are 1 long on average. ``[n, 2]``."""
+    """Lay out a connected graph with mean edge length 1, ``[n, 2]``."""
     places = networkx.kamada_kawai_layout(piece)
     xy = torch.stack([torch.as_tensor(places[joint]) for joint in piece]).float()
     if not piece.edges:

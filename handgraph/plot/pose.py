@@ -1,4 +1,4 @@
-"""Pictures of poses: in an image, in space, and several over each other."""
+"""Plots of poses, in 2D and 3D."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ def draw_pose(
     color: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a pose in the image plane, hidden joints hollow.
+    """Draw a pose in the image plane; hidden joints are hollow.
 
     Args:
-        uv: Position of each joint in the image.
-        skeleton: Whose joints they are.
-        visible: Which joints are visible; ``None``: all.
-        color: One colour for all; ``None``: each limb its own, with its own marker
+        uv: Positions of the joints in the image.
+        skeleton: Skeleton of the joints.
+        visible: Visibility of the joints. Default: all are visible.
+        color: Colour of all joints. Default: limbs differ by colour and marker
             (``ax.legend()`` names them).
-        ax: 2D axes, such as those of :func:`handgraph.plot.draw_image`; ``None``: new ones. Their
-            second axis is turned to point down if it does not.
+        ax: 2D axes, such as those of :func:`handgraph.plot.draw_image`. Default: new axes. The v
+            axis always points down.
 
     Shapes:
-        uv ``[J, 2]``, visible Bool ``[J]``; a joint that is not finite is not drawn
+        uv ``[J, 2]``, visible Bool ``[J]``; joints that are not finite are not drawn
 
     Units:
         Pixels, (u, v) order, integers are pixel centres.
 
     Raises:
-        TypeError: If ``uv`` is no floating-point tensor, or ``visible`` not bool.
+        TypeError: If ``uv`` is not a floating-point tensor, or ``visible`` not bool.
         ValueError: If a shape does not fit the skeleton, or ``ax`` is 3D.
 
     Example:
@@ -70,27 +70,27 @@ def draw_pose_3d(
     unit: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a pose in space as the camera sees it: upright, x to the right, z away from us.
+    """Draw a 3D pose as seen by the camera: upright, x to the right, z away from the viewer.
 
-    The axes' own coordinates are (x, z, y), the third pointing down, all to the same scale.
+    The axes of the plot are (x, z, y) with equal scale, and the third points down.
 
     Args:
-        xyz: Position of each joint in the camera frame.
-        skeleton: Whose joints they are.
-        visible: Which joints are visible, drawn full; ``None``: all.
-        color: One colour for all; ``None``: each limb its own, with its own marker
+        xyz: Positions of the joints in the camera frame.
+        skeleton: Skeleton of the joints.
+        visible: Visibility of the joints; visible joints are filled. Default: all are visible.
+        color: Colour of all joints. Default: limbs differ by colour and marker
             (``ax.legend()`` names them).
-        unit: What the axes are labelled with, such as ``"m"``.
-        ax: Axes with ``projection="3d"``; ``None``: new ones.
+        unit: Unit in the axis labels, such as ``"m"``.
+        ax: Axes with ``projection="3d"``. Default: new axes.
 
     Shapes:
-        xyz ``[J, 3]``, visible Bool ``[J]``; a joint that is not finite is not drawn
+        xyz ``[J, 3]``, visible Bool ``[J]``; joints that are not finite are not drawn
 
     Units:
-        Any, in the camera frame (x right, y down, z forward).
+        Any unit of length, in the camera frame (x right, y down, z forward).
 
     Raises:
-        TypeError: If ``xyz`` is no floating-point tensor, or ``visible`` not bool.
+        TypeError: If ``xyz`` is not a floating-point tensor, or ``visible`` not bool.
         ValueError: If a shape does not fit the skeleton, or ``ax`` is not 3D.
 
     Example:
@@ -115,27 +115,28 @@ def draw_poses(
     unit: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw several poses over each other, in 2D or in 3D, with a legend.
+    """Draw several poses on the same 2D or 3D axes, with a legend.
 
     Poses differ by colour, marker and dashes.
 
     Args:
-        poses: The poses by name: ``{"truth": xyz, "prediction": ...}``.
-        skeleton: Whose joints they are.
-        visible: Which joints are visible, drawn full in all poses; ``None``: all.
-        unit: What the axes of poses in 3D are labelled with, such as ``"m"``.
-        ax: Axes, 2D or 3D as the poses are; ``None``: new ones.
+        poses: Poses by name: ``{"truth": xyz, "prediction": ...}``.
+        skeleton: Skeleton of the joints.
+        visible: Visibility of the joints of all poses; visible joints are filled. Default: all.
+        unit: Unit in the axis labels of 3D poses, such as ``"m"``.
+        ax: 2D axes for 2D poses, or 3D axes for 3D poses. Default: new axes.
 
     Shapes:
         Each pose ``[J, 2]`` as in :func:`handgraph.plot.draw_pose`, or each ``[J, 3]`` as in
         :func:`handgraph.plot.draw_pose_3d`; visible Bool ``[J]``
 
     Units:
-        (u, v) in pixels, or any unit in the camera frame.
+        2D poses in pixels, (u, v) order; 3D poses in any unit, camera frame.
 
     Raises:
-        TypeError: If a pose is no floating-point tensor, or ``visible`` not bool.
-        ValueError: If there is no pose, they are not alike in shape, or something does not fit.
+        TypeError: If a pose is not a floating-point tensor, or ``visible`` not bool.
+        ValueError: If ``poses`` is empty, or a shape does not fit the other poses, skeleton or
+            axes.
 
     Example:
         >>> from handgraph.datasets import SyntheticHands
@@ -157,7 +158,7 @@ def draw_poses(
 
 
 def _channels(poses: Mapping[str, Tensor]) -> int:
-    """2 or 3, as the first pose has."""
+    """Return the number of coordinates of the first pose, 2 or 3."""
     if not poses:
         raise ValueError("expected at least one pose, got none")
     name, pose = next(iter(poses.items()))
@@ -174,7 +175,7 @@ def _styles(skeleton: Skeleton, color: str | None) -> list[Style]:
 def _mark(
     ax: Axes, points: Array, hidden: Mask, skeleton: Skeleton, styles: Sequence[Style]
 ) -> None:
-    """In 2D with a white outline, since there may be an image below."""
+    """Draw bones and joints; in 2D with a white outline for contrast with images."""
     outline = [withStroke(linewidth=3.2, foreground="white")] if points.shape[1] == 2 else []
     mark_bones(ax, points, skeleton, styles, skeleton.edges, path_effects=outline)
     mark_joints(ax, points, hidden, styles, path_effects=outline)

@@ -1,4 +1,4 @@
-"""Pictures of a skeleton, and of what a removal set leaves of it."""
+"""Plots of skeletons and removal sets."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ def draw_skeleton(
     names: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the joints of a skeleton, and a line for each of its edges.
+    """Draw the joints and edges of a skeleton.
 
     Limbs (groups that run along bones: fingers, arms, legs) differ by colour and marker.
     ``ax.legend()`` names them.
 
     Args:
-        skeleton: Any skeleton: a hand, a body, a forest, with cycles or without edges.
-        positions: Where the joints are drawn; ``None``: :func:`handgraph.plot.skeleton_layout`.
-        names: Whether the joints' names are written beside them.
-        ax: 2D axes; ``None``: new ones.
+        skeleton: Any skeleton, also disconnected, with cycles or without edges.
+        positions: Positions of the joints. Default: :func:`handgraph.plot.skeleton_layout`.
+        names: Whether to write the names of the joints.
+        ax: 2D axes. Default: new axes.
 
     Shapes:
-        positions ``[J, 2]``; a joint that is not finite is not drawn
+        positions ``[J, 2]``; joints that are not finite are not drawn
 
     Units:
         x to the right and y up, in any unit.
 
     Raises:
-        TypeError: If ``positions`` is no floating-point tensor.
+        TypeError: If ``positions`` is not a floating-point tensor.
         ValueError: If a shape does not fit the skeleton, or ``ax`` is 3D.
 
     Example:
@@ -71,30 +71,30 @@ def draw_removal_set(
     names: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the graph that one removal set leaves, and what it removes.
+    """Draw the subgraph of a removal set, and the removed joints.
 
-    Removed joints are grey crosses. Edges of the skeleton that remain are solid; edges that bridge
-    a removed joint (decision 12) are dashed.
+    Removed joints are grey crosses. Edges of the skeleton are solid. Edges that bridge removed
+    joints (decision 12) are dashed.
 
     Args:
         removal: The removal sets.
-        which: One of them, by name or position.
-        positions: Where the joints are drawn, removed ones too; ``None``:
+        which: Name or index of a removal set.
+        positions: Positions of all joints, including removed ones. Default:
             :func:`handgraph.plot.skeleton_layout`.
         edges: ``"bridged"`` or ``"induced"``, as in :meth:`handgraph.RemovalSets.subgraph`.
-        names: Whether the joints' names are written beside them.
-        ax: 2D axes; ``None``: new ones.
+        names: Whether to write the names of the joints.
+        ax: 2D axes. Default: new axes.
 
     Shapes:
-        positions ``[J, 2]``; a joint that is not finite is not drawn
+        positions ``[J, 2]``; joints that are not finite are not drawn
 
     Units:
         x to the right and y up, in any unit.
 
     Raises:
-        TypeError: If ``positions`` is no floating-point tensor.
-        ValueError: If there is no such set or kind of edges, a shape does not fit the skeleton, or
-            ``ax`` is 3D.
+        TypeError: If ``positions`` is not a floating-point tensor.
+        ValueError: If the set or the kind of edges is unknown, a shape does not fit the skeleton,
+            or ``ax`` is 3D.
 
     Example:
         >>> from handgraph import HAND, RemovalSets

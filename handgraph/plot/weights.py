@@ -1,4 +1,4 @@
-"""The weights that a merger gives to the hypotheses of each joint."""
+"""Plots of the weights of hypotheses in a merger."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from handgraph.subgraph import RemovalSets
 
 
 def draw_weights(weights: Tensor, removal: RemovalSets, *, ax: Axes | None = None) -> Axes:
-    """Draw how much each branch says about each joint: joints down, removal sets across.
+    """Draw the weight of each branch for each joint: rows are joints, columns removal sets.
 
-    A cross stands where the branch lost the joint. NaN is left blank; an infinity has the
+    A cross marks joints that are removed in the branch. NaN weights are blank. Infinities have the
     colour of the largest finite weight.
 
     Args:
-        weights: What a weighted merger gives for ``return_weights=True``, of one sample or
+        weights: Weights that a merger returns with ``return_weights=True``, for one sample or
             averaged over a batch: ``weights.mean(dim=0)``.
-        removal: The removal sets of the branches.
-        ax: 2D axes; ``None``: new ones. The colour bar takes some of their room.
+        removal: Removal sets of the branches.
+        ax: 2D axes, which are shared with the colour bar. Default: new axes.
 
     Shapes:
         weights ``[N, K]``
 
     Units:
-        Shares: the weights of a joint sum to 1.
+        Fractions: the weights of a joint sum to 1.
 
     Raises:
-        TypeError: If ``weights`` is no floating-point tensor.
+        TypeError: If ``weights`` is not a floating-point tensor.
         ValueError: If a shape does not fit the removal sets, or ``ax`` is 3D.
 
     Example:
@@ -60,7 +60,7 @@ def draw_weights(weights: Tensor, removal: RemovalSets, *, ax: Axes | None = Non
 
 
 def _by_joint(weights: Array, removal: RemovalSets) -> Array:
-    """From branches and kept joints ``[N, K]`` to joints and branches ``[J, N]``, NaN if lost."""
+    """Convert weights of branches and kept joints ``[N, K]`` to ``[J, N]``, NaN if removed."""
     position = removal.position.numpy()
     table: Array = np.take_along_axis(weights, position.clip(min=0), axis=1)
     return np.where(position < 0, np.nan, table).T

@@ -1,10 +1,10 @@
-"""Hands that are changed: transforms of a ``Data`` for PyG, and functions for many hands at once.
+"""PyG transforms of a ``Data``, and functions on batches of hands.
 
-A transform changes a shallow copy, as PyG's own do, and composes with them in
-``torch_geometric.transforms.Compose``. Random ones draw from PyTorch's source of random numbers:
-``torch.manual_seed`` repeats them, and a ``DataLoader`` seeds it differently in each worker. Pixels
-are ``uv`` and every entry whose name starts with ``uv_``. The pictures ``image``, ``mask`` and
-``depth`` move with them, or are refused.
+A transform changes a shallow copy, like PyG's transforms, and can be combined with them in
+``torch_geometric.transforms.Compose``. Random transforms draw from PyTorch's global generator,
+which ``torch.manual_seed`` seeds and a ``DataLoader`` seeds differently in each worker. Pixels are
+``uv`` and every entry whose name starts with ``uv_``. The images ``image``, ``mask`` and ``depth``
+are transformed with the pixels, or raise an error.
 """
 
 from handgraph.transforms.jitter import JitterKeypoints

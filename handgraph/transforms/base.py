@@ -1,4 +1,4 @@
-"""What the transforms share: where random numbers come from, and what a ``Data`` must hold."""
+"""Base class of random transforms, and checks of the entries of a ``Data``."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from torch.utils.data import get_worker_info
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-NORMALIZED = 4.0  # a hand smaller than this is in units of half an image
+NORMALIZED = 4.0  # smaller hands are in normalised coordinates
 
 
 class RandomTransform(BaseTransform):
     """A transform that draws random numbers.
 
-    By default they come from PyTorch's own source, which a data loader seeds anew in each worker
-    and each epoch; with another number of workers the numbers are others. A generator of one's own
-    would be copied into every worker, and each copy would give the same numbers, so there it is
-    refused.
+    The default source is PyTorch's global generator, which a data loader seeds in each worker and
+    each epoch. Its numbers depend on the number of workers. A generator passed here raises an error
+    in a worker: each worker has a copy, and all copies would give the same numbers.
 
     Args:
-        generator: Source of random numbers; PyTorch's own if None.
+        generator: Random generator. Default: PyTorch's global generator.
 
     Raises:
-        TypeError: If it is not a ``torch.Generator``.
+        TypeError: If ``generator`` is neither a ``torch.Generator`` nor None.
     """
 
     def __init__(self, generator: torch.Generator | None = None) -> None:
@@ -35,7 +34,7 @@ class RandomTransform(BaseTransform):
 
     @property
     def generator(self) -> torch.Generator | None:
-        """The source of random numbers, or ``None`` for PyTorch's own.
+        """The source of random numbers, or ``None`` for PyTorch's global generator.
 
         Raises:
             RuntimeError: In a worker of a data loader, if the transform has a generator.
@@ -50,7 +49,7 @@ class RandomTransform(BaseTransform):
 
 
 def require(transform: BaseTransform, data: Data, *names: str) -> None:
-    """Raise unless ``data`` holds all of these."""
+    """Raise unless ``data`` has all of these entries."""
     if any(name not in data for name in names):
         raise ValueError(
             f"{type(transform).__name__} needs {' and '.join(names)}; "
@@ -69,17 +68,17 @@ def require_camera(transform: BaseTransform, data: Data) -> None:
 
 
 def pixel_names(data: Data) -> list[str]:
-    """Entries that hold pixels: ``uv`` and all whose names start with ``uv_``."""
+    """Return the names of pixel entries: ``uv`` and those that start with ``uv_``."""
     return [name for name in data.keys() if name == "uv" or name.startswith("uv_")]  # noqa: SIM118
 
 
 def picture_names(data: Data) -> list[str]:
-    """Entries that hold pictures, which move with the pixels: ``image``, ``mask``, ``depth``."""
+    """Return the names of image entries: ``image``, ``mask`` and ``depth``."""
     return [name for name in ("image", "mask", "depth") if name in data]
 
 
 def require_sides(transform: BaseTransform, data: Data, **sides: int) -> None:
-    """Raise unless all pictures have this ``height`` and ``width``, as far as they are given."""
+    """Raise unless all images have the given ``height`` and ``width``."""
     for name in picture_names(data):
         height, width = data[name].shape[-2:]
         if {"height": height, "width": width} | sides != {"height": height, "width": width}:
@@ -91,26 +90,26 @@ def require_sides(transform: BaseTransform, data: Data, **sides: int) -> None:
 
 
 def require_pixels(transform: BaseTransform, data: Data) -> None:
-    """Raise if there are pictures, and ``uv`` can hardly be in their pixels."""
+    """Raise if ``data`` has images, but ``uv`` seems to be normalised."""
     for name in pixel_names(data) if picture_names(data) else []:
         if (data[name].amax(dim=0) - data[name].amin(dim=0)).max() < NORMALIZED:
             raise ValueError(
                 f"{type(transform).__name__}: all joints of {name} lie within {NORMALIZED:g} "
-                "pixels: with pictures, this transform goes before NormalizeKeypoints"
+                "pixels: with images, apply this transform before NormalizeKeypoints"
             )
 
 
 def to_device_of(data: Data, x: Tensor) -> Tensor:
-    """Move a tensor to where those of ``data`` are, if it has any."""
+    """Move a tensor to the device of the tensors of ``data``."""
     devices = (value.device for value in data.to_dict().values() if isinstance(value, Tensor))
     return x.to(next(devices, x.device))
 
 
 def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal numbers in the shape of ``x``."""
+    """Draw standard normal numbers in the shape of ``x``."""
     return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
 
 
 def uniform_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Uniform numbers from 0 to 1 in the shape of ``x``."""
+    """Draw uniform numbers from 0 to 1 in the shape of ``x``."""
     return torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)

@@ -9,21 +9,21 @@ from handgraph.transforms.base import RandomTransform, normal_like, require
 
 
 class JitterKeypoints(RandomTransform):
-    """Add Gaussian noise to ``uv``, independent for each joint and coordinate.
+    """Add Gaussian noise to ``uv``, independently for each joint and coordinate.
 
-    ``uv_true`` and everything else stay as they are.
+    ``uv_true`` and all other entries are unchanged.
 
     Args:
         noise: Standard deviation for u and for v.
-        generator: Source of random numbers; PyTorch's own if None, which data loaders seed for
-            each worker. A generator of one's own is refused in a worker.
+        generator: Random generator. Default: PyTorch's global generator, which data loaders seed in
+            each worker. Other generators raise an error in a worker.
 
     Units:
-        Those of uv: pixels, unless it was normalised.
+        noise in the unit of uv: pixels, or normalised coordinates.
 
     Raises:
-        TypeError: If the generator is none.
-        ValueError: If the noise is negative or not finite, or a ``Data`` has no ``uv``.
+        TypeError: If ``generator`` is neither a ``torch.Generator`` nor None.
+        ValueError: If noise is negative or not finite, or a ``Data`` has no ``uv``.
 
     Example:
         >>> import torch
@@ -42,7 +42,7 @@ class JitterKeypoints(RandomTransform):
         self.noise = noise
 
     def forward(self, data: Data) -> Data:
-        """Replace ``uv``."""
+        """Add noise to ``uv``."""
         require(self, data, "uv")
         data.uv = data.uv + self.noise * normal_like(data.uv, self.generator)
         return data

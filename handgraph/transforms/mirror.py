@@ -1,4 +1,4 @@
-"""A left hand becomes a right hand."""
+"""Mirroring, which turns a left hand into a right hand."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from handgraph.transforms.base import (
 )
 
 OF_JOINTS = ("xyz", "d", "visible", "found", "confidence", "cue")
-"""Entries with a row for each joint, beside the pixels."""
+"""Entries with a row for each joint, other than pixels."""
 
 
 class MirrorHand(BaseTransform):
-    """Mirror the image of a hand, and the hand with it.
+    """Mirror a hand and its image.
 
-    Joints of the left become those of the right and the reverse, if the skeleton has such
-    (:meth:`handgraph.Skeleton.swap_sides`): all entries of joints are reordered.
-    Pixels (``uv`` and every entry whose name starts with ``uv_``) go to W - 1 - u; ``xyz`` and
-    ``K`` change by :func:`handgraph.geometry.mirror_hand`, so that they still project to each
-    other. ``image``, ``mask`` and ``depth`` are mirrored, and the classes of the mask (RHD's)
-    change sides, and ``left`` is negated. Relative depths, scores and cues stay. Mirroring twice
-    gives the hand back.
+    If the skeleton has left and right joints, they are swapped in all entries
+    (:meth:`handgraph.Skeleton.swap_sides`). Pixels u (of ``uv`` and every entry whose name starts
+    with ``uv_``) become W - 1 - u. ``xyz`` and ``K`` change by
+    :func:`handgraph.geometry.mirror_hand`, so ``xyz`` still projects to the pixels. ``image``,
+    ``mask`` and ``depth`` are mirrored, left and right classes of the mask (RHD's) are swapped, and
+    ``left`` is negated. Relative depths, confidences and cues are unchanged. Mirroring twice is the
+    identity.
 
     Args:
         width: Width of the image.
-        skeleton: Whose joints they are.
+        skeleton: Skeleton of the joints.
 
     Units:
-        Pixels.
+        width in pixels.
 
     Raises:
         ValueError: If the width is not positive or a joint has no counterpart, or if a ``Data`` has
-            no ``uv`` and no ``xyz``, another number of joints, ``xyz`` without ``K``, a ``K`` that
-            is not ``[1, 3, 3]``, a picture of another width, or a picture and joints that are not
-            in its pixels.
+            neither ``uv`` nor ``xyz``, a wrong number of joints, ``xyz`` without ``K``, a ``K``
+            that is not ``[1, 3, 3]``, an image of another width, or an image together with
+            normalised joints.
 
     Example:
         >>> from handgraph.datasets import SyntheticHands
@@ -64,7 +64,7 @@ class MirrorHand(BaseTransform):
         self.order = skeleton.swap_sides()
 
     def forward(self, data: Data) -> Data:
-        """Replace pixels, pictures, ``xyz`` and ``K``."""
+        """Mirror pixels, images, ``xyz`` and ``K``."""
         names = pixel_names(data)
         require(self, data, *([] if names else ["K", "xyz"]))
         require_sides(self, data, width=self.width)
@@ -89,7 +89,7 @@ class MirrorHand(BaseTransform):
         return data
 
     def _swap_sides(self, data: Data, names: list[str]) -> None:
-        """Give each joint what its counterpart on the other side had."""
+        """Exchange the values of joints and their counterparts on the other side."""
         joints = self.skeleton.num_joints
         for name in (*names, *(name for name in OF_JOINTS if name in data)):
             if len(data[name]) != joints:

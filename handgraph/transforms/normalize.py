@@ -1,4 +1,4 @@
-"""Pixels to the [-1, 1] of the networks, and back."""
+"""Scaling of pixels to [-1, 1], the input range of the networks, and back."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from handgraph.transforms.base import pixel_names, require, require_camera, requ
 
 
 class NormalizeKeypoints(BaseTransform):
-    r"""Scale pixels of a square image to [-1, 1]; :meth:`inverse` leads back.
+    r"""Scale pixels of a square image to [-1, 1]; :meth:`inverse` restores pixels.
 
-    ``uv`` and every entry whose name starts with ``uv_`` change by
-    :func:`handgraph.geometry.normalize_uv`, and ``K`` with them: it then projects ``xyz`` to
-    [-1, 1]. ``image``, ``mask`` and ``depth`` stay as they are. Transforms that count in pixels go
-    before this one.
+    ``uv`` and every entry whose name starts with ``uv_`` are normalised by
+    :func:`handgraph.geometry.normalize_uv`. ``K`` is changed so that it projects ``xyz`` to [-1,
+    1]. ``image``, ``mask`` and ``depth`` are unchanged. Apply transforms that use pixels before
+    this one.
 
     Args:
         image_size: Side of the image.
@@ -27,8 +27,8 @@ class NormalizeKeypoints(BaseTransform):
         Pixels -> half image sides, (u, v) order, 0 at the image centre.
 
     Raises:
-        ValueError: If the size is not positive, or if a ``Data`` has no pixels, or a ``K`` that is
-            not ``[1, 3, 3]``, or a picture of another size.
+        ValueError: If the size is not positive, or if a ``Data`` has no pixels, a ``K`` that is not
+            ``[1, 3, 3]``, or an image of another size.
 
     Example:
         >>> import torch
@@ -45,7 +45,7 @@ class NormalizeKeypoints(BaseTransform):
         self.image_size = image_size
 
     def forward(self, data: Data) -> Data:
-        """Replace pixels and ``K``."""
+        """Normalise pixels and ``K``."""
         size = self.image_size
         self._map_camera(data, 2 / size, 1 / size - 1)
         for name in pixel_names(data):
@@ -53,7 +53,7 @@ class NormalizeKeypoints(BaseTransform):
         return data
 
     def inverse(self, data: Data) -> Data:
-        """Give a copy of ``data`` with pixels again."""
+        """Return a copy of ``data`` in pixels."""
         data = data.clone()
         size = self.image_size
         self._map_camera(data, size / 2, (size - 1) / 2)

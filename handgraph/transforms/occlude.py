@@ -1,4 +1,4 @@
-"""What a 2D keypoint detector says of joints that something hides, for many hands at once."""
+"""Simulated detections of occluded joints, for batches of hands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from handgraph.detectors.randomness import TorchRandom
 
 
 class Occluded(NamedTuple):
-    """What a detector says of each joint, and which joints it can see.
+    """Detections under occlusion, and the visibility of the joints.
 
     Shapes:
         uv: ``[*, J, 2]``, pixels (u, v).
@@ -47,30 +47,30 @@ def simulate_occlusion(
     image_size: int = 256,
     generator: torch.Generator | None = None,
 ) -> Occluded:
-    r"""Give what a detector would say if an object hid these joints.
+    r"""Simulate the detections of a detector if an object occludes the given joints.
 
-    :class:`handgraph.detectors.HeatmapDetector` changes the hidden joints alone: their positions,
-    cues and scores. :class:`handgraph.detectors.RegressionDetector` moves all joints, and leaves
-    the scores.
+    :class:`handgraph.detectors.HeatmapDetector` changes position, cue and confidence of the hidden
+    joints only. :class:`handgraph.detectors.RegressionDetector` moves all joints, changes their
+    cues and keeps the confidence.
 
-    The object of a heatmap detector's cue is a plate that faces the camera. The simulator's objects
-    are solid and curved; in its severe images they are nearer than the nearest hidden joint by 0.3
-    to 2.7 keybone lengths.
+    For the cue of a heatmap detector, the occluder is a plate that faces the camera. The
+    simulator's objects are solid and curved. In its severe images they lie 0.3 to 2.7 keybone
+    lengths in front of the nearest hidden joint.
 
     Args:
         uv: Detected positions.
-        cue: Relative depth of what the image shows at each joint.
-        confidence: The detector's scores.
-        hidden: Which joints the object hides, from :func:`sample_region` for example.
-        visible: Which joints could be seen before; all if None. One that could not keeps its
-            values, and no joint is put onto it.
-        detector: How detection fails. Default: ``HeatmapDetector()``.
-        image_size: Side of the image, with which the errors of hidden joints grow.
-        generator: Source of random numbers, on the device of uv; PyTorch's own if None.
+        cue: Relative depth of the visible surface at each joint.
+        confidence: Confidence of each joint.
+        hidden: Joints that the object occludes, for example from :func:`sample_region`.
+        visible: Joints that are visible without the object. Default: all. Other joints keep their
+            values, and no joint snaps to them.
+        detector: Model of the detector. Default: ``HeatmapDetector()``.
+        image_size: Side of the image; the errors of hidden joints grow with it.
+        generator: Random generator on the device of uv. Default: PyTorch's global generator.
 
     Shapes:
-        uv ``[*, J, 2]``, cue and confidence ``[*, J, 1]``, hidden and visible Bool ``[*, J]``; the
-        output has the same.
+        uv ``[*, J, 2]``, cue and confidence ``[*, J, 1]``, hidden and visible Bool ``[*, J]``;
+        outputs have the same shapes.
 
     Units:
         uv and image_size in pixels, (u, v) order; cue in keybone lengths.
@@ -99,8 +99,8 @@ def simulate_occlusion(
     before = torch.ones_like(hidden) if visible is None else visible
     seen = before & ~hidden
     rng, clean = TorchRandom(uv, generator), Found(uv, cue, confidence)
-    law = HeatmapDetector() if detector is None else detector
-    return Occluded(*law.occlude(rng, clean, before & hidden, seen, image_size), seen)
+    model = HeatmapDetector() if detector is None else detector
+    return Occluded(*model.occlude(rng, clean, before & hidden, seen, image_size), seen)
 
 
 def _check_shapes(

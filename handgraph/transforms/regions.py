@@ -1,4 +1,4 @@
-"""Which joints an object hides: those of one region of the image, or of the skeleton."""
+"""Random regions of occluded joints, in the image or on the skeleton."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def sample_region(
     skeleton: Skeleton = HAND,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Draw the joints that an object hides: all near one random joint, its centre.
+    """Draw joints to occlude: those near a random joint, the centre.
 
-    A joint is hidden if it lies within the radius of the centre in the image, or within so many
-    bones of it on the skeleton. The radius is uniform in its range. ``radius=(0, 0)`` leaves the
-    skeleton alone to decide, ``hops=0`` the image. A joint without a position (NaN) is no
-    centre, and no radius reaches it. The defaults hide 8 of 21 joints of
-    :class:`handgraph.datasets.SyntheticHands` where they hide any: from 1 to all.
+    A joint is hidden if it lies within the radius of the centre in the image, or within ``hops``
+    bones of it on the skeleton. The radius is uniform in its range. ``radius=(0, 0)`` uses only the
+    skeleton, ``hops=0`` only the image. A missing joint (NaN) is never a centre and never within a
+    radius. With the defaults, an occlusion of :class:`handgraph.datasets.SyntheticHands` hides 8 of
+    21 joints on average, from 1 to all.
 
     Args:
         uv: Joints in the image.
-        probability: That anything of a sample is hidden.
-        radius: Least and greatest radius.
-        hops: Number of bones to the centre up to which joints are hidden wherever they lie.
-        skeleton: Which joints are neighbours.
-        generator: Source of random numbers, on the device of uv; PyTorch's own if None.
+        probability: Probability that a sample has hidden joints.
+        radius: Minimum and maximum radius.
+        hops: Number of bones; joints up to this graph distance of the centre are hidden.
+        skeleton: Skeleton of the joints.
+        generator: Random generator on the device of uv. Default: PyTorch's global generator.
 
     Shapes:
         uv ``[*, J, 2]`` -> Bool ``[*, J]``, True where hidden.
@@ -45,7 +45,7 @@ def sample_region(
     Raises:
         TypeError: If uv is not floating point.
         ValueError: If uv is not ``[*, J, 2]`` with the skeleton's joints, the probability is not
-            in [0, 1], hops is negative, or the radius is no range of finite, non-negative numbers.
+            in [0, 1], hops is negative, or radius is not a range of finite, non-negative numbers.
 
     Example:
         >>> import torch
@@ -76,7 +76,7 @@ def sample_region(
 
 
 def _next_known(uv: Tensor, centre: Tensor) -> Tensor:
-    """The first joint from ``centre`` on, in a circle, whose position is known."""
+    """Return the first joint with a known position, cyclically from ``centre``."""
     joints = uv.shape[-2]
     order = (centre + torch.arange(joints, device=uv.device)) % joints
     known = uv.isfinite().all(dim=-1).take_along_dim(order, dim=-1)
@@ -90,6 +90,6 @@ def check_region(probability: float, radius: tuple[float, float], hops: int) -> 
         raise ValueError(f"expected a probability from 0 to 1, got {probability}")
     low, high = radius
     if not 0 <= low <= high < float("inf"):
-        raise ValueError(f"expected a radius (least, greatest) of pixels, got {radius}")
+        raise ValueError(f"expected a radius (minimum, maximum) in pixels, got {radius}")
     if hops < 0:
         raise ValueError(f"expected hops of at least 0, got {hops}")

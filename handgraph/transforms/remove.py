@@ -1,4 +1,4 @@
-"""Joints that a network shall not see."""
+"""Random removal of joints from the network's input."""
 
 from __future__ import annotations
 
@@ -15,31 +15,33 @@ from handgraph.transforms.base import RandomTransform, require, to_device_of
 
 
 class RemoveJoints(RandomTransform):
-    """Say which joints a network shall not see: fixed ones, each with a probability, or a number.
+    """Mark joints as removed: fixed joints, each with a probability, or a fixed number.
 
-    Writes ``node_mask``, True for joints that stay; what an earlier one removed stays removed. The
-    values of removed joints stay too, unless ``fill`` names them. ``RemoveJoints("TIP")`` removes
-    the fingertips, ``RemoveJoints(probability=0.25)`` any joint but the wrist with that
-    probability, ``RemoveJoints(number=5)`` five of these.
+    The transform writes ``node_mask``, which is False for removed joints, and combines it with an
+    existing ``node_mask``. The values of removed joints are kept, except in entries named in
+    ``fill``. ``RemoveJoints("TIP")`` removes the fingertips. ``RemoveJoints(probability=0.25)``
+    removes each joint except the wrist with that probability, ``RemoveJoints(number=5)`` five of
+    them.
 
     Args:
-        what: Names of the joints or groups that may be removed; all but the root if None.
-        probability: That each of them is.
-        number: How many of them are, all equally likely; ``probability`` has no say then.
-        fill: Names of entries ``[J, *]`` whose values at removed joints shall be replaced.
-        value: What by; NaN shows wherever it is used by mistake.
-        skeleton: Which joint is which.
-        generator: Source of random numbers; PyTorch's own if None, which data loaders seed for
-            each worker. A generator of one's own is refused in a worker.
+        what: Names of joints or groups that may be removed. Default: all except the root.
+        probability: Probability to remove each of them.
+        number: Number of joints to remove at random, instead of ``probability``.
+        fill: Names of entries ``[J, *]`` whose values at removed joints are replaced.
+        value: Replacement value; NaN reveals accidental use.
+        skeleton: Skeleton of the joints.
+        generator: Random generator. Default: PyTorch's global generator, which data loaders seed in
+            each worker. Other generators raise an error in a worker.
 
     Shapes:
         node_mask: Bool ``[J]``.
 
     Raises:
-        TypeError: If the generator is none, or an entry to be filled is not floating point.
-        ValueError: If a name is unknown, the probability is not in [0, 1], or the number is more
-            than the joints that may be removed; if a ``Data`` lacks an entry to be filled, has
-            another number of joints, or an entry is not ``[J, *]``.
+        TypeError: If generator is not a ``torch.Generator``, or a filled entry is not floating
+            point.
+        ValueError: If a name is unknown, the probability is not in [0, 1], or number is too large;
+            if a ``Data`` lacks an entry of ``fill``, has another number of joints, or an entry is
+            not ``[J, *]``.
 
     Example:
         >>> import torch
@@ -78,7 +80,7 @@ class RemoveJoints(RandomTransform):
         self.fill, self.value, self.skeleton = tuple(fill), value, skeleton
 
     def forward(self, data: Data) -> Data:
-        """Write ``node_mask``, and replace values at removed joints."""
+        """Write ``node_mask``, and fill values of removed joints."""
         require(self, data, *self.fill)
         if data.num_nodes != self.skeleton.num_joints:
             raise ValueError(
@@ -95,7 +97,7 @@ class RemoveJoints(RandomTransform):
         return data
 
     def _draw(self) -> Tensor:
-        """Positions of the joints to remove."""
+        """Draw the indices of the joints to remove."""
         size, generator = len(self.candidates), self.generator
         if self.number is not None:
             return self.candidates[torch.randperm(size, generator=generator)[: self.number]]

@@ -1,4 +1,4 @@
-"""Rotation about the camera's axis: as if the camera had been tilted."""
+"""Rotation about the optical axis of the camera."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ class RotateInPlane(RandomTransform):
 
     :math:`x' = R x` with R a rotation about z, and :math:`(u', v', 1)^T = K R K^{-1} (u, v, 1)^T`
     for pixels (``uv`` and every entry whose name starts with ``uv_``). This is exact for every K,
-    which does not change; in the image it is a rotation if pixels are square. ``image``, ``mask``
-    and ``depth`` move with the pixels (:func:`handgraph.geometry.warp_image`; mask and depth by the
-    nearest pixel) and are 0 where nothing was seen. Relative depths, bone lengths, scores and cues
-    stay. Joints may leave the image; if there is one, they are not ``visible`` any more.
+    which does not change. In the image the map is a rotation if pixels are square. ``image``,
+    ``mask`` and ``depth`` are warped (:func:`handgraph.geometry.warp_image`; mask and depth with
+    the nearest pixel) and are 0 outside of the original image. Relative depths, bone lengths,
+    confidences and cues are unchanged. Joints may leave the image; if the ``Data`` has one, their
+    ``visible`` becomes False.
 
     Args:
-        degrees: The angle, or the least and the greatest of a uniform one. Positive angles turn
-            from u toward v: clockwise on the screen.
-        generator: Source of random numbers; PyTorch's own if None, which data loaders seed for
-            each worker. A generator of one's own is refused in a worker.
+        degrees: An angle, or the range of a uniform random angle. Positive angles rotate from u
+            toward v: clockwise on the screen.
+        generator: Random generator. Default: PyTorch's global generator, which data loaders seed in
+            each worker. Other generators raise an error in a worker.
 
     Units:
-        Degrees. Pixels in (u, v) order; xyz in the camera frame.
+        degrees in degrees; pixels in (u, v) order; xyz in the camera frame.
 
     Raises:
-        TypeError: If the generator is none.
-        ValueError: If degrees is no number and no range, or if a ``Data`` has no ``K``, a singular
-            one or one that is not ``[1, 3, 3]``, neither ``uv`` nor ``xyz``, or a picture and
-            joints that are not in its pixels.
+        TypeError: If ``generator`` is neither a ``torch.Generator`` nor None.
+        ValueError: If degrees is neither a number nor a range, or if a ``Data`` has no ``K``, a
+            ``K`` that is singular or not ``[1, 3, 3]``, neither ``uv`` nor ``xyz``, or an image
+            together with normalised joints.
 
     Example:
         >>> from handgraph.datasets import SyntheticHands
@@ -66,14 +67,14 @@ class RotateInPlane(RandomTransform):
         super().__init__(generator)
         ends = tuple(degrees) if isinstance(degrees, Sequence) else (degrees, degrees)
         if len(ends) != 2:
-            raise ValueError(f"expected an angle or (least, greatest) in degrees, got {degrees}")
+            raise ValueError(f"expected an angle or (minimum, maximum) in degrees, got {degrees}")
         low, high = ends
         if not -math.inf < low <= high < math.inf:
-            raise ValueError(f"expected an angle or (least, greatest) in degrees, got {degrees}")
+            raise ValueError(f"expected an angle or (minimum, maximum) in degrees, got {degrees}")
         self.degrees = (low, high)
 
     def forward(self, data: Data) -> Data:
-        """Replace pixels, pictures and ``xyz``."""
+        """Rotate pixels, images and ``xyz``."""
         names, pictures = pixel_names(data), picture_names(data)
         require(self, data, "K", *([] if names or "xyz" in data else ["uv or xyz"]))
         require_camera(self, data)
@@ -99,14 +100,14 @@ class RotateInPlane(RandomTransform):
         return data
 
     def _where(self, data: Data, names: list[str]) -> Tensor:
-        """Pixels of the joints, and not of what a detector said of them if that can be."""
+        """Return the joints' true pixels where available, else detected pixels."""
         if "xyz" in data:
             return project(data.xyz.unsqueeze(0), data.K)[0]
         uv: Tensor = data["uv_true" if "uv_true" in names else min(names)]
         return uv
 
     def _image_map(self, K: Tensor, turn: Tensor) -> Tensor:
-        """``K R K^-1``, in double precision."""
+        """Return ``K R K^-1`` in double precision."""
         inverse, info = torch.linalg.inv_ex(K)
         if info:
             raise ValueError(f"RotateInPlane: expected a K that can be inverted, got {K.tolist()}")

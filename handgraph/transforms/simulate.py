@@ -1,4 +1,4 @@
-"""Occlusion of one sample."""
+"""Simulated occlusion of a sample."""
 
 from __future__ import annotations
 
@@ -15,29 +15,28 @@ from handgraph.transforms.regions import check_region, sample_region
 
 
 class SimulateOcclusion(RandomTransform):
-    """Hide the joints of a region, and give what a 2D detector would say of them then.
+    """Simulate the detections of a sample with occlusion of a random region.
 
-    :func:`sample_region` draws the region, :func:`simulate_occlusion` gives new values of ``uv``
-    and, where the ``Data`` has them, ``cue`` and ``confidence``. ``visible`` becomes False for
-    hidden joints. Without ``visible`` all joints were visible. Everything else stays. A picture
-    would still show what is said to be hidden, so a ``Data`` that has one is refused. For many
-    samples at once call the two functions.
+    :func:`sample_region` draws the region. :func:`simulate_occlusion` computes new values of ``uv``
+    and, if present, ``cue`` and ``confidence``. ``visible`` becomes False for hidden joints; by
+    default all joints are visible. Other entries are unchanged. A ``Data`` with an image raises an
+    error, since the image would still show the hidden joints. For batches, call the two functions.
 
     Args:
-        probability: That anything is hidden.
-        radius: Least and greatest radius of the region around a random joint.
-        hops: Number of bones to that joint up to which joints are hidden wherever they lie.
-        detector: How detection fails. Default: :class:`handgraph.detectors.HeatmapDetector`.
-        image_size: Side of the image, with which the errors of hidden joints grow.
-        skeleton: Which joints are neighbours.
-        generator: Source of random numbers; PyTorch's own if None, which data loaders seed for
-            each worker. A generator of one's own is refused in a worker.
+        probability: Probability that a sample has hidden joints.
+        radius: Minimum and maximum radius of the region around a random joint.
+        hops: Number of bones; joints up to this graph distance of that joint are hidden.
+        detector: Model of the detector. Default: :class:`handgraph.detectors.HeatmapDetector`.
+        image_size: Side of the image; the errors of hidden joints grow with it.
+        skeleton: Skeleton of the joints.
+        generator: Random generator. Default: PyTorch's global generator, which data loaders seed in
+            each worker. Other generators raise an error in a worker.
 
     Units:
-        Pixels; the cue in keybone lengths.
+        uv, radius and image_size in pixels; cue in keybone lengths.
 
     Raises:
-        TypeError: If the generator is none, or an entry has the wrong type.
+        TypeError: If generator is not a ``torch.Generator``, or an entry has the wrong type.
         ValueError: If an argument is out of its range, or if a ``Data`` has no ``uv`` or an entry
             of the wrong shape, or has an ``image``, ``mask`` or ``depth``.
 
@@ -70,11 +69,11 @@ class SimulateOcclusion(RandomTransform):
         self.detector, self.image_size, self.skeleton = detector, image_size, skeleton
 
     def forward(self, data: Data) -> Data:
-        """Replace ``uv``, ``cue``, ``confidence`` and ``visible``."""
+        """Simulate occlusion, and replace ``uv``, ``cue``, ``confidence`` and ``visible``."""
         require(self, data, "uv")
         if pictures := picture_names(data):
             raise ValueError(
-                "SimulateOcclusion: draws nothing, and the picture would show the hidden joints: "
+                "SimulateOcclusion: the image would still show the hidden joints: "
                 f"remove {' and '.join(pictures)} from the Data first"
             )
         hidden = sample_region(
@@ -104,5 +103,5 @@ class SimulateOcclusion(RandomTransform):
         return data
 
     def __repr__(self) -> str:
-        """Show what is hidden."""
+        """Show probability, radius and hops."""
         return f"SimulateOcclusion({self.probability}, {self.radius}, hops={self.hops})"

@@ -476,5 +476,5 @@ def test_zeros_that_would_fill_the_memory_are_not_unpacked(tmp_path, monkeypatch
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
 def test_a_pipe_is_no_archive(tmp_path):
     os.mkfifo(tmp_path / "hands.npz")
-    with pytest.raises(ValueError, match="it is no regular file"):
+    with pytest.raises(ValueError, match="it is not a regular file"):
         NpzKeypoints(tmp_path / "hands.npz", order=HAND)

@@ -172,12 +172,12 @@ def test_npz_carries_what_is_asked_for(tmp_path):
         ({"subject": SUBJECT[:, None].T}, ValueError, "expected 6 entries of subject, got 1"),
         ({"subject": torch.tensor(6)}, ValueError, "expected 6 entries of subject, got 0"),
         ({"name": "abcdef"}, TypeError, "expected extra name as a tensor or an array .* got str"),
-        ({"name": [*FILES[:5], None]}, TypeError, "extra name: expected texts, .*, got None"),
+        ({"name": [*FILES[:5], None]}, TypeError, "extra name: expected strings, .*, got None"),
         ({"name": np.array([{}] * 6)}, TypeError, r"extra name as .* got object of \[6\]"),
         ({"found": SUBJECT}, ValueError, "extra 'found': a Data has this name already"),
         ({"keys": SUBJECT}, ValueError, "extra 'keys': a Data has this name already"),
-        ({"subject_index": SUBJECT}, ValueError, "extra 'subject_index': PyG counts entries"),
-        ({"batch_id": SUBJECT}, ValueError, "extra 'batch_id': PyG counts entries"),
+        ({"subject_index": SUBJECT}, ValueError, "extra 'subject_index': PyG offsets entries"),
+        ({"batch_id": SUBJECT}, ValueError, "extra 'batch_id': PyG offsets entries"),
     ],
 )
 def test_what_samples_cannot_carry(extra, error, message):

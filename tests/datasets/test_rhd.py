@@ -407,7 +407,7 @@ def test_a_damaged_index_is_made_again(root):
 
 def test_an_index_that_cannot_be_kept_is_a_warning(root):
     (root / "file").touch()
-    with pytest.warns(UserWarning, match=r"the index was not kept \(pass cache=...\)"):
+    with pytest.warns(UserWarning, match=r"the index was not cached \(pass cache=...\)"):
         dataset = RHDHands(root, cache=root / "file")
     assert len(dataset) == COUNT
 
@@ -727,10 +727,10 @@ def test_a_stop_leaves_nothing(tmp_path, monkeypatch):
 
 def test_nothing_is_written_over(root):
     before = sorted(root.rglob("*"))
-    with pytest.raises(FileExistsError, match=r"training is there already: delete it"):
+    with pytest.raises(FileExistsError, match=r"training exists: delete it"):
         write_rhd(root, "training", HANDS)
     (root / "evaluation.part").mkdir()  # of a run that was killed, or that is still at it
-    with pytest.raises(FileExistsError, match=r"evaluation.part is there already"):
+    with pytest.raises(FileExistsError, match=r"evaluation.part exists"):
         write_rhd(root, "evaluation", HANDS)
     assert sorted(root.rglob("*")) == sorted([*before, root / "evaluation.part"])
 

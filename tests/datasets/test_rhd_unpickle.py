@@ -204,8 +204,8 @@ def test_what_is_not_plain_is_refused(value, protocol):
 
 def test_the_message_says_what_a_pickle_asks_for():
     refused(pickle.dumps(Gadget(os.system, "true")), r"it asks for (posix|nt)\.system$")
-    refused(pickle.dumps(np.array([None])), "it holds an array of something else than numbers$")
-    refused(pickle.dumps([1]), r"it holds something else than .* and arrays \(opcode 93\)$")
+    refused(pickle.dumps(np.array([None])), "it holds an array that is not numeric$")
+    refused(pickle.dumps([1]), r"it holds more than .* and arrays \(opcode 93\)$")
 
 
 def glob(module, name):
@@ -312,7 +312,7 @@ def test_hostile_states_are_refused(name):
         ("two negative sides", "an array without a shape$"),
         ("a side that is true", "an array without a shape$"),
         ("a call of text", "it calls something$"),
-        ("fields that lie elsewhere", "it holds an array of something else than numbers$"),
+        ("fields that lie elsewhere", "it holds an array that is not numeric$"),
     ],
 )
 def test_the_message_says_what_is_wrong(name, message):

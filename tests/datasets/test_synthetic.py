@@ -357,7 +357,7 @@ def test_wrong_arguments_are_refused_before_anything_is_simulated(
 
 def test_a_root_that_cannot_be_written_to_is_a_warning(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.warns(UserWarning, match="the hands were not kept"):
+    with pytest.warns(UserWarning, match="the hands were not cached"):
         hands = SyntheticHands(3, root=tmp_path / "file" / "cache", progress=False)
     assert len(hands) == 3
 

@@ -70,7 +70,7 @@ def test_the_legacy_api_names_the_mirror_image():
 
 
 def test_tasks_have_to_be_told():
-    with pytest.raises(ValueError, match="MediaPipe: handedness: say with mirrored_labels"):
+    with pytest.raises(ValueError, match="MediaPipe: handedness: pass mirrored_labels"):
         read_mediapipe(tasks("Left"), SIZE)
     unnamed = {"hand_landmarks": [POINTS]}
     assert read_mediapipe(unnamed, SIZE).side == (None,)

@@ -225,7 +225,7 @@ def test_hands_with_too_few_joints_are_nan(lifter, there):
     pose = lifter(uv, score)
     assert pose[1].isnan().all()
     assert_close(pose[[0, 2]], lifter(uv[[0, 2]], score[[0, 2]]), rtol=1e-10, atol=1e-10)
-    with pytest.raises(ValueError, match=f"at least 3 joints of a single hand, {there} are there"):
+    with pytest.raises(ValueError, match=f"at least 3 joints of a single hand, got {there}"):
         lifter(uv[1], score[1])
 
 

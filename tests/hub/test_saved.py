@@ -175,7 +175,7 @@ def test_card_shows_what_the_config_says(tmp_path):
 def test_card_that_was_edited_is_left_alone(saved):
     net, folder = saved
     (folder / "README.md").write_text("mine", encoding="utf-8")
-    with pytest.warns(UserWarning, match=r"README\.md was edited, and is left as it is"):
+    with pytest.warns(UserWarning, match=r"README\.md was edited and is not overwritten"):
         net.save_pretrained(folder)
     assert (folder / "README.md").read_text(encoding="utf-8") == "mine"
 
@@ -317,7 +317,7 @@ def test_missing_file_is_named(saved, name):
 @pytest.mark.parametrize("kind", [Path, str])
 def test_path_that_is_no_folder_is_named(tmp_path, monkeypatch, kind):
     monkeypatch.setattr("handgraph.hub.saved.snapshot_download", snapshot_download)
-    with pytest.raises(FileNotFoundError, match="there is no folder .*nothing"):
+    with pytest.raises(FileNotFoundError, match="no such folder: .*nothing"):
         BranchLifter.from_pretrained(kind(tmp_path / "nothing"))
 
 
@@ -326,7 +326,7 @@ def test_a_name_that_is_nowhere_is_no_folder(monkeypatch):
         raise ConnectionError("no network")
 
     monkeypatch.setattr("handgraph.hub.saved.snapshot_download", fail)
-    with pytest.raises(FileNotFoundError, match="there is no folder nope, .* no network"):
+    with pytest.raises(FileNotFoundError, match="no such folder: nope, .* no network"):
         BranchLifter.from_pretrained("nope")
 
 

@@ -282,7 +282,7 @@ def test_wrong_constructor_arguments():
             getattr(metrics, name)(GRID.flip(0))
     with pytest.raises(ValueError, match="min_visible to be from 1 to 21, got 22"):
         metrics.OcclusionAUC(min_visible=22)
-    with pytest.raises(ValueError, match="tells the occlusion groups apart, got None"):
+    with pytest.raises(ValueError, match="defines the occlusion groups, got None"):
         make("OcclusionAUC").update(torch.zeros(1, 21, 3), torch.zeros(1, 21, 3))
 
 

@@ -1,8 +1,8 @@
-"""Pictures of hands: what :class:`handgraph.datasets.SyntheticHands` shows with an ``image_size``.
+"""Renderer of hand images for :class:`handgraph.datasets.SyntheticHands` with an ``image_size``.
 
-From joints to pixels, one file each: ``anatomy`` says which balls, cones and wedges cover which
-bones, ``surface`` places them, ``shapes`` says where a ray meets them, ``cover`` and ``raster``
-make the z-buffer, ``frames`` and ``fragments`` read it, ``skin``, ``light``, ``background`` and
-``camera`` make the picture, ``pictures`` puts all together. ``visibility`` and ``sight`` ask the
-same surfaces which joints a picture shows. Random numbers come from ``counters``.
+The modules from joints to pixels: ``anatomy`` lists the balls, cones and wedges that cover the
+bones, ``surface`` places them, and ``shapes`` intersects them with rays. ``cover`` and ``raster``
+compute the z-buffer; ``frames`` and ``fragments`` read it. ``skin``, ``light``, ``background`` and
+``camera`` compute colours, and ``pictures`` combines all. ``visibility`` and ``sight`` use the same
+surfaces to find the visible joints. ``counters`` generates random numbers.
 """

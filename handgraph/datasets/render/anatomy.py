@@ -1,6 +1,6 @@
-"""The hand's surface in numbers: which balls, cones and wedges cover which bones.
+"""Tables of the hand's surface: the balls, cones and wedges that cover the bones.
 
-A ball stands at a weighted mean of joints, moved by an offset in the palm's frame (x toward the
+A ball's centre is a weighted mean of joints plus an offset in the palm's frame (x toward the
 thumb's side, y toward the fingers, z out of the palm). Two balls span a cone, three a wedge.
 """
 
@@ -18,17 +18,17 @@ OBJECT = "object"
 """The object's name among the bones."""
 
 BONES = (*(HAND.joints[child] for child in HAND.bones[1].tolist()), PERSON, OBJECT)
-"""What a pixel can show: a bone, by the joint at its end, the forearm, or the object."""
+"""Labels of pixels: bones (named by their child joint), the forearm and the object."""
 
 
 class Ball(NamedTuple):
     """A ball on the hand.
 
     Args:
-        joints: Joints and their weights.
+        joints: Weights of joints, by name.
         radius: In millimetres, for a hand of mean size.
         offset: In millimetres, in the palm's frame.
-        bone: To which bone its skin belongs; None if cones and wedges cover it all.
+        bone: Bone that its surface belongs to; None if cones and wedges cover it entirely.
     """
 
     joints: dict[str, float]
@@ -56,8 +56,8 @@ def _finger_balls() -> dict[str, Ball]:
 
 
 def _between(first: str, second: str) -> dict[str, Ball]:
-    """The palm between two fingers' bases, and the web of skin beyond it."""
-    radius = (_FINGER_RADII[first][0] + _FINGER_RADII[second][0]) / 2  # the wedges stay flat
+    """Return balls between the bases of two fingers, and in the web of skin beyond."""
+    radius = (_FINGER_RADII[first][0] + _FINGER_RADII[second][0]) / 2  # so the wedges are flat
     web = {
         f"{finger}_{level}": share / 2
         for finger in (first, second)
@@ -85,7 +85,7 @@ BALLS: dict[str, Ball] = {
     "arm_radial": Ball({"wrist": 1.0}, 22.0, (14, 0, 0), PERSON),
     "arm_ulnar": Ball({"wrist": 1.0}, 21.0, (-14, 0, 0), PERSON),
 }
-"""Balls by name. The forearm's far end is moved along the forearm afterwards."""
+"""Balls by name. The balls of the elbow's end are shifted along the forearm when placed."""
 
 
 def _finger_cones() -> list[tuple[str, str, str]]:
@@ -97,7 +97,7 @@ def _finger_cones() -> list[tuple[str, str, str]]:
 
 
 def _cones_between(first: str, second: str) -> list[tuple[str, str, str]]:
-    """From knuckle to knuckle, and from both to the web."""
+    """Return the cones between two knuckles, and from both to the web."""
     ends = f"{first}_{second}", f"web_{first}_{second}"
     return [(f"{f}_mcp", end, f"{f}_mcp") for f in (first, second) for end in ends]
 
@@ -127,7 +127,7 @@ CONES: tuple[tuple[str, str, str], ...] = (
     ("wrist_radial", "arm_radial", PERSON),
     ("wrist_ulnar", "arm_ulnar", PERSON),
 )
-"""Pairs of balls and the bone that their cone covers."""
+"""Pairs of balls, with the bone that their cone covers."""
 
 
 def _web_wedges(first: str, second: str) -> list[tuple[str, str, str, str]]:
@@ -154,4 +154,4 @@ WEDGES: tuple[tuple[str, str, str, str], ...] = (
     ("wrist_radial", "wrist_ulnar", "arm_radial", PERSON),
     ("wrist_ulnar", "arm_radial", "arm_ulnar", PERSON),
 )
-"""Triples of balls and the bone that their wedge covers."""
+"""Triples of balls, with the bone that their wedge covers."""

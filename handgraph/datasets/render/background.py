@@ -1,4 +1,4 @@
-"""Backgrounds: smooth noise of several sizes, a gradient, and a few blurred shapes."""
+"""Backgrounds: smooth noise at several scales, and a few blurred shapes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from handgraph.datasets.render.fields import Draws, per_image, smooth_step, stre
 _GRIDS = (3, 6, 12, 24)
 _SHAPES = 4
 NUM_NUMBERS = 3 * sum(k * k for k in _GRIDS) + 200
-"""Random numbers that a background takes at most."""
+"""Upper limit of the random numbers that a background uses."""
 
 
 def draw_background(draws: Draws, size: int) -> Tensor:
-    """Draw backgrounds, ``[n, 3, size, size]``, linear RGB. They are made at half the size."""
+    """Draw backgrounds, ``[n, 3, size, size]``, linear RGB, computed at half the size."""
     half = size // 2
     grey = draws.take(0.0, 1.0).sqrt()
     image = _cloud(draws, half, grey)
@@ -26,7 +26,7 @@ def draw_background(draws: Draws, size: int) -> Tensor:
 
 
 def _cloud(draws: Draws, size: int, grey: Tensor) -> Tensor:
-    """A colour with smooth noise, coarse to fine."""
+    """Return a colour with smooth noise, from coarse to fine."""
     image = _colour(draws, grey)
     rough, strength = draws.take(0.3, 0.75), draws.take(0.05, 0.3)
     for grid in _GRIDS:
@@ -39,7 +39,7 @@ def _cloud(draws: Draws, size: int, grey: Tensor) -> Tensor:
 
 
 def _lay_shape(image: Tensor, draws: Draws, x: Tensor, y: Tensor, grey: Tensor) -> Tensor:
-    """Lay a rotated rectangle, plain or striped, over some of the images."""
+    """Draw a rotated rectangle, plain or striped, on some of the images."""
     turn, softness = draws.take(0.0, 6.2832), draws.take(5.0, 60.0)
     centre, extent = draws.take(-1.2, 1.2, 2), draws.take(0.1, 1.2, 2)
     cos, sin = per_image(turn.cos(), x), per_image(turn.sin(), x)
@@ -54,7 +54,7 @@ def _lay_shape(image: Tensor, draws: Draws, x: Tensor, y: Tensor, grey: Tensor) 
 
 
 def _colour(draws: Draws, grey: Tensor) -> Tensor:
-    """A colour of each image, ``[n, 3, 1, 1]``, the greyer the larger ``grey`` is."""
+    """Draw a colour for each image, ``[n, 3, 1, 1]``; a larger ``grey`` gives greyer colours."""
     bright = draws.take(0.15, 0.8)[:, None]
     hue = draws.take(-0.35, 0.35, 3) * (1.0 - grey)[:, None] + draws.take(-0.06, 0.06, 3)
     return (bright + hue).clamp(0.03, 0.97)[..., None, None]

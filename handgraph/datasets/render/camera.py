@@ -1,4 +1,4 @@
-"""What a camera makes of light: blur, exposure, colour cast, a curve and noise."""
+"""Model of a camera: exposure, colour cast, blur, tone curve and noise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SLACK = 64
 
 
 def photograph(light: Tensor, draws: Draws) -> Tensor:
-    """Turn linear RGB ``[n, 3, S, S]`` into photographs, uint8."""
+    """Convert linear RGB ``[n, 3, S, S]`` to photographs, uint8."""
     cast = 1.0 + draws.take(-0.06, 0.06, 3)
     light = light * (draws.take(0.8, 1.2)[:, None] * cast)[..., None, None]
     near = per_image(draws.take(0.12, 0.25), light)
@@ -24,13 +24,13 @@ def photograph(light: Tensor, draws: Draws) -> Tensor:
 
 
 def _curve(light: Tensor) -> Tensor:
-    """Bend bright light toward 1 instead of clipping it: x below 0.6, then a parabola."""
+    """Compress bright light toward 1: the identity below 0.6, a parabola above."""
     over = (light - 0.6).relu_().clamp_(max=0.8)
     return light.clamp(max=1.4).sub_(over.square_().mul_(0.625)).clamp_(min=0.0)
 
 
 def _grain(draws: Draws, like: Tensor) -> Tensor:
-    """Noise of a strength of its own for each image: two windows on one field, added."""
+    """Return noise of random strength for each image, the sum of two windows of one field."""
     height, width = like.shape[-2:]
     field = _field(3, height + _SLACK, width + _SLACK, like.device)
     strength = draws.take(0.1, 1.0).square() * 0.022
@@ -46,7 +46,7 @@ def _grain(draws: Draws, like: Tensor) -> Tensor:
 
 
 def _field(channels: int, height: int, width: int, device: torch.device) -> Tensor:
-    """Noise of standard deviation 0.7, nearly Gaussian: four 16 bit numbers, added, per pixel."""
+    """Return nearly Gaussian noise of standard deviation 0.7: sums of four 16 bit numbers."""
     bits = split_mix(torch.arange(channels * height * width, device=device))
     parts = [(bits >> shift) & 0xFFFF for shift in (0, 16, 32, 48)]
     total = (parts[0] + parts[1] + parts[2] + parts[3]).to(torch.float32)

@@ -1,4 +1,4 @@
-"""The colours of sleeves and objects before light falls on them."""
+"""Unlit colours of sleeves and objects."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from handgraph.datasets.render.fragments import Fragments
 
 
 class Cloth(NamedTuple):
-    """What covers arms and objects.
+    """Patterns of sleeves and objects.
 
     Shapes:
         sleeve, first, second: ``[n, 3]``, colours of the sleeve and of the object's bands.
-        cuff: ``[n]``, where the sleeve begins, in units of 9 cm from the wrist.
-        stripe, turn: ``[n]``, how narrow the bands are, radians per centimetre, and how they run.
+        cuff: ``[n]``, distance of the sleeve's end from the wrist, in units of 9 cm.
+        stripe, turn: ``[n]``, frequency of the bands in radians per centimetre, and direction.
     """
 
     sleeve: Tensor
@@ -30,14 +30,14 @@ class Cloth(NamedTuple):
 
 
 def draw_cloth(draws: Draws) -> Cloth:
-    """Draw sleeves, which 45 % of the images have, and the patterns of objects."""
+    """Draw sleeves, for 45 % of the images, and the patterns of objects."""
     sleeve, first, second = (_colour(draws) for _ in range(3))
     cuff = draws.take(0.35, 0.8) + 9.0 * draws.chance(0.55)
     return Cloth(sleeve, first, second, cuff, draws.take(0.5, 4.0), draws.take(0.0, 3.14))
 
 
 def lay_cloth(colour: Tensor, seen: Fragments, cloth: Cloth, noise: Tensor) -> Tensor:
-    """Cover forearm and objects, ``[3, m, 64]``; ``noise [m, 64]`` bends the bands."""
+    """Colour forearms and objects, ``[3, m, 64]``; ``noise [m, 64]`` distorts the bands."""
     image, (along, across) = seen.tiles.image, seen.local
     arm, thing = (torch.take(kind, seen.bone) for kind in _KINDS.to(image.device))
     sleeve = arm * smooth_step(40.0 * (-along - cloth.cuff[image][:, None]))
@@ -54,7 +54,7 @@ def lay_cloth(colour: Tensor, seen: Fragments, cloth: Cloth, noise: Tensor) -> T
 
 
 def _colour(draws: Draws) -> Tensor:
-    """A colour ``[n, 3]``, greyer in some images than in others."""
+    """Draw colours ``[n, 3]`` of random saturation."""
     colour, grey = draws.take(0.05, 0.85, 3), draws.take(0.0, 0.8)[:, None]
     return (colour + grey * (colour.mean(dim=1, keepdim=True) - colour)).square()
 

@@ -1,6 +1,6 @@
-"""Random numbers from counters: a function of the seed, the sample and the place, of nothing else.
+"""Counter-based random numbers: a function of the seed, the sample and the position.
 
-A number never depends on which numbers were drawn before it, nor on the batch or the device.
+A number depends neither on earlier numbers nor on the batch or the device.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _SECOND = -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
 def split_mix(counter: Tensor) -> Tensor:
     """Mix the bits of 64 bit integers: the output function of SplitMix64 (Steele et al. 2014).
 
-    The k-th number of the generator SplitMix64 with seed s is ``split_mix(s + k * gamma)``, where
-    gamma is 0x9E3779B97F4A7C15.
+    The k-th number of SplitMix64 with seed s is ``split_mix(s + k * gamma)`` with gamma =
+    0x9E3779B97F4A7C15.
 
     Shapes:
         counter, output: Long ``[*]``.
@@ -32,12 +32,12 @@ def split_mix(counter: Tensor) -> Tensor:
 
 
 def uniform(seed: int, index: Tensor, num_numbers: int) -> Tensor:
-    """Give uniform random numbers to each sample, in [0, 1).
+    """Return uniform random numbers in [0, 1) for each sample.
 
     Args:
-        seed: Integer.
-        index: Number of each sample in its dataset.
-        num_numbers: How many each of them gets. More of them leave the first ones as they are.
+        seed: Seed of the dataset.
+        index: Index of each sample in its dataset.
+        num_numbers: Count of numbers per sample. A larger count does not change the first ones.
 
     Shapes:
         index: Long ``[n]``; output: float32 ``[n, num_numbers]``, on the device of ``index``.
@@ -53,15 +53,15 @@ def uniform(seed: int, index: Tensor, num_numbers: int) -> Tensor:
 
 
 def to_unit(bits: Tensor) -> Tensor:
-    """Turn the upper 24 bits of each 64 bit integer into a number in [0, 1)."""
+    """Convert the upper 24 bits of each 64 bit integer to a number in [0, 1)."""
     return _shift(bits, 40).to(torch.float32) * 2.0**-24
 
 
 def _shift(bits: Tensor, count: int) -> Tensor:
-    """Shift to the right, with zeros from the left."""
+    """Return a logical right shift."""
     return (bits >> count) & ((1 << (64 - count)) - 1)
 
 
 def _signed(number: int) -> int:
-    """The signed number with the lowest 64 bits of this one."""
+    """Return the signed 64 bit integer with the same lowest 64 bits."""
     return (number + 2**63) % 2**64 - 2**63

@@ -1,4 +1,4 @@
-"""Which tiles of the image a shape may touch: from boxes around projections, then one by one."""
+"""Candidate tiles of each shape: from bounding boxes, then by a test of each tile."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from handgraph.datasets.render.shapes import Balls, Cones, Rays, Triangles, cros
 TILE = 8
 """Side of a tile in pixels."""
 
-_NEAR = 0.02  # what comes nearer than this, in metres, may be anywhere in the image
+_NEAR = 0.02  # shapes nearer than this, in metres, may cover the whole image
 
 
 def tiles_per_side(camera: Camera) -> int:
-    """Give the number of tiles that cover a row of pixels."""
+    """Return the number of tiles that cover a row of pixels."""
     return -(-camera.image_size // TILE)
 
 
 class Boxes(NamedTuple):
-    """Boxes around projected shapes, in tiles, both ends included: ``[n, P]`` each."""
+    """Bounding boxes of projected shapes in tiles, both ends included, ``[n, P]`` each."""
 
     left: Tensor
     right: Tensor
@@ -31,7 +31,7 @@ class Boxes(NamedTuple):
 
 
 def cover(boxes: Boxes, side: int) -> tuple[Tensor, Tensor]:
-    """List all pairs of a shape and a tile in its box: shapes are counted over all images."""
+    """List all pairs of a shape and a tile in its box; shapes are numbered over all images."""
     left, right, top, bottom = (edge.flatten() for edge in boxes)
     width = (right - left + 1).clamp(min=0)
     count = width * (bottom - top + 1).clamp(min=0)
@@ -42,19 +42,19 @@ def cover(boxes: Boxes, side: int) -> tuple[Tensor, Tensor]:
 
 
 def ball_boxes(balls: Balls, camera: Camera) -> Boxes:
-    """Boxes around projected balls; empty for those that are NaN."""
+    """Return bounding boxes of projected balls, empty for NaN."""
     return _to_tiles(*_ball_edges(balls), camera)
 
 
 def cone_boxes(cones: Cones, camera: Camera) -> Boxes:
-    """Boxes around projected cones: those around both ends."""
+    """Return bounding boxes of projected cones, which contain both ends."""
     ends = Balls(cones.start, cones.radius), _far_end(cones)
     low, high = (torch.stack(edges) for edges in zip(*map(_ball_edges, ends), strict=True))
     return _to_tiles(low.amin(0), high.amax(0), camera)
 
 
 def triangle_boxes(triangles: Triangles, camera: Camera) -> Boxes:
-    """Boxes around projected triangles; empty for those that are seen from behind."""
+    """Return bounding boxes of projected triangles, empty for back faces."""
     points = triangles.corners
     ratio = points[..., :2] / points[..., 2:]
     low, high = _unless_near(ratio.amin(-2), ratio.amax(-2), points[..., 2].amin(-1))
@@ -63,9 +63,9 @@ def triangle_boxes(triangles: Triangles, camera: Camera) -> Boxes:
 
 
 def cone_may_meet(middle: Rays, cones: Cones, spread: float) -> Tensor:
-    """Tell whether any ray may meet the cone whose (x, y) are ``spread`` off the middle's at most.
+    """Return whether any ray within ``spread`` of the middle ray in (x, y) may hit the cone.
 
-    The distance between axis and middle ray decides, seen along the ray.
+    The test uses the distance between axis and middle ray, perpendicular to the ray.
     """
     ray = torch.stack([middle.x, middle.y, torch.ones_like(middle.x)], dim=-1)
     end = _far_end(cones)
@@ -79,7 +79,7 @@ def cone_may_meet(middle: Rays, cones: Cones, spread: float) -> Tensor:
 
 
 def triangle_may_meet(middle: Rays, triangles: Triangles, spread: float) -> Tensor:
-    """Tell whether any ray may meet the triangle: none does if all lie outside of one side."""
+    """Return whether any ray may hit the triangle: none does if all lie outside of one edge."""
     first, second, third = triangles.corners.unbind(-2)
     may = torch.ones_like(middle.x, dtype=torch.bool)
     for a, b in ((first, second), (second, third), (third, first)):
@@ -94,12 +94,12 @@ def _far_end(cones: Cones) -> Balls:
 
 
 def _across(point: Tensor, ray: Tensor, rays: Rays) -> Tensor:
-    """The part of a vector that is perpendicular to a ray."""
+    """Return the component of a vector perpendicular to a ray."""
     return point - (dot(point, ray) / rays.square)[..., None] * ray
 
 
 def _ball_edges(balls: Balls) -> tuple[Tensor, Tensor]:
-    """Least and largest x / z and y / z of balls, ``[*, 2]``."""
+    """Return bounds of x / z and y / z of balls, ``[*, 2]`` each."""
     radius = balls.radius[..., None]
     near, far = balls.centre[..., 2:] - radius, balls.centre[..., 2:] + radius
     low, high = balls.centre[..., :2] - radius, balls.centre[..., :2] + radius
@@ -109,7 +109,7 @@ def _ball_edges(balls: Balls) -> tuple[Tensor, Tensor]:
 
 
 def _unless_near(low: Tensor, high: Tensor, nearest: Tensor) -> tuple[Tensor, Tensor]:
-    """Let what reaches the camera cover the image."""
+    """Make the bounds of shapes near the camera infinite."""
     near = (nearest < _NEAR)[..., None]
     return torch.where(near, -torch.inf, low), torch.where(near, torch.inf, high)
 

@@ -1,4 +1,4 @@
-"""A hand to try the renderer on."""
+"""An example hand for the renderer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from handgraph.datasets.render.stage import Stage
 
 
 def open_hand(distance: float = 0.55) -> Stage:
-    """Give one flat right hand of mean size before the camera, its palm toward it, fingers up."""
+    """Return a flat right hand of mean size, with the palm facing the camera and fingers up."""
     flat, bones = HandAngles(np.zeros((5, 3)), np.zeros(5)), HandShape.narrow().mean()
     hand = forward_kinematics(flat, bones)
     palm = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])

@@ -1,4 +1,4 @@
-"""Small tools on images: random numbers in order, smooth noise, blur, and stretching."""
+"""Image operations: sequential random numbers, resizing, blur and smooth functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Draws:
-    """Uniform random numbers that are taken one after the other, ``[n, number]``.
+    """Uniform random numbers ``[n, number]`` that are read in sequence.
 
     Example:
         >>> draws = Draws(torch.tensor([[0.0, 0.5, 0.25]]))
@@ -20,19 +20,19 @@ class Draws:
         self.place = 0
 
     def take(self, low: float, high: float, *shape: int) -> Tensor:
-        """Give numbers in [low, high) to each image, ``[n, *shape]``."""
+        """Return the next numbers in [low, high) for each image, ``[n, *shape]``."""
         count = torch.Size(shape).numel()
         numbers = self.numbers[:, self.place : self.place + count]
         self.place += count
         return (low + (high - low) * numbers).view(len(numbers), *shape)
 
     def chance(self, share: float) -> Tensor:
-        """Give 1 to this share of the images and 0 to the others, ``[n]``."""
+        """Return 1 with this probability and otherwise 0, ``[n]``."""
         return (self.take(0.0, 1.0) < share).float()
 
 
 def stretch(x: Tensor, size: int) -> Tensor:
-    """Enlarge squares to ``size``, bilinear, edges repeated: ``[*, s, s]`` to ``[*, size, size]``.
+    """Resize ``[*, s, s]`` to ``[*, size, size]``, bilinearly and with replicated edges.
 
     Example:
         >>> stretch(torch.tensor([[0.0, 1.0], [2.0, 3.0]]), 4)[0].tolist()
@@ -43,9 +43,9 @@ def stretch(x: Tensor, size: int) -> Tensor:
 
 
 def blur(x: Tensor, share: Tensor | float = 0.25, reach: int = 1) -> Tensor:
-    """Take a share of each pixel from either neighbour ``reach`` away, along both sides.
+    """Blur along both axes: weight ``share`` for each of the two neighbours at distance ``reach``.
 
-    Edges are repeated.
+    Edges are replicated.
 
     Example:
         >>> blur(torch.tensor([[0.0, 4.0, 0.0], [0.0, 4.0, 0.0]]), 0.25)[0].tolist()
@@ -62,19 +62,19 @@ def blur(x: Tensor, share: Tensor | float = 0.25, reach: int = 1) -> Tensor:
 
 
 def smooth_step(x: Tensor) -> Tensor:
-    """Rise from 0 at 0 to 1 at 1 without a kink."""
+    """Return the smooth step :math:`3 x^2 - 2 x^3` of x clamped to [0, 1]."""
     x = x.clamp(0.0, 1.0)
     return x * x * (3.0 - 2.0 * x)
 
 
 def bump(x: Tensor) -> Tensor:
-    """A bump of height 1 around 0 that ends at -1 and 1."""
+    """Return a bump of height 1 around 0 with support [-1, 1]."""
     rest = (1.0 - x * x).relu()
     return rest * rest
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:
-    """Give values ``[n]`` as many dimensions of size 1 as ``like`` needs, ``[n, 1, ...]``."""
+    """Reshape ``[n]`` to ``[n, 1, ...]``, which broadcasts with ``like``."""
     return values.view(-1, *(1,) * (like.ndim - 1))
 
 

@@ -1,4 +1,4 @@
-"""What each pixel shows: the point, its normal, its bone, and where on the bone it lies."""
+"""Surface attributes of each pixel: point, normal, bone, and position on the bone."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from handgraph.datasets.render.shapes import FAR, cross, norm
 from handgraph.datasets.render.stage import Stage
 from handgraph.datasets.render.surface import Shapes, bone_labels
 
-_FAR_ENOUGH = 100.0  # where pixels without a hit are put, metres: their numbers stay finite
+_FAR_ENOUGH = 100.0  # finite depth of pixels without a hit, metres
 
 
 class Tiles(NamedTuple):
-    """Those tiles of images that show more than the background.
+    """Tiles of images that show more than the background.
 
     Args:
-        row: Which tiles, Long ``[m]``, counted over all images.
+        row: Indices of the tiles, Long ``[m]``, counted over all images.
         num_images: Number of images.
-        side: Tiles in a row of an image.
+        side: Number of tiles in a row of an image.
     """
 
     row: Tensor
@@ -34,11 +34,11 @@ class Tiles(NamedTuple):
 
     @property
     def image(self) -> Tensor:
-        """The image of each tile, ``[m]``."""
+        """Index of the image of each tile, ``[m]``."""
         return torch.div(self.row, self.side * self.side, rounding_mode="floor")
 
     def spread(self, values: Tensor) -> Tensor:
-        """Put the tiles' values ``[*, m, 64]`` into images ``[*, n, size, size]``, else zero."""
+        """Scatter tile values ``[*, m, 64]`` to images ``[*, n, size, size]``, zero elsewhere."""
         front, size = values.shape[:-2], self.side * TILE
         shape = (*front, self.num_images * self.side**2, TILE * TILE)
         flat = torch.zeros(shape, dtype=values.dtype, device=values.device)
@@ -47,7 +47,7 @@ class Tiles(NamedTuple):
         return blocks.transpose(-3, -2).reshape(*front, self.num_images, size, size)
 
     def collect(self, images: Tensor) -> Tensor:
-        """Take the tiles' values ``[*, m, 64]`` from images ``[*, n, size, size]``."""
+        """Gather tile values ``[*, m, 64]`` from images ``[*, n, size, size]``."""
         front = images.shape[:-3]
         blocks = images.view(*front, self.num_images, self.side, TILE, self.side, TILE)
         flat = blocks.transpose(-3, -2).reshape(*front, -1, TILE * TILE)
@@ -55,17 +55,17 @@ class Tiles(NamedTuple):
 
 
 class Fragments(NamedTuple):
-    """What the pixels of tiles show; where they show the background, the values mean nothing.
+    """Surface attributes of the pixels of tiles; undefined where pixels show the background.
 
     Shapes:
-        tiles: Which tiles.
-        shown: ``[m, 64]``, 1 where there is something, else 0.
+        tiles: The tiles.
+        shown: ``[m, 64]``, 1 on a surface, else 0.
         depth: ``[m, 64]``, metres.
         bone: Long ``[m, 64]``, an index into ``anatomy.BONES``.
         normal: ``[3, m, 64]``, unit vectors, camera frame.
-        local: ``[2, m, 64]``, the point in its bone's frame: along in units of the frame's vector,
-            across (toward the thumb's side) in centimetres of a mean hand.
-        facing: ``[2, m, 64]``, the normal's parts across and upward.
+        local: ``[2, m, 64]``, the point in its bone's frame: along, in units of the frame's vector,
+            and across (toward the thumb's side), in centimetres for a hand of mean size.
+        facing: ``[2, m, 64]``, components of the normal across and upward.
     """
 
     tiles: Tiles
@@ -78,11 +78,11 @@ class Fragments(NamedTuple):
 
 
 def look_up(buffer: Tensor, shapes: Shapes, stage: Stage, camera: Camera) -> Fragments:
-    """Read the z-buffer."""
-    signed = buffer.flatten(0, 1)
-    row = (signed.amin(dim=1) < FAR).nonzero()[:, 0]
+    """Compute the surface attributes of all pixels from the z-buffer."""
+    packed = buffer.flatten(0, 1)
+    row = (packed.amin(dim=1) < FAR).nonzero()[:, 0]
     tiles = Tiles(row, len(buffer), tiles_per_side(camera))
-    depth, number = read_depth(signed.index_select(0, row))
+    depth, number = read_depth(packed.index_select(0, row))
     shown, depth = (depth < FAR).float(), depth.clamp(max=_FAR_ENOUGH)
     values = _gather(_table(shapes, stage), number, tiles)
     x, y, _ = (rays.index_select(0, row % len(rays)) for rays in tile_rays(camera, row.device))
@@ -98,7 +98,7 @@ def look_up(buffer: Tensor, shapes: Shapes, stage: Stage, camera: Camera) -> Fra
 
 
 def _gather(table: Tensor, number: Tensor, tiles: Tiles) -> Tensor:
-    """Give each pixel the row of its shape, ``[columns, m, 64]``."""
+    """Return the table's row for the shape of each pixel, ``[columns, m, 64]``."""
     num_shapes = table.shape[1]
     entry = number.clamp(max=num_shapes - 1) + tiles.image[:, None] * num_shapes
     rows = table.flatten(0, 1).index_select(0, entry.flatten())
@@ -106,7 +106,7 @@ def _gather(table: Tensor, number: Tensor, tiles: Tiles) -> Tensor:
 
 
 def _normals(point: Tensor, values: Tensor) -> Tensor:
-    """From the nearest point of the axis on balls and cones; triangles bring their own."""
+    """Compute normals: from the nearest point of the axis, or a triangle's own normal."""
     place, along = point - values[0:3], values[3:6]
     touch = (_dot(place, along) - values[6]) * values[7]
     normal = (place - touch * along) * values[11] + values[8:11]
@@ -114,7 +114,7 @@ def _normals(point: Tensor, values: Tensor) -> Tensor:
 
 
 def _table(shapes: Shapes, stage: Stage) -> Tensor:
-    """All that pixels need to know of the shape they show, ``[n, shapes, 25]``."""
+    """Return the attributes of each shape that pixels need, ``[n, shapes, 25]``."""
     base, along, upward = bone_frames(stage)
     length = norm(along)[..., None]
     frames = torch.cat([base, along / length**2, cross(upward, along / length), upward], dim=-1)
@@ -124,7 +124,7 @@ def _table(shapes: Shapes, stage: Stage) -> Tensor:
 
 
 def _shape_table(shapes: Shapes) -> Tensor:
-    """Twelve numbers for each shape, from which normals follow: see ``_normals``."""
+    """Return the twelve numbers of each shape that ``_normals`` uses."""
     balls, cones, triangles = shapes
     lean = 1.0 - cones.slope * cones.slope
     cone = [cones.start, cones.along, (cones.radius * cones.slope)[..., None], 1 / lean[..., None]]

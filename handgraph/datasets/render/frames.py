@@ -1,4 +1,4 @@
-"""A frame on every bone, in which skin, clothes and objects are painted."""
+"""Local frames of the bones, for the textures of skin, clothes and objects."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PALM_UNIT = 0.09
 
 
 class Frames(NamedTuple):
-    """Frames on the bones of ``anatomy.BONES``, ``[n, bones, 3]`` each.
+    """Frames of the bones of ``anatomy.BONES``, ``[n, bones, 3]`` each.
 
     Args:
         base: Origins.
-        along: From the base to the bone's end; in palm and forearm :data:`PALM_UNIT` long and
-            toward the fingers; on objects one centimetre long.
+        along: From the base to the bone's end. In palm and forearm it points to the fingers and is
+            :data:`PALM_UNIT` long. On objects it is one centimetre long.
         upward: Unit vectors, toward the back of the hand.
     """
 
@@ -31,7 +31,7 @@ class Frames(NamedTuple):
 
 
 def bone_frames(stage: Stage) -> Frames:
-    """Put a frame on every bone, the forearm, and the object.
+    """Compute the frames of every bone, the forearm and the object.
 
     Example:
         >>> from handgraph.datasets.render.example import open_hand
@@ -45,7 +45,7 @@ def bone_frames(stage: Stage) -> Frames:
 
 
 def _finger_frames(stage: Stage) -> Frames:
-    """Those of the skeleton's bones; all bones of the palm share one."""
+    """Compute the frames of the skeleton's bones; directions are shared in the palm."""
     parent, child, finger = _BONES.to(stage.xyz.device)
     base, along = stage.xyz[:, parent], stage.xyz[:, child] - stage.xyz[:, parent]
     upward = _unit(cross(along, stage.hinge[:, finger]))
@@ -66,7 +66,7 @@ def _forearm_frame(stage: Stage) -> Frames:
 
 
 def _object_frame(stage: Stage) -> Frames:
-    """Along a capsule's segment, or the first edge of a box."""
+    """Compute the object's frame, along a capsule's segment or the first edge of a box."""
     is_box = (stage.kind == 2)[:, None]
     start, end = stage.capsule.unbind(1)
     along = torch.where(is_box, stage.axes[..., 0], _unit(end - start))
@@ -80,7 +80,7 @@ def _unit(vector: Tensor) -> Tensor:
 
 
 def _bones() -> Tensor:
-    """Parent, child and finger of each bone, ``[3, bones]``."""
+    """Return parent, child and finger of each bone, ``[3, bones]``."""
     fingers = [FINGERS.index(HAND.joints[child].split("_")[0]) for child in HAND.bones[1]]
     return torch.cat([HAND.bones, torch.tensor([fingers])])
 

@@ -1,4 +1,4 @@
-"""Light: a key light with soft shadows, ambient light, gloss, and darkness in hollows."""
+"""Lighting: a key light with soft shadows, ambient light, gloss and ambient occlusion."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from handgraph.datasets.render.fields import Draws, blur, per_image, stretch
 from handgraph.datasets.render.fragments import Fragments
 from handgraph.datasets.render.shapes import norm
 
-_COARSE = 4  # hollows and shadows are found on images this much smaller
-_STEPS = (0.006, 0.012, 0.02, 0.03, 0.045, 0.065)  # towards the light, metres
+_COARSE = 4  # downscaling factor for shadows and ambient occlusion
+_STEPS = (0.006, 0.012, 0.02, 0.03, 0.045, 0.065)  # distances toward the light, metres
 
 
 class Light(NamedTuple):
-    """Light of each image.
+    """Lights of each image.
 
     Shapes:
         toward: ``[n, 3]``, unit vectors toward the key light, camera frame.
@@ -37,7 +37,7 @@ class Light(NamedTuple):
 
 
 def draw_light(draws: Draws) -> Light:
-    """Draw a light."""
+    """Draw the lights of each image."""
     toward = draws.take(-1.0, 1.0, 3)
     toward = torch.cat([1.3 * toward[:, :2], -0.35 - 0.5 * (1.0 + toward[:, 2:])], dim=1)
     toward = toward - toward.new_tensor([0.0, 0.4, 0.0])
@@ -59,17 +59,17 @@ def draw_light(draws: Draws) -> Light:
 
 
 class Shade(NamedTuple):
-    """How much light arrives at each pixel, ``[n, size, size]``: of the key light and of all."""
+    """Fractions of key and ambient light that reach each pixel, ``[n, size, size]``."""
 
     key: Tensor
     ambient: Tensor
 
 
 def cast_shade(depth: Tensor, shown: Tensor, light: Light, camera: Camera) -> Shade:
-    """Find shadows and hollows in the depth image alone.
+    """Compute shadows and ambient occlusion from the depth image.
 
-    A pixel is in shadow if on the way toward the light something lies before it; it is in a hollow
-    if what is around it lies nearer.
+    A pixel is in shadow if a surface lies on the way to the light. It receives less ambient light
+    if its neighbourhood is nearer.
     """
     wall = depth.amax(dim=(1, 2)) + light.wall
     filled = depth + (1.0 - shown) * per_image(wall, depth)
@@ -89,7 +89,7 @@ def _shrink(x: Tensor) -> Tensor:
 
 
 def _shadow(coarse: Tensor, light: Light, camera: Camera) -> Tensor:
-    """Share of the key light that is kept away, at the size of the image."""
+    """Return the fraction of the key light that is blocked, at the size of the image."""
     size = coarse.shape[-1]
     middle = coarse.amin(dim=(1, 2))
     shadow = torch.zeros_like(coarse)
@@ -110,9 +110,9 @@ def _shadow(coarse: Tensor, light: Light, camera: Camera) -> Tensor:
 
 
 def shine(seen: Fragments, colour: Tensor, nail: Tensor, shade: Shade, light: Light) -> Tensor:
-    """Light the fragments: ``[3, m, 64]``, linear RGB.
+    """Compute the colours of lit surfaces, ``[3, m, 64]``, linear RGB.
 
-    Skin lets light through: the lit side ends softly, and later in red than in blue.
+    Subsurface scattering softens the boundary of the lit side, more in red than in blue.
     """
     tiles, image, normal = seen.tiles, seen.tiles.image, seen.normal
 

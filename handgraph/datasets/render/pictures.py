@@ -1,4 +1,4 @@
-"""From a stage to images."""
+"""Rendering of a stage to images."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from handgraph.datasets.render.surface import hand_shapes, join, object_shapes
 from handgraph.datasets.rhd.layout import swap_hands
 from handgraph.skeletons import FINGERS
 
-_PIXELS = 2**19  # of the images that are rendered at once: a processor's cache is small
+_PIXELS = 2**19  # pixels rendered at once; fits the CPU's cache
 _GPU_PIXELS = 2**23
-_NUM_NUMBERS = NUM_NUMBERS + 400  # the background's, and all the rest
+_NUM_NUMBERS = NUM_NUMBERS + 400  # background and everything else
 
 
 class Pictures(NamedTuple):
@@ -33,8 +33,8 @@ class Pictures(NamedTuple):
 
     Shapes:
         image: uint8 ``[n, 3, S, S]``, RGB.
-        depth: float32 ``[n, S, S]``, metres, 0 where there is only background.
-        mask: uint8 ``[n, S, S]``, the codes of RHD.
+        depth: float32 ``[n, S, S]``, metres, 0 for the background.
+        mask: uint8 ``[n, S, S]``, codes of RHD.
     """
 
     image: Tensor
@@ -43,13 +43,13 @@ class Pictures(NamedTuple):
 
 
 def render(stage: Stage, camera: Camera, seed: int, index: Tensor) -> Pictures:
-    """Render images, a few at a time.
+    """Render images in chunks.
 
     Args:
-        stage: What stands before the camera.
+        stage: Hands and objects in front of the camera.
         camera: The camera.
-        seed: Decides, with ``index``, about all that the stage leaves open.
-        index: Number of each image in its dataset, Long ``[n]``.
+        seed: Determines, with ``index``, colours, lights, backgrounds and noise.
+        index: Index of each image in its dataset, Long ``[n]``.
     """
     pixels = _PIXELS if index.device.type == "cpu" else _GPU_PIXELS
     step = max(1, pixels // camera.image_size**2)
@@ -61,7 +61,7 @@ def render(stage: Stage, camera: Camera, seed: int, index: Tensor) -> Pictures:
 
 
 def mirror(pictures: Pictures, chosen: Tensor) -> Pictures:
-    """Mirror the chosen images, Bool ``[n]``: right hands become left ones."""
+    """Mirror the chosen images, Bool ``[n]``, which turns right hands into left hands."""
     flipped = [values.flip(-1) for values in pictures]
     flipped[2] = swap_hands(flipped[2])
     pick = chosen.view(-1, 1, 1)
@@ -86,7 +86,7 @@ def _render_chunk(stage: Stage, camera: Camera, seed: int, index: Tensor) -> Pic
 
 
 def _emit(seen: Fragments, draws: Draws, depth: Tensor, shown: Tensor, camera: Camera) -> Tensor:
-    """Give the light that comes from each pixel, ``[n, 3, size, size]``."""
+    """Compute the light of each pixel, ``[n, 3, size, size]``."""
     tiles, size = seen.tiles, depth.shape[-1]
     noise = tiles.collect(stretch(draws.take(-1.0, 1.0, 16, 16), size))
     colour, nail = paint_skin(seen, draw_skin(draws), noise)
@@ -99,7 +99,7 @@ def _emit(seen: Fragments, draws: Draws, depth: Tensor, shown: Tensor, camera: C
 
 
 def _mask_codes() -> list[int]:
-    """RHD's code of each bone: 18 to 32 the right hand's fingers from tip to palm, 33 its palm."""
+    """Return RHD's code of each bone: 18 to 32 fingers from tip to palm, 33 the palm."""
     codes = []
     for name in BONES:
         finger, _, level = name.partition("_")

@@ -1,9 +1,8 @@
-"""The z-buffer: for every pixel, which shape comes first, and at what depth.
+"""The z-buffer: the first shape on each pixel's ray, and its depth.
 
-The image is cut into tiles of 8 by 8 pixels. Each shape is tried on the tiles that it may touch,
-all shapes of a kind and all images at once. A depth carries the number of its shape in its lowest
-eight bits, so that the minimum of depths also says whose it is; what that costs is at most 2^-15 of
-the depth (15 micrometres at half a metre).
+The image is divided into tiles of 8 by 8 pixels. Each shape is intersected with the rays of its
+candidate tiles. The lowest eight bits of a depth hold the index of its shape, so the minimum depth
+also identifies the shape. The error is at most 2^-15 of the depth (15 micrometres at half a metre).
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ from handgraph.datasets.render.shapes import (
 )
 from handgraph.datasets.render.surface import Shapes
 
-_NUMBERS = 256  # shapes at most
-_BLOCK = 512  # tiles that are worked on at once on a processor, so that they stay in its cache
+_NUMBERS = 256  # largest number of shapes
+_BLOCK = 512  # tiles processed at once on the CPU, to fit its cache
 
 
 class Kind(NamedTuple):
-    """What is to be known of a kind of shape: where it is met, and where it cannot be."""
+    """Functions of a kind of shape: construction, intersection and candidate tiles."""
 
     make: Callable[..., tuple[Tensor, ...]]
     depth: Callable[..., Tensor]
@@ -52,11 +51,11 @@ class Kind(NamedTuple):
     may_meet: Callable[..., Tensor] | None
 
     def take(self, values: tuple[Tensor, ...], index: Tensor) -> tuple[Tensor, ...]:
-        """Give the shapes with these numbers."""
+        """Return the shapes with these indices."""
         return self.make(*(numbers[index] for numbers in values))
 
 
-_KINDS = (  # in the order of Shapes
+_KINDS = (  # same order as Shapes
     Kind(Balls, ball_depth, ball_boxes, None),
     Kind(Cones, cone_depth, cone_boxes, cone_may_meet),
     Kind(Triangles, triangle_depth, triangle_boxes, triangle_may_meet),
@@ -64,24 +63,24 @@ _KINDS = (  # in the order of Shapes
 
 
 def pixel_rays(u: Tensor, v: Tensor, centre: float, focal: float | Tensor) -> Rays:
-    """Give the rays through pixels (u, v) of a camera with this centre and focal length."""
+    """Return the rays through pixels (u, v) of a camera."""
     return make_rays((u - centre) / focal, (v - centre) / focal)
 
 
 def sign_depth(depth: Tensor, number: Tensor) -> Tensor:
-    """Write the number of a shape into the lowest bits of its depth."""
+    """Store the index of a shape in the lowest bits of its depth."""
     bits = (depth.view(torch.int32) & -_NUMBERS) | number.to(torch.int32)
     return bits.view(torch.float32)
 
 
-def read_depth(signed: Tensor) -> tuple[Tensor, Tensor]:
-    """Take depths and the numbers of the shapes apart again."""
-    bits = signed.view(torch.int32)
+def read_depth(packed: Tensor) -> tuple[Tensor, Tensor]:
+    """Separate depths and shape indices."""
+    bits = packed.view(torch.int32)
     return (bits & -_NUMBERS).view(torch.float32), bits & (_NUMBERS - 1)
 
 
 def first_hits(rays: Rays, shapes: Shapes, numbers: Tensor) -> Tensor:
-    """Depths at which rays enter every shape of their image, signed with the shapes' numbers.
+    """Return the depths where rays enter each shape of their image, with the shape indices.
 
     Shapes:
         rays: ``[n, R]``; numbers: ``[P]``; output: ``[n, R, P]``.
@@ -98,7 +97,8 @@ def draw(shapes: Shapes, camera: Camera) -> Tensor:
     """Find the first shape in every pixel.
 
     Shapes:
-        output: ``[n, tiles, 64]``, signed depths, tiles and the pixels in each row by row.
+        output: ``[n, tiles, 64]``, depths with shape indices; tiles and their pixels are in
+            row-major order.
     """
     num_images, device = len(shapes.balls.radius), shapes.balls.radius.device
     rays = tile_rays(camera, device)
@@ -111,10 +111,10 @@ def draw(shapes: Shapes, camera: Camera) -> Tensor:
 
 
 def tile_rays(camera: Camera, device: torch.device) -> Rays:
-    """Give the rays of all pixels of all tiles, ``[tiles, 64]``."""
+    """Return the rays of all pixels by tile, ``[tiles, 64]``."""
     side = tiles_per_side(camera)
     pixel = torch.arange(side * TILE, device=device, dtype=torch.float32).view(side, TILE)
-    shape = (side, side, TILE, TILE)  # row and column of the tile, row and column in it
+    shape = (side, side, TILE, TILE)  # tile row, tile column, row, column
     v = pixel[:, None, :, None].expand(shape).reshape(side * side, -1)
     u = pixel[None, :, None, :].expand(shape).reshape(side * side, -1)
     return pixel_rays(u, v, camera.centre, camera.focal)
@@ -123,7 +123,7 @@ def tile_rays(camera: Camera, device: torch.device) -> Rays:
 def _draw_kind(
     buffer: Tensor, kind: Kind, shape: tuple[Tensor, ...], rays: Rays, first: int, camera: Camera
 ) -> None:
-    """Draw all shapes of one kind, a block of tiles after the other."""
+    """Draw all shapes of one kind into the z-buffer, in blocks of tiles."""
     per_image, num_tiles = shape[0].shape[1], len(rays.x)
     flat = tuple(values.flatten(0, 1) for values in shape)
     which, tile = cover(kind.boxes(shape, camera), tiles_per_side(camera))
@@ -143,11 +143,11 @@ def _draw_kind(
 
 
 def _middle(rays: Rays, tile: Tensor) -> Rays:
-    """The rays through the centres of tiles."""
+    """Return the rays through the centres of tiles."""
     x, y = ((values[:, 0] + values[:, -1]) / 2 for values in (rays.x, rays.y))
     return make_rays(x[tile], y[tile])
 
 
 def _spread(camera: Camera) -> float:
-    """How far the (x, y) of a tile's rays are from those of its centre, at most."""
+    """Return the largest distance in (x, y) of a tile's rays from its central ray."""
     return TILE / 2**0.5 / camera.focal

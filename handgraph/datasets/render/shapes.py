@@ -1,11 +1,10 @@
-r"""What a ray meets first: balls, cone sides and triangles, in closed form.
+r"""Closed-form intersection of rays with balls, cone sides and triangles.
 
-A ray leaves the camera's centre in the direction :math:`r = (x, y, 1)`, so a point on it is
-:math:`z r` with its own depth z as the parameter. All shapes are given by tensors whose leading
-dimensions broadcast with those of the rays. The arithmetic is element by element and in one order,
-so a pixel's depth has the same bits however pixels are grouped. Comparisons are slow on processors,
-and so are roots of negative numbers: a ray hits where the worst of its violations is not positive.
-Results are worked on in place, which saves a third of the time.
+A ray leaves the camera's centre in the direction :math:`r = (x, y, 1)`, so the point at depth z is
+:math:`z r`. Batch dimensions of shapes and rays broadcast. The arithmetic is elementwise and in a
+fixed order, so the bits of a pixel's depth do not depend on the batch. Comparisons and roots of
+negative numbers are slow on CPUs, so a ray hits where the largest of its violations is not
+positive. In-place operations save a third of the time.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ MISS = 1e9
 """Depth of a miss in metres."""
 
 FAR = 1e6
-"""Depths of hits are below this, in metres."""
+"""Upper bound of the depth of a hit in metres."""
 
 
 class Rays(NamedTuple):
-    """Rays from the camera: the point at depth z is ``(z * x, z * y, z)``.
+    """Rays from the camera, with the point ``(z * x, z * y, z)`` at depth z.
 
     Shapes:
-        x, y: ``[*]``; square: ``[*]``, the direction's squared length.
+        x, y: ``[*]``; square: ``[*]``, squared length of (x, y, 1).
     """
 
     x: Tensor
@@ -35,7 +34,7 @@ class Rays(NamedTuple):
 
 
 def make_rays(x: Tensor, y: Tensor) -> Rays:
-    """Give the rays in the directions (x, y, 1)."""
+    """Return the rays in the directions (x, y, 1)."""
     return Rays(x, y, x * x + y * y + 1.0)
 
 
@@ -47,15 +46,15 @@ class Balls(NamedTuple):
 
 
 class Cones(NamedTuple):
-    """The sides of the cones that touch two balls: with its balls, each is their convex hull.
+    """Sides of the cones that touch two balls: a cone and its balls bound their convex hull.
 
     Shapes:
-        start: ``[*, 3]``, the first ball's centre.
-        along: ``[*, 3]``, unit vector toward the second.
-        length: ``[*]``, between the centres.
-        radius: ``[*]``, the first ball's.
-        slope: ``[*]``, how much the radius shrinks in one metre along the axis, below 1 in size; if
-            it is not, one ball holds the other, and the cone has no side.
+        start: ``[*, 3]``, centre of the first ball.
+        along: ``[*, 3]``, unit vector toward the second centre.
+        length: ``[*]``, distance of the centres.
+        radius: ``[*]``, radius of the first ball.
+        slope: ``[*]``, decrease of the radius per metre along the axis. If its magnitude is 1 or
+            more, one ball contains the other, and the cone has no side.
     """
 
     start: Tensor
@@ -66,9 +65,9 @@ class Cones(NamedTuple):
 
 
 class Triangles(NamedTuple):
-    """Triangles that are seen from one side: ``corners [*, 3, 3]`` and outward ``normal [*, 3]``.
+    """One-sided triangles: ``corners [*, 3, 3]`` and outward ``normal [*, 3]``.
 
-    The corners go round the normal counter-clockwise.
+    Corners are counter-clockwise around the normal.
     """
 
     corners: Tensor
@@ -76,7 +75,7 @@ class Triangles(NamedTuple):
 
 
 def cones_between(first: Balls, second: Balls) -> Cones:
-    """Give the cone that touches two balls.
+    """Return the cone that touches two balls.
 
     Example:
         >>> small = Balls(torch.tensor([0.0, 0, 5]), torch.tensor(1.0))
@@ -91,11 +90,11 @@ def cones_between(first: Balls, second: Balls) -> Cones:
 
 
 def wedge_faces(first: Balls, second: Balls, third: Balls) -> Triangles:
-    r"""Give the two triangles that touch three balls: with the cones between them, their hull.
+    r"""Return the two triangles that touch three balls; with the cones they bound the hull.
 
-    A plane with unit normal n touches the balls if :math:`n \cdot (c_i - c_0) = r_0 - r_i`. That
-    fixes the part of n in the plane of the centres; the rest is perpendicular to it, on either
-    side. If one ball reaches beyond all such planes, the triangles are NaN, and no ray meets them.
+    A plane with unit normal n touches the balls if :math:`n \cdot (c_i - c_0) = r_0 - r_i`. This
+    determines the component of n in the plane of the centres. The other component has two signs,
+    one for each triangle. If no such plane exists, the triangles are NaN, and no ray hits them.
 
     Shapes:
         output: ``[*, 2]`` triangles.
@@ -122,10 +121,10 @@ def wedge_faces(first: Balls, second: Balls, third: Balls) -> Triangles:
 
 
 def ball_depth(rays: Rays, balls: Balls) -> Tensor:
-    """Depth at which each ray enters each ball; :data:`MISS` where it misses.
+    """Return the depth where each ray enters each ball; :data:`MISS` where it misses.
 
     Units:
-        Metres along z; the camera lies outside.
+        Metres along z; the camera lies outside the ball.
 
     Example:
         >>> ray = make_rays(torch.tensor(0.0), torch.tensor(0.0))
@@ -143,13 +142,14 @@ def ball_depth(rays: Rays, balls: Balls) -> Tensor:
 
 
 def cone_depth(rays: Rays, cones: Cones) -> Tensor:
-    r"""Depth at which each ray enters each cone's side, between the two balls.
+    r"""Return the depth where each ray enters each cone's side, between the two balls.
 
-    With q the point on the ray as seen from the start, :math:`s = q \cdot a` its place along the
-    axis, and r and :math:`\sigma` radius and slope, the side is where
-    :math:`(1 - \sigma^2)(|q|^2 - s^2) = (r - \sigma s)^2`: a quadratic in the depth. A point on the
-    side touches the ball around :math:`(s - \sigma r) / (1 - \sigma^2)` on the axis, which must lie
-    between the ends. All is divided by :math:`1 - \sigma^2`, its root being ``lean``.
+    With q the point on the ray relative to the start, :math:`s = q \cdot a` its position along the
+    axis, and r and :math:`\sigma` radius and slope, the side satisfies
+    :math:`(1 - \sigma^2)(|q|^2 - s^2) = (r - \sigma s)^2`, a quadratic equation in the depth. A
+    point on the side touches the ball around :math:`(s - \sigma r) / (1 - \sigma^2)` on the axis,
+    which must lie between the ends. The code divides by :math:`1 - \sigma^2`, the square of
+    ``lean``.
 
     Units:
         Metres along z; :data:`MISS` where a ray misses.
@@ -178,7 +178,7 @@ def cone_depth(rays: Rays, cones: Cones) -> Tensor:
 
 
 def triangle_depth(rays: Rays, triangles: Triangles) -> Tensor:
-    """Depth at which each ray meets the outer side of each triangle; :data:`MISS` elsewhere.
+    """Return the depth where each ray hits the outer side of each triangle, or :data:`MISS`.
 
     Example:
         >>> corners = torch.tensor([[0.0, 0, 2], [0.0, 1, 2], [1.0, 0, 2]])
@@ -191,21 +191,21 @@ def triangle_depth(rays: Rays, triangles: Triangles) -> Tensor:
     outside = torch.maximum(*sides)
     outside = torch.maximum(outside, _toward(rays, cross(third, first)))
     depth = dot(triangles.normal, first) / _toward(rays, triangles.normal)
-    return _hits(depth, outside)  # from behind, all lies outside
+    return _hits(depth, outside)  # all rays are outside of a back face
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product over the last dimension of size 3, always summed in the same order."""
+    """Return inner products over the last dimension of size 3, summed in a fixed order."""
     return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
 
 
 def norm(a: Tensor) -> Tensor:
-    """Length of the vectors in the last dimension of size 3."""
+    """Return the length of vectors in the last dimension of size 3."""
     return dot(a, a).sqrt()
 
 
 def cross(a: Tensor, b: Tensor) -> Tensor:
-    """Outer product over the last dimension of size 3."""
+    """Return cross products over the last dimension of size 3."""
     return torch.stack(
         [
             a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1],
@@ -221,6 +221,6 @@ def _toward(rays: Rays, vector: Tensor) -> Tensor:
 
 
 def _hits(depth: Tensor, violation: Tensor) -> Tensor:
-    """Keep the depths before the camera that violate nothing; NaN is a miss."""
+    """Return positive depths without violation, and :data:`MISS` elsewhere, also for NaN."""
     violation = torch.maximum(violation, -depth).relu_()
     return violation.mul_(1e30).add_(depth).nan_to_num_(MISS, MISS, MISS).clamp_(max=MISS)

@@ -1,4 +1,4 @@
-"""Visibility as the renderer shows it, for those who choose scenes."""
+"""Visibility in rendered images, for the choice of scenes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from handgraph.datasets.scene import Hands, Sight
 
 
 def to_stage(hands: Hands, objects: Objects, with_object: NDArray[np.bool_]) -> Stage:
-    """Put hands and one object each, ``[n]``, into tensors as the renderer takes them."""
+    """Convert hands with one object each, ``[n]``, to the renderer's tensors."""
     box, capsule = objects.boxes, objects.capsules
     kind = with_object * (1 + objects.is_box.astype(np.int64))
     ends = np.stack([capsule.start, capsule.end], axis=-2)
@@ -27,11 +27,11 @@ def to_stage(hands: Hands, objects: Objects, with_object: NDArray[np.bool_]) -> 
 
 
 def rendered_sight(hands: Hands, objects: Objects, cameras: Cameras) -> Sight:
-    """Look at the renderer's surfaces at each joint's pixel, with the z-buffer's own numbers.
+    """Compute the distances to the renderer's surfaces at each joint's pixel, as in the z-buffer.
 
-    Depths are turned into distances along the rays to the joints, which keeps their order. In small
-    images a pixel's ray may miss the joint's own skin: the joint is hidden then, and if the ray
-    meets nothing at all, what it shows is taken to lie at the joint's own depth.
+    Depths are converted to distances along the rays to the joints, which preserves their order. In
+    small images a pixel's ray may miss the joint's own surface. The joint is then occluded. If the
+    ray hits no surface, the joint's own depth is used as the surface depth.
     """
     num_hands, num_objects = objects.is_box.shape
     stage = to_stage(hands, objects.pick(0), np.zeros(num_hands, dtype=bool))
@@ -51,5 +51,5 @@ def _tensor(values: NDArray[np.float64] | NDArray[np.int64]) -> Tensor:
 
 
 def _array(depth: Tensor) -> Array:
-    """Depths in float64, infinite where nothing is met."""
+    """Return depths in float64, infinite for a miss."""
     return np.where(depth < FAR, depth.double(), np.inf)

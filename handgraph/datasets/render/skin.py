@@ -1,4 +1,4 @@
-"""The colour of skin before light falls on it: tones, palms, joints, folds and nails."""
+"""Unlit colours of skin: tones, palms, joints, folds and nails."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Skin(NamedTuple):
 
     Shapes:
         back, palm, nail: ``[n, 3]``, colours, linear RGB.
-        spots, wrinkles: ``[n]``, how uneven it is, and how deep its folds are.
+        spots, wrinkles: ``[n]``, strength of colour noise and of folds.
     """
 
     back: Tensor
@@ -42,7 +42,7 @@ class Skin(NamedTuple):
 
 
 def draw_skin(draws: Draws) -> Skin:
-    """Draw skin: any tone is as likely as any other; palms are lighter than backs."""
+    """Draw skin with uniformly distributed tones; palms are lighter than backs."""
     tones = draws.numbers.new_tensor(TONES) / 255.0
     place = draws.take(0.0, len(TONES) - 1.001)
     first = place.long()
@@ -56,11 +56,11 @@ def draw_skin(draws: Draws) -> Skin:
 
 
 def paint_skin(seen: Fragments, skin: Skin, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Paint everything as skin.
+    """Compute skin colours for all pixels.
 
     Shapes:
-        noise: ``[m, 64]``, smooth, around 0; outputs: colour ``[3, m, 64]``, linear RGB, and
-        ``[m, 64]``, 1 on nails.
+        noise: ``[m, 64]``, smooth, around 0; outputs: colour ``[3, m, 64]``, linear RGB, and nail
+            mask ``[m, 64]``, 1 on nails.
     """
     image, (along, _), (_, up_side) = seen.tiles.image, seen.local, seen.facing
     kinds = _KINDS.to(image.device)
@@ -81,9 +81,9 @@ def paint_skin(seen: Fragments, skin: Skin, noise: Tensor) -> tuple[Tensor, Tens
 
 
 def _folds(seen: Fragments, finger: Tensor, palm: Tensor, palmar: Tensor) -> Tensor:
-    """Folds across fingers at both ends of their bones, and the three large lines of a palm.
+    """Return folds at both ends of finger bones, and the three main lines of the palm.
 
-    In the palm y is along and x across, toward the thumb's side, both in centimetres.
+    In the palm y is along and x across (toward the thumb's side), both in centimetres.
     """
     along, x = seen.local
     y = 9.0 * along
@@ -98,7 +98,7 @@ def _folds(seen: Fragments, finger: Tensor, palm: Tensor, palmar: Tensor) -> Ten
 
 
 def _nail(seen: Fragments) -> Tensor:
-    """1 on the outer part of a bone's back."""
+    """Return 1 on the distal part of a bone's dorsal side, else 0."""
     (along, _), (flat_side, up_side) = seen.local, seen.facing
     place, side = (along - 0.88) / 0.30, flat_side / 0.66
     inside = 1.0 - place.square().square() - side.square().square()
@@ -106,11 +106,11 @@ def _nail(seen: Fragments) -> Tensor:
 
 
 def _kinds() -> Tensor:
-    """For each bone 1 or 0: is it a finger's, a last one, in the palm."""
+    """Return 1 or 0 for each bone: whether it is in a finger, a fingertip, or in the palm."""
     ends = (("_pip", "_dip", "_tip"), "_tip", "_mcp")
     kinds = [[name.endswith(end) for name in BONES] for end in ends]
     return torch.tensor(kinds, dtype=torch.float32)
 
 
 _KINDS = _kinds()
-"""By the joint at the end of the bone: in the palm these are the fingers' bases."""
+"""Indicators by bone; bones are named by their child joint, in the palm the fingers' bases."""

@@ -1,4 +1,4 @@
-"""What stands before the camera: hands with a forearm, and an object at most, as tensors."""
+"""Inputs of the renderer: hands with a forearm and at most one object, as tensors."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 
 
 class Stage(NamedTuple):
-    """All that decides the geometry of images, one row each.
+    """Geometry of images, one row for each image.
 
     Shapes:
-        xyz: ``[n, 21, 3]``, joints.
+        xyz: ``[n, 21, 3]``, joint positions.
         scale: ``[n]``, the subject's size relative to the mean (no unit).
-        palm: ``[n, 3, 3]``, the palm's frame; the columns point to the thumb's side, to the fingers
-            and out of the palm.
-        hinge: ``[n, 5, 3]``, the axis around which each finger bends.
-        forearm: ``[n, 3]``, from the wrist to the elbow's side, a unit vector.
-        kind: Long ``[n]``: 0 no object, 1 a capsule, 2 a box.
-        capsule: ``[n, 2, 3]``, the segment's ends; radius: ``[n]``.
+        palm: ``[n, 3, 3]``, frame of the palm. The columns point to the thumb's side, to the
+            fingers and out of the palm.
+        hinge: ``[n, 5, 3]``, the axis that each finger bends around.
+        forearm: ``[n, 3]``, unit vector from the wrist toward the elbow.
+        kind: Long ``[n]``, 0 for no object, 1 for a capsule, 2 for a box.
+        capsule: ``[n, 2, 3]``, end points of the segment; radius: ``[n]``.
         box: ``[n, 3]``, the centre; axes: ``[n, 3, 3]``, the columns are its edges' directions;
             half: ``[n, 3]``, half the edges.
 
@@ -40,9 +40,9 @@ class Stage(NamedTuple):
     half: Tensor
 
     def take(self, index: Tensor) -> Stage:
-        """Give the images with these numbers."""
+        """Return the rows with these indices."""
         return Stage(*(values[index] for values in self))
 
     def to(self, device: torch.device) -> Stage:
-        """Give the same on another device."""
+        """Move all tensors to a device."""
         return Stage(*(values.to(device) for values in self))

@@ -1,4 +1,4 @@
-"""From joints to shapes: the skin of hands, the forearm and the object."""
+"""Surfaces of hands, forearms and objects as shapes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from handgraph.datasets.render.stage import Stage
 from handgraph.skeletons import HAND
 
 ARM_LENGTH = 0.24
-"""Length of the forearm that is shown, in metres for a hand of mean size."""
+"""Length of the rendered forearm in metres, for a hand of mean size."""
 
 
 class Shapes(NamedTuple):
-    """All shapes of images: balls, then cones, then triangles; each kind ``[n, number]``."""
+    """Shapes of images: balls, cones and triangles, ``[n, number]`` of each kind."""
 
     balls: Balls
     cones: Cones
@@ -48,9 +48,9 @@ def hand_shapes(stage: Stage) -> Shapes:
 
 
 def object_shapes(stage: Stage) -> Shapes:
-    """Give the object of each image: two balls and a cone, or the twelve triangles of a box.
+    """Return the object of each image: two balls and a cone, or the 12 triangles of a box.
 
-    Where there is none of a kind its numbers are NaN, and no ray meets it.
+    Unused shapes are NaN, so no ray hits them.
     """
     none = torch.full((), torch.nan, device=stage.xyz.device)
     radius = torch.where(stage.kind == 1, stage.radius, none)[:, None]
@@ -61,7 +61,7 @@ def object_shapes(stage: Stage) -> Shapes:
 
 
 def join(first: Shapes, second: Shapes) -> Shapes:
-    """Put the shapes of the same images side by side, kind by kind."""
+    """Concatenate the shapes of the same images by kind."""
     return Shapes(
         Balls(*_beside(first.balls, second.balls)),
         Cones(*_beside(first.cones, second.cones)),
@@ -70,19 +70,19 @@ def join(first: Shapes, second: Shapes) -> Shapes:
 
 
 def bone_labels(device: torch.device) -> Tensor:
-    """Tell which bone each shape of ``join(hand_shapes, object_shapes)`` covers, ``[P]``."""
+    """Return the bone of each shape of ``join(hand_shapes, object_shapes)``, ``[P]``."""
     return _BONE_OF_SHAPE.to(device)
 
 
 def shape_numbers(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Give the places in ``join(hand_shapes, object_shapes)`` of the hand's and the object's."""
+    """Return the indices of hand and object in ``join(hand_shapes, object_shapes)``."""
     is_object = bone_labels(device) == BONES.index(OBJECT)
     numbers = torch.arange(len(_BONE_OF_SHAPE), device=device)
     return numbers[~is_object], numbers[is_object]
 
 
 def _place_balls(stage: Stage) -> Balls:
-    """Place every ball of the table, ``[n, number]``."""
+    """Compute the balls of the table, ``[n, number]``."""
     joints, weights, offsets, radii, reach = (c.to(stage.xyz.device) for c in _CONSTANTS)
     centre = stage.xyz.new_zeros(len(stage.xyz), len(joints), 3)
     for k in range(_MOST):
@@ -93,14 +93,14 @@ def _place_balls(stage: Stage) -> Balls:
 
 
 def _box_triangles(centre: Tensor, axes: Tensor, half: Tensor) -> Triangles:
-    """Two triangles for each of the six faces of a box."""
+    """Return two triangles for each of the six faces of a box."""
     corners, outward = (constant.to(centre.device) for constant in (_BOX_CORNERS, _BOX_NORMALS))
     placed = _turn(axes[:, None, None], corners * half[:, None, None])
     return Triangles(centre[:, None, None] + placed, _turn(axes[:, None], outward))
 
 
 def _turn(axes: Tensor, vector: Tensor) -> Tensor:
-    """Turn vectors from a frame into the one in which its axes are given, as columns."""
+    """Rotate vectors from a frame with these axes (columns) to the camera frame."""
     return (
         vector[..., 0, None] * axes[..., 0]
         + vector[..., 1, None] * axes[..., 1]
@@ -118,7 +118,7 @@ def _beside(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> list[Tenso
 
 
 def _constants() -> tuple[Tensor, ...]:
-    """Of each ball in the table: joints, their weights, offset, radius, how far along the arm."""
+    """Return joints, weights, offset, radius and shift along the arm of each ball."""
     balls = BALLS.values()
     joints = [[HAND.index(joint) for joint in ball.joints] for ball in balls]
     weights = [list(ball.joints.values()) for ball in balls]
@@ -132,7 +132,7 @@ def _constants() -> tuple[Tensor, ...]:
 
 
 def _corner(spans: tuple[tuple[str, ...], ...], corner: int) -> Tensor:
-    """The numbers of the balls at one corner of all cones, or of all wedges."""
+    """Return the indices of the balls at one corner of all cones, or of all wedges."""
     names = list(BALLS)
     return torch.tensor([names.index(span[corner]) for span in spans])
 
@@ -144,7 +144,7 @@ def _shape_bones() -> list[str]:
 
 
 def _box_faces() -> tuple[Tensor, Tensor]:
-    """Corners and outward normals of the twelve triangles of the box [-1, 1]^3."""
+    """Return corners and outward normals of the 12 triangles of the box [-1, 1]^3."""
     corners, normals = [], []
     for axis in range(3):
         for side in (1.0, -1.0):
@@ -159,7 +159,7 @@ def _box_faces() -> tuple[Tensor, Tensor]:
 
 
 def _floats(values: Sequence[object]) -> Tensor:
-    """A table of numbers, in float32 whatever PyTorch's default is."""
+    """Return a float32 tensor, independent of PyTorch's default dtype."""
     return torch.tensor(values, dtype=torch.float32)
 
 

@@ -1,4 +1,4 @@
-"""Which joints an image shows: the renderer's own surfaces, asked at the joints' pixels."""
+"""Visibility of joints in an image, from the renderer's surfaces at the joints' pixels."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from handgraph.skeletons import HAND
 
 
 def joint_rays(xyz: Tensor, cameras: Cameras) -> Rays:
-    """Give the ray through the pixel that each joint falls into, ``[n, 21]``."""
+    """Return the ray through the pixel that contains each joint, ``[n, 21]``."""
     focal = torch.from_numpy(cameras.focal).to(xyz)[:, None]
     u, v = ((focal * xyz[..., i] / xyz[..., 2] + cameras.centre).round() for i in (0, 1))
     return pixel_rays(u, v, cameras.centre, focal)
 
 
 def hand_depths(stage: Stage, cameras: Cameras) -> tuple[Tensor, Tensor]:
-    """Depths of each joint's own skin, and of the rest of hand and forearm, at the joint's pixel.
+    """Return depths of each joint's own surface, and of the rest of the hand, at its pixel.
 
-    A joint's own skin is that of the bones that meet in it.
+    A joint's own surface is that of the bones that end in it. The rest includes the forearm.
 
     Shapes:
-        outputs: ``own [n, 21]`` and ``other [n, 21]``, signed as in the z-buffer.
+        outputs: ``own [n, 21]`` and ``other [n, 21]``, with shape indices as in the z-buffer.
     """
     device = stage.xyz.device
     numbers, _ = shape_numbers(device)
@@ -47,14 +47,14 @@ def hand_depths(stage: Stage, cameras: Cameras) -> tuple[Tensor, Tensor]:
 
 
 def object_depths(stage: Stage, cameras: Cameras) -> Tensor:
-    """Depths of the object at each joint's pixel, ``[n, 21]``, signed as in the z-buffer."""
+    """Return depths of the object at each joint's pixel, ``[n, 21]``, with shape indices."""
     _, numbers = shape_numbers(stage.xyz.device)
     rays = joint_rays(stage.xyz, cameras)
     return first_hits(rays, object_shapes(stage), numbers).amin(dim=-1)
 
 
 def own_bones(device: torch.device) -> Tensor:
-    """Tell which bones meet in each joint, Bool ``[21, bones]``."""
+    """Return which bones end in each joint, Bool ``[21, bones]``."""
     return _OWN.to(device)
 
 

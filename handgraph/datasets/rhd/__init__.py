@@ -1,4 +1,4 @@
-"""The Rendered Hand pose Dataset: its files, read and written."""
+"""Reader and writer of the Rendered Hand pose Dataset."""
 
 from handgraph.datasets.rhd.hands import RHDHands
 from handgraph.datasets.rhd.writer import write_rhd

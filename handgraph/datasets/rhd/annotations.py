@@ -1,4 +1,4 @@
-"""The annotations of a split of RHD, as arrays."""
+"""Annotations of a split of RHD as arrays."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SHAPES = {"uv_vis": (RIGHT_ROWS.stop, 3), "xyz": (RIGHT_ROWS.stop, 3), "K": (3, 
 
 
 Records = dict[int, dict[str, NDArray[Any]]]
-"""Annotations as the file holds them, by the number of the sample."""
+"""Annotations by sample number, as in the file."""
 
 
 class Hands(NamedTuple):
-    """One hand of each sample, in the order and the numbers of the file.
+    """One hand of each sample, with joint order and units of the file.
 
     Shapes:
         sample: ``[n]``; uv_vis, xyz: ``[n, 21, 3]``; K: ``[n, 3, 3]``.
@@ -36,14 +36,14 @@ def parse_annotations(path: Path, content: bytes) -> Records:
     """Read ``{sample: {"uv_vis": (42, 3), "xyz": (42, 3), "K": (3, 3)}}`` from a pickle.
 
     Args:
-        path: The file, for messages.
-        content: What is in it.
+        path: The file, for error messages.
+        content: Content of the file.
 
     Returns:
-        The same, ascending.
+        The annotations, sorted by sample number.
 
     Raises:
-        ValueError: If it is no pickle of plain arrays, or a sample is not as it must be.
+        ValueError: If the content is not a pickle of plain arrays, or a sample is invalid.
     """
     records = unpickle_arrays(path, content)
     if not isinstance(records, dict) or not records:
@@ -56,10 +56,10 @@ def parse_annotations(path: Path, content: bytes) -> Records:
 
 
 def select_hands(records: Records, left: NDArray[np.bool_], path: Path) -> Hands:
-    """Take one hand of each sample, and raise if a number of it is no number or a flag is none.
+    """Select one hand of each sample, and check numbers, cameras and visibility flags.
 
     Shapes:
-        left: ``[n]``, whether it is the left one.
+        left: ``[n]``, whether to select the left hand.
     """
     rows = [LEFT_ROWS if is_left else RIGHT_ROWS for is_left in left]
     hands = Hands(
@@ -84,7 +84,7 @@ def select_hands(records: Records, left: NDArray[np.bool_], path: Path) -> Hands
 
 
 def _check(record: object, where: str) -> None:
-    """Raise unless a record holds the three arrays in their shapes."""
+    """Raise unless a record contains the three arrays in their shapes."""
     if not isinstance(record, dict):
         raise ValueError(f"{where}: expected a dict of arrays, got {_show(record)}")
     for name, shape in SHAPES.items():
@@ -99,17 +99,17 @@ def _check(record: object, where: str) -> None:
 
 
 def _stack(values: list[NDArray[Any]]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found later
+    with np.errstate(over="ignore"):  # infinite values are found later
         return np.stack([value.astype(np.float32) for value in values])
 
 
 def _is_camera(K: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether each matrix has positive focal lengths and is upper triangular with a last 1."""
+    """Return whether matrices are upper triangular, with positive focal lengths and a last 1."""
     lower = (K[:, 2] == (0, 0, 1)).all(axis=-1) & (K[:, 1, 0] == 0)
     good: NDArray[np.bool_] = lower & (K[:, 0, 0] > 0) & (K[:, 1, 1] > 0)
     return good
 
 
 def _show(value: object) -> str:
-    """What something is, in a few words."""
+    """Return the type of a value for error messages."""
     return "nothing" if value is None else f"a {type(value).__name__}"

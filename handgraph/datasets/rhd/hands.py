@@ -1,4 +1,4 @@
-"""The Rendered Hand pose Dataset, as a PyG dataset."""
+"""The Rendered Hand pose Dataset as a PyG dataset."""
 
 from __future__ import annotations
 
@@ -39,34 +39,34 @@ from handgraph.skeletons import HAND
 
 
 class RHDHands(Dataset):
-    """Images and poses from the files of RHD, or of whatever :func:`write_rhd` wrote.
+    """Images and poses from the files of RHD, or from files of :func:`write_rhd`.
 
     Zimmermann and Brox, *Learning to Estimate 3D Hand Pose from Single RGB Images*, ICCV 2017. One
-    hand of each image is used: the left one if more pixels of the mask are its own than are the
-    right hand's. A left hand is mirrored, so that all are right hands: image, mask (whose classes
-    change sides too), depth, joints and camera. A square around all its joints is cut out
-    (:func:`handgraph.geometry.crop_matrix`; decision 27 in the docs) and resized: the image
-    with antialiasing, mask and depth by the nearest pixel. What lies beyond the image is 0.
+    hand of each image is used: the left one if it has more pixels in the mask than the right one.
+    Left hands are mirrored, so that all hands are right hands. Mirroring applies to image, mask
+    (whose classes are swapped), depth, joints and camera. A square crop around all joints
+    (:func:`handgraph.geometry.crop_matrix`; decision 27 in the docs) is resized: the image with
+    antialiasing, mask and depth with the nearest pixel. Pixels outside of the image are 0.
 
-    The first time, all masks are read, which takes a minute or two for 41,258; the index is kept,
-    and the next time is instant. Images are read when a sample is taken out, in the workers of a
-    data loader too.
+    The first use reads all masks, which takes a minute or two for 41,258 samples. The resulting
+    index is cached. Images are read on access, also in the workers of a data loader.
 
-    Samples of no use are skipped. ``skipped`` says which and why, and their number is printed: a
-    joint is not before the camera; uv and projected xyz differ by more than a pixel (and more than
-    0.2 % of the distance from the corner); the keybone is not of 5 to 100 mm, or a joint is more
-    than a metre from the wrist; no joint lies in the image; none is visible; the box around the
-    joints is smaller than 8 pixels, or larger than four times the image.
+    Unusable samples are skipped and listed in ``skipped`` with the reason; their number is printed.
+    The reasons are: a joint is not in front of the camera; uv and projected xyz differ by more than
+    a pixel (and more than 0.2 % of the distance from the corner); the keybone is not 5 to 100 mm
+    long, or a joint is more than a metre from the wrist; no joint lies in the image; no joint is
+    visible; the bounding box of the joints is smaller than 8 pixels, or larger than four times the
+    image.
 
     Args:
-        root: Folder of ``training`` and ``evaluation``.
-        split: Which of the two.
-        image_size: Side of the crop. ``None`` takes the whole image as it is.
-        margin: Side of the square over the longer side of the box around the joints.
-        load: What is read besides joints and camera: any of ``"image"``, ``"mask"``, ``"depth"``.
-        cache: Folder of the index; the root if None.
-        transform: Called with each sample (a ``Data``) when it is taken out.
-        progress: Whether a progress bar is shown (in a terminal only), and skips are printed.
+        root: Folder that contains ``training`` and ``evaluation``.
+        split: ``"training"`` or ``"evaluation"``.
+        image_size: Side of the crop. ``None`` keeps the whole image.
+        margin: Ratio of the side of the crop to the longer side of the joints' bounding box.
+        load: Which of ``"image"``, ``"mask"`` and ``"depth"`` to read.
+        cache: Folder of the cached index. Default: ``root``.
+        transform: Function applied to each sample (a ``Data``) on access.
+        progress: Whether to show a progress bar (in a terminal only) and to print skipped samples.
 
     Shapes:
         Each sample is a ``Data`` on the graph ``HAND.edge_index``. With S the image size:
@@ -74,10 +74,10 @@ class RHDHands(Dataset):
         - ``image [1, 3, S, S]``: uint8, RGB; ``mask [1, S, S]``: uint8, classes of RHD (0
           background, 1 person, 18 to 33 the right hand); ``depth [1, S, S]``: float32
         - ``uv_true [21, 2]``, ``xyz [21, 3]``, ``K [1, 3, 3]`` of this image
-        - ``visible [21]``: Bool; the flag of the file, and False outside of image and crop
+        - ``visible [21]``: Bool, the flag of the file, but False outside of image and crop
         - ``d [21]``: relative depth (Eq. 1); ``s [1]``: keybone length
 
-        The property ``tensors`` holds the entries without pixels for all samples, stacked.
+        The property ``tensors`` stacks the entries without pixels over all samples.
 
     Units:
         ``uv_true`` and ``K`` in pixels of ``image``, (u, v) order, integers are pixel centres;
@@ -85,11 +85,11 @@ class RHDHands(Dataset):
         lengths.
 
     Raises:
-        FileNotFoundError: If there are no annotations or no masks.
+        FileNotFoundError: If the annotations or the masks do not exist.
         ImportError: If Pillow is missing (extra ``vision``).
-        ValueError: If an argument is out of its range, a file is missing, damaged or not as it must
-            be, the annotations hold anything but plain arrays (which are not unpickled: nothing in
-            the file is run), or no sample is of use. The message names file and sample.
+        ValueError: If an argument is out of its range, a file is missing, damaged or invalid, the
+            annotations contain anything but plain arrays (nothing in the file is executed), or no
+            sample is usable. The message names file and sample.
 
     Example:
         >>> import tempfile
@@ -138,7 +138,7 @@ class RHDHands(Dataset):
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """All entries without pixels, stacked; of a slice of the dataset, those of the slice."""
+        """Entries without pixels, stacked; a slice of the dataset stacks its own samples."""
         index = self._rows()
         return {name: values[index] for name, values in self._tensors.items()}
 
@@ -154,21 +154,21 @@ class RHDHands(Dataset):
 
     @property
     def skipped(self) -> dict[int, str]:
-        """Number in the files of each sample of no use, and what is wrong with it."""
+        """Sample number in the files of each unusable sample, and the reason."""
         return {sample: REASONS[reason] for sample, reason in self._skipped.tolist()}
 
     def len(self) -> int:
-        """Give the number of samples of use."""
+        """Return the number of usable samples."""
         return len(self._sample)
 
     def get(self, idx: int) -> Data:
-        """Read the images of one sample, and give it as a graph."""
+        """Read the images of one sample, and return it as a graph."""
         entries = {name: values[idx].clone() for name, values in self._tensors.items()}
         entries["K"], entries["s"] = entries["K"][None], entries["s"][None]
         return HAND.to_data(**entries, **{name: self._pixels(name, idx) for name in self.load})
 
     def _pixels(self, name: str, idx: int) -> Tensor:
-        """Image ``[1, 3, S, S]``, or mask or depth ``[1, S, S]``, of one sample."""
+        """Return image ``[1, 3, S, S]``, or mask or depth ``[1, S, S]``, of one sample."""
         number = int(self._sample[idx])
         read = read_png(image_file(self.folder, name, number), name, number, self._shape)
         values = torch.from_numpy(decode_depth(read) if name == "depth" else read)
@@ -194,7 +194,7 @@ class RHDHands(Dataset):
 def _targets(
     index: dict[str, Tensor], image_size: int | None, margin: float
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Entries without pixels of all samples, and the crop of each mirrored image."""
+    """Return the entries without pixels of all samples, and the crop matrices."""
     width = int(index["shape"][1])
     left = index["left"][:, None, None]
     uv, xyz, K = (index[name].double() for name in ("uv", "xyz", "K"))
@@ -206,7 +206,7 @@ def _targets(
     if image_size is not None:
         crop = crop_matrix(uv, image_size, margin)
         uv, K = transform_points(crop, uv), transform_intrinsics(crop, K)
-    if image_size is not None and margin < 1:  # otherwise all joints lie in the crop
+    if image_size is not None and margin < 1:  # with a larger margin all joints lie in the crop
         visible = visible & in_frame(uv, image_size, image_size)
     s = keybone_length(xyz)
     entries = {"uv_true": uv, "xyz": xyz, "K": K, "d": relative_depth(xyz, s), "s": s}

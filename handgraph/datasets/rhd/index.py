@@ -1,4 +1,4 @@
-"""Which hand of each sample of RHD is used, and which samples are of no use."""
+"""Choice of a hand for each sample of RHD, and of the usable samples."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from handgraph.geometry.crop import in_frame
 from handgraph.geometry.depth import root_index
 from handgraph.skeletons import HAND, RHD
 
-_VERSION = 1  # of the index: raise it whenever the same files give another one
+_VERSION = 1  # of the index; increment if the same files give another index
 
-MIN_SIDE, MAX_SIDES = 8.0, 4.0  # of the box around the joints: pixels, sides of the image
-KEYBONE_RANGE, REACH = (0.005, 0.1), 1.0  # metres; of the keybone, of all joints from the wrist
-TOLERANCE, RELATIVE = 1.0, 0.002  # between uv and projected xyz: pixels, share of the distance
+MIN_SIDE, MAX_SIDES = 8.0, 4.0  # joints' bounding box: pixels, image sides
+KEYBONE_RANGE, REACH = (0.005, 0.1), 1.0  # metres: keybone, distance of joints from the wrist
+TOLERANCE, RELATIVE = 1.0, 0.002  # uv to projected xyz: pixels, fraction of the distance
 
 REASONS = (
     "a joint is not before the camera",
@@ -43,23 +43,23 @@ REASONS = (
     "the hand is smaller than 8 pixels",
     "the hand is larger than 4 images",
 )
-"""Why a sample is skipped. Where several hold, the first counts."""
+"""Reasons to skip a sample. If several apply, the first one is reported."""
 
 
 def load_index(folder: Path, cache: Path, progress: bool) -> dict[str, Tensor]:
-    """Read the index of a split from the cache, or make it and write it there.
+    """Read the index of a split from the cache, or compute it and write it to the cache.
 
-    It stands for the bytes of the annotations, and for the folder of masks as it was last changed
-    (a file was added, removed or replaced).
+    The cache key is the content of the annotations and the modification time of the folder of masks
+    (files added or removed).
 
     Args:
-        folder: Of the split.
-        cache: Folder of the cache. Where it cannot be written to, there is a warning.
+        folder: Folder of the split.
+        cache: Folder of the cache; a warning if it cannot be written to.
         progress: Whether to show a progress bar (in a terminal only).
 
     Shapes:
         output: ``sample [n]``, ``uv [n, 21, 2]``, ``xyz [n, 21, 3]``, ``K [n, 3, 3]``, ``visible``
-        Bool ``[n, 21]``, ``left`` Bool ``[n]`` of the samples of use, in the order of ``HAND``;
+        Bool ``[n, 21]``, ``left`` Bool ``[n]`` of the usable samples, in the order of ``HAND``;
         ``shape [2]``, height and width of all images; ``skipped [m, 2]``, sample and reason.
     """
     file = annotation_file(folder)
@@ -75,18 +75,18 @@ def load_index(folder: Path, cache: Path, progress: bool) -> dict[str, Tensor]:
         try:
             write_tensors(path, index, key)
         except OSError as error:
-            warnings.warn(f"the index was not kept (pass cache=...): {error}", stacklevel=3)
+            warnings.warn(f"the index was not cached (pass cache=...): {error}", stacklevel=3)
     return index
 
 
 def make_index(folder: Path, records: Records, progress: bool) -> dict[str, Tensor]:
-    """Choose a hand for each sample and drop the samples that are of no use.
+    """Choose a hand for each sample, and drop unusable samples.
 
-    The left hand is taken if more pixels of the mask are its own than are the right hand's.
+    The left hand is chosen if it has more pixels in the mask than the right hand.
 
     Raises:
-        ValueError: If a mask is missing, damaged or not as large as the first, a number of a chosen
-            hand is not finite, a flag or a camera is none, or no sample is of use.
+        ValueError: If a mask is missing, damaged or differs in size from the first, annotations of
+            a chosen hand are not finite or invalid, or no sample is usable.
     """
     file = annotation_file(folder)
     check_files(folder, "mask", list(records))
@@ -109,7 +109,7 @@ def make_index(folder: Path, records: Records, progress: bool) -> dict[str, Tens
 
 
 def check_files(folder: Path, entry: str, samples: list[int]) -> None:
-    """Raise unless there is a file of this entry for each sample."""
+    """Raise unless each sample has a file of this entry."""
     files = folder / FOLDERS[entry]
     there = set(os.listdir(files)) if files.is_dir() else set()
     for sample in samples:
@@ -119,7 +119,7 @@ def check_files(folder: Path, entry: str, samples: list[int]) -> None:
 
 
 def _choose(folder: Path, samples: list[int], progress: bool) -> tuple[Tensor, tuple[int, int]]:
-    """Whether the left hand shows more than the right one, Bool ``[n]``; the shape of all masks."""
+    """Return whether the left hand has more pixels, Bool ``[n]``, and the shape of all masks."""
     first = read_png(image_file(folder, "mask", samples[0]), "mask", samples[0])
     shape = (first.shape[0], first.shape[1])
 
@@ -139,7 +139,7 @@ def _choose(folder: Path, samples: list[int], progress: bool) -> tuple[Tensor, t
 
 
 def _reason(uv: Tensor, xyz: Tensor, K: Tensor, visible: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Position in ``REASONS`` of what is wrong with each sample; -1 if nothing is. ``[n]``."""
+    """Return the index into ``REASONS`` for each sample, or -1 if it is usable, ``[n]``."""
     uv, xyz, K = uv.double(), xyz.double(), K.double()
     error = (project(xyz, K) - uv).abs().amax(dim=-1)
     allowed = (RELATIVE * uv.abs().amax(dim=-1)).clamp(min=TOLERANCE)

@@ -1,4 +1,4 @@
-"""Where RHD keeps what, and in which numbers: files, rows, classes of the mask, depth."""
+"""File layout of RHD: file names, rows of hands, mask classes and depth encoding."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 from handgraph.skeletons import RHD
 
 SPLITS = ("training", "evaluation")
-"""The two splits that were published."""
+"""The two published splits."""
 
 FOLDERS = {"image": "color", "mask": "mask", "depth": "depth"}
-"""Folder of the files from which each entry of a sample is read."""
+"""Folder of the files of each entry."""
 
 LEFT_ROWS = slice(0, RHD.num_joints)
 """Rows of the left hand in an annotation."""
@@ -23,23 +23,23 @@ RIGHT_ROWS = slice(RHD.num_joints, 2 * RHD.num_joints)
 """Rows of the right hand."""
 
 NUM_CLASSES = 34
-"""Classes of the mask: background, person, 16 parts of the left hand, 16 of the right one."""
+"""Mask classes: background, person, 16 parts of the left hand, 16 of the right hand."""
 
 DEPTH_RANGE = 5.0
-"""Metres that the largest number of a depth image stands for."""
+"""Depth in metres that the largest value of a depth image encodes."""
 
 _LEFT_CLASSES, _RIGHT_CLASSES = slice(2, 18), slice(18, 34)
 _STEPS = 65535
 
 
 def check_split(split: str) -> None:
-    """Raise unless there is such a split."""
+    """Raise unless ``split`` is a split of RHD."""
     if split not in SPLITS:
         raise ValueError(f"expected split to be one of {', '.join(SPLITS)}, got {split!r}")
 
 
 def annotation_file(folder: Path) -> Path:
-    """Name the file of all annotations of a split.
+    """Return the path of the annotations of a split.
 
     Example:
         >>> annotation_file(Path("RHD/training")).as_posix()
@@ -49,7 +49,7 @@ def annotation_file(folder: Path) -> Path:
 
 
 def image_file(folder: Path, entry: str, sample: int) -> Path:
-    """Name the file of one entry of a sample.
+    """Return the path of one entry of a sample.
 
     Example:
         >>> image_file(Path("RHD/training"), "image", 7).as_posix()
@@ -59,7 +59,7 @@ def image_file(folder: Path, entry: str, sample: int) -> Path:
 
 
 def file_name(sample: int) -> str:
-    """Name the files of a sample, which is the same in all folders.
+    """Return the file name of a sample, the same in all folders.
 
     Example:
         >>> file_name(7)
@@ -80,9 +80,9 @@ def hand_pixels(mask: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def swap_hands(mask: Tensor) -> Tensor:
-    """Name each class of the left hand by that of the right hand, and the other way round.
+    """Swap the mask classes of left and right hand.
 
-    What a mirrored mask needs.
+    A mirrored mask needs this.
 
     Example:
         >>> import torch
@@ -96,7 +96,7 @@ def swap_hands(mask: Tensor) -> Tensor:
 
 
 def decode_depth(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    r"""Depth in metres from red and green: :math:`5 (256 R + G) / 65535`.
+    r"""Decode depth in metres from red and green: :math:`5 (256 R + G) / 65535`.
 
     Shapes:
         pixels ``[H, W, 3]`` -> ``[H, W]``.
@@ -110,7 +110,7 @@ def decode_depth(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def encode_depth(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Red, green and an empty blue from metres, rounded to 1/65535 of 5 m (0.08 mm).
+    """Encode depth in metres as red and green, rounded to 1/65535 of 5 m (0.08 mm).
 
     Shapes:
         depth ``[H, W]`` -> ``[H, W, 3]``.

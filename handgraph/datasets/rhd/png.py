@@ -1,4 +1,4 @@
-"""PNG files as arrays, with Pillow."""
+"""Reading and writing of PNG files with Pillow."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MOST_PIXELS = 2**25
-"""A file of some kilobytes may ask for gigabytes."""
+"""Largest number of pixels; small files can expand to gigabytes."""
 
 _MODES = {"image": "RGB", "mask": "L", "depth": "RGB"}
 
 
 def import_pillow() -> ModuleType:
-    """Give ``PIL.Image``, or say which extra brings it."""
+    """Import ``PIL.Image``, or raise an error that names the extra."""
     try:
         from PIL import Image
     except ImportError as error:
@@ -33,28 +33,28 @@ def import_pillow() -> ModuleType:
 def read_png(
     path: Path, entry: str, sample: int, shape: tuple[int, int] | None = None
 ) -> NDArray[np.uint8]:
-    """Read the pixels of one entry of a sample; the file's checksums are checked.
+    """Read the pixels of one entry of a sample, and verify the file's checksums.
 
     Args:
         path: The file.
         entry: ``"image"``, ``"mask"`` or ``"depth"``.
-        sample: Whose it is, for messages.
-        shape: Height and width that it must have.
+        sample: Sample number, for error messages.
+        shape: Expected height and width.
 
     Shapes:
-        output: ``[H, W, 3]``, of a mask ``[H, W]``.
+        output: ``[H, W, 3]``, or ``[H, W]`` for a mask.
 
     Raises:
-        ValueError: If there is no such file, it is no whole PNG file, or not one as RHD has it.
+        ValueError: If the file does not exist, is damaged, or has the wrong mode or size.
     """
     opener = import_pillow().open
     try:
         content = path.read_bytes()
-        opener(io.BytesIO(content), formats=["PNG"]).verify()  # the decoder skips the checksums
+        opener(io.BytesIO(content), formats=["PNG"]).verify()  # the decoder ignores checksums
         image = opener(io.BytesIO(content), formats=["PNG"])
         _check(image, entry, shape)
         return np.array(image)
-    except Exception as error:  # whatever Pillow and zlib raise on damaged files
+    except Exception as error:  # Pillow and zlib raise many types on damaged files
         raise ValueError(f"{path}: {entry} of sample {sample}: {error}") from error
 
 
@@ -64,7 +64,7 @@ def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 
 def _check(image: Image, entry: str, shape: tuple[int, int] | None) -> None:
-    """Raise unless kind and size of the image are right, before it is decoded."""
+    """Check mode and size of an image before decoding."""
     if image.mode != _MODES[entry]:
         raise ValueError(f"expected an image of mode {_MODES[entry]}, got {image.mode}")
     if image.height * image.width > MOST_PIXELS:

@@ -1,9 +1,9 @@
-"""Pickles of plain NumPy arrays, read without running anything that they ask for.
+"""Safe reader of pickles of plain NumPy arrays, which executes nothing from the file.
 
-NumPy's own objects are not built from the file either: a hostile state makes them read memory that
-is not theirs. Stand-ins collect what the file says and check it, and then an array is made of its
-bytes. The opcodes are those of Python's unpickler in Python, cut down to the ones that plain data
-needs; the unpickler in C would let five bytes of a file ask for 64 GB.
+NumPy's own objects are not unpickled either, since a malicious state makes them read out of
+bounds. Placeholder objects collect and check the state, and an array is created from its bytes. The
+opcodes are those of Python's pure-Python unpickler, restricted to those that plain data needs. The
+unpickler in C would allocate 64 GB for five bytes of a file.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ _OPCODES = {
 
 
 def unpickle_arrays(path: Path, content: bytes) -> object:
-    """Read a pickle that holds dicts, text, numbers and plain arrays, and nothing else.
+    """Read a pickle of dicts, text, numbers and plain arrays only.
 
-    Pickles of Python 2 and 3 and of NumPy 1 and 2 in any protocol. Anything else that a pickle may
-    hold or ask for is refused when it is met, and nothing of it has run.
+    Pickles of Python 2 and 3 and of NumPy 1 and 2 in any protocol are supported. Any other content
+    raises an error and is never executed.
 
     Args:
-        path: The file, for messages.
-        content: What is in it.
+        path: The file, for error messages.
+        content: Content of the file.
 
     Raises:
-        ValueError: If it is no such pickle, or not all of one.
+        ValueError: If the content is not such a pickle, or is truncated.
 
     Example:
         >>> content = pickle.dumps({7: {"K": np.eye(3)}})
@@ -59,51 +59,51 @@ def unpickle_arrays(path: Path, content: bytes) -> object:
         unpickler = _Unpickler(io.BytesIO(content), encoding="latin1")
         unpickler.left = COPIES * len(content) + SPARE
         return _made(unpickler.load())
-    except Exception as error:  # whatever a damaged pickle makes Python raise
+    except Exception as error:  # damaged pickles raise many types
         what = str(error)[:200] or type(error).__name__
         if isinstance(error, KeyError):
-            what = f"it holds something else than dicts, text, numbers and arrays (opcode {what})"
+            what = f"it holds more than dicts, text, numbers and arrays (opcode {what})"
         raise ValueError(f"{path}: not a pickle of plain arrays: {what}") from error
 
 
 COPIES, SPARE = 4, 2**20
-"""How many bytes arrays and text may take: so many times the file, and so many more."""
+"""Limit of the bytes of arrays and text: ``COPIES`` times the file size plus ``SPARE``."""
 
 MOST_DIMS, MOST_SIDE, MOST_KEY = 32, 2**63, 2**63
-"""Dimensions of an array, length of one of them, and the largest integer that is a key."""
+"""Limits of an array's dimensions, of their sizes, and of integer keys."""
 
 
 class _Function:
-    """What stands for a function that a pickle may call."""
+    """Placeholder of a function that a pickle may call."""
 
     def __init__(self, call: Callable[..., object]) -> None:
         self.call = call
 
 
 class _Dtype:
-    """What stands for a ``numpy.dtype``: the type of a number, and the order of its bytes."""
+    """Placeholder of a ``numpy.dtype``: number type and byte order."""
 
     def __init__(self, name: object, *_: object) -> None:
         if not isinstance(name, str) or not _PLAIN.fullmatch(name):
-            raise pickle.UnpicklingError("it holds an array of something else than numbers")
+            raise pickle.UnpicklingError("it holds an array that is not numeric")
         self.dtype = np.dtype(name)
 
     def build(self, state: object) -> None:
-        """Take the state that ``numpy.dtype`` is pickled with."""
+        """Set the pickled state of a ``numpy.dtype``."""
         if not isinstance(state, tuple) or len(state) < 5:
             raise pickle.UnpicklingError("a dtype without its state")
         if state[1] not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
-            raise pickle.UnpicklingError("it holds an array of something else than numbers")
+            raise pickle.UnpicklingError("it holds an array that is not numeric")
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class _Array:
-    """What stands for a ``numpy.ndarray`` until its state is known."""
+    """Placeholder of a ``numpy.ndarray`` until its state is known."""
 
     values: NDArray[Any] | None = None
 
     def build(self, state: object) -> None:
-        """Take the state that ``numpy.ndarray`` is pickled with."""
+        """Set the pickled state of a ``numpy.ndarray``."""
         if not isinstance(state, tuple) or len(state) != 5:
             raise pickle.UnpicklingError("an array without its state")
         _, shape, dtype, fortran, buffer = state
@@ -111,20 +111,20 @@ class _Array:
 
 
 def _made(value: object) -> object:
-    """Give the array that a stand-in stands for, and anything else as it is."""
+    """Return the array of a placeholder, and any other value unchanged."""
     return value.values if isinstance(value, _Array) else value
 
 
 def _array(
     buffer: object, dtype: object, shape: object, order: object, axes: object = None
 ) -> NDArray[Any]:
-    """Make an array of its bytes, of which there must be as many as it says."""
-    if axes is not None:  # only ever of three dimensions or more
+    """Create an array from its bytes, whose number must match dtype and shape."""
+    if axes is not None:  # only written for three or more dimensions
         raise pickle.UnpicklingError("it holds an array whose axes are in another order")
-    if isinstance(buffer, str):  # bytes in a pickle of Python 2
+    if isinstance(buffer, str):  # Python 2 pickles bytes as str
         buffer = buffer.encode("latin1")
     if not isinstance(dtype, _Dtype) or not isinstance(buffer, bytes) or order not in ("C", "F"):
-        raise pickle.UnpicklingError("it holds an array of something else than numbers")
+        raise pickle.UnpicklingError("it holds an array that is not numeric")
     if not isinstance(shape, tuple) or len(shape) > MOST_DIMS:
         raise pickle.UnpicklingError("an array without a shape")
     if not all(type(side) is int and 0 <= side < MOST_SIDE for side in shape):
@@ -140,7 +140,7 @@ def _scalar(dtype: object, buffer: object) -> object:
 
 
 def _bytes(text: object = "", encoding: object = "latin1") -> bytes:
-    """Bytes, which protocols 0 to 2 write as text to be encoded."""
+    """Return bytes, which protocols 0 to 2 store as encoded text."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("bytes that are not written as text in latin1")
     return text.encode("latin1")
@@ -152,7 +152,7 @@ def _empty_array(*_: object) -> _Array:
 
 _GLOBALS: dict[tuple[str, str], object] = {
     ("numpy", "dtype"): _Function(_Dtype),
-    ("numpy", "ndarray"): None,  # only ever an argument, which nothing reads
+    ("numpy", "ndarray"): None,  # only an unused argument
     ("_codecs", "encode"): _Function(_bytes),
     ("builtins", "bytes"): _Function(_bytes),
     ("__builtin__", "bytes"): _Function(_bytes),
@@ -164,7 +164,7 @@ for _core in ("numpy.core", "numpy._core"):  # NumPy 1 and 2
 
 
 class _Unpickler(pickle._Unpickler):
-    """Python's unpickler, without the opcodes that plain data has no need of."""
+    """Python's unpickler, restricted to the opcodes of plain data."""
 
     stack: list[Any]
     append: Callable[[Any], None]
@@ -173,13 +173,13 @@ class _Unpickler(pickle._Unpickler):
     left: int
 
     def find_class(self, module: str, name: str) -> object:
-        """Give what stands for one of NumPy's names; there are no others."""
+        """Return the placeholder of a NumPy name; other names raise an error."""
         if (module, name) not in _GLOBALS:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return _GLOBALS[module, name]
 
     def load_reduce(self) -> None:
-        """Call a stand-in."""
+        """Call a placeholder."""
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, _Function) or not isinstance(arguments, tuple):
             raise pickle.UnpicklingError("it calls something")
@@ -188,7 +188,7 @@ class _Unpickler(pickle._Unpickler):
         self.append(made)
 
     def load_build(self) -> None:
-        """Give a stand-in its state."""
+        """Set the state of a placeholder."""
         state = self.stack.pop()
         if not isinstance(self.stack[-1], _Array | _Dtype):
             raise pickle.UnpicklingError("it changes something")
@@ -196,7 +196,7 @@ class _Unpickler(pickle._Unpickler):
         self._count(_made(self.stack[-1]))
 
     def load_dict(self) -> None:
-        """Make a dict of what is on the stack."""
+        """Create a dict from the items on the stack."""
         items = self.pop_mark()
         self.append({})
         self._put(items)
@@ -211,11 +211,11 @@ class _Unpickler(pickle._Unpickler):
         self._put(self.pop_mark())
 
     def load_bytearray8(self) -> None:
-        """Read bytes, and no more than there are."""
+        """Read bytes without allocating more than the file contains."""
         self.append(bytes(self.read(struct.unpack("<Q", self.read(8))[0])))
 
     def _count(self, made: object) -> None:
-        """Raise if a file makes more than it can mean to: text can be remembered and used again."""
+        """Raise if the data exceed their limit; a pickle can repeat memoized text."""
         size = made.nbytes if isinstance(made, np.ndarray) else 0
         self.left -= len(made) if isinstance(made, bytes) else size
         if self.left < 0:
@@ -226,10 +226,10 @@ class _Unpickler(pickle._Unpickler):
         if type(target) is not dict or len(items) % 2:
             raise pickle.UnpicklingError("an item without a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if type(key) not in (int, str):  # to hash a tuple can take forever
+            if type(key) not in (int, str):  # hashing a tuple can take very long
                 raise pickle.UnpicklingError(f"a key that is a {type(key).__name__}")
-            if type(key) is int and not -MOST_KEY < key < MOST_KEY:  # others may share one hash
-                raise pickle.UnpicklingError("a key that is no small number")
+            if type(key) is int and not -MOST_KEY < key < MOST_KEY:  # others may share a hash
+                raise pickle.UnpicklingError("a key that is not a small number")
             target[key] = _made(value)
 
     dispatch: ClassVar[dict[int, Any]] = {

@@ -1,4 +1,4 @@
-"""Our hands in the files of RHD."""
+"""Writer of hands in the file format of RHD."""
 
 from __future__ import annotations
 
@@ -35,40 +35,39 @@ _BATCH_SIZE = 32
 def write_rhd(
     root: str | Path, split: str, samples: Dataset | Sequence[Data], *, progress: bool = True
 ) -> None:
-    """Write hands in the layout of RHD, so that :class:`RHDHands` and other readers take them.
+    """Write hands in the layout of RHD, for :class:`RHDHands` and other readers.
 
     Each sample becomes ``color/%05d.png``, ``mask/%05d.png``, ``depth/%05d.png`` and an entry of
     ``anno_{split}.pickle``. The hand fills rows 21 to 41, RHD's right hand, in the order of RHD;
-    there is no left hand: rows 0 to 20 are 0, invisible, and the mask must show fewer pixels of it
-    than of the right one. Without ``depth`` in the samples no depth is written.
+    rows 0 to 20, the left hand, are 0 and invisible. The mask must not show more pixels of the left
+    hand than of the right one. Depth is written only if the samples have ``depth``.
 
-    Read back with ``image_size=None`` images, masks and visibility are the same, joints and camera
-    to float32, and depth to 1/65535 of 5 m.
+    Read back with ``image_size=None``, images, masks and visibility are identical, joints and
+    camera agree to float32, and depth to 1/65535 of 5 m.
 
-    All is written beside the split, in ``{split}.part``, and renamed when it is whole. A stop by
-    an exception or by ctrl-c leaves nothing. After a harder one delete ``{split}.part``.
+    Files are written to ``{split}.part``, which is renamed when complete. An exception or ctrl-c
+    cleans up. After a crash, delete ``{split}.part``.
 
     Args:
-        root: Folder of the splits; made if there is none.
-        split: ``"training"`` or ``"evaluation"``; must not be there yet.
-        samples: Right hands, a dataset or a list: ``SyntheticHands(..., image_size=...)``, for
-            example.
+        root: Folder of the splits, created if needed.
+        split: ``"training"`` or ``"evaluation"``; must not exist yet.
+        samples: A dataset or list of right hands, such as ``SyntheticHands(..., image_size=...)``.
         progress: Whether to show a progress bar (in a terminal only).
 
     Shapes:
-        Of a sample, with any H and W that all share: ``image [1, 3, H, W]`` uint8, ``mask
-        [1, H, W]`` uint8 (classes of RHD), ``depth [1, H, W]``, ``uv_true [21, 2]``, ``xyz
-        [21, 3]``, ``K [1, 3, 3]``, ``visible`` Bool ``[21]``; the joints in the order of ``HAND``.
+        A sample has, with the same H and W in all, ``image [1, 3, H, W]`` uint8, ``mask [1, H, W]``
+        uint8 (classes of RHD), ``depth [1, H, W]``, ``uv_true [21, 2]``, ``xyz [21, 3]``,
+        ``K [1, 3, 3]``, ``visible`` Bool ``[21]``; joints are in the order of ``HAND``.
 
     Units:
         uv_true and K in pixels, (u, v) order; xyz and depth in metres, camera frame; depth from 0
         to 5 m.
 
     Raises:
-        FileExistsError: If the split is there already, or a part of it.
+        FileExistsError: If the split or its ``.part`` folder exists.
         ImportError: If Pillow is missing (extra ``vision``).
-        ValueError: If there is no sample, one lacks an entry, or an entry has the wrong shape, type
-            or range. The message names the sample.
+        ValueError: If ``samples`` is empty, an entry is missing, or an entry has the wrong shape,
+            type or range. The message names the sample.
 
     Example:
         >>> import tempfile
@@ -86,7 +85,7 @@ def write_rhd(
     part = folder.with_name(f"{split}.part")
     for path in (folder, part):
         if path.exists():
-            raise FileExistsError(f"{path} is there already: delete it, or choose another root")
+            raise FileExistsError(f"{path} exists: delete it, or choose another root")
     part.mkdir(parents=True)
     try:
         _write(part, split, samples, progress)
@@ -98,7 +97,7 @@ def write_rhd(
 
 def _write(folder: Path, split: str, samples: Dataset | Sequence[Data], progress: bool) -> None:
     """Write all samples, then the annotations."""
-    unused = torch.Generator()  # a loader draws a seed from the global source otherwise
+    unused = torch.Generator()  # so that the loader draws no seed from the global generator
     loader = DataLoader(cast(Any, samples), _BATCH_SIZE, collate_fn=list, generator=unused)
     bar = tqdm(total=len(samples), desc="write_rhd", disable=None if progress else True)
     annotations: dict[int, dict[str, NDArray[np.float32]]] = {}
@@ -114,7 +113,7 @@ def _write(folder: Path, split: str, samples: Dataset | Sequence[Data], progress
 
 
 def _shapes(first: Data) -> dict[str, tuple[torch.dtype, list[int]]]:
-    """Type and shape that the entries of all samples must have."""
+    """Return the expected type and shape of the entries."""
     sides = list(first.image.shape[-2:]) if "image" in first else []
     joints, float32, uint8 = HAND.num_joints, torch.float32, torch.uint8
     shapes = {
@@ -130,7 +129,7 @@ def _shapes(first: Data) -> dict[str, tuple[torch.dtype, list[int]]]:
 
 
 def _check(sample: Data, shapes: dict[str, tuple[torch.dtype, list[int]]], where: str) -> None:
-    """Raise unless a sample holds what is written, in the right shapes and types."""
+    """Raise unless a sample has all entries in the right shapes, types and ranges."""
     if "depth" in sample and "depth" not in shapes:
         raise ValueError(f"{where}: has depth, and the first sample has none")
     for name, (dtype, shape) in shapes.items():
@@ -162,7 +161,7 @@ def _write_images(folder: Path, sample: Data, number: int) -> None:
 
 
 def _annotation(sample: Data) -> dict[str, NDArray[np.float32]]:
-    """Give the entry of a sample in ``anno_{split}.pickle``."""
+    """Return a sample's entry of ``anno_{split}.pickle``."""
     uv_vis = torch.cat([sample.uv_true, sample.visible.unsqueeze(-1)], dim=-1)
     return {
         "uv_vis": _rows("uv_vis", uv_vis),
@@ -172,7 +171,7 @@ def _annotation(sample: Data) -> dict[str, NDArray[np.float32]]:
 
 
 def _rows(name: str, values: Tensor) -> NDArray[np.float32]:
-    """Rows of both hands in the order of RHD, with 0 for the left one."""
+    """Return the rows of both hands in the order of RHD, with 0 for the left hand."""
     rows = np.zeros(SHAPES[name], dtype=np.float32)
     rows[RIGHT_ROWS] = values[RHD.index_from(HAND)].cpu().numpy()
     return rows
