@@ -169,8 +169,8 @@ def test_gradients_survive_compilation():
 @pytest.mark.parametrize(
     ("maps", "kwargs", "error", "match"),
     [
-        (torch.zeros(4), {}, ValueError, r"expected heatmaps \[\*, H, W\] with a pixel, got \[4\]"),
-        (torch.zeros(2, 0, 4), {}, ValueError, "with a pixel"),
+        (torch.zeros(4), {}, ValueError, r"heatmaps \[\*, H, W\] with H, W >= 1, got \[4\]"),
+        (torch.zeros(2, 0, 4), {}, ValueError, "with H, W >= 1"),
         (torch.zeros(4, 4, dtype=torch.uint8), {}, TypeError, "floating point"),
         (torch.zeros(4, 4), {"stride": 0}, ValueError, "stride"),
     ],

@@ -151,7 +151,7 @@ def test_an_empty_batch(ready):
         (torch.zeros(2, 3, 50, 64), ValueError, "multiples of 32, got 50 x 64"),
         (torch.zeros(2, 3, 0, 64), ValueError, "multiples of 32, got 0 x 64"),
         (torch.zeros(2, 3, 64, 64, dtype=torch.int32), TypeError, "torch.uint8, or floating"),
-        (torch.full((2, 3, 64, 64), 255.0), ValueError, "from 255 to 255; images in 0 to 255 go"),
+        (torch.full((2, 3, 64, 64), 255.0), ValueError, "from 255 to 255; pass images in 0 to 255"),
         (torch.full((2, 3, 64, 64), -0.1), ValueError, r"in \[0, 1\] without NaN, got .* -0.1"),
         (torch.full((2, 3, 64, 64), torch.nan), ValueError, "without NaN, got values from nan"),
         (torch.full((2, 3, 64, 64), torch.inf), ValueError, "to inf"),
