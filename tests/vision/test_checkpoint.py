@@ -1,4 +1,4 @@
-"""Pose checkpoints in the official and mmpose's format, built from timm's own names."""
+"""Pose checkpoints in the official and mmpose's format, built from timm's names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def generator(fresh):
 
 @pytest.fixture(scope="module")
 def backbone():
-    """An HRNet's weights by their official names, with no two values alike."""
+    """Return an HRNet's weights under their official names, all of them different."""
     torch.manual_seed(2)
     net = timm.create_model(SMALL, features_only=True, feature_location="", out_indices=(1,))
     state = net.state_dict()
@@ -37,7 +37,7 @@ def backbone():
 
 
 def official(backbone, joints):
-    """Stage 4 has one output; the head is ``final_layer``."""
+    """Stage 4 has one output, and the head is ``final_layer``."""
     kept = {n: v for n, v in backbone.items() if ".fuse_layers." not in n or not in_stage4(n)}
     kept |= {n: v for n, v in backbone.items() if in_stage4(n) and ".fuse_layers.0." in n}
     head = {
@@ -142,7 +142,7 @@ def test_joints_need_a_head(generator, backbone):
 
 
 def test_imagenet_weights_without_pose_head(generator):
-    """A classifier: what the generator does not have is left, its own final layer too."""
+    """In a classifier's checkpoint, tensors that the generator does not have are skipped."""
     net = timm.create_model(SMALL)
     report = load_pose_checkpoint(generator, net.state_dict())
     assert_loaded(generator, net.state_dict())
@@ -193,7 +193,7 @@ def test_a_file_is_read(generator, backbone, tmp_path):
 
 
 class Evil:
-    """Runs when unpickled."""
+    """Object that runs code when it is unpickled."""
 
     def __reduce__(self):
         return (os.mkdir, (os.environ["HANDGRAPH_EVIL"],))
@@ -241,7 +241,7 @@ def test_a_list_in_a_file_is_refused(generator, tmp_path):
 
 
 def test_hrnet_w32_has_the_names_of_published_weights():
-    """1752 tensors of an official checkpoint, and its two of the head."""
+    """An official checkpoint has 1752 tensors and two in the head."""
     net = timm.create_model("hrnet_w32", features_only=True, feature_location="", out_indices=(1,))
     state = {n: v for n, v in net.state_dict().items() if not n.startswith("stage4.2.fuse_layers")}
     state |= {n: v for n, v in net.state_dict().items() if n.startswith("stage4.2.fuse_layers.0")}

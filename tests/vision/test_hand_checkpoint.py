@@ -1,4 +1,4 @@
-"""mmpose's hand nets: HRNetV2-W18 with a head on all branches, by their published names."""
+"""mmpose's hand models: HRNetV2-W18 with a head on all branches, by their published names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HEAD = {  # of mmpose 0: one Sequential
 
 
 def whole():
-    """All branches of timm's net."""
+    """Return timm's net with all branches."""
     return timm.create_model(
         "hrnet_w18", features_only=True, feature_location="", out_indices=(1, 2, 3, 4)
     )
@@ -42,7 +42,7 @@ def whole():
 def backbone():
     torch.manual_seed(3)
     net = whole()
-    net(torch.rand(4, 3, 64, 64))  # statistics of its own
+    net(torch.rand(4, 3, 64, 64))  # updates the statistics
     return net.state_dict()
 
 
@@ -60,7 +60,7 @@ def mmpose_0(backbone, head, **meta):
 
 
 def mmpose_1(backbone, head, **meta):
-    """The last convolution is a module of its own."""
+    """The last convolution is a separate module."""
     weights = {f"backbone.{name}": value for name, value in backbone.items()}
     for name, value in head.items():
         part = name.replace("3.", "final_layer.") if name[0] == "3" else f"conv_layers.{name}"
@@ -72,7 +72,7 @@ FORMATS = pytest.mark.parametrize("form", [mmpose_0, mmpose_1])
 
 
 def slow_matrix(few, many):
-    """Bilinear enlargement as a matrix: centres of pixels, the edge repeated."""
+    """Return bilinear upsampling as a matrix: pixel centres, with the edge repeated."""
     matrix = torch.zeros(many, few, dtype=torch.float64)
     for i in range(many):
         place = min(max((i + 0.5) * few / many - 0.5, 0), few - 1)
@@ -93,7 +93,7 @@ class SlowUpsample(nn.Module):
 
 
 def slow_heatmaps(backbone, head, images):
-    """The published net: timm's, with other enlargements, and the head written out."""
+    """Compute the published net: timm's with bilinear upsampling, and the head."""
     net = whole().eval()
     net.load_state_dict(backbone)
     net = net.double()
@@ -198,12 +198,12 @@ def test_a_head_of_another_form_is_refused(backbone, head):
         HeatmapGenerator.from_checkpoint(other)
 
 
-# Files of a training
+# Checkpoints of training code
 
 
 @pytest.fixture
 def mmengine(monkeypatch):
-    """A module whose class tells when it is used, as a file of mmengine asks for it."""
+    """A module with a class that records its use, like mmengine's in a checkpoint."""
     module = types.ModuleType("mmengine_like")
 
     class HistoryBuffer:
