@@ -47,7 +47,7 @@ def load_pose_checkpoint(
             with a state dict under ``"state_dict"``.
         joints: Rows of the checkpoint's head to load, in the order of the generator's joints.
             ``range(112, 133)`` selects the right hand of COCO-WholeBody.
-            ``HAND.index_from(RHD).tolist()`` reorders a head in RHD's order, as mmpose's RHD model.
+            ``HAND.index_from(RHD).tolist()`` reorders a head in RHD's order, such as mmpose's.
 
     Returns:
         The names of the tensors that were loaded and skipped, and whether the head was loaded.

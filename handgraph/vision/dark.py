@@ -31,11 +31,11 @@ def decode_dark(
 
     (Zhang et al., "Distribution-aware coordinate representation for human pose estimation", CVPR
     2020, Eqs. 4 to 9), where m is the highest pixel and :math:`g_\sigma` is a Gaussian that smooths
-    the predicted map. The logarithm of a Gaussian is a parabola, so the centre of a Gaussian is
-    exact up to the truncation of the kernel. The error is at most 0.0002 heatmap pixels, 0.25 for
-    :func:`decode_heatmaps` and 0.5 for the highest pixel. Maps are padded with zeros, as in the
+    the predicted map. The logarithm of a Gaussian is a parabola, so its centre is exact up to the
+    truncation of the kernel. The error is at most 0.0002 heatmap pixels. It is up to 0.25 with
+    :func:`decode_heatmaps` and 0.5 with the highest pixel. Maps are padded with zeros, as in the
     published code: with sigma 2 the error is up to 0.001 at 5 pixels from the border, 0.05 at 3 and
-    0.4 at 1.5. Derivatives are central differences over one pixel. The result is m if it is at the
+    0.4 at 1.5. Derivatives are central differences over one pixel. The result is m if m is at the
     border, or if the parabola has no maximum within one pixel of m in both u and v.
 
     A joint is NaN if its map contains NaN. ``confidence`` is the value at m, as in
@@ -45,7 +45,7 @@ def decode_dark(
     Args:
         heatmaps: One map per joint, as returned by :class:`HeatmapGenerator`.
         stride: Image pixels per heatmap pixel.
-        sigma: Standard deviation of the Gaussian, the one of the training targets.
+        sigma: Standard deviation of the Gaussian; use that of the training targets.
         offset: As in :func:`decode_heatmaps`.
         align_corners: As in :func:`decode_heatmaps`.
 

@@ -21,14 +21,14 @@ def decode_heatmaps(
     .. math:: u = s \Big(x + \frac{1}{4} \operatorname{sign}\big(h(x + 1, y) - h(x - 1, y)\big)\Big)
               + \frac{s - 1}{2}
 
-    where (x, y) is the highest pixel and s is the stride. v is computed in the same way. This is
-    the decoding of published HRNet code (Sun et al., CVPR 2019) and the default (decision 20). On
-    an exact Gaussian, the error is at most a quarter of a heatmap pixel, which is one image pixel.
-    :func:`decode_dark` is more accurate. x is not refined in the first and last column, y not in
-    the first and last row. The first of equally high pixels is used. A constant map has no
-    meaningful peak, whatever its confidence. A joint is NaN if its map contains NaN. ``confidence``
-    has a gradient; ``uv`` has none (see :func:`soft_argmax`). Half-precision maps, as under
-    autocast, are decoded in float32, because half precision cannot resolve single pixels.
+    and likewise for v, where (x, y) is the highest pixel and s is the stride. This is the decoding
+    of published HRNet code (Sun et al., CVPR 2019) and the default (decision 20). On an exact
+    Gaussian, the error is at most a quarter of a heatmap pixel, which is one image pixel at stride
+    4. :func:`decode_dark` is more accurate. Coordinates in the outermost columns (u) and rows (v)
+    are not refined. The first of equally high pixels is used. A constant map has no meaningful
+    peak, whatever its confidence. A joint is NaN if its map contains NaN. ``confidence`` has a
+    gradient; ``uv`` has none (see :func:`soft_argmax`). Half-precision maps, as under autocast, are
+    decoded in float32, because half precision cannot resolve single pixels.
 
     The positions of heatmap pixels in the image depend on the code that trained the model.
     :attr:`HeatmapGenerator.grid` holds the arguments for the loaded weights:
@@ -97,14 +97,14 @@ def soft_argmax(
     .. math:: u = s \sum_{x, y} p(x, y)\, x + \frac{s - 1}{2}, \qquad
               p = \operatorname{softmax}(h / T)
 
-    (Nibali et al., "Numerical coordinate regression with convolutional neural networks", 2018). v
-    is computed in the same way. Coordinates are differentiable and have sub-pixel resolution. A
-    lower temperature T gives less weight to low pixels; near 0 the result is the argmax. The
-    default suits maps with a peak near 1: on an exact Gaussian, the error is below 0.2 image
-    pixels. All other pixels pull a low peak towards the centre of the map. In a 64 x 64 map, a peak
-    of 0.5 moves by a fifth of the way and one of 0.3 by four fifths. Use a lower temperature or
-    :func:`decode_heatmaps` for such maps. Models trained through this function can use 1. A joint
-    is NaN if its map contains NaN. Half-precision maps are decoded in float32.
+    and likewise for v (Nibali et al., "Numerical coordinate regression with convolutional neural
+    networks", 2018). Coordinates are differentiable and have sub-pixel resolution. A lower
+    temperature T gives less weight to low pixels; near 0 the result is the argmax. The default
+    suits maps with a peak near 1: on an exact Gaussian, the error is below 0.2 image pixels. The
+    thousands of other pixels pull a low peak towards the centre of the map. In a 64 x 64 map, a
+    peak of 0.5 moves by a fifth of the way and one of 0.3 by four fifths. Use a lower temperature
+    or :func:`decode_heatmaps` for such maps. Models trained through this function can use T = 1. A
+    joint is NaN if its map contains NaN. Half-precision maps are decoded in float32.
 
     Args:
         heatmaps: One map per joint, as returned by :class:`HeatmapGenerator`.

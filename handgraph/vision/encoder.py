@@ -20,9 +20,9 @@ class FeatureEncoder(nn.Module):
     ============================ ======================
 
     Each convolution is followed by batch norm and ReLU. Output channel :math:`k D + d` is entry d
-    of joint k (decision 4). As published, the features are averages after a ReLU: they are not
-    negative and have no position. ``signed=True`` omits the last batch norm and ReLU (decision 3).
-    :class:`JointFeatureSampler` samples features at the position of each joint.
+    of joint k (decision 4). As published, the features are averages of a ReLU: they are never
+    negative, and positions are lost. ``signed=True`` omits the last batch norm and ReLU (decision
+    3). :class:`JointFeatureSampler` samples features at the position of each joint.
 
     Branches use encoders with D = 2, the ensemble network one with D = 3.
     :class:`BranchFeatureEncoder` holds the encoders of all branches.

@@ -26,7 +26,7 @@ class HeatmapGenerator(nn.Module):
     with a 1x1 convolution on the highest-resolution branch, as in Sun et al. (CVPR 2019) for human
     poses. The feature map is the output of ``layer1``, the only one with the size of Table 1,
     256 x 64 x 64 at 256 x 256 pixels (decision 1). Unused layers are removed, so that every
-    parameter has a gradient. HRNet-W32 has 28.54 M parameters, of which 33 per joint in the head.
+    parameter has a gradient. HRNet-W32 has 28.54 M parameters, including 33 per joint in the head.
 
     Other timm models are faster. A top-down pyramid (Lin et al., CVPR 2017) with 64 channels
     upsamples their features to the same resolution. The head and the encoders then use the same

@@ -16,11 +16,11 @@ class JointFeatureSampler(nn.Module):
     .. math:: y_j = W f(u_j, v_j) + b
 
     where f is interpolated bilinearly between the pixels of the map. This is an alternative to
-    :class:`FeatureEncoder`, whose average over the map has no position (decision 3). A joint
+    :class:`FeatureEncoder`, whose average over the map loses positions (decision 3). A joint
     outside the map gets the features of the nearest border pixels. A position that is not finite
-    gives NaN. Positions have gradients.
+    gives NaN. The output is differentiable in ``uv``.
 
-    For branches, pass the output to :class:`handgraph.nn.SubgraphMask` (``[B, N, K, D]``).
+    For branches, pass the output to :class:`handgraph.nn.SubgraphMask`, giving ``[B, N, K, D]``.
 
     Args:
         in_channels: Channels of the feature map.

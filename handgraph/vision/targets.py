@@ -23,16 +23,16 @@ def gaussian_heatmaps(
     .. math:: h_j(x, y) = \exp\Big(-\frac{(x - x_j)^2 + (y - y_j)^2}{2 \sigma^2}\Big), \qquad
               x_j = \frac{u_j - (s - 1) / 2}{s}
 
-    where s is the stride. :math:`y_j` is computed from :math:`v_j` in the same way. Heatmap pixel x
-    covers the image pixels from :math:`s x` to :math:`s x + s - 1` and represents their centre.
+    and likewise :math:`y_j` from :math:`v_j`, where s is the stride. Heatmap pixel x covers the
+    image pixels from :math:`s x` to :math:`s x + s - 1` and represents their centre.
     Centres are not rounded to pixels, and the Gaussian is not truncated. Its peak is 1 for a joint
     at the centre of a pixel, and at least 0.94 elsewhere for sigma 2. Occluded joints also have a
     target (decision 19). A joint outside the image adds only the tail of its Gaussian, which is
     almost zero if the joint is far away. A joint that is NaN gives a map of NaN.
 
     Published HRNet code rounds joints to pixels and places heatmap pixel x at image pixel
-    :math:`s x`. Its coordinates differ by :math:`(s - 1) / 2`, which is 1.5 pixels. To continue
-    training such a model, use its convention: ``gaussian_heatmaps(uv, size, **generator.grid)``.
+    :math:`s x`. Its coordinates differ by :math:`(s - 1) / 2`, which is 1.5 pixels at stride 4. To
+    continue training such a model, use ``gaussian_heatmaps(uv, size, **generator.grid)``.
 
     Args:
         uv: Joint coordinates in the image.
