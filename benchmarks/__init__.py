@@ -1,5 +1,5 @@
-"""What the library costs in time and memory, against the alternatives."""
+"""Benchmarks of time and memory against other implementations."""
 
 import os
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # before torch: its profiler reports each start
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # before torch: its profiler logs each start

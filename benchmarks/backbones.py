@@ -1,4 +1,4 @@
-"""Size and time of the heatmap generator's backbones, alone and from an image to a pose.
+"""Measure size and time of the heatmap generator's backbones, alone and in the whole pipeline.
 
 ``python -m benchmarks.backbones --out FILE``
 """
@@ -41,23 +41,23 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="python -m benchmarks.backbones", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--quick", action="store_true", help="few rounds")
-    parser.add_argument("--backbones", nargs="+", default=list(BACKBONES), help="nets of timm")
+    parser.add_argument("--backbones", nargs="+", default=list(BACKBONES), help="timm models")
     parser.add_argument("--hidden-channels", type=int, default=32, help="of the feature encoders")
     parser.add_argument("--image-size", type=int, default=256, help="pixels")
-    parser.add_argument("--budget", type=float, help="seconds a net")
+    parser.add_argument("--budget", type=float, help="seconds per backbone")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="where the JSON goes")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
     return parser.parse_args(arguments)
 
 
 def for_inference(module: nn.Module) -> nn.Module:
-    """Fold the module, and the branches that some nets of timm have in training only."""
+    """Fold the module and the training-only branches of some timm models."""
     module = fold(reparameterize_model(copy.deepcopy(module))).eval()
     return module.to(memory_format=torch.channels_last)
 
 
 def measure(pipeline: Pipeline, image: Tensor) -> tuple[dict[str, Any], dict[str, Call]]:
-    """Count what one image takes, and give the calls to time."""
+    """Count parameters and operations for one image, and return the calls to time."""
     generator: HeatmapGenerator = pipeline.detector.generator
     calls = {
         "detector": _infer(for_inference(generator)),
@@ -82,7 +82,7 @@ def _infer(module: nn.Module) -> Call:
 
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure all backbones, each with random weights, and time them in turn."""
+    """Measure all backbones with random weights, and time them alternately."""
     torch.manual_seed(args.seed)
     side = args.image_size
     images = [torch.randint(256, (1, 3, side, side), dtype=torch.uint8) for _ in range(2)]
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> list[list[str]]:
-    """Cells, header first."""
+    """Return the cells of the table, header first."""
     lines = [list(HEADER)]
     for row in rows:
         line = [row["name"], str(row["features"]), f"{row['parameters'] / 1e6:.2f}"]
@@ -112,7 +112,7 @@ def table(rows: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run, print, write."""
+    """Run the benchmark, print a table and write the JSON file."""
     args = parse(arguments)
     torch.set_num_threads(1)
     result = {

@@ -1,4 +1,4 @@
-"""Measure and time several contestants on one input size."""
+"""Measure and time several contestants at one input size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from benchmarks.sizes import Core
 from benchmarks.timing import Plan, cpu_stopwatch, cuda_stopwatch, flusher, interleave, summary
 
 Row = dict[str, Any]
-"""The results of one contestant: its name, and numbers or the reason why it has none."""
+"""Results of one contestant: its name, and numbers or the reason why it has none."""
 
 
 def compare(
@@ -33,18 +33,18 @@ def compare(
     plan: Plan,
     graphs: bool = False,
 ) -> list[Row]:
-    """Measure all contestants, then time them in turn, with warm and with emptied caches.
+    """Measure all contestants, then time them alternately, with warm and with flushed caches.
 
     Args:
-        core: What the contestants compute; the errors are relative to it in double precision.
-        contestants: What is compared.
+        core: The function to compute; errors are relative to its result in double precision.
+        contestants: The implementations to compare.
         phase: A key of :data:`PHASES`.
-        inputs: Inputs of one size, in rotation.
-        plan: How long to time; with emptied caches, a third of it.
-        graphs: Whether each is also captured in a CUDA graph.
+        inputs: Inputs of one size, used in rotation.
+        plan: How long to time; a third of it is used for flushed caches.
+        graphs: Whether each contestant is also captured in a CUDA graph.
 
     Returns:
-        One row for each contestant; a contestant that fails has a ``reason``.
+        One row per contestant; a contestant that fails has a ``reason``.
     """
     calls: dict[str, Call] = {}
     rows: list[Row] = []
@@ -70,16 +70,16 @@ def _measure(core: Core, contestant: Contestant, phase: str, x: Tensor) -> tuple
             row |= _count(contestant, call, x)
         if contestant.same:
             row["error"] = relative_error(contestant, core, x, phase)
-    except (RuntimeError, MemoryError) as error:  # out of memory, or not to be compiled
+    except (RuntimeError, MemoryError) as error:  # out of memory, or compilation failed
         return row | {"reason": _reason(error)}, None
     return row, call
 
 
 def _count(contestant: Contestant, call: Call, x: Tensor) -> Row:
     found: Row = {"peak_bytes": peak_memory(call, x)}
-    if x.device.type == "cuda" or not is_compiled(contestant):  # counted eagerly on the CPU
+    if x.device.type == "cuda" or not is_compiled(contestant):  # the CPU counts eagerly
         found["operations"] = operations(call, x)
-    uncounted = contestant.engine == "numba" and not contestant.trains  # folded: no operator
+    uncounted = contestant.engine == "numba" and not contestant.trains  # folded: no operators
     if contestant.same and not uncounted:  # sparse products count as dense ones
         found["flops"] = flops(call, x)
     return found
@@ -119,17 +119,17 @@ def too_large(
     seconds: float,
     gigabytes: float,
 ) -> tuple[list[Contestant], list[Row]]:
-    """Leave out contestants that would exceed a limit, judged by the size before.
+    """Skip contestants that would exceed a limit, extrapolating from the previous size.
 
     Args:
-        contestants: What is compared.
-        before: Rows of the size before; none at the first size.
-        growth: The ratio of this input's size to that of the one before.
-        seconds: Longest time of a call.
-        gigabytes: Largest memory of a call.
+        contestants: The implementations to compare.
+        before: Rows of the previous size; empty at the first size.
+        growth: Ratio of this input size to the previous one.
+        seconds: Maximum time of a call.
+        gigabytes: Maximum memory of a call.
 
     Returns:
-        The contestants that stay, and a row with a ``reason`` for each of the others.
+        The remaining contestants, and a row with a ``reason`` for each skipped one.
     """
     last = {row["name"]: row for row in before}
     stay, rows = [], []
@@ -153,5 +153,5 @@ def _excess(last: Row, growth: float, seconds: float, gigabytes: float) -> str |
 
 
 def to_device(contestants: Sequence[Contestant], device: torch.device) -> list[Contestant]:
-    """Move all modules."""
+    """Move the modules of all contestants."""
     return [c._replace(module=c.module.to(device)) for c in contestants]

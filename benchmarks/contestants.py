@@ -1,4 +1,4 @@
-"""The contestants: implementations of the core, each under a name."""
+"""The contestants: named implementations of the core."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ FOLDED = "handgraph, folded"
 COMPILED = "handgraph, compiled"
 
 Call = Callable[[Tensor], object]
-"""What is timed."""
+"""Function that is timed."""
 
 
 class Contestant(NamedTuple):
-    """One implementation, for inference and, if it can be trained, for training.
+    """One implementation, for inference and, if ``trains``, for training.
 
     Args:
-        name: Its name in the tables.
+        name: Name in the tables.
         module: ``[B, J, 3] -> [B, J, 3]``.
-        same: Whether it computes the core's function, with the core's parameters.
-        trains: Whether it can be trained.
-        counted: Whether PyTorch runs it, so that its operations and its memory can be counted.
-        engine: The engine of handgraph that runs all of it, see :func:`check_engine`.
+        same: Whether the module computes the core's function with the core's parameters.
+        trains: Whether the module can be trained.
+        counted: Whether PyTorch runs the module, so that operations and memory can be counted.
+        engine: The handgraph engine that must run all of the module, see :func:`check_engine`.
     """
 
     name: str
@@ -51,11 +51,11 @@ class Contestant(NamedTuple):
 
 
 class Inside(nn.Module):
-    """A module that is called inside of :func:`handgraph.nn.engines.use`.
+    """Call a module inside :func:`handgraph.nn.engines.use`.
 
     Args:
-        engine: The engine.
-        module: The module.
+        engine: Name of the engine.
+        module: The module to call.
     """
 
     def __init__(self, engine: str, module: nn.Module) -> None:
@@ -70,10 +70,10 @@ class Inside(nn.Module):
 
 
 class Unavailable(nn.Module):
-    """Stands for what cannot be run here: a call raises the reason.
+    """Placeholder for a module that cannot be run; calling it raises an error.
 
     Args:
-        reason: Why it cannot be run.
+        reason: Message of the error.
     """
 
     def __init__(self, reason: str) -> None:
@@ -81,12 +81,12 @@ class Unavailable(nn.Module):
         self.reason = reason
 
     def forward(self, x: Tensor) -> object:
-        """Raise the reason."""
+        """Raise a ``RuntimeError`` with the reason."""
         raise RuntimeError(self.reason)
 
 
 def equal_forms(core: Core) -> list[Contestant]:
-    """The contestants that compute the core's function with PyTorch's operations."""
+    """Return the contestants that compute the core's function with PyTorch operations."""
     return [
         Contestant(PUBLISHED, plain_core(core, PublishedConv)),
         Contestant(REPAIRED, plain_core(core, RepairedConv)),
@@ -100,12 +100,12 @@ def equal_forms(core: Core) -> list[Contestant]:
 
 
 def folded(core: Core) -> nn.Module:
-    """Fold a core: as one plan, unless its merger takes features."""
+    """Fold a core into one plan, unless its merger takes features."""
     return fold(core if core.feature_nodes else nn.Sequential(*core.children()))
 
 
 def by_engine(contestants: Iterable[Contestant], device: str) -> list[Contestant]:
-    """What the reference runs, run by the engine made for a device; empty without that engine.
+    """Return handgraph's contestants with the engine of a device, if that engine is available.
 
     Args:
         contestants: Some of :func:`equal_forms`.
@@ -125,10 +125,10 @@ def _by(engine: str, contestant: Contestant, module: nn.Module) -> Contestant:
 
 
 def check_engine(contestant: Contestant, x: Tensor) -> None:
-    """Check that each part of a contestant is run by its engine.
+    """Check that the contestant's engine runs all of its parts.
 
     Raises:
-        RuntimeError: If the engine left a part to another one.
+        RuntimeError: If another engine runs a part.
     """
     if contestant.engine is not None:
         for choice in engines.explain(contestant.module, x):
@@ -138,7 +138,7 @@ def check_engine(contestant: Contestant, x: Tensor) -> None:
 
 
 def other_functions(core: Core) -> list[Contestant]:
-    """Usual networks for the same task, with other parameters and another function."""
+    """Return common networks for the same task that compute another function."""
     removal = core.split.removal
     return [
         Contestant("PyG GCNConv on the skeleton", skeleton_core(removal), same=False),
@@ -152,10 +152,10 @@ def silent() -> None:
 
 
 def compiled(core: Core) -> list[Contestant]:
-    """``torch.compile`` of the library and of the repaired published path.
+    """Return ``torch.compile`` of the library and of the published code with one normalisation.
 
-    The library's is compiled for the first batch size and once for all others (torch compiles a
-    size of 1 by itself), the other for each batch size.
+    The library is compiled for the first batch size and once for all others (torch compiles a size
+    of 1 separately). The published code is compiled for each batch size.
     """
     torch._dynamo.config.recompile_limit = 64  # all contestants run the code of Core
     ours = torch.compile(copy.deepcopy(core), dynamic=True)
@@ -167,12 +167,12 @@ def compiled(core: Core) -> list[Contestant]:
 
 
 def is_compiled(contestant: Contestant) -> bool:
-    """Whether it is one of :func:`compiled`."""
+    """Return whether the contestant is one of :func:`compiled`."""
     return any(isinstance(m, torch._dynamo.OptimizedModule) for m in contestant.module.modules())
 
 
 def forward_call(contestant: Contestant) -> Call:
-    """Inference, without gradients."""
+    """Return a call that runs inference without gradients."""
     module = contestant.module.eval()
 
     def call(x: Tensor) -> object:
@@ -183,9 +183,9 @@ def forward_call(contestant: Contestant) -> Call:
 
 
 def train_call(contestant: Contestant) -> Call:
-    """Forward, mean square, backward.
+    """Return a call that runs the forward pass, a mean square and the backward pass.
 
-    Without an optimiser, whose time depends on the number of parameter tensors.
+    The optimiser is excluded because its time depends on the number of parameter tensors.
     """
     module = contestant.module.train()
 
@@ -199,11 +199,11 @@ def train_call(contestant: Contestant) -> Call:
 
 
 PHASES: dict[str, Callable[[Contestant], Call]] = {"forward": forward_call, "train": train_call}
-"""What is timed of a contestant."""
+"""The calls to time for each phase."""
 
 
 def in_cuda_graph(call: Call, x: Tensor) -> Call:
-    """Capture a call once; each call of the result copies its input and replays the graph.
+    """Capture a call in a CUDA graph; the returned call copies its input and replays the graph.
 
     Raises:
         RuntimeError: If the call cannot be captured, for example because it synchronises.

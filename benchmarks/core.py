@@ -1,4 +1,4 @@
-"""Time the core, forward and training, against the published path and against PyG.
+"""Time the core, forward and training, against the published code and against PyG.
 
 ``python -m benchmarks.core --device cpu --out FILE``
 """
@@ -34,7 +34,7 @@ from benchmarks.timing import Plan
 BATCHES = [1, 4, 32, 256, 2048, 4096]
 QUICK_BATCHES = [1, 32, 256]
 RATE_SIZES = {"cpu": 1024, "cuda": 8192}
-"""Rows of the large matrix product."""
+"""Number of rows of the large matrix product."""
 
 QUICK = Plan(rounds=9, budget=0.3, min_rounds=3, warm_up=2)
 
@@ -46,17 +46,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--sizes", default=["default"], nargs="+", choices=list(SIZES))
-    parser.add_argument("--batches", type=int, nargs="+", help="batch sizes, growing")
+    parser.add_argument("--batches", type=int, nargs="+", help="batch sizes, increasing")
     parser.add_argument("--phases", default=list(PHASES), nargs="+", choices=list(PHASES))
     parser.add_argument("--threads", type=int, default=[1], nargs="+")
     parser.add_argument("--quick", action="store_true", help="small batches, few rounds")
-    parser.add_argument("--compile", action="store_true", help="torch.compile too: minutes each")
-    parser.add_argument("--export", action="store_true", help="onnxruntime and OpenVINO too")
-    parser.add_argument("--budget", type=float, help="seconds a contestant and table")
-    parser.add_argument("--limit", type=float, default=5.0, help="leave out slower calls, seconds")
-    parser.add_argument("--memory", type=float, default=8.0, help="leave out larger calls, GB")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile: minutes each")
+    parser.add_argument("--export", action="store_true", help="also onnxruntime and OpenVINO")
+    parser.add_argument("--budget", type=float, help="seconds per contestant and table")
+    parser.add_argument("--limit", type=float, default=5.0, help="skip slower calls, seconds")
+    parser.add_argument("--memory", type=float, default=8.0, help="skip larger calls, GB")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="where the JSON goes")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
     args = parser.parse_args(arguments)
     if args.export and args.device != "cpu":
         parser.error("--export: expected --device cpu")
@@ -64,7 +64,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def make_plan(args: argparse.Namespace) -> Plan:
-    """How long to time."""
+    """Return how long to time."""
     base = QUICK if args.quick else Plan()
     return Plan(
         base.rounds,
@@ -77,7 +77,7 @@ def make_plan(args: argparse.Namespace) -> Plan:
 
 
 def contestants(core: Core, args: argparse.Namespace, phase: str) -> list[Contestant]:
-    """All that are compared in one phase."""
+    """Return all contestants of one phase."""
     same = equal_forms(core)
     everyone = [*same, *by_engine(same, args.device)]
     if args.compile:
@@ -88,7 +88,7 @@ def contestants(core: Core, args: argparse.Namespace, phase: str) -> list[Contes
 
 
 def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield one table after the other."""
+    """Yield the tables."""
     batches = args.batches or (QUICK_BATCHES if args.quick else BATCHES)
     cases = [(s, t, p) for s in args.sizes for t in args.threads for p in args.phases]
     bar = tqdm(total=len(cases) * len(batches), desc="tables", disable=None)
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def _tables(
     args: argparse.Namespace, core: Core, phase: str, batches: list[int]
 ) -> Iterator[tuple[int, list[Row]]]:
-    """Compare at all batch sizes the same contestants, which may be compiled once for all."""
+    """Compare the same contestants at all batch sizes, so that compiled code is reused."""
     everyone, joints = contestants(core, args, phase), core.split.removal.skeleton.num_joints
     core = copy.deepcopy(core).to(args.device)
     rows: list[Row] = []
@@ -118,7 +118,7 @@ def _tables(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run, print, write."""
+    """Run the benchmark, print the tables and write the JSON file."""
     args = parse(arguments)
     silent()
     torch.manual_seed(args.seed)
@@ -136,10 +136,10 @@ def main(arguments: list[str] | None = None) -> None:
             f"{found['threads']} threads"
         )
         tqdm.write(plain(table(found["rows"], found["matmul_rate"])))
-        write(result, args.out)  # after each table: a long run that is stopped keeps its tables
+        write(result, args.out)  # after each table, so that a stopped run keeps its tables
     if args.out:
         print(f"wrote {args.out}")
-    print("* computes another function. 'vs': times faster; 'slower' marks a loss.")
+    print("* computes another function. 'vs': speed-up; 'slower' marks values below 1.")
 
 
 if __name__ == "__main__":

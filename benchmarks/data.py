@@ -1,4 +1,4 @@
-"""How fast simulated hands are made, and what importing the package costs.
+"""Measure the speed of the hand simulation, and time and memory of importing the package.
 
 ``python -m benchmarks.data --out FILE``
 """
@@ -29,7 +29,7 @@ warnings.simplefilter("ignore")
 start = time.perf_counter()
 import {module}
 seconds = time.perf_counter() - start
-status = pathlib.Path("/proc/self/status")  # getrusage would count the parent's memory too
+status = pathlib.Path("/proc/self/status")  # getrusage also counts the parent's memory
 lines = status.read_text().splitlines() if status.exists() else []
 peaks = [1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
 print(json.dumps([seconds, peaks[0] if peaks else None]))
@@ -44,12 +44,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="fewer samples and rounds")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="where the JSON goes")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
     return parser.parse_args(arguments)
 
 
 def simulation(num_samples: int, rounds: int, seed: int) -> dict[str, Any]:
-    """Time :class:`SyntheticHands`, with another seed in each round."""
+    """Time :class:`SyntheticHands` with a different seed in each round."""
     SyntheticHands(100, seed=seed, progress=False)
     times = []
     for turn in range(rounds):
@@ -61,7 +61,7 @@ def simulation(num_samples: int, rounds: int, seed: int) -> dict[str, Any]:
 
 
 def imports(rounds: int, seed: int) -> list[dict[str, Any]]:
-    """Import each module in fresh interpreters, in turn; the first round only warms the disk."""
+    """Import each module in fresh interpreters; an untimed first round warms the disk cache."""
     times: dict[str, list[float]] = {module: [] for module in MODULES}
     peaks: dict[str, int | None] = {}
     order = random.Random(seed)
@@ -84,7 +84,7 @@ def _import(module: str) -> tuple[float, int | None]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run, print, write."""
+    """Run the benchmark, print the results and write the JSON file."""
     args = parse(arguments)
     torch.set_num_threads(args.threads)
     num_samples, rounds = (2000, 3) if args.quick else (20_000, 5)
@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
         "simulation": simulation(num_samples, rounds, args.seed),
         "imports": imports(2 if args.quick else 7, args.seed),
     }
-    print(f"SyntheticHands: {result['simulation']['per_second']:.0f} samples a second")
+    print(f"SyntheticHands: {result['simulation']['per_second']:.0f} samples per second")
     for row in result["imports"]:
         peak = "" if row["peak_bytes"] is None else f", {row['peak_bytes'] / 1e6:.0f} MB"
         print(f"import {row['name']}: {row['median']:.2f} s{peak}")

@@ -1,7 +1,7 @@
-"""Run all tests and benchmarks that need a GPU, one after the other; each writes JSON.
+"""Run all tests and benchmarks that need a GPU; the benchmarks write JSON files.
 
-``python -m benchmarks.gpu --out runs/gpu``, or ``make gpu``. With little time on a GPU, use
-``--quick``, or run some steps at a time with ``--only``.
+``python -m benchmarks.gpu --out runs/gpu``, or ``make gpu``. If GPU time is limited, use
+``--quick``, or select steps with ``--only``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from benchmarks.sizes import default_core, poses
 from handgraph.nn import engines
 
 SANITIZER = "compute-sanitizer"
-ERROR = 77  # what the sanitizer exits with when it found something
-TIMED_OUT = 124  # as timeout(1) has it
+ERROR = 77  # exit code of the sanitizer if it finds an error
+TIMED_OUT = 124  # the exit code of timeout(1)
 QUICK_BATCHES = ("1", "32", "4096")
 
 
 def steps(out: Path, quick: bool) -> Iterator[tuple[str, list[str]]]:
-    """Name and command of each step."""
+    """Yield name and command of each step."""
     python = [sys.executable, "-W", "ignore"]
     tests = [sys.executable, "-m", "pytest", "tests/nn/engines/cuda", "-q"]
     yield "tests", [*tests, "-m", "slow or not slow", f"--junitxml={out / 'tests.xml'}"]
@@ -52,7 +52,7 @@ def steps(out: Path, quick: bool) -> Iterator[tuple[str, list[str]]]:
 
 
 def once() -> None:
-    """Run the core forward and backward, and folded: what the sanitizer watches."""
+    """Run the core forward, backward and folded, for the sanitizer."""
     torch.use_deterministic_algorithms(True)
     core = default_core().cuda()
     for batch in (1, 33, 600):
@@ -64,7 +64,7 @@ def once() -> None:
 
 
 def run(command: list[str], limit: float) -> dict[str, Any]:
-    """Run one command for so many seconds, without Triton's interpreter."""
+    """Run one command for at most ``limit`` seconds, without Triton's interpreter."""
     start = perf_counter()
     env = os.environ | {"TRITON_INTERPRET": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     try:
@@ -75,17 +75,17 @@ def run(command: list[str], limit: float) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run all steps; exit with 1 if one failed."""
+    """Run all steps; exit with 1 if one fails."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="where the JSON goes")
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder to write")
     parser.add_argument(
         "--quick", action="store_true", help="fewer batches and rounds, no torch.compile"
     )
-    parser.add_argument("--only", nargs="+", metavar="STEP", help="these steps (core, tune, ...)")
-    parser.add_argument("--limit", type=float, default=3600, help="seconds a step may take")
-    parser.add_argument("--once", action="store_true", help="run the core once, and nothing else")
+    parser.add_argument("--only", nargs="+", metavar="STEP", help="only these (core, tune, ...)")
+    parser.add_argument("--limit", type=float, default=3600, help="maximum seconds per step")
+    parser.add_argument("--once", action="store_true", help="only run the core once")
     args = parser.parse_args(arguments)
     found = dict(steps(args.out, args.quick))
     if not set(args.only or ()) <= set(found):

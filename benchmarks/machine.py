@@ -1,4 +1,4 @@
-"""Where numbers come from: machine, versions, settings; and the file that they go to."""
+"""Machine, versions and settings of a result, and the JSON file for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import handgraph
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What the times depend on."""
+    """Return the machine, versions and settings that affect times."""
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "device": _name(device),
@@ -40,7 +40,7 @@ def _name(device: torch.device) -> str:
 
 
 def _cpu() -> str:
-    """The processor's name where the system tells it."""
+    """Return the processor's name, or the architecture if the name is unknown."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -48,7 +48,7 @@ def _cpu() -> str:
 
 
 def write(result: dict[str, Any], path: Path | None) -> None:
-    """Write a result as JSON, where a path is given."""
+    """Write a result as JSON, unless the path is ``None``."""
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

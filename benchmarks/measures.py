@@ -1,4 +1,4 @@
-"""What is measured besides time: error, operations, memory, floating point operations."""
+"""Measurements besides time: error, operations, memory and floating-point operations."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from torch.utils.flop_counter import flop_registry
 from benchmarks.contestants import Call, Contestant
 
 FREE = {"_unsafe_view", "_reshape_alias", "detach", "empty", "empty_like", "empty_strided"}
-"""Operations that compute nothing, though their schema does not call them views."""
+"""Operations that compute nothing but are not marked as views in their schema."""
 
 
 def output_and_gradient(module: nn.Module, x: Tensor, phase: str) -> Tensor:
-    """The tensor that is compared: the output, or in training the gradient of the input."""
+    """Return the tensor to compare: the output, or the gradient of the input for training."""
     if phase == "forward":
         with torch.no_grad():
             out: Tensor = module(x)
@@ -31,18 +31,18 @@ def output_and_gradient(module: nn.Module, x: Tensor, phase: str) -> Tensor:
 
 
 def relative_error(contestant: Contestant, core: nn.Module, x: Tensor, phase: str) -> float:
-    """Largest deviation from the core in double precision, relative to its largest value."""
+    """Return the largest deviation from the core in double precision, over its largest value."""
     exact = output_and_gradient(copy.deepcopy(core).double(), x.double(), phase)
     deviation = output_and_gradient(contestant.module, x, phase).double() - exact
     return (deviation.abs().max() / exact.abs().max()).item()
 
 
 class OperationCounter(TorchDispatchMode):
-    """Count operations, by namespace, and the floating point operations of matrix products.
+    """Count operations by namespace, and the floating-point operations of matrix products.
 
-    Views and allocations are no operations. An operator of handgraph is one operation. PyTorch's
-    ``FlopCounterMode`` has the same formulas, but it sets hooks on all modules, and with hooks a
-    module of handgraph runs its readable form.
+    Views and allocations are not counted. A handgraph operator counts as one operation. PyTorch's
+    ``FlopCounterMode`` uses the same formulas, but it registers hooks on all modules, and handgraph
+    modules with hooks run their readable form.
     """
 
     def __init__(self) -> None:
@@ -67,10 +67,10 @@ class OperationCounter(TorchDispatchMode):
 
 
 def operations(call: Call, x: Tensor) -> int:
-    """The number of operations of a call.
+    """Return the number of operations of a call.
 
-    On a GPU, kernels and copies, by the profiler. On the CPU, PyTorch's operators that are no
-    views: about as many as there would be kernels.
+    On a GPU, these are the kernels and copies in the profile. On the CPU, these are PyTorch's
+    operators except views, which approximates the number of kernels.
     """
     if x.device.type != "cuda":
         with OperationCounter() as counter:
@@ -85,7 +85,7 @@ def operations(call: Call, x: Tensor) -> int:
 
 
 def peak_memory(call: Call, x: Tensor) -> int:
-    """The most bytes of tensors that a call holds at once, without those that exist before it."""
+    """Return the peak memory of the tensors allocated during a call, in bytes."""
     call(x)
     if x.device.type == "cuda":
         torch.cuda.synchronize()
@@ -103,7 +103,7 @@ def peak_memory(call: Call, x: Tensor) -> int:
 
 
 def _peak(profiler: profile) -> int:
-    """Add up allocations and frees in the order of time."""
+    """Sum allocations and frees in chronological order, and return the maximum."""
     results = getattr(profiler.profiler, "kineto_results", None)
     events = [] if results is None else results.events()
     changes = [(e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"]
@@ -115,14 +115,14 @@ def _peak(profiler: profile) -> int:
 
 
 def flops(call: Call, x: Tensor) -> int:
-    """Floating point operations of the matrix products of a call."""
+    """Return the floating-point operations of the matrix products of a call."""
     with OperationCounter() as counter:
         call(x)
     return int(counter.flops)
 
 
 def matmul_rate(device: torch.device, threads: int, size: int) -> float:
-    """Floating point operations per second of a large matrix product in float32."""
+    """Return the floating-point operations per second of a large float32 matrix product."""
     matrix = torch.rand(size, size, device=device)
     timer = Timer("torch.mm(m, m)", globals={"torch": torch, "m": matrix}, num_threads=threads)
     seconds = timer.blocked_autorange(min_run_time=0.2).median

@@ -1,4 +1,4 @@
-"""Contestants that compute another function: usual networks for the same task."""
+"""Contestants that compute another function: common networks for the same task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from handgraph.nn import GraphMerger, PerBranch, SkeletonUNet, SubgraphMask
 
 
 def skeleton_core(removal: RemovalSets) -> Core:
-    """The U-Net with ``GCNConv`` over the sparse skeleton, the usual case for message passing."""
+    """Build the U-Net with ``GCNConv`` over the sparse skeleton, as usual for message passing."""
     ladder = coarsen(removal.skeleton)
 
     def unet(in_channels: int, skeleton: Skeleton) -> nn.Module:
@@ -28,14 +28,14 @@ def skeleton_core(removal: RemovalSets) -> Core:
 
 
 def top_k_core(removal: RemovalSets) -> Core:
-    """PyG's ``GraphUNet`` in the place of each net."""
+    """Build the core with PyG's ``GraphUNet`` instead of each net."""
     return _core(removal, TopKUNet)
 
 
 class TopKUNet(nn.Module):
-    """PyG's ``GraphUNet`` (Gao and Ji, ICML 2019): keep the nodes with the highest scores.
+    """PyG's ``GraphUNet`` (Gao and Ji, ICML 2019), which keeps the nodes with the highest scores.
 
-    16 channels at each of five levels, where the others have 4 to 64.
+    Each of its five levels has 16 channels; the other nets have 4 to 64.
     """
 
     def __init__(self, in_channels: int, skeleton: Skeleton) -> None:
@@ -52,9 +52,9 @@ class TopKUNet(nn.Module):
 
 @lru_cache(maxsize=64)
 def disjoint(skeleton: Skeleton, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Edges of ``batch`` copies of a skeleton, and the copy of each node.
+    """Return the edges of ``batch`` copies of a skeleton, and the index of each node's copy.
 
-    They are cached, as a data loader would provide them.
+    They are cached, because a data loader would provide them.
     """
     graph = torch.arange(batch, device=device)
     first = skeleton.num_joints * graph

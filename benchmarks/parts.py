@@ -1,4 +1,4 @@
-"""The parts of the pipeline from an image to a pose, each a module of one tensor."""
+"""The parts of the pipeline from an image to a pose, each a module with one input tensor."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from handgraph.vision import (
 
 
 class Detector(nn.Module):
-    """HRNet: images ``[B, 3, S, S]`` to (u, v) in [-1, 1] ``[B, J, 2]`` and the feature map."""
+    """Map images ``[B, 3, S, S]`` to (u, v) in [-1, 1] ``[B, J, 2]`` and the feature map."""
 
     def __init__(self, backbone: str) -> None:
         super().__init__()
         self.generator = HeatmapGenerator(HAND.num_joints, backbone)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Find the joints."""
+        """Return the joints and the feature map."""
         heatmaps, features = self.generator(images)
         uv = decode_heatmaps(heatmaps.float())[0]
         return uv * (2 / images.shape[-1]) - 1, features
 
 
 class Encoders(nn.Module):
-    """The feature encoders of the branches and of the merger, on the map ``[B, C, h, w]``."""
+    """Feature encoders of the branches and the merger for a feature map ``[B, C, h, w]``."""
 
     def __init__(self, in_channels: int, removal: RemovalSets, hidden_channels: int) -> None:
         super().__init__()
@@ -39,12 +39,12 @@ class Encoders(nn.Module):
         self.merge = FeatureEncoder(in_channels, joints, 3, hidden_channels=hidden)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode for the branches ``[B, N, K, 2]``, and for the merger ``[B, J, 3]``."""
+        """Return features for the branches ``[B, N, K, 2]`` and for the merger ``[B, J, 3]``."""
         return self.branches(features), self.merge(features)
 
 
 class GraphCore(nn.Module):
-    """Branches and merger with features, on joints ``[B, J, 2]``."""
+    """Branches and merger with features, for joints ``[B, J, 2]``."""
 
     def __init__(self, removal: RemovalSets) -> None:
         super().__init__()
@@ -59,13 +59,13 @@ class GraphCore(nn.Module):
         return out
 
     def forward(self, uv: Tensor) -> Tensor:
-        """Estimate the pose, with the joints in the place of the features, at the same cost."""
+        """Estimate the pose with the joints instead of features, which costs the same."""
         joints = torch.cat([uv, uv[..., :1]], dim=-1)
         return self.lift(uv, self.split(uv), joints)
 
 
 class Pipeline(nn.Module):
-    """From an image to a pose."""
+    """The whole pipeline from an image to a pose."""
 
     def __init__(self, backbone: str, hidden_channels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Time and memory against size, in logarithms."""
+"""Log-log plots of time and memory against size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw one column an axis: time above, memory below."""
+    """Draw one column per axis, with time above memory."""
     axes = list(dict.fromkeys(row["axis"] for row in rows))
     names = list(dict.fromkeys(row["name"] for row in rows))
     figure = Figure(figsize=(3.5 * len(axes), 6), layout="constrained")
@@ -31,7 +31,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         sizes = sorted({row["value"] for row in rows if row["axis"] == axis})
         below.set_xticks(sizes[::2], labels=[str(size) for size in sizes[::2]])
         below.xaxis.minorticks_off()
-    panels[0][0].set_ylabel("ms a call")
+    panels[0][0].set_ylabel("ms per call")
     panels[1][0].set_ylabel("peak MB of tensors")
     figure.legend(*panels[1][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The same function without the library: one graph U-Net after the other, layer by layer."""
+"""The core's function in plain PyTorch: one graph U-Net after the other, layer by layer."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from handgraph.nn import AdaptiveGraphConv, AdaptiveGraphUNet, normalize_adjacen
 
 
 class PlainConv(nn.Module):
-    """A convolution over a learned adjacency, in which the contestants differ.
+    """Base class of the contestants' convolutions over a learned adjacency.
 
     Args:
-        lin: The layer's map over the channels.
-        num_nodes: J.
+        lin: The layer's linear map over channels.
+        num_nodes: J, the number of nodes.
     """
 
     def __init__(self, lin: nn.Linear, num_nodes: int) -> None:
@@ -27,12 +27,12 @@ class PlainConv(nn.Module):
 
     @staticmethod
     def prepare(adj: Tensor) -> Tensor:
-        """Prepare an adjacency ``[J, J]``, once for each level in each forward pass."""
+        """Prepare an adjacency ``[J, J]``, once per level and forward pass."""
         return adj
 
 
 class PublishedConv(PlainConv):
-    """The convolution of HOPE-Net's published code: each sample's adjacency is normalised."""
+    """The convolution of HOPE-Net's published code, which normalises every sample's adjacency."""
 
     def forward(self, x: Tensor, adj: Tensor) -> Tensor:
         """Convolve ``[B, J, C]``."""
@@ -44,11 +44,11 @@ class PublishedConv(PlainConv):
 
 
 class RepairedConv(PlainConv):
-    """The same with the adjacency normalised once and broadcast."""
+    """The published convolution with the adjacency normalised once and broadcast."""
 
     @staticmethod
     def prepare(adj: Tensor) -> Tensor:
-        """Normalise."""
+        """Normalise the adjacency."""
         return normalize_adjacency(adj)
 
     def forward(self, x: Tensor, laplacian: Tensor) -> Tensor:
@@ -61,9 +61,9 @@ class PlainUNet(nn.Module):
     """One branch of an :class:`AdaptiveGraphUNet`, with a copy of its parameters.
 
     Args:
-        net: The library's net. Its branches must have equally many nodes.
-        branch: Which branch; 0 for a net over one skeleton.
-        conv: How to convolve.
+        net: The library's net. Its branches must have the same number of nodes.
+        branch: Index of the branch; 0 for a net over one skeleton.
+        conv: Class of the convolutions.
     """
 
     def __init__(self, net: AdaptiveGraphUNet, branch: int, conv: type[PlainConv]) -> None:
@@ -102,22 +102,22 @@ class PlainUNet(nn.Module):
 
 
 class InTurn(nn.Module):
-    """Run one net for each branch, one after the other. ``[B, N, K, C] -> [B, N, K, C']``."""
+    """Run one net per branch, one after the other. ``[B, N, K, C] -> [B, N, K, C']``."""
 
     def __init__(self, nets: list[PlainUNet]) -> None:
         super().__init__()
         self.nets = nn.ModuleList(nets)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run the nets."""
+        """Run the nets and stack their outputs."""
         return torch.stack([net(x[:, n]) for n, net in enumerate(self.nets)], dim=1)
 
 
 def plain_core(core: Core, conv: type[PlainConv]) -> Core:
-    """Copy a core with plain nets in the place of the library's.
+    """Copy a core with plain nets instead of the library's.
 
-    The gather before the branches and the assembly before the ensemble network are the library's
-    in all contestants, so that only the nets differ.
+    All contestants use the library's code to gather the input of the branches and assemble the
+    input of the ensemble network, so that only the nets differ.
     """
     net = cast("AdaptiveGraphUNet", core.branches)
     branches = InTurn([PlainUNet(net, n, conv) for n in range(len(net.node_mask))])

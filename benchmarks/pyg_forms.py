@@ -1,9 +1,9 @@
-"""The same function from layers of PyG.
+"""The core's function with PyG layers.
 
-``GCNConv`` takes the learned adjacency as edges between all pairs of nodes, with normalised
-weights. This is its worst case, as the cost of message passing grows with the edges. Of PyG's
-dense layers, ``DenseGINConv`` without its loop computes the same: ``DenseGCNConv`` normalises again
-and clamps degrees to at least 1, and ``DenseGraphConv`` has a second map for each node itself.
+``GCNConv`` receives the learned adjacency as edges between all pairs of nodes, with normalised
+weights. This is its worst case, because the cost of message passing grows with the edges. Among
+PyG's dense layers, ``DenseGINConv`` without self-loops computes the same function. ``DenseGCNConv``
+normalises again and clamps degrees to at least 1. ``DenseGraphConv`` has a second linear map.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from handgraph.nn import normalize_adjacency
 
 @lru_cache(maxsize=64)
 def all_pairs(num_nodes: int, batch: int, device: torch.device) -> Tensor:
-    """Edges between all pairs of nodes, sorted by target, in ``batch`` disjoint copies.
+    """Return edges between all pairs of nodes, sorted by target, in ``batch`` disjoint copies.
 
-    They are cached, as a data loader would provide them.
+    They are cached, because a data loader would provide them.
     """
     node = torch.arange(num_nodes, device=device)
     pairs = torch.stack([node.repeat(num_nodes), node.repeat_interleave(num_nodes)])
@@ -35,7 +35,7 @@ class StaticGCN(PlainConv):
 
     def __init__(self, lin: nn.Linear, num_nodes: int) -> None:
         super().__init__(lin, num_nodes)
-        self.conv: nn.Module = GCNConv(  # type: ignore[abstract]  # as all of PyG's
+        self.conv: nn.Module = GCNConv(  # type: ignore[abstract]  # of all PyG layers
             lin.in_features, lin.out_features, normalize=False
         )
         self.conv.get_submodule("lin").weight = lin.weight
@@ -44,7 +44,7 @@ class StaticGCN(PlainConv):
 
     @staticmethod
     def prepare(adj: Tensor) -> Tensor:
-        """Weights of the edges, ``[J * J]``, in the order of :func:`all_pairs`."""
+        """Return the edge weights ``[J * J]``, in the order of :func:`all_pairs`."""
         return normalize_adjacency(adj).flatten()
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class DisjointGCN(StaticGCN):
 
 
 class DenseGIN(PlainConv):
-    """``DenseGINConv`` without its loop."""
+    """``DenseGINConv`` without self-loops."""
 
     def __init__(self, lin: nn.Linear, num_nodes: int) -> None:
         super().__init__(lin, num_nodes)
@@ -76,7 +76,7 @@ class DenseGIN(PlainConv):
 
     @staticmethod
     def prepare(adj: Tensor) -> Tensor:
-        """Normalise."""
+        """Normalise the adjacency."""
         return normalize_adjacency(adj)
 
     def forward(self, x: Tensor, laplacian: Tensor) -> Tensor:

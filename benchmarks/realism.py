@@ -1,7 +1,7 @@
-"""How far simulated hands cover real ones: ``python -m benchmarks.realism --real FILE.npz``.
+"""Measure how well simulated hands cover real ones.
 
-``FILE.npz`` holds ``xyz [n, 21, 3]``, right hands in metres in the order of ``HAND``. Without it,
-simulated hands of another seed take the place of real ones.
+``python -m benchmarks.realism --real FILE.npz``. The file contains ``xyz [n, 21, 3]``: right hands
+in metres, in the order of ``HAND``. Without a file, simulated hands of another seed are used.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from handgraph.skeletons import FINGERS
 Array = NDArray[np.float64]
 
 NEAR = 10.0
-"""A hand farther than this from all simulated ones is not covered, millimetres."""
+"""Distance within which a simulated hand covers a real one, millimetres."""
 
 CANDIDATES = 40
-"""Hands that are compared exactly: those of the least root mean square distance."""
+"""Number of hands with the lowest root mean square distance, which are compared exactly."""
 
 STRAIGHT, BENT = 60.0, 20.0
-"""Abduction is measured up to this flexion of the mcp, and DIP / PIP from this one, degrees."""
+"""Largest MCP flexion for abduction, and smallest PIP flexion for the ratio DIP / PIP, degrees."""
 
 
 def nearest(hands: Tensor, simulated: Tensor) -> Tensor:
-    """Distance of each hand from the nearest simulated one, after the best similarity, in mm.
+    """Return the distance of each hand to the nearest simulated one after alignment, in mm.
 
     Shapes:
         hands: ``[n, 21, 3]``; simulated: ``[m, 21, 3]``; output: ``[n]``.
@@ -56,7 +56,7 @@ def nearest(hands: Tensor, simulated: Tensor) -> Tensor:
 
 
 def rows(xyz: Tensor) -> dict[str, Array]:
-    """Every proportion (in keybones) and angle (in degrees); NaN where it means nothing."""
+    """Return proportions (in keybones) and angles (in degrees), NaN where they are undefined."""
     hands = measure(xyz.numpy())
     return {**_proportions(hands), **_angles(hands)}
 
@@ -95,7 +95,7 @@ def _angles(hands: HandMeasures) -> dict[str, Array]:
 
 
 def compare(real: dict[str, Array], simulated: dict[str, Array]) -> list[dict[str, Any]]:
-    """The share of real hands outside of 99.8 % of the simulated ones, row by row."""
+    """Return for each row the share of real hands outside the central 99.8 % of simulated ones."""
     table = []
     for name, values in real.items():
         known = values[~np.isnan(values)]
@@ -108,7 +108,7 @@ def compare(real: dict[str, Array], simulated: dict[str, Array]) -> list[dict[st
 
 
 def draw(real: dict[str, Array], simulated: dict[str, Array], path: Path) -> None:
-    """Histograms of all rows, real over simulated."""
+    """Draw histograms of all rows, with real hands over simulated ones."""
     from matplotlib.figure import Figure
 
     columns = 7
@@ -121,7 +121,7 @@ def draw(real: dict[str, Array], simulated: dict[str, Array], path: Path) -> Non
         for values, color in zip(both, ("#999999", "#D55E00"), strict=True):
             ax.hist(values, bins, density=True, color=color, alpha=0.6)
         simulated_density, _ = np.histogram(both[0], bins, density=True)
-        ax.set_ylim(0, 3 * simulated_density.max())  # one person's bones would hide the rest
+        ax.set_ylim(0, 3 * simulated_density.max())  # one person's bones form a high peak
         ax.set_title(name, fontsize=7)
         ax.tick_params(labelsize=5, left=False, labelleft=False)
     for ax in axes[len(real) :]:
@@ -138,15 +138,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=20_000, help="simulated hands")
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument(
-        "--most", type=int, default=400, help="real hands that neighbours are found for"
+        "--most", type=int, default=400, help="maximum number of real hands to match"
     )
-    parser.add_argument("--out", type=Path, help="where the JSON goes")
-    parser.add_argument("--picture", type=Path, help="where the histograms go")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    parser.add_argument("--picture", type=Path, help="picture of the histograms to write")
     return parser.parse_args(arguments)
 
 
 def load(path: Path | None, number: int, seed: int) -> Tensor:
-    """Read real hands, or simulate others."""
+    """Load real hands, or simulate hands with another seed if there is no file."""
     if path is None:
         return SyntheticHands(number, seed=seed + 1, progress=False).tensors["xyz"].double()
     with np.load(path) as file:
@@ -154,7 +154,7 @@ def load(path: Path | None, number: int, seed: int) -> Tensor:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, print, draw, write."""
+    """Run the benchmark, print the results and write the JSON file and the picture."""
     args = parse(arguments)
     simulated = SyntheticHands(args.samples, seed=args.seed).tensors["xyz"].double()
     real = load(args.real, args.most, args.seed)

@@ -1,4 +1,4 @@
-"""Measure how time and memory grow with the batch, the joints, the branches and the depth.
+"""Measure how time and memory grow with batch size, joints, branches and depth.
 
 ``python -m benchmarks.scaling --out FILE --picture FILE``
 """
@@ -32,7 +32,7 @@ NAMES = (PUBLISHED, REPAIRED, OURS, FOLDED)
 
 
 class Point(NamedTuple):
-    """The sizes, of which one is varied at a time."""
+    """Sizes of a measurement, one of which is varied at a time."""
 
     batch: int = 256
     joints: int = 21
@@ -61,16 +61,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--phase", default="forward", choices=list(PHASES))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="smaller sizes, few rounds")
-    parser.add_argument("--limit", type=float, default=5.0, help="leave out slower calls, seconds")
-    parser.add_argument("--memory", type=float, default=8.0, help="leave out larger calls, GB")
+    parser.add_argument("--limit", type=float, default=5.0, help="skip slower calls, seconds")
+    parser.add_argument("--memory", type=float, default=8.0, help="skip larger calls, GB")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="where the JSON goes")
-    parser.add_argument("--picture", type=Path, help="where a picture goes (needs matplotlib)")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    parser.add_argument("--picture", type=Path, help="picture to write (needs matplotlib)")
     return parser.parse_args(arguments)
 
 
 def run(args: argparse.Namespace) -> Iterator[Row]:
-    """Yield one row for each contestant and point."""
+    """Yield one row per contestant and point."""
     axes = QUICK_AXES if args.quick else AXES
     bar = tqdm(total=sum(len(axes[axis]) for axis in args.axes), desc="points", disable=None)
     for axis in args.axes:
@@ -101,14 +101,14 @@ def _rows(
 
 
 def slope(values: Sequence[float], times: Sequence[float]) -> float:
-    """The power by which times grow: the slope of the upper half of the points, in logarithms."""
+    """Return the exponent of growth: the log-log slope of the upper half of the points."""
     half = len(values) // 2 if len(values) > 3 else 0
     x, y = np.log(values[half:]), np.log(times[half:])
     return float(np.polyfit(x, y, 1)[0])
 
 
 def slopes(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Fit time and memory of each contestant along each axis."""
+    """Fit the growth of time and memory of each contestant along each axis."""
     found = []
     for axis, name in dict.fromkeys((row["axis"], row["name"]) for row in rows):
         line = [r for r in rows if (r["axis"], r["name"]) == (axis, name) and "hot" in r]
@@ -123,7 +123,7 @@ def slopes(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run, print, write."""
+    """Run the benchmark, print the exponents and write the JSON file and the picture."""
     args = parse(arguments)
     torch.set_num_threads(args.threads)
     rows = list(run(args))

@@ -1,4 +1,4 @@
-"""The core, which all contestants compute: N branches and the ensemble network."""
+"""The core that all contestants compute: N branches and the ensemble network."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from handgraph.nn import (
     halving_ladder,
 )
 
-CHANNELS = 3  # of a joint: u, v and a depth cue in the input, u, v and depth in the output
+CHANNELS = 3  # per joint: u, v and a depth cue as input, u, v and depth as output
 
 
 class Core(nn.Module):
-    """Split the joints, run the branches, merge their estimates.
+    """Split the joints, run the branches and merge their estimates.
 
     Args:
         split: ``[B, J, C] -> [B, N, K, C]``.
         branches: ``[B, N, K, C] -> [B, N, K, C']``.
         merge: ``[B, N, K, C'] -> [B, J, C']``.
-        feature_nodes: Number of feature nodes of the merger; the first joints take their place.
+        feature_nodes: Number of feature nodes of the merger; the first joints are used for them.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class Core(nn.Module):
 
 
 def default_core() -> Core:
-    """The core with the library's default arguments."""
+    """Build the core with the library's default arguments."""
     removal = RemovalSets.by_level(HAND)
     branches = AdaptiveGraphUNet(CHANNELS, CHANNELS, removal)
     return Core(SubgraphMask(removal), branches, GraphMerger(CHANNELS, CHANNELS, removal))
 
 
 def literal_core() -> Core:
-    """The paper to the letter: 80 nodes in the ensemble network, and HOPE-Net's node counts."""
+    """Build the core as printed in the paper, with 80 ensemble nodes and HOPE-Net's node counts."""
     removal = RemovalSets.by_level(HAND)
     branches = AdaptiveGraphUNet(CHANNELS, CHANNELS, removal, nodes=(16, 11, 7, 4, 2, 1))
     merge = HypothesisGraphMerger(CHANNELS, CHANNELS, removal, feature_nodes=16)
@@ -63,7 +63,7 @@ def literal_core() -> Core:
 
 
 def scaled_core(joints: int = 21, branches: int = 4, depth: int | None = None) -> Core:
-    """A core of any size; with several branches, each removes a quarter of the joints."""
+    """Build a core of any size; each of several branches removes a quarter of the joints."""
     skeleton = Skeleton.edgeless(joints)
     if branches == 1:
         removal = RemovalSets.none(skeleton, 1)
@@ -81,11 +81,11 @@ def scaled_core(joints: int = 21, branches: int = 4, depth: int | None = None) -
 
 
 SIZES: dict[str, Callable[[], Core]] = {"default": default_core, "literal": literal_core}
-"""The sizes that ``benchmarks.core`` knows."""
+"""Choices of ``benchmarks.core --sizes``."""
 
 
 def seeded(make: Callable[[], Core], seed: int = 0) -> Core:
-    """Make a core with fixed parameters, and with adjacencies other than the identity."""
+    """Build a core with seeded parameters and adjacencies that differ from the identity."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         core = make()

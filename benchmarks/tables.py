@@ -1,4 +1,4 @@
-"""Ratios of times, and tables."""
+"""Speed-ups and tables."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ HEADER = (
 
 
 def best(rows: Iterable[Row], names: Sequence[str]) -> float | None:
-    """The shortest median among the named, ``None`` where none was timed."""
+    """Return the shortest median of the named rows, ``None`` if none of them was timed."""
     medians = [row["hot"]["median"] for row in rows if row["name"] in names and "hot" in row]
     return min(medians, default=None)
 
 
 def ratio(reference: float | None, row: Row) -> str:
-    """How many times faster a row is than a reference time; losses are marked."""
+    """Format the speed-up of a row over a reference time; values below 1 are marked."""
     if reference is None or "hot" not in row:
         return "-"
     return faster(reference / row["hot"]["median"])
 
 
 def faster(times: float) -> str:
-    """A ratio of times; losses are marked."""
+    """Format a speed-up; values below 1 are marked."""
     return f"{times:.2f}" if times >= 0.995 else f"**{times:.2f} slower**"
 
 
@@ -60,28 +60,28 @@ def _cells(row: Row, references: Sequence[float | None], rate: float) -> list[st
 
 
 def milliseconds(seconds: float) -> str:
-    """Milliseconds with three digits."""
+    """Format seconds as milliseconds with three digits."""
     return digits(1e3 * seconds)
 
 
 def digits(value: float) -> str:
-    """A number with three digits, and with all before the point."""
+    """Format a number with three significant digits, or as an integer from 100 on."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def table(rows: Sequence[Row], rate: float) -> list[list[str]]:
-    """Cells of one comparison, header first.
+    """Return the cells of one comparison, header first.
 
     Args:
-        rows: One row a contestant.
-        rate: Floating point operations per second of a large matrix product.
+        rows: One row per contestant.
+        rate: Floating-point operations per second of a large matrix product.
     """
     references = [best(rows, names) for names in ((PUBLISHED,), PYG, (REPAIRED,))]
     return [list(HEADER), *(_cells(row, references, rate) for row in rows)]
 
 
 def shares(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """Cells of one table of the pipeline, with each part's share of the same form's whole."""
+    """Return the cells of a pipeline table, with each part's share of the whole in its form."""
     whole = {row["form"]: row["time"]["median"] for row in rows if row["part"] == "whole"}
     lines = [["part", "form", "ms", "share", "images/s", "operations"]]
     for row in rows:
@@ -101,14 +101,14 @@ def shares(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def markdown(cells: Sequence[Sequence[str]]) -> str:
-    """Write cells as a markdown table, the first column to the left."""
+    """Format cells as a Markdown table with the first column left-aligned."""
     head, *body = ["| " + " | ".join(line) + " |" for line in cells]
     rule = "|---|" + "---:|" * (len(cells[0]) - 1)
     return "\n".join([head, rule, *body])
 
 
 def plain(cells: Sequence[Sequence[str]]) -> str:
-    """Write cells in columns for the screen."""
+    """Format cells as aligned columns of text."""
     shown = [[cell.replace("**", "") for cell in line] for line in cells]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     return "\n".join(
@@ -121,7 +121,7 @@ def plain(cells: Sequence[Sequence[str]]) -> str:
 
 
 def origin(result: dict[str, Any]) -> str:
-    """The origin of a result: machine, versions, date and seed."""
+    """Describe the origin of a result: machine, versions, date and seed."""
     source = result["machine"]
     device = source["cpu"] if source["device"] == "cpu" else source["device"]
     cuda = f", CUDA {source['cuda']}" if source["cuda"] else ""

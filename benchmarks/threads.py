@@ -1,4 +1,4 @@
-"""Compare one number of threads with another: the library alone.
+"""Compare the library's times with two numbers of threads.
 
 ``python -m benchmarks.threads --out FILE``
 """
@@ -21,7 +21,7 @@ from benchmarks.timing import Plan, cpu_stopwatch, interleave, summary
 
 BATCHES = [1, 4, 32, 256, 2048, 4096]
 BLOCK = 0.02
-"""Seconds of a block of calls with one number of threads: idle threads stay awake for a while."""
+"""Seconds of a block of calls, longer than the time that idle threads stay awake."""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -33,12 +33,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--quick", action="store_true", help="few batches and rounds")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="where the JSON goes")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
     return parser.parse_args(arguments)
 
 
 def with_threads(call: Call, threads: int) -> Call:
-    """The same call with a number of threads."""
+    """Return the call with a number of threads."""
 
     def threaded(x: Tensor) -> object:
         torch.set_num_threads(threads)
@@ -48,7 +48,7 @@ def with_threads(call: Call, threads: int) -> Call:
 
 
 def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield one row for each phase, batch and contestant."""
+    """Yield one row per phase, batch and contestant."""
     forms = [c for c in equal_forms(seeded(default_core, args.seed)) if c.name in (OURS, FOLDED)]
     contestants = [*forms, *by_engine(forms, "cpu")]
     batches = [1, 32] if args.quick else args.batches
@@ -70,7 +70,7 @@ def _row(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run, print, write."""
+    """Run the benchmark, print the results and write the JSON file."""
     args = parse(arguments)
     before = torch.get_num_threads()
     rows = list(run(args))

@@ -1,6 +1,6 @@
-"""Time several calls in turn, so that a disturbance of the machine affects them all.
+"""Time several calls alternately, so that a disturbance of the machine affects all of them.
 
-``torch.utils.benchmark`` times one statement after the other.
+``torch.utils.benchmark`` times one statement at a time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 Call = Callable[[Tensor], object]
 Stopwatch = Callable[[Call, Sequence[Tensor]], float]
-"""Calls once with each input, and returns the seconds of all calls."""
+"""Function that calls once with each input and returns the total seconds."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Plan:
     """How long and how often to time.
 
     Args:
-        rounds: Number of blocks of each contestant, one in each round.
-        block: Least seconds of a block: short calls are repeated.
-        budget: Seconds of a contestant in all, after which it gets no further rounds.
-        min_rounds: Least number of rounds, whatever the budget.
+        rounds: Number of blocks per call, one in each round.
+        block: Minimum seconds of a block; short calls are repeated.
+        budget: Total seconds per call, after which it gets no further rounds.
+        min_rounds: Minimum number of rounds, regardless of the budget.
         warm_up: Number of calls before the first block.
         seed: Seed of the order within the rounds.
     """
@@ -43,7 +43,7 @@ class Plan:
 
 
 def cpu_stopwatch(call: Call, inputs: Sequence[Tensor]) -> float:
-    """Time on the CPU."""
+    """Return the seconds of the calls on the CPU."""
     start = perf_counter()
     for x in inputs:
         call(x)
@@ -51,7 +51,7 @@ def cpu_stopwatch(call: Call, inputs: Sequence[Tensor]) -> float:
 
 
 def cuda_stopwatch(call: Call, inputs: Sequence[Tensor]) -> float:
-    """Time between two events on the GPU's stream, which includes launches that it waits for."""
+    """Return the seconds between two events on the GPU stream, including waits for launches."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
     start.record()
@@ -70,18 +70,18 @@ def interleave(
     plan: Plan,
     before: Callable[[], object] | None = None,
 ) -> dict[str, list[float]]:
-    """Time all calls, each once a round, in an order that is drawn for each round.
+    """Time all calls once per round, in a random order that differs between rounds.
 
     Args:
-        calls: What to time.
-        inputs: The inputs, in rotation.
-        stopwatch: How to time.
+        calls: The calls to time, by name.
+        inputs: The inputs, used in rotation.
+        stopwatch: Function that times a block.
         plan: How long to time.
-        before: Called before each call, and not timed. Without it, calls follow each other in
-            blocks, after one that is not timed.
+        before: Function that runs before each timed call and is not timed. If ``None``, calls are
+            timed in blocks, each after one call that is not timed.
 
     Returns:
-        The seconds of a call in each round; fewer rounds for a call whose budget is spent.
+        The seconds per call in each round; a call whose budget is spent has fewer rounds.
     """
     repeats = {name: _repeats(call, inputs, stopwatch, plan) for name, call in calls.items()}
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -101,7 +101,7 @@ def interleave(
 
 
 def _repeats(call: Call, inputs: Sequence[Tensor], stopwatch: Stopwatch, plan: Plan) -> int:
-    """Warm up, and choose the number of calls of a block."""
+    """Warm up and return the number of calls per block."""
     seconds: list[float] = []
     while not seconds or (len(seconds) < plan.warm_up and sum(seconds) < plan.budget):
         seconds.append(stopwatch(call, [inputs[len(seconds) % len(inputs)]]))
@@ -109,13 +109,13 @@ def _repeats(call: Call, inputs: Sequence[Tensor], stopwatch: Stopwatch, plan: P
 
 
 def summary(times: Sequence[float]) -> dict[str, Any]:
-    """Median and quartiles, in seconds, and the number of rounds."""
+    """Return median and quartiles in seconds, and the number of rounds."""
     low, median, high = quantiles(times, n=4, method="inclusive")
     return {"median": median, "q25": low, "q75": high, "rounds": len(times)}
 
 
 def flusher(device: torch.device) -> Callable[[], None]:
-    """A function that empties the caches: it writes 256 MiB, more than they hold."""
+    """Return a function that flushes the caches by writing 256 MiB, more than they hold."""
     buffer = torch.empty(2**26, device=device)
 
     def flush() -> None:

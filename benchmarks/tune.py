@@ -1,4 +1,4 @@
-"""Time the Triton engine with other tilings, on a GPU: ``python -m benchmarks.tune``."""
+"""Time the Triton engine with several tilings on a GPU: ``python -m benchmarks.tune``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TILINGS = [
 
 
 def plans() -> dict[str, tuple[Plan, Shape]]:
-    """The plans of the default core, with the shapes of their inputs."""
+    """Return the plans of the default core and the shapes of their inputs."""
     core: Any = default_core()
     branches, merger = core.branches.lower(), core.merge.lower()
     joined = join(join(core.split.lower(), branches), merger)
@@ -44,12 +44,12 @@ def plans() -> dict[str, tuple[Plan, Shape]]:
 
 @torch.no_grad()
 def works(device: torch.device) -> Iterator[tuple[str, str, Callable[[Tensor], object]]]:
-    """A name, a program, and a call that takes ``[B, F]``."""
+    """Yield a name, a program and the call to time, which takes ``[B, F]``."""
     for name, (plan, given) in plans().items():
         lowered, program = lower(plan, given)
         text, table = encode(program), pack(lowered, program).to(device)
         yield f"{name}, forward", text, partial(chain, table=table, program=text)
-        if name != "core":  # folded, not trained
+        if name != "core":  # the folded core is not trained
             yield f"{name}, backward", text, partial(_backward, table, text)
 
 
@@ -67,7 +67,7 @@ def _name(tiling: dict[str, int]) -> str:
 
 
 def run(device: torch.device, batches: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Yield one table after the other, the fastest tiling first."""
+    """Yield the tables, with the fastest tiling first in each."""
     stopwatch = cuda_stopwatch if device.type == "cuda" else cpu_stopwatch
     for (name, text, call), batch in product(works(device), batches):
         program = decode(text)
@@ -81,11 +81,11 @@ def run(device: torch.device, batches: Sequence[int]) -> Iterator[dict[str, Any]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run, print, write."""
+    """Run the benchmark, print the fastest tilings and write the JSON file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tune")
     parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"])
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
-    parser.add_argument("--out", type=Path, help="where the JSON goes")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
     args = parser.parse_args(arguments)
     device = torch.device(args.device)
     result: dict[str, Any] = {"benchmark": "tune", "machine": machine(device), "quick": False}

@@ -1,4 +1,4 @@
-"""Time the core of this checkout and of another one, such as a git worktree of an older commit.
+"""Compare the core's times in this checkout and another, such as a worktree of an older commit.
 
 ``python -m benchmarks.versions --other CHECKOUT --out FILE``
 """
@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 
 class Worker:
-    """A process that times the core of one checkout, see ``versions_worker.py``.
+    """A process that runs ``versions_worker.py`` in one checkout.
 
     Args:
         checkout: The root of the checkout.
@@ -39,23 +39,23 @@ class Worker:
         source = ROOT / "benchmarks" / "versions_worker.py"
         command = [sys.executable, "-W", "ignore", "-c", source.read_text(encoding="utf-8")]
         self.checkout = checkout.resolve()
-        self.process = subprocess.Popen(  # with -c, it imports from the directory it runs in
+        self.process = subprocess.Popen(  # -c puts the working directory on the import path
             command, cwd=checkout, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def engines(self) -> list[str]:
-        """The engines of the checkout; to be called first.
+        """Return the engines of the checkout. Must be called before :meth:`time`.
 
         Raises:
-            RuntimeError: If the process has stopped, or has imported another checkout.
+            RuntimeError: If the process has stopped or imported another checkout.
         """
         found: dict[str, Any] = self._answer()
         if Path(found["handgraph"]).parents[1].resolve() != self.checkout:
-            raise RuntimeError(f"{self.checkout}: imported {found['handgraph']}")
+            raise RuntimeError(f"expected handgraph in {self.checkout}, got {found['handgraph']}")
         return list(found["engines"])
 
     def time(self, case: str, engine: str, batch: int, seconds: float) -> float:
-        """The seconds of a call, from a block of so many seconds."""
+        """Return the seconds of a call, averaged over a block of ``seconds`` seconds."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([case, engine, batch, seconds]) + "\n")
         self.process.stdin.flush()
@@ -69,7 +69,7 @@ class Worker:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.checkout}: the process that times it has stopped")
+            raise RuntimeError(f"{self.checkout}: the worker process has stopped")
         return json.loads(line)
 
 
@@ -84,12 +84,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--block", type=float, default=0.02, help="seconds of a block of calls")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="where the JSON goes")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
     return parser.parse_args(arguments)
 
 
 def run(args: argparse.Namespace, workers: Mapping[str, Worker]) -> Iterator[Row]:
-    """Yield one row for each case, batch and engine."""
+    """Yield one row per case, batch and engine."""
     entries = [(side, name) for side, worker in workers.items() for name in worker.engines()]
     cases = [(case, batch) for case in args.cases for batch in args.batches]
     for case, batch in tqdm(cases, desc="cases", disable=None):
@@ -107,7 +107,7 @@ def _times(
     case: str,
     batch: int,
 ) -> dict[tuple[str, str], list[float]]:
-    """Time all entries once a round, in random order; one process works at a time."""
+    """Time all entries once per round in random order, with one process running at a time."""
     times: dict[tuple[str, str], list[float]] = {entry: [] for entry in entries}
     order = random.Random(args.seed)
     for _ in range(args.rounds):
@@ -127,7 +127,7 @@ def _row(times: dict[tuple[str, str], list[float]], engine: str) -> Row:
 
 
 def table(rows: list[Row]) -> list[list[str]]:
-    """Cells, header first: the times of both checkouts, and how many times faster this one is."""
+    """Return the cells, header first: times of both checkouts and the speed-up of this one."""
     cells = [["case", "batch", "engine", "ms", "quartiles", "ms, other", "times faster"]]
     for row in rows:
         low, middle, high = (milliseconds(row["this"][key]) for key in ("q25", "median", "q75"))
@@ -139,14 +139,14 @@ def table(rows: list[Row]) -> list[list[str]]:
 
 
 def commit(checkout: Path) -> str | None:
-    """The commit of a checkout, with ``-dirty`` if its files differ; ``None`` without git."""
+    """Return the commit of a checkout, with ``-dirty`` if it is modified, ``None`` without git."""
     command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=12"]
     found = subprocess.run(command, cwd=checkout, check=False, capture_output=True, text=True)
     return found.stdout.strip() or None
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run, print, write."""
+    """Run the benchmark, print the table and write the JSON file."""
     args = parse(arguments)
     workers = {"this": Worker(ROOT), "other": Worker(args.other)}
     try:

@@ -1,8 +1,8 @@
-"""Time the core of one checkout: ``benchmarks.versions`` runs this file in each of two checkouts.
+"""Time the core of one checkout; ``benchmarks.versions`` runs this file in each of two checkouts.
 
-It writes the path of handgraph and the engines as JSON. Then it answers each line ``case, engine,
-batch, seconds`` by the seconds that a call takes in a block of so many seconds. It uses only what
-older versions of handgraph have too.
+The first line of output contains the path of handgraph and the engines as JSON. For each input line
+``[case, engine, batch, seconds]`` the worker prints the mean seconds of a call in a block of about
+``seconds``. This file uses only features that older versions of handgraph also have.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Engines = dict[str, Callable[[], AbstractContextManager[None]]]
 
 
 def engines() -> Engines:
-    """The engines; versions before ``nn.engines`` had numba and PyTorch's operations."""
+    """Return the engines; versions without ``nn.engines`` have numba and PyTorch's operations."""
     try:
         use = import_module("handgraph.nn.engines").use
         found: Engines = {n: partial(use, n) for n in ("numba", "reference", "readable")}
@@ -45,7 +45,7 @@ def engines() -> Engines:
 
 @cache
 def calls(batch: int) -> dict[str, Call]:
-    """Each case, on four inputs in rotation."""
+    """Return the call of each case, which rotates through four inputs."""
     torch.manual_seed(0)
     removal = RemovalSets.by_level(HAND)
     split, net = SubgraphMask(removal), AdaptiveGraphUNet(3, 3, removal)
@@ -63,7 +63,7 @@ def calls(batch: int) -> dict[str, Call]:
 
 
 def infer(module: nn.Module, inputs: Inputs) -> Call:
-    """Inference."""
+    """Return a call that runs inference without gradients."""
     rest = cycle(inputs)
 
     def call() -> object:
@@ -74,7 +74,7 @@ def infer(module: nn.Module, inputs: Inputs) -> Call:
 
 
 def train(module: nn.Module, inputs: Inputs) -> Call:
-    """Forward, mean square, backward."""
+    """Return a call that runs the forward pass, a mean square and the backward pass."""
     rest = cycle(inputs)
 
     def call() -> object:
@@ -87,7 +87,7 @@ def train(module: nn.Module, inputs: Inputs) -> Call:
 
 
 def time(call: Call, repeats: int) -> float:
-    """Seconds of a call, as a mean over a block; the call before the block is not timed."""
+    """Return the mean seconds of a call in a block; one call before the block is not timed."""
     call()
     start = perf_counter()
     for _ in range(repeats):
@@ -96,7 +96,7 @@ def time(call: Call, repeats: int) -> float:
 
 
 def main() -> None:
-    """Answer lines until there are no more."""
+    """Answer input lines until the input ends."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     found, repeats = engines(), dict[Any, int]()
@@ -105,7 +105,7 @@ def main() -> None:
         case, engine, batch, seconds = json.loads(line)
         call, key = calls(batch)[case], (case, engine, batch)
         with found[engine]():
-            if key not in repeats:  # after a first call, which may compile
+            if key not in repeats:  # the first call may compile and is not timed
                 call()
                 repeats[key] = min(max(math.ceil(seconds / time(call, 2)), 1), 1000)
             print(time(call, repeats[key]), flush=True)

@@ -1,4 +1,4 @@
-"""What every test starts from: one thread, one seed, deterministic hypothesis."""
+"""Settings of every test: one thread, a seed and deterministic hypothesis."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ if not torch.cuda.is_available():
 
 @pytest.fixture(autouse=True)
 def seed():
-    """Seed torch and numpy before each test, whatever ran before it."""
+    """Seed torch and numpy before each test."""
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002  (for code under test that draws from the global state)

@@ -1,4 +1,4 @@
-"""Print every public name, one a line: `make names` writes them to public_names.txt."""
+"""Print every public name, one per line: `make names` writes them to public_names.txt."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ CHAIN = Skeleton.from_parents("chain", {"a": None, "b": "a", "c": "b", "d": "c",
 
 @st.composite
 def skeletons(draw, max_joints=12):
-    """A random graph, joints in a random order."""
+    """Draw a random graph with a random order of joints."""
     count = draw(st.integers(1, max_joints))
     joints = draw(st.permutations([f"j{i}" for i in range(count)]))
     pairs = [(u, v) for i, u in enumerate(joints) for v in joints[:i]]
@@ -55,7 +55,7 @@ def as_sets(edges):
 
 
 def quotient_edges(level):
-    """Edges between clusters, through networkx."""
+    """Return the edges between clusters, computed by networkx."""
     graph = level.fine.to_networkx()
     blocks = [set(joints) for joints in level.clusters.values()]
     quotient = networkx.quotient_graph(graph, blocks)
@@ -63,7 +63,7 @@ def quotient_edges(level):
     return {frozenset((names[u], names[v])) for u, v in quotient.edges}
 
 
-# What coarsen finds
+# Clusters found by coarsen
 
 
 def test_hand_pairs_joints_from_the_tips():
@@ -126,7 +126,7 @@ def test_ladder_goes_on_where_three_quarters_are_kept():
 def test_joints_are_paired_with_the_neighbour_that_has_fewest():
     edges = ["ab", "bc", "ce", "ea", "bd", "dc"]
     square = Skeleton("square with a roof", "abcde", edges)
-    assert coarsen(square, 1)[0].clusters["e"] == ("a", "e")  # b, first by name, has three
+    assert coarsen(square, 1)[0].clusters["e"] == ("a", "e")  # b has three neighbours
 
 
 @pytest.mark.parametrize("other", [RHD, MANO])
@@ -188,7 +188,7 @@ def test_shuffled_joints_have_the_same_clusters(skeleton, random):
         assert as_sets(ours.coarse.edges) == as_sets(theirs.coarse.edges)
 
 
-# Clusters of one's own
+# Given clusters
 
 
 def test_clusters_take_groups_joints_and_several():

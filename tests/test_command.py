@@ -1,4 +1,4 @@
-"""``python -m handgraph``: files of detectors become 3D hands, and wrong ones say what is wrong."""
+"""``python -m handgraph`` converts detector files to 3D hands and reports errors in files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def uv():
 
 
 def openpose(uv, **sides):
-    """A person; ``left=[8]`` has a left hand without joint 8."""
+    """Return a person; ``left=[8]`` has a left hand without joint 8."""
     person = {"hand_left_keypoints_2d": [], "hand_right_keypoints_2d": []}
     for side, lost in sides.items():
         rows = [[0, 0, 0] if i in lost else [*p, 0.5] for i, p in enumerate(uv.tolist())]
@@ -52,14 +52,14 @@ def coco(uv):
 
 
 def h3wb(uv, key="keypoints_2d"):
-    """A body with a left hand."""
+    """Return a body with a left hand."""
     points = {str(j): {"x": 0, "y": 0} for j in range(133)}
     points |= {str(91 + j): {"x": u, "y": v} for j, (u, v) in enumerate(uv.tolist())}
     return {"2000": {"image_path": "S5.jpg", "bbox": {}, key: points}}
 
 
 def mediapipe(uv):
-    """In shares of 640 x 480."""
+    """Return coordinates as fractions of 640 x 480."""
     points = [{"x": u / 640, "y": v / 480, "z": 0.01 * u / 640} for u, v in uv.tolist()]
     return {"hand_landmarks": [points], "handedness": [[{"category_name": "Left"}]]}
 
@@ -214,14 +214,14 @@ def test_missing_files_and_extras_are_named(run, uv, monkeypatch):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures, in place of their files."""
+    """Collect the figures instead of saving them."""
     figures = {}
     monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: figures.update({path: self}))
     return figures
 
 
 def shown(ax):
-    """All points that an axes shows as joints: full and hollow ones."""
+    """Return all points that an axes shows as joints, filled and hollow."""
     marks = [line for line in ax.lines if line.get_linestyle() == "None"]
     hollow = [line for line in marks if line.get_markerfacecolor() == "white"]
     both = [line for line in marks if line not in hollow], hollow
@@ -268,7 +268,7 @@ def test_draw_shows_what_lift_wrote(run, drawn, uv):
 
 
 def lifted(uv, /, **entries):
-    """What ``lift`` would write of one hand, with other entries."""
+    """Return the output of ``lift`` for one hand, with some entries replaced."""
     hand = {
         "uv": uv.tolist(),
         "pose": [[0.0, 0.0, 0.0]] * 21,

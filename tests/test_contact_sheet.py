@@ -1,4 +1,4 @@
-"""The contact sheet shows the images of the dataset, and below each row where the joints are."""
+"""The contact sheet shows images of the dataset, and below each row the joints."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Tensors on two devices: an error that names both.
+"""Tensors on two devices cause an error that names both.
 
-The device ``meta`` stands for a GPU.
+The device ``meta`` represents a GPU.
 """
 
 import copy
@@ -98,7 +98,7 @@ MODULES = {
 
 
 def split(args):
-    """The arguments with one of them elsewhere, for each of them."""
+    """Return the arguments with one of them on the other device, for each argument."""
     for one in range(len(args)):
         yield [arg.to("meta") if n == one else arg for n, arg in enumerate(args)]
 
@@ -175,7 +175,7 @@ def test_functions_of_several_tensors(call, args):
 
 
 def test_ensembles_of_nets_on_a_base_without_numbers():
-    """As PyTorch's tutorial on ensembles has it."""
+    """The code follows PyTorch's tutorial on ensembles."""
     nets = [unet() for _ in range(3)]
     base = copy.deepcopy(nets[0]).to("meta")
     together = vmap(lambda *state: functional_call(base, state, (POSE,)))(*stack_module_state(nets))
@@ -186,7 +186,7 @@ def test_ensembles_of_nets_on_a_base_without_numbers():
     "make", [lambda: SkeletonUNet(2, 3, HAND), lambda: core(LEVELS).float()], ids=["PyG", "core"]
 )
 def test_indices_on_another_device_are_not_read(make):
-    """Read by an index without numbers, the output would be arbitrary."""
+    """Indexing with a tensor without values would give arbitrary output."""
     net = make()
     base = copy.deepcopy(net).to("meta")
     check(lambda x: functional_call(base, dict(net.named_parameters()), (x,)), [POSE])

@@ -1,4 +1,4 @@
-"""Whatever the documentation shows runs: docstrings, and the Python blocks of the pages."""
+"""The code in the documentation runs: docstrings, and Python blocks of the pages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BLOCK = re.compile(r"^```(python|pycon)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def docstring_examples():
-    """Every docstring of the package that holds examples."""
+    """Yield every docstring of the package that contains examples."""
     names = [info.name for info in pkgutil.walk_packages(handgraph.__path__, "handgraph.")]
     for name in ["handgraph", *names]:
         module = importlib.import_module(name)
@@ -30,7 +30,7 @@ def docstring_examples():
 
 
 def pages():
-    """The pages that may hold code: the readme and the documentation's sources."""
+    """Return the pages that may contain code: the readme and the sources of the documentation."""
     written = (page for page in ROOT.glob("docs/**/*.md") if "_build" not in page.parts)
     return [ROOT / "README.md", *sorted(written)]
 
@@ -54,10 +54,10 @@ def test_docstring(test):
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_page(page):
-    """The blocks of a page run one after the other, in one namespace."""
+    """The blocks of a page run in order and share one namespace."""
     if page.name == "lightning.md":
         pytest.importorskip("lightning.pytorch")
-        warnings.simplefilter("ignore")  # its own calls warn with some versions of torch
+        warnings.simplefilter("ignore")  # Lightning itself warns with some versions of torch
     text = page.read_text(encoding="utf-8")
     names = {"__name__": "__main__"}
     for block in BLOCK.finditer(text):
@@ -67,7 +67,7 @@ def test_page(page):
         else:
             test = doctest.DocTestParser().get_doctest(block[2], names, page.name, str(page), line)
             run_doctest(test)
-            names.update(test.globs)  # a doctest works on a copy
+            names.update(test.globs)  # a doctest runs on a copy
 
 
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
@@ -75,7 +75,7 @@ NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(notebook):
-    """The cells run one after the other; outputs are not stored, `make docs` makes them."""
+    """The cells run in order; outputs are not stored, because `make docs` creates them."""
     names = {"__name__": "__main__"}
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":
@@ -90,7 +90,7 @@ def test_the_extractor_finds_blocks():
 
 
 def commands():
-    """What pages tell the reader to type: a script of ours, and what is passed to it."""
+    """Yield the commands on a page: a script of the repository and its arguments."""
     for page in [*pages(), *ROOT.glob("CONTRIBUTING.md")]:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
         for script, arguments in re.findall(r"python (examples/\w+\.py)([^\n`#]*)", text):

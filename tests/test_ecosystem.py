@@ -1,9 +1,9 @@
-"""Where other people's code meets ours.
+"""Compatibility with other libraries.
 
-Here: what is given in the place of a tensor, sizes and numbers; precision under autocast; safe
+This file covers arguments of the wrong type, size or value; precision under autocast; safe
 globals; `EdgeIndex`, `HeteroConv`, `GPSConv`, `Sequential`, `summary` and `PyGModelHubMixin` of
 PyG; `functional_call`, `vmap` and `jacrev`; activation checkpoints; the number of graphs of
-`torch.compile`; `DataLoader` with fork and spawn; averages of Lightning. Elsewhere:
+`torch.compile`; `DataLoader` with fork and spawn; averages of Lightning. Other files cover:
 
 - `tests/test_devices.py`: tensors on two devices, ensembles on the meta device
 - `tests/nn/test_constants.py`: `AveragedModel`, EMA and SWA, with buffers
@@ -92,7 +92,7 @@ from tests.nn.nets import LEVELS, core
 
 UNET = AdaptiveGraphUNet(2, 3, HAND)
 
-# What is given in the place of a tensor
+# Arguments that are not tensors
 
 TAKES_POSES = {
     "mask": SubgraphMask(LEVELS),
@@ -257,7 +257,7 @@ def test_autocast_leaves_coordinates_losses_and_metrics_alone(compute):
 
 
 def test_removal_sets_and_skeletons_load_with_weights_only(tmp_path):
-    """As the hyperparameters of Lightning's checkpoints."""
+    """Lightning's checkpoints store them as hyperparameters."""
     saved = {"removal": LEVELS, "skeleton": COCO, "ladder": coarsen(HAND)}
     torch.save(saved, tmp_path / "checkpoint.pt")
     loaded = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
@@ -432,7 +432,7 @@ def test_nets_go_to_the_hub_of_pyg(tmp_path):
 
 
 def test_few_graphs_for_many_batches():
-    """One that is exact, and one for batches of any size."""
+    """One graph is exact, and one serves batches of any size."""
     torch._dynamo.reset()
     counter = CompileCounter()
     net = core(LEVELS).float()
@@ -505,7 +505,7 @@ def test_sizes_are_whole_numbers(make, size):
 
 
 def test_sizes_have_an_end():
-    """Beyond it PyTorch's own error speaks of overflow while unpacking."""
+    """For larger sizes, PyTorch itself reports an overflow while unpacking."""
     for make in (lambda n: BranchLinear(2, n), lambda n: NodePool(21, n), halving_ladder):
         with pytest.raises(ValueError, match="to be at most 2147483647, got 10000000000000000000"):
             make(10**19)
@@ -531,7 +531,7 @@ NUMBERS = {
     "sigma": lambda n: gaussian_heatmaps(UV, 64, sigma=n),
 }
 SIGNED = {"slope", "bias", "offset"}
-"""What may be negative."""
+"""These arguments may be negative."""
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -582,7 +582,7 @@ def test_counts_are_whole_and_in_range(make, count):
 
 
 def test_weights_that_are_learned():
-    """A weight of the loss may be a tensor, which keeps its gradient."""
+    """A loss weight may be a tensor, which keeps its gradient."""
     alpha = torch.tensor(0.5, requires_grad=True)
     losses.pose_loss(POSE, TARGET, alpha=alpha).backward()
     assert_close(alpha.grad, losses.pose_loss(POSE, TARGET, alpha=1, beta=0))

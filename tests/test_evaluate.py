@@ -1,4 +1,4 @@
-"""What evaluate.py and predict.py say, against closed forms and slow twins."""
+"""The output of evaluate.py and predict.py matches closed forms and slow references."""
 
 import json
 import re
@@ -30,7 +30,7 @@ JOINTS = HAND.num_joints
 
 
 def made_up(offset, num_visible):
-    """Predictions that are off by so many metres in x, one row an image."""
+    """Return predictions that are shifted by ``metres`` in x, one row per image."""
     true = torch.rand(len(offset), JOINTS, 3, generator=torch.Generator().manual_seed(0))
     uv = torch.zeros(len(offset), JOINTS, 2)
     shift = torch.tensor(offset)[:, None, None] * torch.tensor([1.0, 0, 0])
@@ -39,7 +39,7 @@ def made_up(offset, num_visible):
 
 
 def area(error, low, high, steps=20):
-    """AUC of a PCK curve that steps from 0 to 1 at ``error``, by the trapezoid rule."""
+    """Return the AUC of a PCK curve that steps from 0 to 1 at ``error``, by the trapezoid rule."""
     grid = [low + (high - low) * i / (steps - 1) for i in range(steps)]
     hits = [float(error <= t) for t in grid]
     return sum((a + b) / 2 for a, b in pairwise(hits)) / (steps - 1)
@@ -84,7 +84,7 @@ def test_a_table_says_what_it_counts():
 def test_images_are_ranked_by_their_visible_joints():
     net = made_up([0.03, 0.01, 0.02, 0.5, 0.04], [21, 21, 21, 0, 3])
     assert ranked(net, "small").tolist() == [1, 2, 0]
-    assert ranked(net, "severe").tolist() == [4]  # the one without a visible joint is in no list
+    assert ranked(net, "severe").tolist() == [4]  # an image without visible joints is in no list
 
 
 def test_curves_are_written(tmp_path):
@@ -123,7 +123,7 @@ def test_median_and_worst_images_of_both_groups_are_drawn(tmp_path, monkeypatch)
 
 
 class Oracle(nn.Module):
-    """A lifter that knows the truth of the hands in the order in which they come."""
+    """A lifter that returns the true poses in the order of the dataset."""
 
     def __init__(self, hands):
         super().__init__()
@@ -136,7 +136,7 @@ class Oracle(nn.Module):
 
 
 class Blank(nn.Module):
-    """A generator whose heatmaps peak in the first pixel."""
+    """A generator whose heatmaps peak at the first pixel."""
 
     def forward(self, image):
         heatmaps = torch.zeros(len(image), JOINTS, 16, 16)
@@ -226,7 +226,7 @@ def test_runs_of_other_hands_are_refused_before_the_first_is_scored(tmp_path, mo
 
 def test_photographs_are_turned_as_their_camera_was(tmp_path):
     pixels = np.zeros((8, 16, 3), dtype=np.uint8)
-    pixels[:, :8] = 200  # bright on the left; turned by a quarter, on top
+    pixels[:, :8] = 200  # bright on the left; on top after a quarter turn
     exif = Image.Exif()
     exif[274] = 6
     Image.fromarray(pixels).save(tmp_path / "hand.png", exif=exif)
@@ -254,7 +254,7 @@ def test_detection_is_that_of_the_heatmaps():
 
 @pytest.mark.slow
 def test_train_evaluate_predict(tmp_path):
-    """The three commands of the readme, in small."""
+    """The three commands of the readme, with small settings."""
 
     def run(script, *arguments):
         command = [sys.executable, "-W", "ignore", EXAMPLES / script, *map(str, arguments)]

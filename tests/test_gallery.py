@@ -1,4 +1,4 @@
-"""The gallery: the script makes every picture that the page shows, and the page shows its code."""
+"""The gallery script draws every picture of the page, and the page shows its code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN = re.findall(r"\(pictures/(\w+)\.png\)", PAGE)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The pictures of the script, in small."""
+    """Return the pictures of the script, drawn with small settings."""
     folder = tmp_path_factory.mktemp("pictures")
     script, flags = ROOT / "examples" / "gallery.py", ["--samples", "60", "--epochs", "1"]
     command = [sys.executable, "-W", "ignore", str(script), *flags, "--out", str(folder)]
@@ -41,7 +41,7 @@ def test_too_few_samples_are_refused(tmp_path):
 def test_pictures_of_the_page_are_small():
     pictures = [ROOT / "docs" / "pictures" / f"{name}.png" for name in SHOWN]
     folder = ROOT / "docs" / "pictures"
-    others = [folder / "rendered_hands.png", folder / "realism.png"]  # of the contact sheet, and
+    others = [folder / "rendered_hands.png", folder / "realism.png"]  # of the contact sheet and
     assert sorted(folder.iterdir()) == sorted([*pictures, *others])  # of benchmarks.realism
     assert max(path.stat().st_size for path in pictures) < 200_000
 

@@ -33,7 +33,7 @@ WRIST = HAND.index("wrist")
 
 
 def random_hand(lead=(), *, dtype=torch.float64, seed=0):
-    """A hand half a metre away and a camera with skew, one of each a sample."""
+    """Return a hand half a metre away and a camera with skew, different in each sample."""
     g = torch.Generator().manual_seed(seed)
     centre = torch.tensor([0.05, -0.03, 0.6], dtype=torch.float64)
     xyz = centre + 0.05 * torch.randn(*lead, 21, 3, generator=g, dtype=torch.float64)
@@ -313,7 +313,7 @@ def test_mirroring_negates_normalised_u():
     torch.testing.assert_close(normalize_uv(mirrored, 256), expected)
 
 
-# There and back
+# Round trips
 
 
 @given(
@@ -402,7 +402,7 @@ def test_points_that_are_not_in_front_have_no_gradient():
     for joint, z in enumerate((0.0, -0.0, -0.5, math.nan)):
         xyz[1, joint] = torch.tensor([0.1, 0.2, z], dtype=torch.float64)
         seen[1, joint] = False
-    xyz[1, 0, :2] = 0  # as padding is
+    xyz[1, 0, :2] = 0  # like padding
     leaves = xyz.requires_grad_(), K.requires_grad_()
     expected = torch.autograd.grad(project(xyz, K)[seen].sum(), leaves)
     uv = project(xyz, K)
@@ -419,7 +419,7 @@ def test_points_that_are_not_in_front_have_no_gradient():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_keeps_to_its_digits(dtype):
     xyz, K = random_hand((2,), dtype=dtype)
-    xyz, K = xyz.double(), K.double()  # what half precision can hold
+    xyz, K = xyz.double(), K.double()  # values that half precision can represent
     uv, depth = project(xyz, K).to(dtype), xyz[..., 2].to(dtype)
     back = back_project(uv, depth, K.to(dtype))
     assert back.dtype == dtype

@@ -1,4 +1,4 @@
-"""The benchmarks for GPUs run, as far as they do without one."""
+"""The GPU benchmarks run as far as possible without a GPU."""
 
 from __future__ import annotations
 

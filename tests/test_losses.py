@@ -24,7 +24,7 @@ def random_poses(removal, lead=(2,), *, scale=3.0):
 
 
 def eq3(pose, target, alpha=0.01, beta=1.0):
-    """Eq. 3 of one hand, one number at a time; joints are rows of (u, v, d)."""
+    """Compute Eq. 3 for one hand, one number at a time; joints are rows of (u, v, d)."""
     total = torch.zeros((), dtype=pose.dtype)
     for joint, wanted in zip(pose, target, strict=True):
         for c, weight in enumerate((alpha, alpha, beta)):

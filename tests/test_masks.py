@@ -81,7 +81,7 @@ def test_joints_are_dropped_as_often_as_asked():
 def test_regions_are_balls_on_the_skeleton(hops):
     dropped = ~masks.drop_region(HAND, (500,), hops, rng())
     balls = {tuple((row <= hops).tolist()) for row in HAND.hops()}
-    assert {tuple(row) for row in dropped.tolist()} == balls  # each of them, and nothing else
+    assert {tuple(row) for row in dropped.tolist()} == balls  # exactly these
 
 
 def test_every_set_is_dropped_and_nothing_else():

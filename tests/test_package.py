@@ -1,4 +1,4 @@
-"""The package as a user installs and imports it."""
+"""The package as users install and import it."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ print(json.dumps([seconds, sorted(set(sys.modules) - before)]))
 
 
 def import_in_fresh_interpreter():
-    """Seconds of processor time that the import adds, the modules that it adds, its output."""
+    """Return the CPU seconds of an import, the modules it adds, and its output."""
     command = [sys.executable, "-c", IMPORT]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
-    seconds, added = json.loads(run.stdout)  # one line of JSON, or something printed to stdout
+    seconds, added = json.loads(run.stdout)  # JSON, unless the import prints
     return seconds, added, run.stderr
 
 
@@ -51,7 +51,7 @@ def fresh_import():
 
 def test_import_adds_at_most_a_tenth_of_a_second(fresh_import):
     best = fresh_import[0]
-    for _ in range(2):  # the first import may have to compile, and the machine may be busy
+    for _ in range(2):  # the first import may compile, and the machine may be busy
         best = best if best <= 0.1 else min(best, import_in_fresh_interpreter()[0])
     assert best <= 0.1
 
@@ -101,7 +101,7 @@ def test_missing_extra_is_named(monkeypatch, package, module, extra):
 
 
 def modules():
-    """The name and the source of each module of the package."""
+    """Yield the name and source of each module of the package."""
     for path in sorted((ROOT / "handgraph").rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -109,7 +109,7 @@ def modules():
 
 
 def imports(tree):
-    """The imports of a module that run when it is imported, and those of its annotations."""
+    """Return the imports that run with a module, and those of its annotations."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -121,7 +121,7 @@ def imports(tree):
 
 
 def test_modules_do_not_import_each_other_in_a_circle():
-    """Those under TYPE_CHECKING count, those within functions do not."""
+    """Imports under TYPE_CHECKING count; those within functions do not."""
     sources = dict(modules())
     graph = {}
     for name, source in sources.items():
@@ -135,7 +135,7 @@ def test_modules_do_not_import_each_other_in_a_circle():
 
 
 def test_graph_networks_are_short():
-    """A stranger can read them."""
+    """Short modules are easy to read."""
     lines = {
         name: source.count("\n") for name, source in modules() if name.startswith("handgraph.nn")
     }
@@ -162,7 +162,7 @@ def test_citation_and_changelog_name_the_version_and_its_date():
 
 
 def test_public_names_are_those_of_the_snapshot():
-    """A name came or went on purpose? `make names` writes the snapshot anew."""
+    """After an intended change of a name, run `make names` to update the snapshot."""
     snapshot = (ROOT / "tests" / "public_names.txt").read_text(encoding="utf-8").split()
     assert NAMES["public_names"]() == snapshot
 
@@ -184,7 +184,7 @@ def test_public_callable_shows_an_example(name):
 
 @pytest.mark.parametrize("module", NAMES["MODULES"])
 def test_public_module_has_a_page(module):
-    if module == "handgraph.nn":  # its page is written by hand, in groups
+    if module == "handgraph.nn":  # its page lists the names in groups
         assert "automodule:: handgraph.nn" in (ROOT / "docs/api/nn.md").read_text(encoding="utf-8")
         return
     listed = (ROOT / "docs/api/index.md").read_text(encoding="utf-8").splitlines()
@@ -193,7 +193,7 @@ def test_public_module_has_a_page(module):
 
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory):
-    """The names in the sdist, those in the wheel built from it, and what an index shows of it."""
+    """Return the names in the sdist, those in the wheel built from it, and the index's metadata."""
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""From a photo to 3D hands: from files, and with MediaPipe, for which a stand-in serves."""
+"""3D hands from a photo: with files, and with a fake MediaPipe."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SIZE = 320
 
 @pytest.fixture(scope="module")
 def hand():
-    """The hand that the example's image shows."""
+    """Return the hand in the example's image."""
     settings = {"occluder_fraction": 0.0, "severe_fraction": 0.0, "left_fraction": 0.5}
     return SyntheticHands(10, seed=0, image_size=SIZE, progress=False, **settings)[9]
 
 
 @pytest.fixture
 def run(monkeypatch, tmp_path, capsys):
-    """Run the example, and give the hands of its JSON, what it prints, and its picture."""
+    """Run the example; return the hands of its JSON, its output and its picture."""
 
     def run(*arguments, name="hand"):
         out = tmp_path / "new" / "out"
@@ -84,7 +84,7 @@ def test_depth_of_an_exact_hand_is_exact(lost):
 
 
 def fake_mediapipe(results, seen):
-    """The part of MediaPipe 0.10.21 that the example touches; images are kept in ``seen``."""
+    """Fake the part of MediaPipe 0.10.21 that the example uses; images are stored in ``seen``."""
     output = namedtuple(
         "SolutionOutputs",
         ["multi_hand_landmarks", "multi_hand_world_landmarks", "multi_handedness"],
@@ -124,7 +124,7 @@ def fake_mediapipe(results, seen):
 
 
 def landmarks(shift=0.0):
-    """Those of the example's file, as objects."""
+    """Return the landmarks of the example's file as objects."""
     (hand,) = json.loads((IMAGES / "hand.json").read_text())["multi_hand_landmarks"]
     return [
         SimpleNamespace(x=p["x"] + shift, y=p["y"], z=p["z"], visibility=0.0, presence=0.0)

@@ -23,7 +23,7 @@ SIZE, BATCH = 64, 3
 
 
 class TinyGenerator(nn.Module):
-    """Heatmaps and features of the right shape from two convolutions and a batch norm."""
+    """Generator of two convolutions and a batch norm, with outputs of the right shape."""
 
     def __init__(self, feature_channels=8):
         super().__init__()
@@ -98,7 +98,7 @@ def test_what_was_removed_does_not_reach_a_branch():
     lifter = PSJNetLifter(8, encoder_channels=8).double().eval()
     seen = found()
     uv = seen.uv.requires_grad_()
-    lifter.branch_poses(seen)[:, 0].sum().backward()  # this branch has lost the tips
+    lifter.branch_poses(seen)[:, 0].sum().backward()  # the fingertips are removed from this branch
     reached = (uv.grad != 0).any(dim=-1).any(dim=0)
     assert reached.nonzero().flatten().tolist() == RemovalSets.by_level(HAND).kept[0].tolist()
 
@@ -131,7 +131,7 @@ def test_psjnet_is_well_under_100_lines():
 
 
 def hope_parameters(nodes, in_channels, out_channels, base=4):
-    """Of the published graph U-Net, counted by hand: what its last adjacency has is not used."""
+    """Count the parameters of the published graph U-Net, without those of the unused adjacency."""
     widths = [in_channels, *(base * 2**level for level in range(len(nodes) - 1))]
     levels = list(pairwise(nodes))
     pools = sum(fine * coarse + coarse + coarse * fine + fine for fine, coarse in levels)
@@ -142,7 +142,7 @@ def hope_parameters(nodes, in_channels, out_channels, base=4):
 
 
 def test_parameters_of_hopenet():
-    """13,400 of 29 nodes as in the notes (decision 9); the same formula for a hand."""
+    """13,400 for 29 nodes as in the notes (decision 9); the same formula for a hand."""
     published = (29, 15, 7, 4, 2, 1)
     graph = AdaptiveGraphUNet(2, 3, Skeleton.edgeless(29), nodes=published)
     assert count(graph) == hope_parameters(published, 2, 3) == 13_400
@@ -214,7 +214,7 @@ def test_pose_machine_refines_by_stages():
     assert maps.shape == (3, 1, 21, 16, 16)
     assert features.shape == (1, 128, 16, 16)
     assert torch.equal(machine(image)[0], maps[-1])
-    assert count(machine.trunk) > 7e6  # VGG's
+    assert count(machine.trunk) > 7e6  # those of VGG
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -266,7 +266,7 @@ def test_set_step_keeps_batch_norms_of_frozen_parts_in_eval_mode(tiny):
 
 
 def test_branches_get_no_gradient_from_the_ensemble_of_step_3(hands):
-    lifter = PSJNetLifter(8, encoder_channels=8)  # nothing is frozen here
+    lifter = PSJNetLifter(8, encoder_channels=8)  # nothing is frozen in this lifter
     psjnet_losses(lifter, SIZE)[1](found(dtype=torch.float32), hands)[0].backward()
     assert all(p.grad is None for p in [*lifter.branches.parameters(), *lifter.encode.parameters()])
 
@@ -294,7 +294,7 @@ def test_true_poses_lead_back_to_the_camera():
 def test_depth_map_loss_by_hand(hands):
     hands = {name: value[:1] for name, value in hands.items()}
     hands["mask"] = torch.zeros(1, SIZE, SIZE, dtype=torch.uint8)
-    hands["mask"][0, 8, 12], hands["mask"][0, 8, 13] = 20, 33  # one of them is looked at
+    hands["mask"][0, 8, 12], hands["mask"][0, 8, 13] = 20, 33  # one of the two is read
     hands["mask"][0, 4, 4] = 5  # the left hand does not count
     hands["xyz"][0, HAND.index("wrist"), 2] = 0.5
     hands["depth"][0, 8, 12] = 0.56  # two keybones behind the wrist

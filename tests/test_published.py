@@ -1,4 +1,4 @@
-"""Weights of published nets: the same values as their code, written out."""
+"""Weights of published nets give the values of their code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def rand(*size):
 
 
 def adjacency(skeleton):
-    """Rows of ``A`` that sum to 1."""
+    """Return the 0/1 adjacency of the bones, without self-loops."""
     adj = torch.zeros(skeleton.num_joints, skeleton.num_joints)
     for u, v in skeleton.edges:
         i, j = skeleton.index(u), skeleton.index(v)
@@ -52,7 +52,7 @@ def published_state(skeleton, modulated, channels=5, blocks=2):
 
 
 def conv(state, name, x, skeleton):
-    """A layer as published: own part and others apart, rows of a dense matrix."""
+    """Compute a published layer, in which the joint itself has separate weights."""
     adj, eye = adjacency(skeleton), torch.eye(skeleton.num_joints)
     h0, h1 = x @ state[f"{name}.W"][0], x @ state[f"{name}.W"][1]
     if f"{name}.M" in state:

@@ -1,4 +1,4 @@
-"""How far simulated hands cover real ones: the measure by a slow twin, and the report."""
+"""Coverage of real hands by simulated ones: the measure against a slow reference, and a report."""
 
 import json
 
@@ -29,7 +29,7 @@ def test_the_nearest_hand_is_the_least_of_all_aligned_distances():
 def test_a_hand_is_near_itself_however_it_is_turned_and_scaled():
     simulated = hands(50, 3)
     turn, _ = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))
-    turn = turn * torch.linalg.det(turn)  # no mirror
+    turn = turn * torch.linalg.det(turn)  # no reflection
     assert realism.nearest(1.3 * simulated[:5] @ turn.T + 0.2, simulated).max() < 1e-6
 
 

@@ -1,4 +1,4 @@
-"""The numbers that the readme prints are those of the committed run."""
+"""The numbers in the readme are those of the committed results."""
 
 import json
 import re
@@ -28,7 +28,7 @@ UNSEEN = {
 
 
 def printed(heading):
-    """The cells of the table under a heading of the readme."""
+    """Return the cells of the table under a heading of the readme."""
     lines = README.partition(f"## {heading}\n")[2].partition("\n|")[2].partition("\n\n")[0]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines.split("\n")[2:]]
 
@@ -49,7 +49,7 @@ def test_readme_prints_the_committed_numbers():
 def test_readme_prints_the_errors_of_the_lifter():
     card = (ROOT / "handgraph/hub/keypoint_lifter/README.md").read_text(encoding="utf-8")
     rows = re.findall(r"\| real, true 2D, (\d) missing \| (\S+) ±", card)
-    errors = dict(reversed(rows))  # the first table: those of the lifter, not of its control
+    errors = dict(reversed(rows))  # the first table: the lifter, not its control
     assert f"off by {errors['0']} mm,\n  or {errors['3']} mm with three joints missing" in README
 
 
@@ -58,7 +58,7 @@ PAGES = [f"docs/results/{name}.md" for name in ("index", "table2", "detectors")]
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_number_with_a_spread_is_of_a_row(page):
-    """And every difference with its interval."""
+    """Every difference also has its interval."""
     text = (ROOT / page).read_text(encoding="utf-8")
     rows = [*RESULTS["rows"], *DETECTORS["rows"]]
     over = {"{:+.1f} [{:+.1f}, {:+.1f}]".format(*d) for r in rows if (d := r[OVER])}
@@ -81,7 +81,7 @@ def test_both_detectors_were_run_alike():
 
 
 def test_removal_follows_the_image_only_with_a_heatmap_detector():
-    """What the readme advises."""
+    """The readme recommends this."""
     over = {
         (row["detector"], row["method"]): row[OVER]
         for row in DETECTORS["rows"]
@@ -111,7 +111,7 @@ def test_what_sees_all_inputs_was_run_as_often_as_the_table_says():
 
 
 def medians(sizes, phase, batch):
-    """Seconds of each contestant on one thread."""
+    """Return the seconds of each contestant on one thread."""
     found = json.loads((ROOT / "benchmarks" / "results" / "core_cpu.json").read_text())
     key = (sizes, phase, batch, 1)
     (table,) = [
@@ -123,7 +123,7 @@ def medians(sizes, phase, batch):
 
 
 def phase_and_name(what):
-    """The phase of a line of a table, and who computed it."""
+    """Return the phase of a table row and its contestant."""
     phase = "train" if "backward" in what else "forward"
     parts = ["handgraph", *(part for part in ("folded", "numba") if part in what)]
     return phase, ", ".join(parts)
@@ -192,7 +192,7 @@ def test_guide_prints_the_committed_detectors(start, shown):
 
 
 def test_guide_advises_what_the_numbers_say():
-    """Each measured choice is better than what stands beside it."""
+    """Each recommended choice is better than the one next to it."""
     for line in re.findall(r"^\|.*\| (?:Severe|hidden) .* \|$", GUIDE, re.MULTILINE):
         better, worse = (float(cell.split()[0]) for cell in SPREAD.findall(line))
         assert better < worse if "| hidden" in line else better > worse

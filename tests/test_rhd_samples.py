@@ -1,4 +1,4 @@
-"""Geometry on three genuine annotations of the Rendered Hand pose Dataset (mmpose's json)."""
+"""Geometry of three genuine annotations of the Rendered Hand pose Dataset (mmpose's JSON)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(not FILE.exists(), reason="the RHD samples are n
 
 @pytest.fixture(scope="module")
 def samples():
-    """Annotated pixels and metres in the order of RHD, and K: [3, 21, 2], [3, 21, 3], [3, 3, 3]."""
+    """Return annotated pixels, metres and K in RHD's order: [3, 21, 2], [3, 21, 3], [3, 3, 3]."""
     content = json.loads(FILE.read_text())
     cameras = {image["id"]: image["cam_param"] for image in content["images"]}
     hands = content["annotations"]

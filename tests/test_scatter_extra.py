@@ -1,4 +1,4 @@
-"""With the extra `scatter`, the mergers run torch-scatter's kernels, and say the same."""
+"""With the extra `scatter`, the mergers use torch-scatter and return the same values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Count the calls of torch_scatter.segment_csr."""
+    """Count the calls of ``torch_scatter.segment_csr``."""
     import torch_scatter
 
     counter, segment_csr = Counter(), torch_scatter.segment_csr

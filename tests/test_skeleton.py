@@ -41,7 +41,7 @@ def arm(**kwargs):
 
 @st.composite
 def graphs(draw):
-    """A random graph as a skeleton: any edges, in any order and direction."""
+    """Draw a random graph as a skeleton, with edges in any order and direction."""
     joints = [f"j{i}" for i in range(draw(st.integers(1, 8)))]
     pairs = [(u, v) for i, u in enumerate(joints) for v in joints[:i]]
     edges = draw(st.lists(st.sampled_from(pairs), unique=True)) if pairs else []
@@ -158,14 +158,14 @@ def test_other_orders_are_the_same_graph(skeleton):
     assert skeleton.index("thumb_ip") == skeleton.index("thumb_dip")
 
 
-# What every skeleton does
+# Properties of every skeleton
 
 
 @pytest.mark.parametrize("skeleton", ALL, ids=lambda s: s.name)
 def test_edge_index_is_sorted_and_symmetric(skeleton):
     edges = list(zip(*skeleton.edge_index.tolist(), strict=True))
     names = {(skeleton.joints[u], skeleton.joints[v]) for u, v in edges}
-    assert edges == sorted(edges, key=lambda edge: edge[::-1])  # as PyG sorts by target
+    assert edges == sorted(edges, key=lambda edge: edge[::-1])  # PyG sorts by target
     assert names == {*skeleton.edges, *((v, u) for u, v in skeleton.edges)}
     assert len(edges) == 2 * len(skeleton.edges)
 
@@ -387,7 +387,7 @@ def test_parents_that_lead_to_no_root_are_errors(parents, circle):
 
 
 def test_repr_is_short():
-    """In signatures, help() and messages."""
+    """The repr is used in signatures, ``help()`` and error messages."""
     assert repr(HAND) == "HAND"
     assert repr(Skeleton("two hands", "ab", [])) == "Skeleton('two hands')"
     assert str(inspect.signature(Missing)).endswith("skeleton: 'Skeleton' = HAND) -> None")

@@ -18,7 +18,7 @@ RAGGED = RemovalSets(HAND, {"tips": "TIP", "palm": ["wrist", "MCP"], "nothing": 
 
 @st.composite
 def removals(draw, max_joints=7):
-    """A random graph, and one set of removed joints that leaves some."""
+    """Draw a random graph and a set of removed joints that keeps some."""
     count = draw(st.integers(2, max_joints))
     joints = [f"j{i}" for i in range(count)]
     pairs = [(u, v) for i, u in enumerate(joints) for v in joints[:i]]
@@ -28,7 +28,7 @@ def removals(draw, max_joints=7):
 
 
 def bridged_by_paths(skeleton, kept):
-    """Edges u-v such that some path joins them whose inside is all removed: try all paths."""
+    """Return edges u-v with a path of removed inner joints between them, by trying all paths."""
     graph = skeleton.to_networkx()
     edges = set()
     for i, u in enumerate(kept):
@@ -43,7 +43,7 @@ def as_sets(edges):
     return {frozenset(edge) for edge in edges}
 
 
-# The graphs that remain
+# The remaining graphs
 
 
 @settings(max_examples=200)
@@ -336,7 +336,7 @@ def test_subgraphs_that_are_not_there_are_errors():
 
 
 def test_the_attributes_of_removal_sets_are_in_the_api():
-    """Sphinx reads their docstrings in ``__init__`` and nowhere else."""
+    """Sphinx reads the docstrings of attributes in ``__init__`` only."""
     pycode = pytest.importorskip("sphinx.pycode")
     documented = pycode.ModuleAnalyzer.for_module("handgraph.subgraph").find_attr_docs()
     assert {name for owner, name in documented if owner == "RemovalSets"} == set(

@@ -31,7 +31,7 @@ def test_published_sizes(conv, size, published):
 @pytest.mark.parametrize("conv", [SemGraphConv, ModulatedGraphConv])
 @torch.no_grad()
 def test_published_net_is_residual(conv):
-    """The blocks add to what comes: with silent blocks, first and last layer remain."""
+    """Blocks are residual: if they output 0, the first and last layer remain."""
     skeleton = swap_layers.H36M_16
     net = swap_layers.published_net(conv, channels=8).eval()
     first, *_, last = [m for m in net.modules() if isinstance(m, conv)]

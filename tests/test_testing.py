@@ -44,7 +44,7 @@ def leaks_by_mean(x):
 
 
 def leaks_by_product(x):
-    """Masked by a product: the gradient is 0, but NaN passes."""
+    """Mask by multiplication: the gradient is 0, but NaN is not removed."""
     lost = (~LEVELS.keep_mask).float().unsqueeze(-1)
     return SPLIT(x) + (x.unsqueeze(-3).detach() * lost).sum(dim=-2, keepdim=True) * 0
 
@@ -150,14 +150,14 @@ def test_layouts_that_differ_are_found():
     with pytest.raises(AssertionError, match=r"the same for all samples"):
         assert_layouts_agree(lambda x, e: 0 * x, HAND, in_channels=2)
     with pytest.raises(AssertionError, match="Static graphs not supported"):
-        assert_layouts_agree(GATConv(2, 4), HAND, in_channels=2)  # refuses static graphs itself
+        assert_layouts_agree(GATConv(2, 4), HAND, in_channels=2)  # GATConv refuses static graphs
 
 
 # Compilation
 
 
 class Doubles(nn.Module):
-    """Right in eager mode; compiled it forgets a factor, in the values or in the gradient."""
+    """Layer that is correct in eager mode and omits a factor of values or gradients if compiled."""
 
     def __init__(self, wrong: str):
         super().__init__()

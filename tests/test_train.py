@@ -50,7 +50,7 @@ class TinyGenerator(nn.Module):
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    """Small nets, and hands that are made once."""
+    """Use small nets, and hands that are simulated once."""
     monkeypatch.setattr("pipeline.methods.HeatmapGenerator", lambda *args: TinyGenerator())
     monkeypatch.setattr("pipeline.hands.SyntheticHands", cached_hands)
 
@@ -279,7 +279,7 @@ def test_command_line_trains_and_shares_a_generator(tmp_path, monkeypatch, capsy
 
 
 def test_files_in_the_layout_of_rhd_are_trained_on_and_scored(tmp_path, monkeypatch, capsys):
-    """Writer, reader, training and evaluation end to end."""
+    """Writer, reader, training and evaluation work together."""
     for split, seed in (("training", 0), ("evaluation", 2000)):
         hands = cached_hands(14, seed=seed, image_size=64)
         write_rhd(tmp_path / "rhd", split, hands, progress=False)

@@ -1,4 +1,4 @@
-"""The training of the lifter runs in small, and measures what it says."""
+"""The training of the lifter runs with small settings, and its measurements are correct."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
-    """Run an example in this process, and give its names and the rows that it prints."""
+    """Run an example in this process; return its namespace and the rows it prints."""
 
     def run(name, *arguments):
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
@@ -54,7 +54,7 @@ def test_training_saves_a_lifter_with_its_card(run, tmp_path):
 
 
 def test_measured_errors_are_millimetres_of_what_is_visible(run, tmp_path):
-    """A lifter that says the truth but for 10 mm at each hidden joint, and 2 mm elsewhere."""
+    """A lifter with an error of 10 mm at each hidden joint and 2 mm at all others."""
     flags = ("--samples", 512, "--epochs", 1, "--seeds", 1, "--out", tmp_path / "lifter")
     names, _ = run("train_lifter.py", *flags)
     hands = names["held_out"]

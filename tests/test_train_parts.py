@@ -50,7 +50,7 @@ def test_rate_rises_in_a_line_and_falls_as_a_cosine():
     factors = [warm_cosine(i, 1000) for i in range(1000)]
     assert factors[:2] == pytest.approx([0.02, 0.04])
     assert factors[49] == factors[50] == 1
-    assert factors[525] == pytest.approx(0.505)  # halfway down, to 0.01
+    assert factors[525] == pytest.approx(0.505)  # half of the way, to 0.01
     assert factors[-1] == pytest.approx(0.01, abs=1e-4)
 
 

@@ -27,7 +27,7 @@ TINY_RUN = (
 
 
 def start(out, *more):
-    """Run ``train.py`` in a process of its own."""
+    """Run ``train.py`` in a new process."""
     paths = {"PYTHONPATH": str(EXAMPLES.parent), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(EXAMPLES / "train.py"), "--out", str(out), *TINY_RUN, *more]
     with (out.parent / "output.txt").open("a") as output:
@@ -64,7 +64,7 @@ def same_weights(first, second):
 
 
 def newest(folder):
-    """When a checkpoint was last written."""
+    """Return the time of the newest checkpoint."""
     times = [path.stat().st_mtime_ns for path in folder.glob("resume.pt")]
     return max(times, default=0)
 
@@ -125,7 +125,7 @@ def test_two_processes_give_the_gradients_and_scores_of_one(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_all_steps(tmp_path):
-    """With a cache that one of them fills, in half precision, killed once on the way."""
+    """One process fills the cache; training uses half precision and is killed once."""
     flags = ("--devices", "2", "--precision", "bf16-mixed", "--cache", str(tmp_path / "cache"))
     length = ("--iterations", "20", "2", "2", "2", "--checkpoint-every", "2", "--resume")
     process = start(tmp_path / "run", *flags, *length)
@@ -143,13 +143,13 @@ def test_two_processes_train_all_steps(tmp_path):
 
 
 def kill_with_children(process):
-    """Kill a process and those that it started, which are in a session of their own."""
+    """Kill a process and its children, which have their own session."""
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
 
 
 def said(folder):
-    """What the processes printed last."""
+    """Return the last lines that the processes printed."""
     return (folder / "output.txt").read_text()[-2000:]
 
 

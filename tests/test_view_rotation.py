@@ -1,4 +1,4 @@
-"""The camera that looks at the hand: orthogonal, least, and exact for a camera that was turned."""
+"""The rotation to a camera that looks at the hand: orthogonal, minimal and exact."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXACT = {"rtol": 1e-10, "atol": 1e-10}
 
 
 def box(u, v, side=20.0):
-    """Joints whose box is centred at (u, v), unevenly spread."""
+    """Return unevenly spread joints whose box is centred at (u, v)."""
     corners = [(-0.5, -0.5), (0.5, 0.5), (0.4, -0.2), (0.3, 0.1)]
     return torch.tensor([[u + side * a, v + side * b] for a, b in corners], dtype=torch.float64)
 
@@ -46,7 +46,7 @@ def test_it_is_the_least_rotation_that_brings_the_centre_to_the_axis(u, v):
     assert_close(R @ (ray / ray.norm()), torch.tensor([0.0, 0.0, 1.0]).double(), **EXACT)
     assert_close(R @ R.mT, torch.eye(3, dtype=torch.float64), **EXACT)
     assert torch.linalg.det(R) > 0
-    cosine = (torch.trace(R) - 1) / 2  # the angle of the rotation is that of the ray
+    cosine = (torch.trace(R) - 1) / 2  # the rotation angle equals that of the ray
     assert_close(cosine, ray[2] / ray.norm(), **EXACT)
 
 
@@ -61,7 +61,7 @@ def test_turned_camera_sees_the_centre_in_its_middle():
 
 
 def test_crops_move_camera_and_joints_alike():
-    """A K that was moved with the crop gives the same rotation."""
+    """A K that is cropped together with the joints gives the same rotation."""
     crop = torch.tensor([[2.0, 0, -40], [0, 2, 7], [0, 0, 1]], dtype=torch.float64)
     uv = box(400, 20)
     moved = 2 * uv + torch.tensor([-40.0, 7.0], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Images under maps of the plane: against Pillow, PyTorch's pooling, closed forms and loops."""
+"""Images under affine maps against Pillow, PyTorch's pooling, closed forms and loops."""
 
 import math
 
@@ -19,7 +19,7 @@ def noise(*shape, dtype=torch.uint8):
 
 
 def similarity(zoom=1.0, degrees=0.0, shift=(0.0, 0.0), about=(0.0, 0.0), dtype=torch.float64):
-    """Zoom and turn about a point, then shift. [3, 3]."""
+    """Return a zoom and rotation about a point, followed by a shift, ``[3, 3]``."""
     a, (u, v) = math.radians(degrees), about
     cos, sin = zoom * math.cos(a), zoom * math.sin(a)
     rows = [
@@ -31,18 +31,18 @@ def similarity(zoom=1.0, degrees=0.0, shift=(0.0, 0.0), about=(0.0, 0.0), dtype=
 
 
 def shrink(factor):
-    """The whole image, smaller by this factor."""
+    """Return the map that shrinks the whole image by a factor."""
     return similarity(1 / factor, shift=(0.5 / factor - 0.5, 0.5 / factor - 0.5))
 
 
 def old_pixels(A, height, width):
-    """Where the new pixels come from. [h, w, 2]."""
+    """Return the source position of each new pixel, ``[h, w, 2]``."""
     v, u = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return transform_points(torch.linalg.inv(A), torch.stack([u, v], dim=-1).to(A))
 
 
 def slow_twin(image, A, size, samples):
-    """One channel, sample by sample, in loops."""
+    """Warp one channel with loops over pixels and samples."""
     back = np.linalg.inv(A.numpy())
     image = image.double().numpy()
 
@@ -104,7 +104,7 @@ def test_as_pillow_where_nothing_shrinks(degrees):
     image = noise(3, 48, 48)
     A = similarity(1.4, degrees, (3.3, -2.2), about=(24, 24))
     back = torch.linalg.inv(A)
-    corner = back[:2, 2] + 0.5 - 0.5 * back[:2, :2].sum(dim=1)  # Pillow counts from the corner
+    corner = back[:2, 2] + 0.5 - 0.5 * back[:2, :2].sum(dim=1)  # Pillow measures from the corner
     coefficients = [*back[0, :2], corner[0], *back[1, :2], corner[1]]
     pillow = Image.fromarray(image.permute(1, 2, 0).numpy()).transform(
         (40, 40),
@@ -163,7 +163,7 @@ def test_shrinking_does_not_alias():
     inner = warp_image(stripes, shrink(2.5), 40)[0, 2:-2, 2:-2]
     assert (inner - 0.5).abs().max() < 0.1
     single = warp_image(stripes, shrink(2.5), 40, mode="nearest")[0, 2:-2, 2:-2]
-    assert single.std() > 0.4  # what one sample a pixel gives: stripes that are not there
+    assert single.std() > 0.4  # one sample per pixel causes aliasing
 
 
 @pytest.mark.parametrize("degrees", [0.0, 50.0])

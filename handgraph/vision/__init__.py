@@ -1,6 +1,6 @@
-"""Images in: a 2D heatmap generator, its targets and their decoding, and feature encoders.
+"""Image input: the 2D heatmap generator, its targets and decoding, and feature encoders.
 
-Only :class:`HeatmapGenerator` needs the extra ``handgraph[vision]`` (timm), when it is made.
+timm (extra ``handgraph[vision]``) is only needed to create a :class:`HeatmapGenerator`.
 """
 
 from handgraph.vision._loading import LoadedCheckpoint

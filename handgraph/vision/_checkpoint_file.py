@@ -1,4 +1,4 @@
-"""What a checkpoint of an HRNet holds, by the names that the generator has for it."""
+"""Read HRNet checkpoints and rename their tensors to the generator's names."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 from handgraph.vision._standins import load_tensors
 
 SMALL = {(16, 2): "hrnet_w18_small", (18, 2): "hrnet_w18_small_v2"}
-"""timm's name by channels and blocks of the branch of highest resolution; others say the width."""
+"""timm's small HRNets by (channels, blocks) of the highest-resolution branch."""
 
 
 class Checkpoint(NamedTuple):
-    """Tensors by the generator's names, their names in the file, where heatmap pixels lie."""
+    """Tensors by the generator's names, their names in the file, and the grid of the heatmaps."""
 
     weights: dict[str, Tensor]
     names: dict[str, str]
@@ -29,17 +29,17 @@ class Checkpoint(NamedTuple):
 
     @property
     def head_name(self) -> str:
-        """The form of the head."""
+        """Form of the head, ``"conv"`` or ``"concat"``."""
         return "concat" if "head.3.weight" in self.weights else "conv"
 
     @property
     def last(self) -> str:
-        """The last layer of the head."""
+        """Name of the last layer of the head."""
         return "head.3" if self.head_name == "concat" else "head"
 
     @property
     def num_joints(self) -> int:
-        """Heatmaps, 0 without a head."""
+        """Number of heatmaps of the head, 0 if there is no head."""
         both = [self.weights.get(f"{self.last}.{name}") for name in ("weight", "bias")]
         return 0 if both[0] is None or both[1] is None else len(both[1])
 
@@ -55,13 +55,13 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(checkpoint: str | Path | Mapping[str, object]) -> Checkpoint:
-    """Read a file, or its content: tensors by name, or a mapping with them as ``state_dict``."""
+    """Read a checkpoint file or its content, a state dict or a mapping with ``"state_dict"``."""
     content = checkpoint if isinstance(checkpoint, Mapping) else load_tensors(checkpoint)
     inner = content.get("state_dict", content) if isinstance(content, Mapping) else content
     if not isinstance(inner, Mapping) or not all(isinstance(w, Tensor) for w in inner.values()):
         raise ValueError(
-            f"expected a checkpoint of tensors by name, or with them as 'state_dict', "
-            f"got {_describe(inner)}"
+            f"expected a checkpoint that maps names to tensors, at the top level or under "
+            f"'state_dict', got {_describe(inner)}"
         )
     names = _generator_names(inner)
     meta = content.get("meta") if isinstance(content, Mapping) else None
@@ -72,9 +72,9 @@ def read_checkpoint(checkpoint: str | Path | Mapping[str, object]) -> Checkpoint
 
 
 def _generator_names(weights: Mapping[str, object]) -> dict[str, str]:
-    """The generator's names of the tensors, and those in the file."""
+    """Map the generator's names of the tensors to those in the file."""
     names = {_rename(old): old for old in weights}
-    if "head.0.weight" in names:  # mmpose 1 has the layers of a head as two modules
+    if "head.0.weight" in names:  # mmpose 1 splits the head into two modules
         renamed = {"head.weight": "head.3.weight", "head.bias": "head.3.bias"}
         names = {renamed.get(name, name): old for name, old in names.items()}
     return names
@@ -88,7 +88,7 @@ def _rename(name: str) -> str:
 
 
 def _grid(names: dict[str, str], config: str, file: str) -> dict[str, Any] | None:
-    """The convention that a published head was trained in; ``None`` for the generator's own."""
+    """Return the grid of a published head, ``None`` for a head saved by the generator."""
     if not any(new.startswith("head.") and "_layer" in old for new, old in names.items()):
         return None
     udp = re.search(r"use_udp=True|encoding='UDP'|UDPHeatmap", config) or "_udp" in file

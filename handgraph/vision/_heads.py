@@ -1,4 +1,4 @@
-"""What makes heatmaps of a backbone's feature maps."""
+"""Heads that predict heatmaps from the feature maps of a backbone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HEADS = ("conv", "concat")
 
 
 def make_head(kind: str, channels: list[int], num_joints: int) -> nn.Module:
-    """One 1x1 convolution, or HRNetV2's two on all branches."""
+    """Build one 1x1 convolution (``"conv"``) or HRNetV2's two on all branches (``"concat"``)."""
     width = sum(channels)
     last = nn.Conv2d(width, num_joints, kernel_size=1)
     if kind == "conv":
@@ -19,7 +19,7 @@ def make_head(kind: str, channels: list[int], num_joints: int) -> nn.Module:
 
 
 def reset_head(head: nn.Module) -> None:
-    """Draw the head anew, so small that all heatmaps start near zero, as most of them is."""
+    """Reset the head to small weights, so that heatmaps start near zero like most targets."""
     for layer in head.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, std=0.001)
@@ -29,7 +29,7 @@ def reset_head(head: nn.Module) -> None:
 
 
 def concatenate(branches: list[Tensor]) -> Tensor:
-    """Enlarge all branches bilinearly to the size of the first, and concatenate their channels."""
+    """Upsample all branches bilinearly to the size of the first, and concatenate their channels."""
     size = branches[0].shape[-2:]
-    larger = [interpolate(x, size, mode="bilinear") for x in branches[1:]]
-    return torch.cat([branches[0], *larger], dim=1) if larger else branches[0]
+    others = [interpolate(x, size, mode="bilinear") for x in branches[1:]]
+    return torch.cat([branches[0], *others], dim=1) if others else branches[0]

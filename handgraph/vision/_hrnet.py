@@ -1,4 +1,4 @@
-"""timm's HRNet, cut down to the branches that a head takes."""
+"""timm's HRNet, reduced to the branches that the head uses."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ LAYERS = (
 
 
 class HRNet(nn.Module):
-    """The layers of one of timm's HRNets that lead to its branches.
+    """Layers of a timm HRNet that compute its branches.
 
-    They have the same names as there, and as in the official code and mmpose. No hooks: the
-    forward pass is written out.
+    Layer names are those of timm, the official code and mmpose. The forward pass is written out
+    and uses no hooks.
 
     Args:
-        name: timm's name.
+        name: Name of the model in timm.
         pretrained: Whether to start from ImageNet weights.
-        all_branches: HRNetV2 (Sun et al., 2019): all four branches are kept, and low resolutions
-            are enlarged bilinearly where branches are fused. Otherwise HRNet: the branch of highest
-            resolution is kept, and pixels are repeated.
+        all_branches: Whether to return all four branches and fuse them with bilinear upsampling
+            (HRNetV2; Sun et al., 2019). Otherwise only the highest-resolution branch is returned,
+            and fusion upsamples by nearest neighbour (HRNet).
     """
 
     conv1: nn.Module
@@ -49,7 +49,7 @@ class HRNet(nn.Module):
             self.add_module(layer, getattr(net, layer))
         last = self.stage4[-1]
         if all_branches:
-            _enlarge_bilinearly(self)
+            _upsample_bilinearly(self)
         else:
             last.fuse_layers = last.fuse_layers[:1]  # type: ignore[index]
         self.feature_channels: int = self.layer1[-1].conv3.out_channels  # type: ignore
@@ -57,22 +57,22 @@ class HRNet(nn.Module):
         self.pretrained_cfg: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Give the branches, from high to low resolution, and the feature map of Table 1."""
+        """Return the branches, from high to low resolution, and the feature map of Table 1."""
         x = self.act1(self.bn1(self.conv1(x)))
         x = self.act2(self.bn2(self.conv2(x)))
         features = self.layer1(x)
         branches = self.stage2([transition(features) for transition in self.transition1])
-        branches = self.stage3(_onward(self.transition2, branches))
-        return self.stage4(_onward(self.transition3, branches)), features
+        branches = self.stage3(_add_branch(self.transition2, branches))
+        return self.stage4(_add_branch(self.transition3, branches)), features
 
 
-def _onward(transitions: nn.ModuleList, branches: list[Tensor]) -> list[Tensor]:
-    """Carry the branches on; one more starts from the lowest resolution so far."""
+def _add_branch(transitions: nn.ModuleList, branches: list[Tensor]) -> list[Tensor]:
+    """Apply the transitions, the last of which derives a new branch from the lowest resolution."""
     inputs = [*branches, branches[-1]]
     return [transition(x) for transition, x in zip(transitions, inputs, strict=True)]
 
 
-def _enlarge_bilinearly(net: nn.Module) -> None:
+def _upsample_bilinearly(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, nn.Upsample):
             module.mode, module.align_corners = "bilinear", False

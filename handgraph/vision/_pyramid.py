@@ -1,4 +1,4 @@
-"""A net of timm with a small top-down pyramid, for nets whose features have a low resolution."""
+"""timm models with a small top-down pyramid, for models without high-resolution features."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from handgraph.vision._timm import create
 STRIDES = (4, 8, 16, 32)
 
 WIDTH = 64
-"""Channels of the pyramid and of its feature map."""
+"""Number of channels of the pyramid and its feature map."""
 
 
 class Pyramid(nn.Module):
-    r"""One of timm's nets, and a top-down pathway that brings its features to stride 4.
+    r"""A timm model with a top-down pathway that upsamples its features to stride 4.
 
     .. math:: p_{32} = L_{32}(c_{32}), \qquad p_s = L_s(c_s) + \mathrm{up}(p_{2s})
 
-    with :math:`c_s` the net's features at stride s, :math:`L_s` a 1x1 convolution and ``up`` the
-    repetition of pixels (Lin et al., "Feature pyramid networks", CVPR 2017). Only :math:`p_4` is
-    smoothed, by a depthwise 3x3 and a 1x1 convolution, and used.
+    where :math:`c_s` are the model's features at stride s, :math:`L_s` is a 1x1 convolution and
+    ``up`` is nearest-neighbour upsampling (Lin et al., "Feature pyramid networks", CVPR 2017). The
+    output is :math:`p_4`, smoothed by a depthwise 3x3 and a 1x1 convolution.
 
     Args:
-        name: timm's name.
+        name: Name of the model in timm.
         pretrained: Whether to start from ImageNet weights.
     """
 
@@ -48,24 +48,24 @@ class Pyramid(nn.Module):
         self.out_channels = [WIDTH]
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Give the map of stride 4, as the only branch and as features."""
+        """Return the stride-4 map, both as the only branch and as the feature map."""
         maps = self.body(x)
-        sides = [lateral(maps[n]) for lateral, n in zip(self.lateral, self.levels, strict=True)]
-        top = sides.pop()
-        while sides:
-            top = sides.pop() + interpolate(top, scale_factor=2.0)
+        laterals = [layer(maps[n]) for layer, n in zip(self.lateral, self.levels, strict=True)]
+        top = laterals.pop()
+        while laterals:
+            top = laterals.pop() + interpolate(top, scale_factor=2.0)
         features = self.smooth(top)
         return [features], features
 
 
 def _levels(body: nn.Module, name: str) -> tuple[list[int], list[int]]:
-    """Which of the net's features have the strides of the pyramid, and how many channels."""
+    """Return indices and channels of the model's features at the strides of the pyramid."""
     info: Any = body.feature_info
     index = {stride: n for n, stride in enumerate(info.reduction())}
     if not set(STRIDES) <= set(index):
         raise ValueError(
-            f"backbone: expected a net with features of strides {', '.join(map(str, STRIDES))}, "
-            f"such as resnet18; {name!r} has {', '.join(map(str, index))}"
+            f"backbone: expected a model with features at strides {', '.join(map(str, STRIDES))}, "
+            f"such as resnet18, got {name!r} with strides {', '.join(map(str, index))}"
         )
     levels = [index[stride] for stride in STRIDES]
     return levels, [info.channels()[level] for level in levels]

@@ -1,4 +1,4 @@
-"""Files of ``torch.save`` that hold more than tensors, read without running anything in them."""
+"""Load ``torch.save`` files that contain more than tensors, without running code in them."""
 
 from __future__ import annotations
 
@@ -7,59 +7,59 @@ from pathlib import Path
 
 import torch
 
-MOST_NAMES = 100
-"""Names of classes and functions that a file may ask for."""
+MAX_NAMES = 100
+"""Largest number of unknown classes and functions that a file may refer to."""
 
 
 class StandIn:
-    """What takes the place of an object that a file asks for: it takes anything and does nothing.
+    """Placeholder for an object in a file that accepts any arguments and does nothing.
 
-    Training code saves its own objects beside the weights (mmengine's ``HistoryBuffer``, NumPy's
-    arrays and numbers, ...). Their code is neither imported nor run.
+    Training code saves its own objects with the weights (mmengine's ``HistoryBuffer``, NumPy
+    arrays and scalars, ...). Their code is neither imported nor run.
     """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         pass
 
     def __setstate__(self, state: object) -> None:
-        """Take what the object was pickled with."""
+        """Ignore the pickled state."""
 
 
 def load_tensors(path: str | Path) -> object:
-    """Read a file by ``torch.load`` with ``weights_only=True``, with stand-ins for other objects.
+    """Load a file with ``weights_only=True``, with :class:`StandIn` objects for unknown classes.
 
     Raises:
-        OSError: If it cannot be read.
-        ValueError: If it is damaged, no file of ``torch.save``, or asks for what PyTorch blocks.
+        OSError: If the file cannot be read.
+        ValueError: If the file is damaged, not from ``torch.save``, or uses names PyTorch blocks.
     """
     known: dict[str, type[StandIn]] = {}
-    while len(known) <= MOST_NAMES:
+    while len(known) <= MAX_NAMES:
         try:
             pairs = [(stand_in, name) for name, stand_in in known.items()]
             with torch.serialization.safe_globals(pairs):  # type: ignore[arg-type]
                 return torch.load(path, map_location="cpu", weights_only=True)
         except OSError:
             raise
-        except Exception as error:  # whatever a damaged pickle makes PyTorch raise
+        except Exception as error:  # a damaged pickle can raise any exception
             name = _unknown(error)
             if name is None or name in known:
                 raise _refusal(path, str(error)) from error
             known[name] = type(name, (StandIn,), {})
-    raise _refusal(path, f"GLOBAL of more than {MOST_NAMES} names")
+    raise _refusal(path, f"GLOBAL more than {MAX_NAMES} names")
 
 
 def _unknown(error: Exception) -> str | None:
-    """The name that a file asks for and PyTorch does not know."""
+    """Return the name that PyTorch does not know, ``None`` for any other error."""
     found = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
     if found is None:
         return None
-    return found[1] if "." in found[1] else f"builtins.{found[1]}"  # PyTorch leaves that out
+    return found[1] if "." in found[1] else f"builtins.{found[1]}"  # PyTorch omits it
 
 
 def _refusal(path: str | Path, error: str) -> ValueError:
     asked = re.search(r"GLOBAL (.+?)( whose| was|$)", error, re.MULTILINE)
-    why = f"it asks for {asked[1]}" if asked else "it is damaged, or no such file"
+    why = f"refers to {asked[1]}" if asked else "is damaged or has another format"
     return ValueError(
-        f"{path}: expected a file of torch.save with tensors by name, but {why}; none of it was "
-        "run. If you trust it, load it with weights_only=False and give its 'state_dict'"
+        f"{path}: expected a torch.save file that maps names to tensors, got one that {why}; none "
+        "of it was run. If you trust it, load it with weights_only=False and pass its 'state_dict'"
     )

@@ -1,4 +1,4 @@
-"""Nets of timm, by name."""
+"""Create timm models by name."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import nn
 
 
 def is_hrnet(name: str) -> bool:
-    """Whether timm has an HRNet of this name; after a dot, which weights."""
+    """Return whether timm has an HRNet of this name, ignoring the tag of the weights."""
     return name.partition(".")[0] in _timm().list_models(module="hrnet")
 
 
 def create(name: str, pretrained: bool, **options: Any) -> nn.Module:
-    """Make a net that gives feature maps, without its classifier."""
+    """Create a model that returns feature maps and has no classifier."""
     timm = _timm()
     if not timm.is_model(name):
         raise ValueError(
             f"backbone: expected an HRNet of timm ({', '.join(timm.list_models(module='hrnet'))}), "
-            f"or another of its nets (lcnet_050, mobilenetv4_conv_small, resnet18, ...), "
+            f"or another timm model (lcnet_050, mobilenetv4_conv_small, resnet18, ...), "
             f"got {name!r}"
         )
     try:
@@ -29,7 +29,7 @@ def create(name: str, pretrained: bool, **options: Any) -> nn.Module:
     except OSError as error:
         raise RuntimeError(
             f"could not download the ImageNet weights of {name!r}: are you offline? "
-            "pretrained=False starts from random weights, and load_pose_checkpoint loads a file"
+            "Use pretrained=False for random weights, or call load_pose_checkpoint to load a file"
         ) from error
     return net
 

@@ -1,4 +1,4 @@
-"""Feature encoders for all branches: one for each, or one trunk for all."""
+"""Feature encoders for all branches: one encoder per branch, or a shared trunk."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from handgraph.vision.encoder import (
 
 
 class BranchFeatureEncoder(MadeFor):
-    """One :class:`FeatureEncoder` for each branch, as in the paper (Fig. 2; decision 2).
+    """One :class:`FeatureEncoder` per branch, as in the paper (Fig. 2; decision 2).
 
-    Four of them have 5.02 M parameters; :class:`SharedFeatureEncoder` has 1.48 M and takes a third
-    of the multiplications. Padding, where removal sets differ in size, is 0.
+    Four encoders have 5.02 M parameters. :class:`SharedFeatureEncoder` has 1.48 M and needs a third
+    of the multiplications. If removal sets differ in size, the output is padded with 0.
 
     Args:
         in_channels: Channels of the feature map.
         out_channels: D, the size of each joint's vector.
         removal: The removal sets.
-        hidden_channels: Channels inside of each encoder.
+        hidden_channels: Hidden channels of each encoder.
         signed: As in :class:`FeatureEncoder`.
 
     Shapes:
@@ -37,7 +37,7 @@ class BranchFeatureEncoder(MadeFor):
         - output: ``[B, N, K, out_channels]``
 
     Raises:
-        ValueError: If a size is not positive, or the input does not have these channels.
+        ValueError: If a size is not positive, or the input has another number of channels.
 
     Example:
         >>> import torch
@@ -74,28 +74,28 @@ class BranchFeatureEncoder(MadeFor):
         )
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew."""
+        """Reset all learnable parameters."""
         for branch in self.branches:
             branch.reset_parameters()  # type: ignore[operator]
 
     def forward(self, features: Tensor) -> Tensor:
-        """Encode the map once for each branch."""
+        """Encode the feature map once per branch."""
         encoded = [branch(features) for branch in self.branches]
         nodes = self.removal.num_nodes
         return torch.stack([pad(x, (0, 0, 0, nodes - x.shape[-2])) for x in encoded], dim=1)
 
     def __repr__(self) -> str:
-        """Sizes and removal sets; the encoders are in ``branches``."""
+        """Return the sizes and removal sets; the encoders are in ``branches``."""
         return f"BranchFeatureEncoder({self.in_channels}, {self.out_channels}, {self.removal})"
 
 
 class SharedFeatureEncoder(HasConstants, MadeFor):
-    """Encode a feature map for all branches: one trunk, and one last layer for each branch.
+    """Encode a feature map for all branches with a shared trunk and one last layer per branch.
 
-    The first two convolutions of Table 1 are shared, where the paper has them once for each branch
-    (decision 2): 1.48 M parameters for four branches instead of 5.02 M. The last layers of all
-    branches are one convolution, whose output channels go to their branches and joints. Padding,
-    where removal sets differ in size, is 0.
+    The branches share the first two convolutions of Table 1, which the paper has once per branch
+    (decision 2). Four branches have 1.48 M parameters instead of 5.02 M. The last layers of all
+    branches are one convolution, whose output channels are assigned to branches and joints. If
+    removal sets differ in size, the output is padded with 0.
 
     Args:
         in_channels: Channels of the feature map.
@@ -109,7 +109,7 @@ class SharedFeatureEncoder(HasConstants, MadeFor):
         - output: ``[B, N, K, out_channels]``
 
     Raises:
-        ValueError: If a size is not positive, or the input does not have these channels.
+        ValueError: If a size is not positive, or the input has another number of channels.
 
     Example:
         >>> import torch
@@ -152,11 +152,11 @@ class SharedFeatureEncoder(HasConstants, MadeFor):
         )
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew."""
+        """Reset all learnable parameters."""
         reset_layers(self.layers)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Encode the map once, and give each branch what is its own."""
+        """Encode the feature map once and assign the channels to branches and joints."""
         check_features(self, features)
         pooled = self.layers(features).mean(dim=(-2, -1)).unflatten(-1, (-1, self.out_channels))
         branches = (len(self.removal), self.removal.num_nodes)
@@ -165,5 +165,5 @@ class SharedFeatureEncoder(HasConstants, MadeFor):
         return out
 
     def __repr__(self) -> str:
-        """Sizes and removal sets; the layers are in ``layers``."""
+        """Return the sizes and removal sets; the layers are in ``layers``."""
         return f"SharedFeatureEncoder({self.in_channels}, {self.out_channels}, {self.removal})"

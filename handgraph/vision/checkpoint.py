@@ -1,4 +1,4 @@
-"""Weights of HRNets that were trained on poses: the official ones and mmpose's."""
+"""Load HRNet weights trained on poses, from the official code or mmpose."""
 
 from __future__ import annotations
 
@@ -16,51 +16,51 @@ def load_pose_checkpoint(
     *,
     joints: Sequence[int] | None = None,
 ) -> LoadedCheckpoint:
-    """Load HRNet weights that were trained on poses, in the official or mmpose's format.
+    """Load HRNet weights trained on poses, in the format of the official code or mmpose.
 
-    The backbone must be there as a whole: what has another name for it, another width or only part
-    of it is refused, and the generator is left as it was. The prefixes ``module.``, ``model.``,
-    ``generator.``, ``_orig_mod.`` and ``backbone.`` are taken off. The head is taken if it has the
-    form of the generator's and as many joints, **in its own order of the joints**, and left as it
-    was otherwise, which the report says: ``joints`` picks and orders them.
-    :meth:`HeatmapGenerator.from_checkpoint` makes the generator that fits. The backbone of a net
-    with another form of head loads too, but was trained with another enlargement of its branches.
+    The checkpoint must contain the whole backbone under known names and with the generator's
+    shapes. Otherwise an error is raised and the generator is unchanged. The prefixes ``module.``,
+    ``model.``, ``generator.``, ``_orig_mod.`` and ``backbone.`` are removed. The head is loaded if
+    its form and number of joints match the generator's, **in the checkpoint's order of joints**.
+    ``joints`` selects and reorders them. A head that does not match is skipped and reported.
+    :meth:`HeatmapGenerator.from_checkpoint` creates a generator that matches. A backbone trained
+    with another form of head loads as well, but it was trained with another kind of upsampling.
 
     ========================================================== ============== ==========
-    published net                                              backbone       head
+    published model                                            backbone       head
     ========================================================== ============== ==========
-    HRNet's own code, mmpose's body nets                       hrnet_w32, w48 ``conv``
+    official HRNet code, mmpose's body models                  hrnet_w32, w48 ``conv``
     mmpose: RHD, OneHand10K, FreiHAND, COCO-WholeBody-Hand     hrnet_w18      ``concat``
     ========================================================== ============== ==========
 
-    A published head also sets :attr:`HeatmapGenerator.grid`: its heatmap pixel 0 lies at image
-    pixel 0, and for nets trained with UDP the last pixels of map and image coincide as well. UDP is
-    recognised by the configuration in the file, or by ``_udp`` in the file's name. Decode with
-    ``decode_heatmaps(heatmaps, **generator.grid)``, or :func:`decode_dark` for nets named ``dark``.
+    A published head also sets :attr:`HeatmapGenerator.grid`. Its heatmap pixel 0 lies at image
+    pixel 0. With UDP training, the last pixels of map and image coincide as well. UDP is detected
+    from the configuration in the file, or from ``_udp`` in the file name. Decode with
+    ``decode_heatmaps(heatmaps, **generator.grid)``, or :func:`decode_dark` for ``dark`` models.
 
-    The file is read with ``weights_only=True``: nothing in it is run. Objects of mmengine, NumPy or
-    other packages, as files of a training hold them, are skipped.
+    The file is loaded with ``weights_only=True``, so that no code in it is run. Objects of
+    mmengine, NumPy and other packages, which training code saves with the weights, are skipped.
 
     Args:
-        generator: What to load into.
-        checkpoint: A file that ``torch.save`` wrote, or its content: the tensors by name, or a
-            mapping that has them as ``"state_dict"``.
-        joints: Which rows of the checkpoint's head become the generator's, in this order:
-            ``range(112, 133)`` takes the right hand of COCO-WholeBody,
-            ``HAND.index_from(RHD).tolist()`` a head in RHD's order, as mmpose's net of RHD has it.
+        generator: The generator to load into.
+        checkpoint: A file written by ``torch.save``, or its content: a state dict, or a mapping
+            with a state dict under ``"state_dict"``.
+        joints: Rows of the checkpoint's head to load, in the order of the generator's joints.
+            ``range(112, 133)`` selects the right hand of COCO-WholeBody.
+            ``HAND.index_from(RHD).tolist()`` reorders a head in RHD's order, such as mmpose's.
 
     Returns:
-        What was taken and left.
+        The names of the tensors that were loaded and skipped, and whether the head was loaded.
 
     Raises:
-        ValueError: If the file holds something else than weights, the backbone does not fit, or
-            the head does not have the joints that were asked for.
+        ValueError: If the file does not contain weights, the backbone does not match, or the head
+            does not have the requested joints.
 
     Example:
         >>> from handgraph.vision import HeatmapGenerator, load_pose_checkpoint
         >>> body = HeatmapGenerator(17, backbone="hrnet_w18_small").state_dict()
         >>> hand = HeatmapGenerator(21, backbone="hrnet_w18_small")
         >>> print(load_pose_checkpoint(hand, body))
-        took 348 tensors, left 2; head left as it was: 17 joints in the checkpoint, 21 here
+        took 348 tensors, left 2; head unchanged: the checkpoint has 17 joints, the generator 21
     """
     return load_into(generator, read_checkpoint(checkpoint), joints)

@@ -1,4 +1,4 @@
-"""DARK: from heatmaps to joints by the shape of the peak."""
+"""DARK decoding of heatmaps, which uses the shape of the peak."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch.nn.functional import pad
 from handgraph._check import check_positive
 from handgraph.vision._grid import check_heatmaps, find_peaks, make_grid
 
-LEAST = 1e-10
-"""Of the smoothed map: smaller values have no logarithm worth having."""
+MIN_VALUE = 1e-10
+"""Lower bound of the smoothed map before its logarithm is taken."""
 
-REACH = 2.5
-"""Where the smoothing kernel ends, in standard deviations: 11 pixels for sigma 2."""
+TRUNCATE = 2.5
+"""Radius of the smoothing kernel in standard deviations: 11 pixels wide for sigma 2."""
 
 
 def decode_dark(
@@ -24,44 +24,44 @@ def decode_dark(
     offset: float | None = None,
     align_corners: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    r"""Find the highest pixel of each map, and step to the maximum of a parabola through its log.
+    r"""Refine the highest pixel of each map by a parabola through the map's logarithm.
 
     .. math:: \mu = m - \Big(\nabla^2 \log \tilde h(m)\Big)^{-1}\, \nabla \log \tilde h(m), \qquad
               \tilde h = g_\sigma * h
 
     (Zhang et al., "Distribution-aware coordinate representation for human pose estimation", CVPR
-    2020, Eqs. 4 to 9), with m the highest pixel and :math:`g_\sigma` a Gaussian that smooths what
-    the net predicts. The logarithm of a Gaussian is a parabola, so its centre is found exactly, but
-    for the end of the kernel: it errs by 0.0002 heatmap pixels at most, :func:`decode_heatmaps` by
-    0.25, the highest pixel by 0.5. Beyond the border all is zero, as in the published code: with
-    sigma 2 it errs by up to 0.001 at 5 pixels from the border, 0.05 at 3 and 0.4 at 1.5.
-    Derivatives are central differences over one pixel. :math:`\mu` counts if the parabola has a
-    maximum within a pixel of m in u and v; otherwise, and in the outermost pixels, m does.
+    2020, Eqs. 4 to 9), where m is the highest pixel and :math:`g_\sigma` is a Gaussian that smooths
+    the predicted map. The logarithm of a Gaussian is a parabola, so its centre is exact up to the
+    truncation of the kernel. The error is at most 0.0002 heatmap pixels. It is up to 0.25 with
+    :func:`decode_heatmaps` and 0.5 with the highest pixel. Maps are padded with zeros, as in the
+    published code: with sigma 2 the error is up to 0.001 at 5 pixels from the border, 0.05 at 3 and
+    0.4 at 1.5. Derivatives are central differences over one pixel. The result is m if m is at the
+    border, or if the parabola has no maximum within one pixel of m in both u and v.
 
-    A NaN anywhere in a map makes its joint NaN. ``confidence`` is the value at m, as in
-    :func:`decode_heatmaps`, and has a gradient; ``uv`` has none. Half-precision maps are decoded in
+    A joint is NaN if its map contains NaN. ``confidence`` is the value at m, as in
+    :func:`decode_heatmaps`. It has a gradient; ``uv`` has none. Half-precision maps are decoded in
     float32.
 
     Args:
-        heatmaps: One map for each joint, as :class:`HeatmapGenerator` gives them.
+        heatmaps: One map per joint, as returned by :class:`HeatmapGenerator`.
         stride: Image pixels per heatmap pixel.
-        sigma: Standard deviation of the Gaussian, that of the targets in training.
+        sigma: Standard deviation of the Gaussian; use that of the training targets.
         offset: As in :func:`decode_heatmaps`.
         align_corners: As in :func:`decode_heatmaps`.
 
     Returns:
-        ``uv``, and the peak as ``confidence``.
+        The coordinates ``uv`` and the values of the peaks as ``confidence``.
 
     Shapes:
         heatmaps ``[*, H, W]`` -> uv ``[*, 2]``, confidence ``[*]``.
 
     Units:
-        uv in pixels of the image, (u, v) order, integers being pixel centres; sigma in heatmap
+        uv in image pixels, in (u, v) order, with pixel centres at integers. sigma in heatmap
         pixels.
 
     Raises:
         TypeError: If heatmaps is not floating point.
-        ValueError: If heatmaps is not ``[*, H, W]`` with a pixel, or stride or sigma is not
+        ValueError: If heatmaps is not ``[*, H, W]`` with H, W >= 1, or stride or sigma is not
             positive.
 
     Example:
@@ -77,17 +77,17 @@ def decode_dark(
     height, width = heatmaps.shape[-2:]
     grid = make_grid((height, width), stride, offset, align_corners)
     x, y, peak = find_peaks(heatmaps)
-    radius = max(round(REACH * sigma), 1)
+    radius = max(round(TRUNCATE * sigma), 1)
     around = _around(heatmaps.detach(), x, y, radius + 1)
     smooth = _smooth(_smooth(around, sigma, radius).mT, sigma, radius).mT
-    step, valid = _newton_step(smooth.clamp(min=LEAST).log())
+    step, valid = _newton_step(smooth.clamp(min=MIN_VALUE).log())
     valid &= _inside(x, width) & _inside(y, height)
     xy = torch.stack([x, y], dim=-1) + step.where(valid.unsqueeze(-1), 0)
     return grid.to_image(xy.where(~peak.isnan().unsqueeze(-1), torch.nan)), peak
 
 
 def _around(maps: Tensor, x: Tensor, y: Tensor, reach: int) -> Tensor:
-    """The square of ``2 * reach + 1`` pixels around (x, y), with zeros beyond the border."""
+    """Return the square of ``2 * reach + 1`` pixels around (x, y), with zero padding."""
     width = maps.shape[-1] + 2 * reach
     step = torch.arange(2 * reach + 1, device=maps.device)
     index = (y[..., None, None] + step.unsqueeze(-1)) * width + x[..., None, None] + step
@@ -97,16 +97,16 @@ def _around(maps: Tensor, x: Tensor, y: Tensor, reach: int) -> Tensor:
 
 
 def _smooth(maps: Tensor, sigma: float, radius: int) -> Tensor:
-    """Convolve the rows with a Gaussian, where all of it fits."""
+    """Convolve the rows with a Gaussian, without padding."""
     place = torch.arange(-radius, radius + 1, dtype=maps.dtype, device=maps.device)
     kernel = torch.exp(-((place / sigma) ** 2) / 2)
     windows = maps.unfold(-1, 2 * radius + 1, 1)
     out: Tensor = (windows * (kernel / kernel.sum())).sum(dim=-1)
-    return out  # by products, since autocast would halve a convolution
+    return out  # elementwise: autocast runs convolutions in half precision
 
 
 def _newton_step(around: Tensor) -> tuple[Tensor, Tensor]:
-    """The step ``[*, 2]`` to the parabola's maximum, and whether there is one within a pixel."""
+    """Return the step ``[*, 2]`` to the parabola's maximum, and whether it is within one pixel."""
     above, row, below = around.unbind(-2)
     left, centre, right = row.unbind(-1)
     dx, dy = (right - left) / 2, (below[..., 1] - above[..., 1]) / 2
@@ -119,5 +119,5 @@ def _newton_step(around: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _inside(position: Tensor, size: int) -> Tensor:
-    """Whether a pixel has neighbours on both sides."""
+    """Return whether a pixel has neighbours on both sides."""
     return (position > 0) & (position < size - 1)

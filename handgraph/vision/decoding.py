@@ -1,4 +1,4 @@
-"""From heatmaps to joints: where the peak is, and how high."""
+"""Decode heatmaps into joint coordinates and confidences."""
 
 from __future__ import annotations
 
@@ -16,55 +16,55 @@ def decode_heatmaps(
     offset: float | None = None,
     align_corners: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    r"""Find the highest pixel of each map, and step a quarter towards its higher neighbour.
+    r"""Find the highest pixel of each map, and move a quarter pixel to its higher neighbour.
 
     .. math:: u = s \Big(x + \frac{1}{4} \operatorname{sign}\big(h(x + 1, y) - h(x - 1, y)\big)\Big)
               + \frac{s - 1}{2}
 
-    with (x, y) the highest pixel and s the stride, and v likewise: the decoding of published HRNet
-    code (Sun et al., CVPR 2019) and the default here (decision 20). On an exact Gaussian it errs by
-    a quarter of a heatmap pixel at most, which is one image pixel; :func:`decode_dark` is finer.
-    There is no step beyond the border. Of equally high pixels the first counts; a map that is flat
-    has no peak to speak of, whatever its confidence. A NaN anywhere in a map makes its joint NaN.
-    ``confidence`` has a gradient, ``uv`` has none: see :func:`soft_argmax`. Half-precision maps, as
-    autocast gives them, are decoded in float32, since their own dtype could not tell one pixel from
-    the next.
+    and likewise for v, where (x, y) is the highest pixel and s is the stride. This is the decoding
+    of published HRNet code (Sun et al., CVPR 2019) and the default (decision 20). On an exact
+    Gaussian, the error is at most a quarter of a heatmap pixel, which is one image pixel at stride
+    4. :func:`decode_dark` is more accurate. Coordinates in the outermost columns (u) and rows (v)
+    are not refined. The first of equally high pixels is used. A constant map has no meaningful
+    peak, whatever its confidence. A joint is NaN if its map contains NaN. ``confidence`` has a
+    gradient; ``uv`` has none (see :func:`soft_argmax`). Half-precision maps, as under autocast, are
+    decoded in float32, because half precision cannot resolve single pixels.
 
-    Nets differ in where the pixels of their heatmaps lie in the image.
-    :attr:`HeatmapGenerator.grid` holds the arguments for its weights:
+    The positions of heatmap pixels in the image depend on the code that trained the model.
+    :attr:`HeatmapGenerator.grid` holds the arguments for the loaded weights:
 
     ================================ ========================= ======================
-    trained by                       u of heatmap pixel x      arguments
+    trained with                     u of heatmap pixel x      arguments
     ================================ ========================= ======================
     handgraph                        s x + (s - 1) / 2         the defaults
-    HRNet's code, mmpose, DARK       s x                       ``offset=0``
+    HRNet code, mmpose, DARK         s x                       ``offset=0``
     UDP                              x (s W - 1) / (W - 1)     ``align_corners=True``
     ================================ ========================= ======================
 
-    with W the width of the map; UDP's coordinates are the "unbiased" ones of Huang et al. (CVPR
-    2020). Decoded by the first row, nets of the second err by 1.5 pixels.
+    where W is the width of the map. UDP is the "unbiased" coordinate system of Huang et al. (CVPR
+    2020). With the defaults, coordinates of a model of the second row are off by 1.5 pixels.
 
     Args:
-        heatmaps: One map for each joint, as :class:`HeatmapGenerator` gives them.
+        heatmaps: One map per joint, as returned by :class:`HeatmapGenerator`.
         stride: Image pixels per heatmap pixel.
-        offset: Where in the image the centre of the first heatmap pixel is. By default
-            (s - 1) / 2, the centre of the pixels that it covers, or 0 with ``align_corners``.
-        align_corners: Whether a heatmap's first and last pixel are those of the image, as in
+        offset: Image coordinate of the centre of the first heatmap pixel. Default:
+            (s - 1) / 2, the centre of the image pixels it covers, or 0 with ``align_corners``.
+        align_corners: Whether the first and last pixels of heatmap and image coincide, as in
             :func:`torch.nn.functional.interpolate`.
 
     Returns:
-        ``uv``, and the peak as ``confidence``.
+        The coordinates ``uv`` and the values of the peaks as ``confidence``.
 
     Shapes:
         heatmaps ``[*, H, W]`` -> uv ``[*, 2]``, confidence ``[*]``.
 
     Units:
-        uv in pixels of the image, (u, v) order, integers being pixel centres: the inverse of
+        uv in image pixels, in (u, v) order, with pixel centres at integers. This is the inverse of
         :func:`gaussian_heatmaps`.
 
     Raises:
         TypeError: If heatmaps is not floating point.
-        ValueError: If heatmaps is not ``[*, H, W]`` with a pixel, or the stride is not positive.
+        ValueError: If heatmaps is not ``[*, H, W]`` with H, W >= 1, or stride is not positive.
 
     Example:
         >>> import torch
@@ -97,35 +97,35 @@ def soft_argmax(
     .. math:: u = s \sum_{x, y} p(x, y)\, x + \frac{s - 1}{2}, \qquad
               p = \operatorname{softmax}(h / T)
 
-    (Nibali et al., "Numerical coordinate regression with convolutional neural networks", 2018),
-    and v likewise: differentiable, and finer than a pixel. The lower the temperature T, the fewer
-    pixels count: near 0 this is the argmax. The default suits maps whose peak is near 1: on an
-    exact Gaussian it errs by less than 0.2 image pixels. A low peak does not stand out from the
-    thousands of pixels around it: one of 0.5 moves a fifth of the way to the centre of a map of
-    64 x 64, one of 0.3 four fifths. Lower the temperature there, or take :func:`decode_heatmaps`.
-    A net that learns through this function may take 1. A NaN anywhere in a map makes its joint NaN.
-    Half-precision maps are decoded in float32.
+    and likewise for v (Nibali et al., "Numerical coordinate regression with convolutional neural
+    networks", 2018). Coordinates are differentiable and have sub-pixel resolution. A lower
+    temperature T gives less weight to low pixels; near 0 the result is the argmax. The default
+    suits maps with a peak near 1: on an exact Gaussian, the error is below 0.2 image pixels. The
+    thousands of other pixels pull a low peak towards the centre of the map. In a 64 x 64 map, a
+    peak of 0.5 moves by a fifth of the way and one of 0.3 by four fifths. Use a lower temperature
+    or :func:`decode_heatmaps` for such maps. Models trained through this function can use T = 1. A
+    joint is NaN if its map contains NaN. Half-precision maps are decoded in float32.
 
     Args:
-        heatmaps: One map for each joint, as :class:`HeatmapGenerator` gives them.
+        heatmaps: One map per joint, as returned by :class:`HeatmapGenerator`.
         stride: Image pixels per heatmap pixel.
-        temperature: T, in the unit of the heatmaps' values.
+        temperature: Softmax temperature T, in the unit of the heatmap values.
         offset: As in :func:`decode_heatmaps`.
         align_corners: As in :func:`decode_heatmaps`.
 
     Returns:
-        ``uv``, and the peak as ``confidence``.
+        The coordinates ``uv`` and the values of the peaks as ``confidence``.
 
     Shapes:
         heatmaps ``[*, H, W]`` -> uv ``[*, 2]``, confidence ``[*]``.
 
     Units:
-        uv in pixels of the image, (u, v) order, integers being pixel centres; the temperature in
-        the unit of the heatmaps' values.
+        uv in image pixels, in (u, v) order, with pixel centres at integers. temperature in the unit
+        of the heatmap values.
 
     Raises:
         TypeError: If heatmaps is not floating point.
-        ValueError: If heatmaps is not ``[*, H, W]`` with a pixel, or stride or temperature is not
+        ValueError: If heatmaps is not ``[*, H, W]`` with H, W >= 1, or stride or temperature is not
             positive.
 
     Example:
@@ -141,13 +141,13 @@ def soft_argmax(
     height, width = heatmaps.shape[-2:]
     grid = make_grid((height, width), stride, offset, align_corners)
     flat = heatmaps.flatten(-2)
-    share = torch.softmax(flat / temperature, dim=-1).unflatten(-1, (height, width))
-    xy = torch.stack([_mean(share.sum(dim=-2)), _mean(share.sum(dim=-1))], dim=-1)
+    weight = torch.softmax(flat / temperature, dim=-1).unflatten(-1, (height, width))
+    xy = torch.stack([_mean(weight.sum(dim=-2)), _mean(weight.sum(dim=-1))], dim=-1)
     return grid.to_image(xy), flat.amax(dim=-1)
 
 
 def _refine(line: Tensor, position: Tensor) -> Tensor:
-    """The position in ``line [*, L]``, a quarter towards the higher neighbour if it has two."""
+    """Move positions in ``line [*, L]`` by 1/4 to the higher neighbour, except at the ends."""
     inner = (position > 0) & (position < line.shape[-1] - 1)
     around = torch.where(inner, position, 0).unsqueeze(-1)
     after = line.gather(-1, (around + 1).clamp(max=line.shape[-1] - 1))
@@ -156,7 +156,7 @@ def _refine(line: Tensor, position: Tensor) -> Tensor:
     return position + step / 4
 
 
-def _mean(share: Tensor) -> Tensor:
-    """The mean position under these shares, ``[*, L]`` -> ``[*]``."""
-    place = torch.arange(share.shape[-1], dtype=share.dtype, device=share.device)
-    return (share * place).sum(dim=-1)  # autocast would take a product to half precision
+def _mean(weight: Tensor) -> Tensor:
+    """Return the weighted mean position, ``[*, L]`` -> ``[*]``."""
+    place = torch.arange(weight.shape[-1], dtype=weight.dtype, device=weight.device)
+    return (weight * place).sum(dim=-1)  # autocast runs matrix products in half precision

@@ -1,4 +1,4 @@
-"""The paper's feature encoder: from a feature map to a few numbers for each joint."""
+"""The paper's feature encoder: one vector per joint from a feature map."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from handgraph._check import check_tensor, check_whole
 
 
 class FeatureEncoder(nn.Module):
-    r"""Encode a feature map as one vector for each joint (Table 1 of the paper).
+    r"""Encode a feature map as one vector per joint (Table 1 of the paper).
 
     ============================ ======================
     layer                        channels, at 256 x 256
@@ -19,19 +19,19 @@ class FeatureEncoder(nn.Module):
     global average pooling       KD
     ============================ ======================
 
-    with batch norm and ReLU behind each convolution. Channel :math:`k D + d` becomes number d of
-    joint k (decision 4). As printed, the features are averages of a ReLU: never negative, and
-    without a place. ``signed`` leaves out the last batch norm and ReLU (decision 3);
-    :class:`JointFeatureSampler` keeps the place.
+    Each convolution is followed by batch norm and ReLU. Output channel :math:`k D + d` is entry d
+    of joint k (decision 4). As published, the features are averages of a ReLU: they are never
+    negative, and positions are lost. ``signed=True`` omits the last batch norm and ReLU (decision
+    3). :class:`JointFeatureSampler` samples features at the position of each joint.
 
-    A branch has one with D = 2, the ensemble network one with D = 3. See
-    :class:`BranchFeatureEncoder` for all branches at once.
+    Branches use encoders with D = 2, the ensemble network one with D = 3.
+    :class:`BranchFeatureEncoder` holds the encoders of all branches.
 
     Args:
         in_channels: Channels of the feature map.
         num_joints: K, the number of joints.
         out_channels: D, the size of each joint's vector.
-        hidden_channels: Channels in between.
+        hidden_channels: Channels of the hidden layers.
         signed: Whether the last convolution has a bias instead of batch norm and ReLU.
 
     Shapes:
@@ -39,7 +39,7 @@ class FeatureEncoder(nn.Module):
         - output: ``[B, K, D]``
 
     Raises:
-        ValueError: If a size is not positive, or the input does not have these channels.
+        ValueError: If a size is not positive, or the input has another number of channels.
 
     Example:
         >>> import torch
@@ -77,23 +77,23 @@ class FeatureEncoder(nn.Module):
         )
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew."""
+        """Reset all learnable parameters."""
         reset_layers(self.layers)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Encode the map."""
+        """Encode the feature map."""
         check_features(self, features)
         pooled = self.layers(features).mean(dim=(-2, -1))
         out: Tensor = pooled.unflatten(-1, (self.num_joints, self.out_channels))
         return out
 
     def __repr__(self) -> str:
-        """Sizes; the layers are in ``layers``."""
+        """Return the sizes; the layers are in ``layers``."""
         return f"FeatureEncoder({self.in_channels}, {self.num_joints}, {self.out_channels})"
 
 
 def trunk(in_channels: int, hidden_channels: int) -> list[nn.Module]:
-    """The first two rows of Table 1."""
+    """Build the first two rows of Table 1."""
     return [
         *conv_norm_relu(in_channels, hidden_channels, stride=2),
         *conv_norm_relu(hidden_channels, hidden_channels),
@@ -101,20 +101,20 @@ def trunk(in_channels: int, hidden_channels: int) -> list[nn.Module]:
 
 
 def last_layer(in_channels: int, out_channels: int, *, signed: bool) -> list[nn.Module]:
-    """The third row of Table 1, or a convolution only."""
+    """Build the third row of Table 1, or only a convolution if ``signed``."""
     if signed:
         return [nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)]
     return conv_norm_relu(in_channels, out_channels)
 
 
 def conv_norm_relu(in_channels: int, out_channels: int, stride: int = 1) -> list[nn.Module]:
-    """A 3x3 convolution, batch norm, ReLU."""
+    """Build a 3x3 convolution, batch norm and ReLU."""
     conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
     return [conv, nn.BatchNorm2d(out_channels), nn.ReLU()]
 
 
 def reset_layers(layers: nn.Sequential) -> None:
-    """Draw the parameters of convolutions and batch norms anew."""
+    """Reset the parameters of convolutions and batch norms."""
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
             layer.reset_parameters()
@@ -129,7 +129,7 @@ def check_sizes(module: nn.Module, **sizes: int) -> None:
 
 
 def check_features(module: nn.Module, features: Tensor) -> None:
-    """Raise unless this is a feature map with the module's ``in_channels``."""
+    """Raise unless ``features`` is a feature map with the module's ``in_channels``."""
     like = next(module.parameters())
     check_tensor(features, f"features of {type(module).__name__}", like)
     if features.dim() != 4 or features.shape[1] != module.in_channels or 0 in features.shape[2:]:

@@ -1,4 +1,4 @@
-"""The 2D heatmap generator: a backbone with one map for each joint."""
+"""The 2D heatmap generator: a backbone and a head with one heatmap per joint."""
 
 from __future__ import annotations
 
@@ -20,61 +20,61 @@ from handgraph.vision._timm import is_hrnet
 
 
 class HeatmapGenerator(nn.Module):
-    r"""Predict a heatmap for each joint, and give the feature map that the encoders work on.
+    r"""Predict one heatmap per joint, and return the feature map for the encoders.
 
-    The paper's first module (section 2, Fig. 2; section 3.1: HRNet-W32): timm's HRNet, and on its
-    branch of highest resolution one 1x1 convolution, as Sun et al. (CVPR 2019) have it for human
-    poses. The feature map is the output of ``layer1``, the only one that has Table 1's size,
-    256 x 64 x 64 at 256 x 256 pixels (decision 1). Layers that neither needs are removed, so that
-    each parameter has a gradient: HRNet-W32 has 28.54 M of them, the head 33 a joint.
+    This is the paper's first module (section 2, Fig. 2; section 3.1: HRNet-W32). It is timm's HRNet
+    with a 1x1 convolution on the highest-resolution branch, as in Sun et al. (CVPR 2019) for human
+    poses. The feature map is the output of ``layer1``, the only one with the size of Table 1,
+    256 x 64 x 64 at 256 x 256 pixels (decision 1). Unused layers are removed, so that every
+    parameter has a gradient. HRNet-W32 has 28.54 M parameters, including 33 per joint in the head.
 
-    Other nets of timm are faster: they get a top-down pyramid (Lin et al., CVPR 2017) of 64
-    channels, which brings their features to the same resolution. Heatmaps and encoders then work on
-    the same map. :doc:`/benchmarks` has parameters, operations and times.
+    Other timm models are faster. A top-down pyramid (Lin et al., CVPR 2017) with 64 channels
+    upsamples their features to the same resolution. The head and the encoders then use the same
+    feature map. :doc:`/benchmarks` lists parameters, operations and times.
 
-    The normalisation of the images is inside: ImageNet's, or that of timm's weights for the
-    backbone. What enters is checked: uint8 images cannot be wrong; floating-point ones must lie in
-    [0, 1], which takes a pass over them (on a GPU, a wait), and is left out under ``torch.compile``
-    and ``torch.export``. Give uint8 images where you can.
+    The module normalises images with the statistics of ImageNet, or of timm's weights for the
+    backbone. Use uint8 images where possible. Floating-point images must lie in [0, 1]. Checking
+    this takes one pass over the images, and synchronises a GPU. The check is skipped under
+    ``torch.compile`` and ``torch.export``.
 
     Args:
         num_joints: J, the number of heatmaps.
-        backbone: Any HRNet of timm by name: ``"hrnet_w32"``, ``"hrnet_w48"``,
-            ``"hrnet_w18_small"`` (128 feature channels instead of 256), ...; or any of its nets
-            with features of strides 4, 8, 16 and 32 (64 feature channels): ``"lcnet_050"``,
+        backbone: Name of a timm model. HRNets are ``"hrnet_w32"``, ``"hrnet_w48"``,
+            ``"hrnet_w18_small"`` (128 feature channels instead of 256), ... Other models need
+            features at strides 4, 8, 16 and 32 (64 feature channels): ``"lcnet_050"``,
             ``"mobilenetv4_conv_small"``, ``"resnet18"``, ``"repvit_m0_9"``, ...
         pretrained: Whether to start from timm's ImageNet weights, which are downloaded once. For
-            weights of human or hand poses see :meth:`from_checkpoint` and
+            weights trained on human or hand poses see :meth:`from_checkpoint` and
             :func:`load_pose_checkpoint`.
-        head: ``"conv"``: one 1x1 convolution on the branch of highest resolution. ``"concat"``, of
-            HRNets only: all four branches, enlarged and concatenated, a 1x1 convolution, batch
-            norm, ReLU and a 1x1 convolution. This is HRNetV2 (Sun et al., 2019), as mmpose's hand
-            nets have it; inside of the backbone too low resolutions are enlarged bilinearly then.
+        head: ``"conv"``: one 1x1 convolution on the highest-resolution branch. ``"concat"`` (only
+            for HRNets): all four branches, upsampled and concatenated, a 1x1 convolution, batch
+            norm, ReLU and a 1x1 convolution. This is HRNetV2 (Sun et al., 2019), as in mmpose's
+            hand models. The branches inside the backbone are then also fused bilinearly.
 
     Attributes:
-        feature_channels: Channels of the feature map, the encoders' ``in_channels``.
+        feature_channels: Channels of the feature map, the ``in_channels`` of the encoders.
         stride: Image pixels per heatmap pixel, 4.
-        grid: Where heatmap pixels lie in the image: arguments of :func:`decode_heatmaps` and
-            :func:`gaussian_heatmaps`. Loading the head of a published net sets it. It is not in the
-            ``state_dict``.
-        loaded: What :func:`load_pose_checkpoint` took and left, ``None`` before.
+        grid: Positions of heatmap pixels in the image, as keyword arguments of
+            :func:`decode_heatmaps` and :func:`gaussian_heatmaps`. Loading a published head sets
+            them. They are not part of the ``state_dict``.
+        loaded: Report of the last :func:`load_pose_checkpoint`, initially ``None``.
 
     Shapes:
         - images: ``[B, 3, H, W]``, H and W multiples of 32
         - output: heatmaps ``[B, J, H/4, W/4]``, features ``[B, feature_channels, H/4, W/4]``
 
     Units:
-        Images in RGB: uint8, or floating point in [0, 1]; they are converted to the dtype of the
-        module. Heatmaps after training on :func:`gaussian_heatmaps`: about 0 to 1.
-        :func:`decode_heatmaps` gives pixels (u, v).
+        Images are RGB, uint8 or floating point in [0, 1], and are converted to the dtype of the
+        module. Heatmaps are about 0 to 1 after training on :func:`gaussian_heatmaps`.
+        :func:`decode_heatmaps` returns pixels (u, v).
 
     Raises:
-        ImportError: Without timm.
-        ValueError: If there is no joint, timm has no net of this name or it lacks these strides, or
-            the head is another one; in ``forward``, if the images have another shape, a side that
-            is no multiple of 32, or a value outside of [0, 1].
+        ImportError: If timm is not installed.
+        ValueError: If ``num_joints`` is less than 1, timm has no such model, the model lacks these
+            strides, or the head is unknown. In ``forward``, if the images have another shape, a
+            side that is not a multiple of 32, or a value outside [0, 1].
         TypeError: In ``forward``, if the images are neither uint8 nor floating point.
-        RuntimeError: If pretrained weights cannot be had.
+        RuntimeError: If pretrained weights cannot be downloaded.
 
     Example:
         >>> import torch
@@ -128,19 +128,19 @@ class HeatmapGenerator(nn.Module):
         backbone: str | None = None,
         joints: Sequence[int] | None = None,
     ) -> HeatmapGenerator:
-        """Make the net that a checkpoint of an HRNet is of, and load it, head included.
+        """Create a generator from an HRNet checkpoint, including its head.
 
-        Number of joints, form of the head and width are read off the weights.
-        :func:`load_pose_checkpoint` describes formats, ``joints`` and what is checked; what it
-        took and left is :attr:`loaded`. The net is in training mode: call ``eval()`` to use it.
+        The number of joints, the form of the head and the width are inferred from the weights.
+        :func:`load_pose_checkpoint` describes formats, ``joints`` and checks. Its report is stored
+        in :attr:`loaded`. The generator is in training mode; call ``eval()`` before inference.
 
         Args:
-            checkpoint: A file that ``torch.save`` wrote, or its content.
-            backbone: timm's name, where it cannot be read off the weights.
-            joints: Which rows of the checkpoint's head become joints, in this order.
+            checkpoint: A file written by ``torch.save``, or its content.
+            backbone: Name of the model in timm, if it cannot be inferred from the weights.
+            joints: Rows of the checkpoint's head to load, in the order of the generator's joints.
 
         Raises:
-            ValueError: If the checkpoint is none of such a net, or has no head.
+            ValueError: If the checkpoint is not of such a model, or has no head.
 
         Example:
             >>> from handgraph.vision import HeatmapGenerator
@@ -154,22 +154,22 @@ class HeatmapGenerator(nn.Module):
         found = read_checkpoint(checkpoint)
         if not found.num_joints:
             raise ValueError(
-                "expected a checkpoint with a head, got none: make HeatmapGenerator(backbone=...), "
-                "and load the backbone alone by load_pose_checkpoint"
+                "expected a checkpoint with a head, got none: create HeatmapGenerator(backbone=...)"
+                " and call load_pose_checkpoint to load only the backbone"
             )
         count = found.num_joints if joints is None else len(joints)
         generator = cls(count, backbone or found.backbone, head=found.head_name)
         report = load_into(generator, found, joints)
         if report.head != TAKEN:
-            raise ValueError(f"expected a head that HeatmapGenerator has, got {report.head}")
+            raise ValueError(f"expected a 'conv' or 'concat' head, got another ({report.head})")
         return generator
 
     def reset_head(self) -> None:
-        """Draw the head anew, so small that all heatmaps start near zero, as most of them is."""
+        """Reset the head to small weights, so that heatmaps start near zero like most targets."""
         reset_head(self.head)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Give heatmaps and features."""
+        """Return heatmaps and features."""
         check_images(images)
         check_device(images, self.mean, "images")
         x = (to_unit_range(images, self.mean.dtype) - self.mean) / self.std
@@ -177,7 +177,7 @@ class HeatmapGenerator(nn.Module):
         return self.head(concatenate(branches)), features
 
     def __repr__(self) -> str:
-        """Joints, backbone and head; the layers are in ``backbone`` and ``head``."""
+        """Return joints, backbone and head; the layers are in ``backbone`` and ``head``."""
         head = "" if self.head_name == "conv" else f", head={self.head_name!r}"
         return f"HeatmapGenerator({self.num_joints}, backbone={self.backbone_name!r}{head})"
 
@@ -185,7 +185,7 @@ class HeatmapGenerator(nn.Module):
 def load_into(
     generator: HeatmapGenerator, found: Checkpoint, joints: Sequence[int] | None
 ) -> LoadedCheckpoint:
-    """Load a checkpoint, and with its head the place of its heatmaps."""
+    """Load a checkpoint, and set ``grid`` if its head is loaded."""
     generator.loaded = load(generator, generator.backbone_name, found, joints)
     if generator.loaded.head == TAKEN and found.grid is not None:
         generator.grid = dict(found.grid)
@@ -196,5 +196,5 @@ def _backbone(name: str, pretrained: bool, head: str) -> HRNet | Pyramid:
     if is_hrnet(name):
         return HRNet(name, pretrained, all_branches=head == "concat")
     if head == "concat":
-        raise ValueError(f"head: expected 'conv' for {name!r}, 'concat' is for HRNets")
+        raise ValueError(f"head: expected 'conv' for {name!r}, got 'concat', which needs an HRNet")
     return Pyramid(name, pretrained)

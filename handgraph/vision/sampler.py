@@ -1,4 +1,4 @@
-"""Features of each joint, taken from the map where the joint is."""
+"""Features of each joint, sampled at its position in the feature map."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from handgraph.vision.encoder import check_features, check_sizes
 
 
 class JointFeatureSampler(nn.Module):
-    r"""Sample a feature map at each joint's 2D position, and map what is there linearly.
+    r"""Sample a feature map at each joint's 2D position and apply a linear layer.
 
     .. math:: y_j = W f(u_j, v_j) + b
 
-    with f interpolated bilinearly between the pixels of the map. An alternative to
-    :class:`FeatureEncoder`, whose average over the map cannot say what is near a joint (decision
-    3). A joint outside of the map has the features of the nearest edge. A position that is not
-    finite gives NaN. Positions have gradients.
+    where f is interpolated bilinearly between the pixels of the map. This is an alternative to
+    :class:`FeatureEncoder`, whose average over the map loses positions (decision 3). A joint
+    outside the map gets the features of the nearest border pixels. A position that is not finite
+    gives NaN. The output is differentiable in ``uv``.
 
-    For branches, give the output to :class:`handgraph.nn.SubgraphMask`: ``[B, N, K, D]``.
+    For branches, pass the output to :class:`handgraph.nn.SubgraphMask`, giving ``[B, N, K, D]``.
 
     Args:
         in_channels: Channels of the feature map.
         out_channels: Size of each joint's vector.
-        stride: Image pixels per pixel of the map.
+        stride: Image pixels per feature map pixel.
 
     Shapes:
         - features: ``[B, in_channels, h, w]``
@@ -33,8 +33,8 @@ class JointFeatureSampler(nn.Module):
         - output: ``[B, J, out_channels]``
 
     Units:
-        uv in pixels of the image, (u, v) order, as :func:`decode_heatmaps` gives them: pixel x of
-        the map covers the image pixels from ``stride * x`` to ``stride * x + stride - 1``.
+        uv in image pixels, in (u, v) order, as returned by :func:`decode_heatmaps`. Pixel x of the
+        map covers the image pixels from ``stride * x`` to ``stride * x + stride - 1``.
 
     Raises:
         TypeError: If uv is not floating point.
@@ -63,7 +63,7 @@ class JointFeatureSampler(nn.Module):
         self.lin = nn.Linear(in_channels, out_channels)
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew."""
+        """Reset all learnable parameters."""
         self.lin.reset_parameters()
 
     def forward(self, features: Tensor, uv: Tensor) -> Tensor:
@@ -81,18 +81,18 @@ class JointFeatureSampler(nn.Module):
         return out.where(finite, torch.nan)
 
     def _sample(self, features: Tensor, uv: Tensor) -> Tensor:
-        """The features at uv, which must be finite: NaN crashes the gradient of ``grid_sample``."""
+        """Interpolate at finite uv; NaN crashes the backward pass of ``grid_sample``."""
         height, width = features.shape[-2:]
         grid = (2 * uv + 1) / (self.stride * uv.new_tensor([width, height])) - 1
-        dtype = torch.promote_types(features.dtype, uv.dtype)  # that of uv where features are half
-        there = grid_sample(
+        dtype = torch.promote_types(features.dtype, uv.dtype)  # uv's if features are half
+        sampled = grid_sample(
             features.to(dtype),
             grid.unsqueeze(1).to(dtype),
             padding_mode="border",
             align_corners=False,
         )
-        return there.squeeze(2).mT.to(features.dtype)
+        return sampled.squeeze(2).mT.to(features.dtype)
 
     def __repr__(self) -> str:
-        """Sizes."""
+        """Return the sizes."""
         return f"JointFeatureSampler({self.in_channels}, {self.out_channels}, stride={self.stride})"

@@ -1,4 +1,4 @@
-"""The heatmaps that a generator should give: a Gaussian for each joint."""
+"""Target heatmaps: a Gaussian at each joint."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def gaussian_heatmaps(
     .. math:: h_j(x, y) = \exp\Big(-\frac{(x - x_j)^2 + (y - y_j)^2}{2 \sigma^2}\Big), \qquad
               x_j = \frac{u_j - (s - 1) / 2}{s}
 
-    and :math:`y_j` from :math:`v_j` likewise: heatmap pixel x covers the image pixels from
-    :math:`s x` to :math:`s x + s - 1`, s being the stride, and stands for their centre. The
-    Gaussian is where the joint is, not in the next pixel, and is not cut off; its peak is 1 where a
-    joint meets a pixel's centre and little less elsewhere (0.94 at least, for sigma 2). All joints
-    have a target, hidden ones too (decision 19). Of a joint outside of the image the map has what
-    reaches into it, and is all but zero further away. NaN gives a map of NaN.
+    and likewise :math:`y_j` from :math:`v_j`, where s is the stride. Heatmap pixel x covers the
+    image pixels from :math:`s x` to :math:`s x + s - 1` and represents their centre.
+    Centres are not rounded to pixels, and the Gaussian is not truncated. Its peak is 1 for a joint
+    at the centre of a pixel, and at least 0.94 elsewhere for sigma 2. Occluded joints also have a
+    target (decision 19). A joint outside the image adds only the tail of its Gaussian, which is
+    almost zero if the joint is far away. A joint that is NaN gives a map of NaN.
 
-    Published HRNet code rounds joints to pixels, and has heatmap pixel x at image pixel
-    :math:`s x`: its coordinates differ from these by :math:`(s - 1) / 2`, 1.5 pixels. Go on with
-    such a net with the targets that it knows: ``gaussian_heatmaps(uv, size, **generator.grid)``.
+    Published HRNet code rounds joints to pixels and places heatmap pixel x at image pixel
+    :math:`s x`. Its coordinates differ by :math:`(s - 1) / 2`, which is 1.5 pixels at stride 4. To
+    continue training such a model, use ``gaussian_heatmaps(uv, size, **generator.grid)``.
 
     Args:
-        uv: Joints in the image.
-        image_size: Side of the image, or (height, width).
-        stride: Image pixels per heatmap pixel, which divides the sides.
+        uv: Joint coordinates in the image.
+        image_size: Side of a square image, or (height, width).
+        stride: Image pixels per heatmap pixel, a divisor of the sides.
         sigma: Standard deviation of the Gaussian.
         offset: As in :func:`decode_heatmaps`.
         align_corners: As in :func:`decode_heatmaps`.
@@ -46,8 +46,8 @@ def gaussian_heatmaps(
         uv ``[*, J, 2]`` -> ``[*, J, H / stride, W / stride]``.
 
     Units:
-        uv in pixels of the image, (u, v) order, integers being pixel centres; sigma in heatmap
-        pixels (the paper's 64 x 64).
+        uv in image pixels, in (u, v) order, with pixel centres at integers. sigma in heatmap
+        pixels (64 x 64 in the paper).
 
     Raises:
         TypeError: If uv is not floating point.
@@ -71,7 +71,7 @@ def gaussian_heatmaps(
 
 
 def _gaussian(centre: Tensor, size: int, sigma: float) -> Tensor:
-    """A Gaussian over the pixels 0 to size - 1, ``[*, size]``."""
+    """Evaluate a Gaussian at pixels 0 to size - 1, ``[*, size]``."""
     pixels = torch.arange(size, dtype=centre.dtype, device=centre.device)
     return torch.exp(-((pixels - centre.unsqueeze(-1)) / sigma).square() / 2)
 

@@ -1,4 +1,4 @@
-"""Shapes, poses and views of simulated hands, against their own arguments and by closed forms."""
+"""Shapes, poses and views of simulated hands match their arguments and closed forms."""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ def hands(number, shape, pose, seed=0):
 
 
 def test_measures_are_what_the_hands_were_made_of():
-    """Bones, bases and angles read off turned joints are those that made them."""
+    """Bones, bases and angles measured on rotated joints equal the input."""
     shape = replace(HandShape.narrow(), fan=(0, 0, 0, 0), base_spread=0.0)
     angles, bones, xyz = hands(500, shape, HandPose.narrow())
     turn = Rotation.random(500, random_state=0).as_matrix()
@@ -132,7 +132,7 @@ def test_angles_stay_within_their_limits():
 
 
 def test_gestures_lie_around_their_table():
-    """Each finger's angles are within three deviations of its angles in some gesture."""
+    """Each finger's angles are within three standard deviations of those of some gesture."""
     flexion, abduction = sample_gestures(rng(), 2000)
     table = np.array([gesture[0] for gesture in GESTURES.values()])
     sides = np.array([gesture[1] for gesture in GESTURES.values()])
@@ -168,7 +168,7 @@ def test_fingers_do_not_pass_through_each_other_or_the_palm():
     careless = HandModel(pose=HandPose(clearance=0.0))
     free = sample_hands(rng(), 3000, 256, careless)
     share = (finger_clearance(free.xyz, free.scale) < model.pose.clearance).mean()
-    assert 0.02 < share < 0.3  # what is drawn again
+    assert 0.02 < share < 0.3  # share of poses that are redrawn
 
 
 def test_crossed_fingers_have_no_clearance():

@@ -1,4 +1,4 @@
-"""Keypoint files: what is read by value, what is refused by name, and random bytes."""
+"""Keypoint files: values that are read, errors that name the cause, and random bytes."""
 
 import io
 import json
@@ -53,7 +53,7 @@ def write_npz(folder, **arrays):
 
 
 def npz_arrays(order=HAND, **changes):
-    """Hands in another order, without the entries that are None."""
+    """Return hands in another joint order, without the entries that are ``None``."""
     index = order.index_from(HAND)
     arrays = {
         "joints": np.array(order.joints),
@@ -84,7 +84,7 @@ def test_a_sample_is_as_those_of_the_simulator(tmp_path):
     write_json(tmp_path)
     hand, twin = FreiHANDKeypoints(tmp_path)[4], SyntheticHands(1)[0]
     for name in hand.keys():  # noqa: SIM118
-        if name not in ("num_nodes", "x"):  # there is no score here
+        if name not in ("num_nodes", "x"):  # no score is given
             assert hand[name].shape == twin[name].shape
             assert hand[name].dtype == twin[name].dtype
     assert hand.num_nodes == 21
@@ -309,7 +309,7 @@ def test_two_orders_are_an_error(tmp_path):
 
 
 class Bomb:
-    """Says so when it is unpickled."""
+    """Object that reports when it is unpickled."""
 
     def __reduce__(self):
         return (Path.touch, (Path("exploded"),))
@@ -371,7 +371,7 @@ fuzz = settings(
 
 
 def read_or_refuse(read):
-    """A dataset of finite numbers, or one of our own errors."""
+    """Return a dataset of finite numbers, or check that the error is one of handgraph's."""
     try:
         tensors = read().tensors
     except (ValueError, TypeError) as error:

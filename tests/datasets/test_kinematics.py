@@ -37,7 +37,7 @@ def hands(num_hands, seed=0):
 
 
 def measured_angles(xyz):
-    """Flexion and abduction in degrees from joints alone, the palm giving the hand's frame."""
+    """Measure flexion and abduction in degrees from joints only, with the palm as the frame."""
     wrist, middle, index = (
         xyz[:, HAND.index(name)] for name in ("wrist", "middle_mcp", "index_mcp")
     )
@@ -120,7 +120,7 @@ def test_angles_measured_on_joints_stay_within_the_limits():
     np.testing.assert_allclose(flexion, angles.flexion, atol=1e-4)
     assert (flexion >= LIMITS[..., 0] - 1e-4).all()
     assert (flexion <= LIMITS[..., 1] + 1e-4).all()
-    clear = np.abs(flexion[..., 0]) < 89  # a finger at a right angle has no abduction to measure
+    clear = np.abs(flexion[..., 0]) < 89  # abduction is undefined at a right angle
     np.testing.assert_allclose(abduction[clear], angles.abduction[clear], atol=1e-3)
     assert np.abs(angles.abduction).max() <= POSE.abduction
 
@@ -178,7 +178,7 @@ def test_rotations_are_uniform():
 
 
 def palm_side_of_tips(xyz):
-    """How far the fingertips lie on the side of (index - wrist) x (pinky - wrist), summed."""
+    """Sum the fingertips' distances along (index - wrist) x (pinky - wrist)."""
     index, pinky = (xyz[HAND.index(name)] - xyz[0] for name in ("index_mcp", "pinky_mcp"))
     return ((xyz[HAND.select("TIP")] - xyz[HAND.select("MCP")]) @ np.cross(index, pinky)).sum()
 
@@ -195,7 +195,7 @@ def test_genuine_right_hands_bend_the_same_way():
 
 
 def test_fingers_bend_around_their_hinges():
-    """Two bones of a finger turn around the hinge by the right hand's rule."""
+    """Two bones of a finger rotate about the hinge by the right-hand rule."""
     angles, _, xyz = hands(200)
     joints = np.stack([xyz[:, HAND.select(finger)] for finger in FINGERS], axis=1)
     bones = np.diff(joints, axis=2)

@@ -35,7 +35,7 @@ def box_distance(point, centre, axes, half):
 
 
 def march(ray, distance, reach=3.0):
-    """Walk along a ray in steps that pass no surface: how far, and onto which of the surfaces."""
+    """March along a ray without crossing a surface; return the distance and the surface index."""
     travelled = 0.0
     while travelled < reach:
         free = distance(travelled * ray)
@@ -46,7 +46,7 @@ def march(ray, distance, reach=3.0):
 
 
 def marched(rays, distance, surfaces):
-    """Entry of each ray into each surface on its own, ``[J, C]``."""
+    """Return the entry distance of each ray into each surface, ``[J, C]``."""
     each = [[part[[i]] for part in surfaces] for i in range(len(surfaces[0]))]
     return [[march(ray, lambda p, one=one: distance(p, *one))[0] for one in each] for ray in rays]
 
@@ -133,7 +133,7 @@ def test_capsules_follow_the_bones():
 
 
 def test_nothing_hides_a_joint_seen_from_its_own_side():
-    """The back of a flat hand shows all joints; from the fingertips the bases are hidden."""
+    """From the back, a flat hand shows all joints; from the fingertips, the bases are hidden."""
     flat = np.zeros((21, 3))
     for column, finger in enumerate(("thumb", "index", "middle", "ring", "pinky")):
         row = np.arange(4)
@@ -158,7 +158,7 @@ def test_visibility_equals_a_ray_marcher_over_hand_and_object():
 
 
 def slow_view(scene, row, which):
-    """What one object of a scene leaves visible, and the depth of what is met first."""
+    """Return visibility behind one object of a scene, and the depth of the first surface."""
     hand = [part[row] for part in hand_capsules(scene.hands.xyz, scene.hands.scale)]
     is_box = scene.objects.is_box[row, which]
     shape = scene.objects.boxes if is_box else scene.objects.capsules

@@ -1,4 +1,4 @@
-"""Own keypoints as a dataset: arrays, missing joints, what else samples carry, transforms."""
+"""Own keypoints as a dataset: arrays, missing joints, other entries of samples, and transforms."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_one_channel_may_be_left_out(tmp_path, name):
 
 @pytest.mark.parametrize("array", [False, True])
 def test_nan_is_missing(array):
-    """One coordinate is enough; the twin says with found which joints are missing."""
+    """One NaN coordinate marks a joint as missing; the reference gives ``found`` instead."""
     lost = torch.rand(6, 21, generator=torch.Generator().manual_seed(0)) < 0.3
     lost[2, 3] = False
     uv, confidence = HANDS["uv"].clone(), HANDS["confidence"].clone()

@@ -1,4 +1,4 @@
-"""RHD's files, written and read: by value, and what is wrong with them by name."""
+"""Write and read RHD's files: values, and errors that name the cause."""
 
 import pickle
 import shutil
@@ -23,7 +23,7 @@ KEYPOINTS = SyntheticHands(COUNT, seed=5, image_size=256).tensors
 
 
 def photographed():
-    """Hands with pictures of noise, which no two pixels share."""
+    """Return hands with images of noise in which no two pixels are equal."""
     random = torch.Generator().manual_seed(1)
     hands = []
     for i in range(COUNT):
@@ -50,7 +50,7 @@ def written(tmp_path_factory):
 
 @pytest.fixture
 def root(written, tmp_path):
-    """A copy that a test may spoil."""
+    """Copy the dataset, so that a test may damage it."""
     shutil.copytree(written / "training", tmp_path / "training")
     return tmp_path
 
@@ -70,7 +70,7 @@ def annotate(root, records, protocol=4):
 
 
 def change(root, sample=2, **changes):
-    """Change arrays of a sample by functions."""
+    """Modify arrays of a sample with functions."""
     records = annotations(root)
     for name, function in changes.items():
         records[sample][name] = function(records[sample][name].copy())
@@ -86,9 +86,9 @@ def put(rows, columns, value):
 
 
 def to_left(root, sample):
-    """Move a hand to the rows of the left one, and mirror it: what a left hand's files look like.
+    """Move a hand to the rows of the left hand and mirror it, as in the files of a left hand.
 
-    The other rows hold another hand, which is not to be taken.
+    The other rows contain another hand, which must not be read.
     """
     folder = root / "training"
     records = annotations(root)
@@ -199,7 +199,7 @@ def test_a_margin_below_one_hides_what_it_cuts_off(written):
 
 
 def spot(root, sample, u, v):
-    """Make a picture black but for one pixel, in all its files."""
+    """Set all but one pixel of an image to black in all files."""
     for name, value in (("color", 255), ("mask", 20), ("depth", 128)):
         path = root / "training" / name / f"{sample:05d}.png"
         pixels = np.zeros_like(pixels_of(path))
@@ -259,7 +259,7 @@ def test_left_hands_are_mirrored_and_others_are_not(root):
 def test_the_hand_with_more_pixels_is_taken(root, left, right, mirrored):
     to_left(root, 0)
     records = annotations(root)
-    records[0]["uv_vis"][21:] = records[0]["uv_vis"][:21]  # as good a hand, on the right
+    records[0]["uv_vis"][21:] = records[0]["uv_vis"][:21]  # a hand of equal size on the right side
     records[0]["xyz"][21:] = records[0]["xyz"][:21]
     annotate(root, records)
     mask = np.zeros((SIDE, SIDE), dtype=np.uint8)
@@ -412,7 +412,7 @@ def test_an_index_that_cannot_be_kept_is_a_warning(root):
     assert len(dataset) == COUNT
 
 
-# Samples of no use
+# Samples that are skipped
 
 
 SHIFT = 1000.0
@@ -427,7 +427,7 @@ def move(root, du):
 
 
 def scale_hand(root, pixels, metres=1.0):
-    """Another focal length, about a joint near the middle: the hand has another size in pixels."""
+    """Change the focal length about a joint near the middle, which scales the hand in pixels."""
     record = annotations(root)[2]
     uv, xyz = record["uv_vis"], record["xyz"]
     at = uv[21 + RHD.index("middle_mcp"), :2].copy()
@@ -499,7 +499,7 @@ def test_no_sample_of_use_is_an_error(root):
         RHDHands(root)
 
 
-# What is wrong
+# Errors
 
 
 WRONG = [
@@ -569,7 +569,7 @@ def spoil(path, how):
     content = path.read_bytes()
     if how == "truncated":
         content = content[: len(content) // 2]
-    elif how == "flipped":  # one bit in the pixels
+    elif how == "flipped":  # one flipped bit in the pixels
         middle = len(content) // 2
         content = content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :]
     elif how == "empty":
@@ -585,7 +585,7 @@ def spoil(path, how):
     elif how == "jpeg":
         Image.fromarray(pixels_of(path)).save(path, format="JPEG")
         return
-    elif how == "bomb":  # 100,000 x 100,000 pixels, says the header
+    elif how == "bomb":  # the header declares 100,000 x 100,000 pixels
         size = (100_000).to_bytes(4, "big")
         content = content[:16] + size + size + content[24:]
     path.write_bytes(content)
@@ -708,7 +708,7 @@ def test_what_cannot_be_written_is_named_and_leaves_nothing(tmp_path, hands, mes
 
 
 class Stops(list):
-    """Hands, and then somebody presses ctrl-c."""
+    """Hands that raise ``KeyboardInterrupt`` at the fifth."""
 
     def __getitem__(self, index):
         if index == 4:
@@ -729,7 +729,7 @@ def test_nothing_is_written_over(root):
     before = sorted(root.rglob("*"))
     with pytest.raises(FileExistsError, match=r"training exists: delete it"):
         write_rhd(root, "training", HANDS)
-    (root / "evaluation.part").mkdir()  # of a run that was killed, or that is still at it
+    (root / "evaluation.part").mkdir()  # of a run that was killed or is still running
     with pytest.raises(FileExistsError, match=r"evaluation.part exists"):
         write_rhd(root, "evaluation", HANDS)
     assert sorted(root.rglob("*")) == sorted([*before, root / "evaluation.part"])

@@ -1,4 +1,4 @@
-"""RHD's reader on spoilt files: its own error, a skip, or a sample that agrees with itself."""
+"""RHD's reader on damaged files: a handgraph error, a skip, or a consistent sample."""
 
 import contextlib
 import pickle
@@ -21,7 +21,7 @@ SIDE = 48
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Three hands in RHD's files."""
+    """Write three hands to RHD files."""
     root = tmp_path_factory.mktemp("fuzz")
     hands = []
     tensors = SyntheticHands(3, seed=8).tensors
@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 
 
 def load(folder, content, **arguments):
-    """Read the annotations from these bytes."""
+    """Load the annotations from bytes."""
     path = folder / "anno_training.pickle"
     before = path.read_bytes()
     path.write_bytes(content)
@@ -53,7 +53,7 @@ def load(folder, content, **arguments):
 
 
 def load_or_refuse(folder, content, **arguments):
-    """Give the dataset, or None if it was refused by name; anything else fails the test."""
+    """Return the dataset, or ``None`` if it is refused with a handgraph error."""
     try:
         return load(folder, content, **arguments)
     except ValueError as error:
@@ -63,7 +63,7 @@ def load_or_refuse(folder, content, **arguments):
 
 
 def check(dataset):
-    """Whatever is given agrees with itself."""
+    """Check that a sample is consistent."""
     tensors = dataset.tensors
     for values in tensors.values():
         assert values.isfinite().all()

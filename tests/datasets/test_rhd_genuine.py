@@ -1,4 +1,4 @@
-"""Three genuine images of RHD in its layout: what is cut out of them, and where the joints lie."""
+"""Three genuine RHD images in its folder layout: crops and joint positions."""
 
 import json
 import pickle
@@ -26,7 +26,7 @@ def content():
 
 @pytest.fixture(scope="module")
 def root(content, tmp_path_factory):
-    """The images and their annotations as RHD has them; the mask is the box of the hand."""
+    """Write the images and annotations as in RHD; the mask is the box of the hand."""
     root = tmp_path_factory.mktemp("rhd")
     folder = root / "evaluation"
     for name in ("color", "mask"):
@@ -98,7 +98,7 @@ def test_the_crop_is_what_pillow_cuts_out(root, image_size):
     for crop, whole in zip(crops, wholes, strict=True):
         zoom = float(crop.K[0, 0, 0] / whole.K[0, 0, 0])
         shift = crop.uv_true[0] - zoom * whole.uv_true[0]
-        corner = (torch.tensor([-0.5, -0.5]) - shift) / zoom + 0.5  # Pillow counts from the corner
+        corner = (torch.tensor([-0.5, -0.5]) - shift) / zoom + 0.5  # Pillow counts from corners
         box = (*corner.tolist(), *(corner + image_size / zoom).tolist())
         inside = tuple(min(max(side, 0.0), 320.0) for side in box)
         image = Image.fromarray(whole.image[0].permute(1, 2, 0).numpy())

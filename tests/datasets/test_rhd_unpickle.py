@@ -1,4 +1,4 @@
-"""Pickles from anywhere: plain arrays are read, all else is refused before it does anything."""
+"""Untrusted pickles: plain arrays are read, anything else is refused without running it."""
 
 import contextlib
 import datetime
@@ -116,15 +116,15 @@ def test_large_files_are_read_in_seconds():
     content = pickle.dumps(records, 4)
     start = time.process_time()
     found = read(content)
-    assert time.process_time() - start < 2.0  # 41,258 in less than 40 s on the slowest machine
+    assert time.process_time() - start < 2.0  # all 41,258 take less than 40 s
     assert same(found[1999], records[1999])
 
 
-# What would run something
+# Pickles that run code
 
 
 class Gadget:
-    """An object whose pickle calls something."""
+    """Object whose pickle calls a function."""
 
     def __init__(self, function, *arguments):
         self.call = (function, arguments)
@@ -134,7 +134,7 @@ class Gadget:
 
 
 def canaries(file):
-    """Pickles that make a file if they are run."""
+    """Return pickles that create a file if they are run."""
     command = f"open({str(file)!r}, 'w').close()"
     return {
         "os.system": Gadget(os.system, f"touch {file}"),
@@ -158,12 +158,12 @@ def test_canaries_stay_alive(tmp_path, name, protocol):
     refused(content)
     assert not file.exists()
     if name == "os.system":
-        pickle.loads(content)  # it would have sung
+        pickle.loads(content)  # this runs the code in the pickle
         assert file.exists()
 
 
 class Plain:
-    """An object of a class of one's own."""
+    """Object of a user's class."""
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -218,7 +218,7 @@ FLOAT = glob("numpy", "dtype") + b"U\x02f8\x85R"
 
 
 def array_with(shape=b"K\x01\x85", dtype=FLOAT, raw=b"U\x08" + bytes(8), end=b"tb."):
-    """A pickle of an array, part by part."""
+    """Build the pickle of an array part by part."""
     return b"\x80\x02" + FRESH_ARRAY + b"(K\x01" + shape + dtype + b"\x89" + raw + end
 
 
@@ -320,7 +320,7 @@ def test_the_message_says_what_is_wrong(name, message):
 
 
 def test_the_parts_of_these_are_sound():
-    """Each of the above is refused for the one thing that is wrong with it."""
+    """The parts of the pickles above are valid, so that each is refused for its one defect."""
     assert same(read(array_with()), np.zeros(1))
     dtype = dtype_with(b"K\x03U\x01>NNNK\x08K\x08K\x00")
     assert same(read(array_with(dtype=dtype)), np.zeros(1, dtype=">f8"))
@@ -331,7 +331,7 @@ def test_the_parts_of_these_are_sound():
 
 
 def laughs(levels):
-    """Dicts that hold the one before twice: 2 ** levels leaves in a few bytes."""
+    """Nest dicts that contain the previous one twice: 2 ** levels leaves in a few bytes."""
     content = b"}q\x00"
     for level in range(1, levels):
         content += b"}(K\x00h%cK\x01h%cuq%c" % (level - 1, level - 1, level)
@@ -339,7 +339,7 @@ def laughs(levels):
 
 
 def remembered(times):
-    """Text of 100 kB, encoded as often."""
+    """Encode 100 kB of text the given number of times."""
     encode = glob("_codecs", "encode") + b"q\x01"
     text = b"X" + (10**5).to_bytes(4, "little") + 10**5 * b"a" + b"q\x02"
     again = b"K\x00h\x01h\x02U\x06latin1\x86Rs"
@@ -395,7 +395,7 @@ def test_messages_stay_short():
 
 
 def reads_or_refuses(content):
-    """Anything but this error fails the test."""
+    """Check that reading succeeds or raises the expected error."""
     with contextlib.suppress(ValueError):
         read(content)
 

@@ -35,7 +35,7 @@ def test_camera_projects_as_geometry_does():
 
 
 def test_the_principal_point_is_the_image_centre():
-    assert Cameras(5, np.array([100.0])).matrix()[0, 0, 2] == 2.0  # the middle pixel of five
+    assert Cameras(5, np.array([100.0])).matrix()[0, 0, 2] == 2.0  # the middle of five pixels
 
 
 @pytest.mark.parametrize(("size", "focal"), [(256, 500.0), (64, 125.0), (320, 2000.0), (256, 30.0)])

@@ -75,7 +75,7 @@ def test_an_item_is_a_hand_graph(dataset, tensors):
             item[name].reshape(SHAPES[name]), tensors[name][7], rtol=0, atol=0
         )
     item.uv.zero_()
-    assert not torch.equal(dataset[7].uv, item.uv)  # an item is a copy
+    assert not torch.equal(dataset[7].uv, item.uv)  # items are copies
 
 
 def test_joints_project_to_their_pixels(tensors):
@@ -115,7 +115,7 @@ def test_bones_have_the_lengths_of_hands(tensors):
 
 
 def test_fingers_bend_within_the_limits(tensors):
-    """The middle and last joints of the four fingers, from the angles between bones."""
+    """Measure the middle and last joints of the four fingers by the angles between bones."""
     for finger in ("index", "middle", "ring", "pinky"):
         bones = tensors["xyz"][:, HAND.select(finger)].double().diff(dim=1)
         bones = bones / bones.norm(dim=-1, keepdim=True)
@@ -165,7 +165,7 @@ def test_the_depth_cue_is_the_joint_or_what_hides_it(tensors):
     assert noise.mean() == pytest.approx(0.0, abs=0.01)
     nearer = (tensors["cue_clean"] - tensors["cue"])[..., 0] * tensors["s"][:, None]
     assert (nearer[visible] == 0).all()
-    assert nearer[~visible].min() > 0.007 * 0.76 * 0.2  # a hidden joint lies beneath some skin
+    assert nearer[~visible].min() > 0.007 * 0.76 * 0.2  # hidden joints lie below some skin
     assert nearer[~visible].max() < 0.5
 
 
@@ -215,7 +215,7 @@ def test_the_same_arguments_give_the_same_bytes():
 
 
 def test_known_numbers():
-    """Values of this version; if the simulator is meant to change, its cache version must too."""
+    """Regression values of this version. If the simulator changes, change its cache version."""
     tensors = SyntheticHands(300, seed=0, **NARROW).tensors
     torch.testing.assert_close(
         tensors["uv"][299, HAND.index("index_tip")], torch.tensor(KNOWN_UV), rtol=0, atol=1e-3
@@ -270,7 +270,7 @@ def test_a_cache_is_written_and_read(tmp_path, monkeypatch):
     first = SyntheticHands(50, root=tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 1
     assert same(first.tensors, SyntheticHands(50).tensors)
-    monkeypatch.setattr("handgraph.datasets.synthetic.simulate", None)  # cannot be called
+    monkeypatch.setattr("handgraph.datasets.synthetic.simulate", None)  # must not be called
     assert same(SyntheticHands(50, root=str(tmp_path / "cache")).tensors, first.tensors)
 
 
@@ -307,7 +307,7 @@ def test_a_damaged_cache_is_rebuilt(tmp_path):
         after = SyntheticHands(50, root=tmp_path)
     assert same(after.tensors, before.tensors)
     assert path.read_bytes() == whole
-    SyntheticHands(50, root=tmp_path)  # no warning: whole again
+    SyntheticHands(50, root=tmp_path)  # no warning, as the file is repaired
 
 
 def test_without_a_root_nothing_is_written(tmp_path, monkeypatch):
@@ -398,7 +398,7 @@ def test_left_hands_are_mirrored_right_hands():
     pictures, mirrored = some.render([first]), right.render([first])
     for name in ("image", "depth"):
         assert torch.equal(pictures[name], mirrored[name].flip(-1))
-    assert set(pictures["mask"].unique().tolist()) <= set(range(18))  # RHD's classes of left hands
+    assert set(pictures["mask"].unique().tolist()) <= set(range(18))  # classes of left hands in RHD
 
 
 def test_missing_joints_are_nan_and_say_so():

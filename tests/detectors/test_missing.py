@@ -1,4 +1,4 @@
-"""Which joints are missing, way by way; and that everything keeps them missing."""
+"""Each way to mark a joint as missing is recognised, and operations keep joints missing."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_single_joints_are_lost_up_to_their_number():
     _, _, lost = sample(Missing(1.0, ("joints",), joints=5))
     counts = lost.sum(dim=1)
     assert counts.unique().tolist() == [1, 2, 3, 4, 5]
-    assert lost.float().mean(dim=0).std() < 0.02  # all joints alike
+    assert lost.float().mean(dim=0).std() < 0.02  # all joints are equally likely
 
 
 def test_whole_fingers_are_lost():

@@ -1,4 +1,4 @@
-"""The regression detector against the numbers that it is fitted to."""
+"""The regression detector matches the statistics it is fitted to."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def hands():
 
 
 def covered(hands, k):
-    """Hands of which a region hides exactly k joints."""
+    """Return hands with exactly k joints hidden by a region."""
     uv = hands["uv_true"].double()
     middle = uv[:, [5]]
     order = (uv - middle).norm(dim=-1).argsort(dim=1).argsort(dim=1)

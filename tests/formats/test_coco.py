@@ -1,4 +1,4 @@
-"""COCO's annotations, matched by the names of their category."""
+"""COCO annotations are matched by the joint names of their category."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UV = torch.tensor([[10.0 * i + 5, 7.0 * i + 3] for i in range(21)])  # in the or
 
 
 def rows(index=range(21), v=1):
-    """The joints of ``UV`` in some order."""
+    """Return the joints of ``UV`` in another order."""
     return [[*UV[i].tolist(), v] for i in index]
 
 

@@ -1,4 +1,4 @@
-"""FreiHAND's lists of joints and cameras become hands."""
+"""FreiHAND's lists of joints and cameras are converted to hands."""
 
 from __future__ import annotations
 

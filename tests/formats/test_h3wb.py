@@ -1,4 +1,4 @@
-"""H3WB's whole bodies have a left and a right hand, in pixels and in space."""
+"""H3WB's whole bodies are converted to left and right hands, in pixels and in 3D."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_hands_by_value(tmp_path):
 
 
 def test_masked_joints_are_missing(tmp_path):
-    """I2Dto3D: one joint of the left hand and the whole right hand, as whole numbers."""
+    """I2Dto3D masks one joint of the left hand and the whole right hand, with integer zeros."""
     uv = joints(UV)
     for j in (95, *range(112, 133)):
         uv[str(j)] = {"x": 0, "y": 0}

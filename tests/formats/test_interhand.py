@@ -1,4 +1,4 @@
-"""InterHand2.6M's two hands go from the world to the camera and to the order of HAND."""
+"""InterHand2.6M's hands are converted from world to camera coordinates in the order of ``HAND``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from handgraph.formats import read_interhand
 RNG = np.random.default_rng(0)
 WORLD = RNG.uniform([-100, -100, 900], [100, 100, 1100], (42, 3))  # mm
 R = Rotation.from_euler("xyz", [170, 20, 15], degrees=True).as_matrix()
-T = -R.T @ [10, 20, 50] + [0, 0, 2000.0]  # a camera above that looks down
+T = -R.T @ [10, 20, 50] + [0, 0, 2000.0]  # a camera above the hands that looks down
 FOCAL, CENTRE = [1261.5, 1262], [171.25, 269.0]
 ORDER = [
     [INTERHAND.joints.index(f"{side}_{joint}") for joint in HAND.joints]
@@ -30,7 +30,7 @@ def valid(*lost):
 
 
 def files(inside=None, annotated=None, hand_type="interacting"):
-    """Content of data, camera and joint_3d, with a second capture, camera and frame."""
+    """Return the content of data, camera and joint_3d, with a second capture, camera and frame."""
     image = {
         "id": 326750, "file_name": "Capture3/ü/cam400026/image69148.jpg", "width": 334,
         "height": 512, "capture": 3, "subject": 3, "seq_name": "0390_dh_touchROM",
@@ -65,7 +65,7 @@ def write(folder, contents):
 
 
 def expected():
-    """As InterNet does it: rotate what is seen from the camera's position, and divide."""
+    """Project as InterNet does: rotate relative to the camera position, then divide by depth."""
     cam = np.stack([R @ (joint - T) for joint in WORLD])
     assert (cam[:, 2] > 0).all()
     uv = cam[:, :2] / cam[:, 2:] * FOCAL + CENTRE
@@ -87,7 +87,7 @@ def test_both_hands_of_an_image(tmp_path):
 
 
 def test_two_masks_say_what_is_known():
-    """Joint 4 is outside the image, 5 was not annotated, 6 only says to be inside."""
+    """Joint 4 is outside the image, 5 is not annotated, 6 is marked as inside but not annotated."""
     tip, dip, pip = (INTERHAND.joints[i].removeprefix("right_") for i in (4, 5, 6))
     hands = read_interhand(*files(inside=valid(4, 5), annotated=valid(5, 6)))
     assert hands.missing.nonzero().tolist() == sorted([0, HAND.index(j)] for j in (tip, dip, pip))
@@ -104,7 +104,7 @@ def test_one_hand(side, lost):
 
 def test_joints_behind_the_camera_are_missing():
     data, camera, joints = files()
-    joints["3"]["69148"]["world_coord"][20] = (T - R[2]).tolist()  # 1 mm behind, the right wrist
+    joints["3"]["69148"]["world_coord"][20] = (T - R[2]).tolist()  # right wrist, 1 mm behind it
     hands = read_interhand(data, camera, joints)
     assert hands.missing.nonzero().tolist() == [[0, 0]]
     assert_close(hands.xyz[0, 0, 2].item(), -0.001)

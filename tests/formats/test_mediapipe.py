@@ -1,4 +1,4 @@
-"""MediaPipe's results, as objects and as JSON, become pixels of the hand that is seen."""
+"""MediaPipe's results, as objects or JSON, are converted to hands in pixels."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def web(*labels):
 
 
 def objects(value):
-    """The same with attributes, as Python's interface gives it."""
+    """Return the results as objects with attributes, as in the Python interface."""
     if isinstance(value, dict):
         return SimpleNamespace(**{key: objects(entry) for key, entry in value.items()})
     return [objects(entry) for entry in value] if isinstance(value, list) else value

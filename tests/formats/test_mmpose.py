@@ -1,4 +1,4 @@
-"""Results of mmpose in all the shapes in which it writes them."""
+"""mmpose's results are read in all formats it writes."""
 
 from __future__ import annotations
 

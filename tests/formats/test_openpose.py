@@ -1,4 +1,4 @@
-"""OpenPose's people become hands with sides and missing joints."""
+"""OpenPose's people are converted to hands with sides and missing joints."""
 
 from __future__ import annotations
 

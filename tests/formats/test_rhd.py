@@ -1,4 +1,4 @@
-"""RHD's pickle: both hands of each image."""
+"""RHD's pickle contains both hands of each image."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_both_hands(tmp_path):
 def test_wrong_files_say_where(tmp_path):
     path = tmp_path / "anno.pickle"
     record = sample(np.ones(42))
-    record["uv_vis"][30, 2] = 2  # of the right hand
+    record["uv_vis"][30, 2] = 2  # a joint of the right hand
     path.write_bytes(pickle.dumps({5: record}))
     with pytest.raises(ValueError, match=r"anno.pickle: sample 5: a visibility is not 0 or 1"):
         read_rhd(path)

@@ -1,4 +1,4 @@
-"""The keypoint lifter: what it is invariant to, what it refuses, and the one that is trained."""
+"""The keypoint lifter: invariances, errors, and the pretrained model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def hands(*lead, seed=0):
     return uv, torch.rand(*lead, 21, generator=generator, dtype=torch.float64)
 
 
-# What goes in and comes out
+# Inputs and outputs
 
 
 def test_pose_is_that_of_the_net_in_the_crop_relative_to_the_wrist(lifter):
@@ -152,7 +152,7 @@ def test_no_hypothesis_is_refused():
 
 
 def some_missing(seed=0):
-    """Hands, their scores, and which joints are there; NaN and scores of 0 say the same."""
+    """Return hands, scores and which joints are present; NaN and a score of 0 are equivalent."""
     uv, score = hands(6, seed=seed)
     there = torch.rand(6, 21, generator=torch.Generator().manual_seed(seed)) < 0.6
     there[:, :3] = True
@@ -174,7 +174,7 @@ def test_nan_is_a_score_of_zero(lifter):
     assert torch.equal(by_nan, lifter(uv, score.where(there, 0)))
     assert torch.equal(lifter.missing(uv, score.where(there, 0)), ~there)
     one = uv.where(there.unsqueeze(-1), torch.nan)
-    one[..., 1] = uv[..., 1]  # u alone is missing
+    one[..., 1] = uv[..., 1]  # only u is missing
     assert torch.equal(lifter.missing(one), ~there)
 
 
@@ -215,7 +215,7 @@ def test_missing_joints_compile(lifter):
     assert_close(compiled(uv, score), lifter(uv, score), rtol=1e-10, atol=1e-10)
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize("there", [0, 1, 2])
@@ -267,7 +267,7 @@ def test_skeleton_without_a_root_is_refused():
         KeypointLifter(COCO)
 
 
-# The lifter that comes with the package
+# The pretrained lifter
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +294,7 @@ def test_card_and_config_agree(trained, tmp_path):
 
 
 def errors_of(trained, detector, scores):
-    """Errors of fresh hands in mm, of visible joints but the wrist, and of the mean hand."""
+    """Return errors in mm of the lifter and of the mean hand, over visible joints but the wrist."""
     seen = SyntheticHands(4000, seed=777, detector=detector, progress=False).tensors
     metres = seen["s"].reshape(-1, 1, 1)
     axes = view_rotation(seen["uv"], seen["K"])
@@ -324,7 +324,7 @@ def test_errors_on_fresh_hands_are_those_of_the_card(trained, row, detector, sco
 
 
 def test_pose_can_be_put_into_the_frame_of_a_camera(trained):
-    """The lifter's axes, turned back by view_rotation, are those of the camera."""
+    """``view_rotation`` rotates poses from the lifter's axes to those of the camera."""
     view = HandView(focal=(1.2,))
     seen = SyntheticHands(2000, seed=778, view=view, progress=False).tensors
     seen = {name: values[seen["visible"].all(dim=1)] for name, values in seen.items()}
@@ -354,7 +354,7 @@ def test_a_body_has_no_side():
 
 @pytest.mark.parametrize(("missing", "more"), [(1, 1.5), (3, 4.0), (6, 8.0)])
 def test_a_trained_lifter_keeps_its_errors_where_joints_are_missing(trained, missing, more):
-    """Of the joints that are there, in mm; and it guesses the others."""
+    """Errors of the present joints are in mm; the lifter also estimates the missing joints."""
     seen = SyntheticHands(2000, seed=779, progress=False).tensors
     metres = seen["s"].reshape(-1, 1, 1)
     order = torch.rand(2000, 21, generator=torch.Generator().manual_seed(0)).argsort(dim=1)
@@ -377,7 +377,7 @@ def test_a_left_hand_compiles(lifter):
     assert_close(compiled(uv, score, side="left"), expected, rtol=1e-10, atol=1e-10)
 
 
-# Depths, what else is estimated, and the way to metres
+# Depths, other estimates and metres
 
 
 def test_depths_count_without_their_origin_and_in_the_unit_of_the_image(lifter):
@@ -423,7 +423,7 @@ def test_rows_are_split():
 @pytest.mark.parametrize("lost", [7, WRIST])
 @pytest.mark.parametrize("reading", ["rays", "direct"])
 def test_true_poses_come_back_to_the_camera(lost, reading):
-    """With a missing joint, and with a missing root, which is where the others say."""
+    """A joint is missing, or the root is missing and its position follows from the other joints."""
     seen = SyntheticHands(20, seed=3).tensors
     seen = {k: v.double() if v.is_floating_point() else v for k, v in seen.items()}
     uv = project(seen["xyz"], seen["K"])
@@ -446,7 +446,7 @@ def test_a_reading_that_is_none_is_refused():
 
 
 def test_expected_errors_are_calibrated(trained):
-    """On fresh hands: in ten bins of the expected error, the mean error is near it."""
+    """In ten bins of the expected error, the mean error on new hands is close to it."""
     detector = (HeatmapDetector(), RegressionDetector())
     seen = SyntheticHands(
         4000, seed=780, detector=detector, missing=Missing(), progress=False
@@ -461,7 +461,7 @@ def test_expected_errors_are_calibrated(trained):
 
 
 def test_visibility_is_told_without_scores(trained):
-    """Among hands of a heatmap detector, better than chance by far; 1 - AUC is the error."""
+    """On hands of a heatmap detector, AUC is far above chance; the test's error is 1 - AUC."""
     seen = SyntheticHands(4000, seed=781, progress=False).tensors
     said = trained.estimate(seen["uv"]).visible
     order = said.flatten().argsort().argsort().double()

@@ -1,4 +1,4 @@
-"""Lifters as folders: what is written comes back equal, and what is damaged is refused."""
+"""Saved lifters: round trips are exact, and damaged folders are refused."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def saved(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch):
-    """Nothing here may ask the network."""
+    """Forbid network access."""
     monkeypatch.setattr("handgraph.hub.saved.snapshot_download", None)
 
 
@@ -62,7 +62,7 @@ def edit(folder, change):
 def test_branches_come_back_equal(tmp_path, removal, merger):
     net = BranchLifter(2, 3, removal, merger=merger, normalization="signed")
     with torch.no_grad():
-        net.branches.adjacency[0].sub_(0.01)  # signed degrees are other ones now
+        net.branches.adjacency[0].sub_(0.01)  # signed degrees change
     net.save_pretrained(tmp_path)
     again = BranchLifter.from_pretrained(tmp_path)
     x = torch.rand(4, removal.skeleton.num_joints, 2)
@@ -122,7 +122,7 @@ def test_skeleton_survives_json(skeleton):
 @settings(max_examples=25)
 @given(st.lists(st.sets(st.sampled_from(HAND.joints[1:])), min_size=1, max_size=5), st.randoms())
 def test_removal_sets_survive_sorted_json(sets, random):
-    """Some tools sort the keys of JSON; branches keep their order all the same."""
+    """Branches keep their order even if a tool sorts the JSON keys."""
     names = [f"set {n}" for n in range(len(sets) + 1)]
     random.shuffle(names)
     removal = RemovalSets(HAND, dict(zip(names, [*sets, ()], strict=True)))
@@ -130,7 +130,7 @@ def test_removal_sets_survive_sorted_json(sets, random):
     assert removal_from_json(json.loads(text)) == removal
 
 
-# What is in the folder
+# Content of the folder
 
 
 def test_folder_holds_three_files_and_no_pickle(saved):
@@ -212,7 +212,7 @@ def test_about_must_be_json(tmp_path):
         net.save_pretrained(tmp_path)
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_config_that_is_none_is_refused(saved, text):
 
 
 def test_binary_config_is_refused(saved):
-    (saved[1] / "config.json").write_bytes(b"\x80\x04\x95")  # as a pickle begins
+    (saved[1] / "config.json").write_bytes(b"\x80\x04\x95")  # the start of a pickle
     with pytest.raises(ValueError, match=r"config\.json is not valid JSON"):
         BranchLifter.from_pretrained(saved[1])
 
@@ -334,14 +334,14 @@ def test_a_file_that_changes_leaves_a_loaded_net_alone(saved):
     net, folder = saved
     loaded = BranchLifter.from_pretrained(folder)
     path = folder / "model.safetensors"
-    with path.open("r+b") as file:  # in place, as a program that writes there would
+    with path.open("r+b") as file:  # in place, as another program would
         file.write(b"\0" * path.stat().st_size)
     for name, parameter in net.named_parameters():
         assert torch.equal(loaded.get_parameter(name), parameter)
 
 
 class Gain(SavedModule):
-    """Multiply by one number for each channel."""
+    """Layer that multiplies each channel by a number."""
 
     def __init__(self, channels):
         super().__init__()

@@ -1,4 +1,4 @@
-"""One process of the test that metrics agree across processes (see test_modules.py)."""
+"""A process of the test that metrics agree across processes (see test_modules.py)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def make_data(num_images=30):
 
 
 def score(rank, world, folder):
-    """Score this rank's uneven share of the images and save what it thinks of all of them."""
+    """Score this rank's uneven share of the images, and save the result over all images."""
     store = f"file://{folder}/store"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
     start, stop = (0, 8) if rank == 0 else (8, 30)

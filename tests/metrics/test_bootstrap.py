@@ -103,12 +103,12 @@ def test_without_a_generator_the_global_seed_counts():
 
 
 def test_difference_is_paired():
-    hard = torch.rand(300, 1, generator=rng(), dtype=torch.float64)  # what both find hard
+    hard = torch.rand(300, 1, generator=rng(), dtype=torch.float64)  # errors common to both
     one = hard + 0.01 * torch.rand(300, 21, generator=rng(1), dtype=torch.float64)
     other = hard + 0.01 * torch.rand(300, 21, generator=rng(2), dtype=torch.float64) + 0.002
     interval = bootstrap_difference(one, other, generator=rng())
     assert interval.value.item() == pytest.approx((one - other).mean().item())
-    assert interval.high < 0  # told apart, though each alone is uncertain
+    assert interval.high < 0  # significant, although each interval alone is wide
     alone = bootstrap_interval(one, generator=rng())
     assert alone.high - alone.low > 20 * (interval.high - interval.low)
 

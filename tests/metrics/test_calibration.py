@@ -16,7 +16,7 @@ EIGHTHS = torch.linspace(0, 1, 9, dtype=torch.float64)
 
 
 def laplace(num_images=2000, seed=0):
-    """Errors drawn from the distributions whose scales are given: calibrated by construction."""
+    """Draw errors from distributions with the given scales, so that they are calibrated."""
     rng = torch.Generator().manual_seed(seed)
     scale = (2 * torch.randn(num_images, 21, generator=rng, dtype=torch.float64)).exp()
     uniform = torch.rand(num_images, 21, generator=rng, dtype=torch.float64)
@@ -24,7 +24,7 @@ def laplace(num_images=2000, seed=0):
 
 
 def slow_curve(residuals, scale, levels, visible):
-    """Count intervals between the quantiles of the distribution."""
+    """Compute the share of errors within intervals between quantiles of the distribution."""
     shares = []
     for p in levels.tolist():
         inside = total = 0
@@ -48,7 +48,7 @@ def test_meets_a_slow_twin():
 def test_calibrated_errors_lie_on_the_diagonal(seed):
     residuals, scale = laplace(seed=seed)
     curve = calibration_curve(residuals, scale, LEVELS)
-    deviation = (LEVELS * (1 - LEVELS) / residuals.numel()).sqrt()  # of a binomial share
+    deviation = (LEVELS * (1 - LEVELS) / residuals.numel()).sqrt()  # of a binomial proportion
     assert ((curve - LEVELS).abs() <= 4 * deviation).all()
     assert expected_calibration_error(curve, LEVELS) < 0.005
 

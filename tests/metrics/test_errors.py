@@ -131,7 +131,7 @@ def test_pa_mpjpe_is_nan_if_one_pose_cannot_be_aligned():
     visible[1, 2:] = False
     assert pa_mpjpe(pred, target, visible).isnan()
     assert pa_mpjpe(pred[[0, 2]], target[[0, 2]], visible[[0, 2]]).isfinite()
-    visible[1] = False  # a pose without visible joints scores nothing
+    visible[1] = False  # a pose without visible joints has no score
     torch.testing.assert_close(
         pa_mpjpe(pred, target, visible), pa_mpjpe(pred[[0, 2]], target[[0, 2]])
     )

@@ -113,7 +113,7 @@ def test_reset_copy_and_pickle(name):
     expected = by_function(name, "pooled", *data)
     for twin in (metric, copy.deepcopy(metric), pickle.loads(pickle.dumps(metric))):
         torch.testing.assert_close(twin.compute(), expected)
-    assert not metric.state_dict()  # nothing to clutter a checkpoint
+    assert not metric.state_dict()  # nothing is added to checkpoints
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_collection_keeps_other_settings_apart(name, settings):
     alone = {str(i): getattr(metrics, name)(**kwargs) for i, kwargs in enumerate(settings)}
     together = MetricCollection(copy.deepcopy(alone), compute_groups=True)
     for batch in [(target, target, torch.ones_like(visible)), (pred, target, visible)]:
-        together.update(*batch)  # of the first all is right, so that all count the same
+        together.update(*batch)  # the first batch is perfect, so that all settings agree
         for metric in alone.values():
             metric.update(*batch)
     assert len(together.compute_groups) == len(settings)
@@ -300,7 +300,7 @@ def test_two_processes_agree(tmp_path, monkeypatch):
 
 
 def test_the_functions_do_without_torchmetrics(monkeypatch):
-    monkeypatch.setattr(handgraph, "metrics", metrics)  # put back in the end
+    monkeypatch.setattr(handgraph, "metrics", metrics)  # restored at the end
     for module in [name for name in sys.modules if name.startswith("handgraph.metrics")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "torchmetrics", None)

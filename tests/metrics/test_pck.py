@@ -21,7 +21,7 @@ def draw(seed=0, num_images=40, num_joints=21):
 
 
 def zimmermann(errors, visible, low, high, steps, average):
-    """The protocol of hand3d in plain loops: each keypoint's curve, then the mean; or pooled."""
+    """Compute the protocol of hand3d with loops: the mean of each keypoint's curve, or pooled."""
     grid = np.linspace(low, high, steps)
     lists = [[] for _ in range(errors.shape[1])]
     for i in range(errors.shape[0]):

@@ -24,7 +24,7 @@ def rotation(seed):
 
 
 def align_with_scipy(pred, target):
-    """The same transform from scipy's rotation (Kabsch) and a scale by least squares."""
+    """Align with scipy's rotation (Kabsch) and a least-squares scale."""
     source, goal = pred - pred.mean(0), target - target.mean(0)
     turned = Rotation.align_vectors(goal, source)[0].apply(source)
     return (goal * turned).sum() / (source**2).sum() * turned + target.mean(0)
@@ -52,11 +52,11 @@ def test_a_mirrored_pose_does_not_fit():
     errors = joint_errors(procrustes_align(target * MIRROR, target), target)
     assert errors.mean() > 0.3
     _, _, disparity = scipy.spatial.procrustes(target.numpy(), (target * MIRROR).numpy())
-    assert disparity < 1e-12  # scipy's reflects
+    assert disparity < 1e-12  # scipy allows reflections
 
 
 def test_mirrored_ellipsoid_in_closed_form():
-    # axes 3, 2, 1 mirrored along x: the best turn is about y and undoes it at the price of z
+    # axes 3, 2, 1 mirrored along x: the best rotation is about y and undoes the mirror but flips z
     axes = torch.diag(torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64))
     target = torch.cat([axes, -axes])
     scale = (9 + 4 - 1) / (9 + 4 + 1)

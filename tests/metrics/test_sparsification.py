@@ -44,7 +44,7 @@ def test_ties_count_with_their_mean_over_all_orders():
 
 def test_uniform_errors_have_known_areas():
     errors = torch.linspace(0, 1, 10_001, dtype=torch.float64)
-    assert ause(errors, 7 * errors**3 - 2).item() == 0  # only the order matters
+    assert ause(errors, 7 * errors**3 - 2).item() == 0  # only the order has an effect
     assert ause(errors, torch.ones_like(errors)).item() == pytest.approx(1 / 2, abs=1e-3)
     assert ause(errors, -errors).item() == pytest.approx(1, abs=1e-3)
 

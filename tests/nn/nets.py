@@ -1,4 +1,4 @@
-"""Nets, inputs and comparisons that several tests use."""
+"""Nets, inputs and comparisons shared by several tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RAGGED = RemovalSets(HAND, {"tips": "TIP", "two": ["thumb", "pinky_tip"], "nothi
 EXACT = {"rtol": 1e-9, "atol": 1e-10}
 NO_NUMBA = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
 ENGINES = ["reference", pytest.param("numba", marks=NO_NUMBA)]
-"""What runs on the CPU."""
+"""Engines that run on the CPU."""
 
 
 def trained(net, *, dtype=torch.float64):
@@ -37,7 +37,7 @@ def unet(graph=HAND, *, sizes=(2, 3), dtype=torch.float64, **options):
 
 
 def core(removal=LEVELS, merger=GraphMerger, *, dtype=torch.float64, **options):
-    """PSJNet's core, with options of the merger."""
+    """Build PSJNet's core with options of the merger."""
     torch.manual_seed(0)
     branches = AdaptiveGraphUNet(2, 3, removal)
     net = nn.Sequential(SubgraphMask(removal), branches, merger(3, 3, removal, **options))
@@ -45,19 +45,19 @@ def core(removal=LEVELS, merger=GraphMerger, *, dtype=torch.float64, **options):
 
 
 def pose(net, *batch):
-    """A batch for a U-Net, in its dtype."""
+    """Return a batch for a U-Net in its dtype."""
     nodes = net.node_mask.shape[0 if isinstance(net.graph, RemovalSets) else 1 :]
     return torch.randn(*batch, *nodes, net.in_channels, dtype=next(net.parameters()).dtype)
 
 
 def soft_mask(x):
-    """A random gate per node and sample, some of them 0."""
+    """Return a random gate per node and sample, some of them 0."""
     gate = torch.rand(x.shape[:-1], dtype=x.dtype)
     return gate.where(gate > 0.3, 0)
 
 
 def values_and_gradients(net, *inputs):
-    """The output, and the gradients of floating inputs and parameters, for a fixed weighting."""
+    """Return the output and the gradients of inputs and parameters, for a fixed weighting."""
     leaves = [x.detach().clone().requires_grad_() if x.is_floating_point() else x for x in inputs]
     out = net(*leaves)
     weights = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape).cos()
@@ -72,7 +72,7 @@ def readable(function, *args):
 
 
 def engines_of(net, *args):
-    """The engine that ran each part."""
+    """Return the engine that runs each part."""
     return [choice.engine for choice in engines.explain(net, *args)]
 
 

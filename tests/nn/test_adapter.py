@@ -55,7 +55,7 @@ DISJOINT = {
 
 
 def alone(conv, x, skeleton):
-    """One pose after the other."""
+    """Run one pose at a time."""
     flat = x.reshape(-1, *x.shape[-2:])
     out = torch.stack([conv(pose, skeleton.edge_index) for pose in flat])
     return out.reshape(*x.shape[:-1], -1)
@@ -95,11 +95,11 @@ def test_any_skeleton(skeleton, conv):
     assert_close(SkeletonConv(conv, skeleton)(x), alone(conv, x, skeleton))
 
 
-# What the probe sees, and what it leaves alone
+# What the probe detects, and what it must not change
 
 
 class JointMean(nn.Module):
-    """Accepts static graphs, and silently computes something else there: dim 0 is the sample."""
+    """Layer that accepts static graphs but computes something else there, as dim 0 is a sample."""
 
     in_channels = 2
 
@@ -110,7 +110,7 @@ class JointMean(nn.Module):
 
 
 class WithLoops(MessagePassing):
-    """Counts the nodes as PyG's tutorial does, which in the static layout are the samples."""
+    """Layer that counts nodes as in PyG's tutorial; in the static layout, these are the samples."""
 
     in_channels = 2
 
@@ -136,7 +136,7 @@ def test_static_layout_that_gives_other_values_is_not_taken():
 
 
 class Normalized(nn.Module):
-    """Batch norm takes the second axis for the channels: in the static layout, the joints."""
+    """Layer whose batch norm uses the second axis as channels: the joints, in the static layout."""
 
     def __init__(self, channels):
         super().__init__()
@@ -156,7 +156,7 @@ def test_fresh_batch_norm_does_not_deceive(channels):
 
 
 class Zero(nn.Module):
-    """Gives 0 at first, whatever the layout, as layers behind a gate do."""
+    """Layer that returns 0 initially in any layout, like a layer behind a gate."""
 
     in_channels = 2
 
@@ -174,7 +174,7 @@ def test_gate_that_is_closed_does_not_deceive():
 
 
 class Noisy(MessagePassing):
-    """Dropout, a counter and a draw: everything that a probe could disturb."""
+    """Layer with dropout, a counter and a random draw, which a probe could disturb."""
 
     in_channels = 2
 
@@ -225,7 +225,7 @@ def test_no_pose_is_no_matter_for_a_convolution_that_needs_one():
 
 
 class Mixes(nn.Module):
-    """Sees all nodes of the batch at once."""
+    """Layer that normalises over all nodes of the batch."""
 
     in_channels = 2
 
@@ -264,7 +264,7 @@ def test_other_joints_are_errors(shape, came):
         SkeletonConv(GCNConv(2, 3), HAND)(torch.rand(shape))
 
 
-# Life in PyTorch
+# PyTorch features
 
 
 @pytest.mark.parametrize("conv", [GCNConv, SAGEConv, GATv2Conv], ids=lambda cls: cls.__name__)
@@ -298,12 +298,12 @@ def test_repr_shows_the_layout():
     assert repr(SkeletonConv(GCNConv(2, 3), HAND)) == "SkeletonConv(GCNConv(2, 3), HAND, static)"
 
 
-# Convolutions that cannot be run so
+# Unsupported convolutions
 
 
 @pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
 def test_a_net_that_pools_over_all_nodes_is_refused():
-    """It reads beyond its memory if it is called with poses."""
+    """The net would index out of bounds if it were called with poses."""
     with pytest.raises(ValueError, match="it mixes them"):
         SkeletonConv(GraphUNet(4, 8, 6, 2), HAND)
 

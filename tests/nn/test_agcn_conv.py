@@ -15,7 +15,7 @@ ISLANDS = RemovalSets(HAND, {"PIP": "PIP", "MCP": "MCP"}).subgraph("PIP", "induc
 
 
 def twin(conv, x, skeleton):
-    """Eq. 3 of the paper, with the scaled similarity of its code, part by part."""
+    """Compute Eq. 3 of the paper part by part, with the scaled similarity of its code."""
     parts, joints, width = len(conv.learned), skeleton.num_joints, conv.embedding_channels
     weights = conv.lin.weight.chunk(parts)
     theta, t = conv.lin_source.weight.chunk(parts), conv.lin_source.bias.chunk(parts)
@@ -67,7 +67,7 @@ def test_partitions_by_hand():
 
 
 def test_partitions_put_neighbors_at_the_same_distance_with_the_joint():
-    edges = [("a", "b"), ("b", "c"), ("c", "a"), ("d", "e")]  # a cycle, and what a cannot reach
+    edges = [("a", "b"), ("b", "c"), ("c", "a"), ("d", "e")]  # a cycle and an island
     skeleton = Skeleton("cycle", "abcde", edges, root="a")
     itself, inward, outward = skeleton_partitions(skeleton)
     block, both = torch.full((2, 2), 0.5), torch.ones(1)
@@ -83,7 +83,7 @@ def test_partitions_hold_every_edge_once(skeleton):
 
 
 def test_edges_depend_on_the_pose():
-    """Without A and B, the mixing of two poses differs; each is a softmax."""
+    """Without A and B, the adjacency depends on the pose, and each is a softmax."""
     conv = AGCNConv(2, 1, HAND, bias=False)
     with torch.no_grad():
         conv.partition.zero_()

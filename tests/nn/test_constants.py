@@ -1,4 +1,4 @@
-"""Constants: they move with a module, and are neither saved nor averaged."""
+"""Constants move with a module and are neither saved nor averaged."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ AVERAGES = {"ema": get_ema_multi_avg_fn(0.9999), "swa": get_swa_multi_avg_fn()}
 
 
 def constants(net):
-    """All tensors that are attributes of a module, and no parameters."""
+    """Return all tensors that are attributes of a module but not parameters."""
     return [
         value
         for module in net.modules()
@@ -71,7 +71,7 @@ LEARNED = [name for name, make in LAYERS.items() if list(make().parameters())]
 @pytest.mark.parametrize("average", AVERAGES.values(), ids=AVERAGES)
 @pytest.mark.parametrize("name", [*LEARNED, "folded"])
 def test_averages_leave_constants_alone(name, average):
-    """Of a net that does not change the average is the net."""
+    """The average of a net that does not change is the net."""
     net = LAYERS[name]()
     averaged = AveragedModel(net, multi_avg_fn=average, use_buffers=True)
     for _ in range(10):

@@ -19,7 +19,7 @@ from handgraph.testing import assert_compiles, assert_layouts_agree, assert_rela
 
 
 def loops(adj, signed):
-    """The formula, entry by entry."""
+    """Compute the formula entry by entry."""
     n = len(adj)
     degree = [
         1e-5 + sum(adj[i][j] if signed else abs(adj[i][j]) for i in range(n)) for j in range(n)
@@ -85,7 +85,7 @@ def test_conv_meets_loops():
 
 
 def test_conv_over_a_skeleton_is_gcn():
-    """On 0/1 adjacencies with self-loops the formula is that of Kipf and Welling."""
+    """For 0/1 adjacencies with self-loops, the formula is that of Kipf and Welling."""
     gcn, conv = GCNConv(2, 4).double(), AdaptiveGraphConv(2, 4).double()
     with torch.no_grad():
         conv.lin.weight.copy_(gcn.lin.weight)
@@ -207,7 +207,7 @@ def test_linear_branches_are_layers_side_by_side():
         assert_close(stack(x)[:, n], expected)
 
 
-# Errors and looks
+# Errors and repr
 
 
 def test_sizes_that_are_not_positive_are_errors():

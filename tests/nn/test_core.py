@@ -1,4 +1,4 @@
-"""The six lines that the library is about, as a user writes them."""
+"""The six lines of a typical use of the library."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_every_graph_has_its_branches(removal, merger):
 
 @pytest.mark.parametrize("merger", [MeanMerger, GatedMerger], ids=lambda cls: cls.__name__)
 def test_a_hidden_joint_spoils_only_the_branches_that_see_it(merger):
-    """NaN in a tip reaches three branches of four; without their hypotheses the pose is whole."""
+    """NaN in a fingertip affects three of four branches, whose hypotheses can be masked."""
     split, branches, merge = compose(LEVELS, merger)
     x = torch.randn(2, 21, 2)
     x[:, HAND.index("ring_tip")] = torch.nan
@@ -161,8 +161,8 @@ def test_every_compiled_composition_equals_eager(merger, removal):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_inductor_equals_eager(tmp_path, monkeypatch):
-    """Over two levels, as each kernel of each further level takes seconds to compile."""
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # compile, whatever is cached
+    """Two levels are used, because every kernel of another level takes seconds to compile."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # compile without a cache
     branches = AdaptiveGraphUNet(2, 3, RAGGED, nodes=(RAGGED.num_nodes, 4, 1))
     net = nn.Sequential(SubgraphMask(RAGGED), branches, GatedMerger(3, 3, RAGGED))
     assert_compiles(net, torch.randn(3, 21, 2), backend="inductor")

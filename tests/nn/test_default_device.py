@@ -1,6 +1,6 @@
-"""Whatever the default device is, all tensors of a module are made there.
+"""All tensors of a module are created on the default device.
 
-The device ``meta`` stands for a GPU: its tensors meet no others, and nobody can ask their values.
+The device ``meta`` represents a GPU: its tensors have no values and do not mix with others.
 """
 
 import pytest

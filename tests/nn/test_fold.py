@@ -1,4 +1,4 @@
-"""Folded modules: the same values, without parameters."""
+"""Folded modules have the same values and no parameters."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ MANY = 600  # above the limit for dense matrices
 
 @pytest.fixture(params=ENGINES)
 def engine(request):
-    """Use one engine."""
+    """Use one engine during a test."""
     with engines.use(request.param):
         yield request.param
 
@@ -68,7 +68,7 @@ def compare(net, *args, **close):
 
 
 class Apart(nn.Module):
-    """A core as a user may write it."""
+    """A core written as a user's module."""
 
     def __init__(self, parts):
         super().__init__()
@@ -111,10 +111,10 @@ def test_batches(engine, removal, batch):
     wide=st.sampled_from([1, 3, 5]),
 )
 def test_any_core(engine, joints, seed, batch, channels, wide):
-    """Removal sets of different sizes, also such that no branch has some joint."""
+    """Removal sets may differ in size, and a joint may be in no branch."""
     generator = torch.Generator().manual_seed(seed)
     keep = torch.rand(3, joints, generator=generator) < 0.6
-    keep[:, 0], keep[0] = True, True  # no set is empty, and no joint is lost
+    keep[:, 0], keep[0] = True, True  # no set is empty and no joint is removed everywhere
     removal = RemovalSets.from_keep_masks(Skeleton.edgeless(joints), keep)
     ins, between, outs = channels
     torch.manual_seed(seed)
@@ -212,7 +212,7 @@ def test_pools_in_a_row_become_one(engine):
 
 @pytest.mark.parametrize("batch", [1, 40])
 def test_a_module_of_a_user(engine, batch):
-    """A module with ``lower`` and ``reads`` folds."""
+    """A module with ``lower`` and ``reads`` can be folded."""
     net, x = Custom().double(), torch.randn(batch, 21, 2, dtype=torch.float64)
     assert type(compare(net, x)) is Folded
     before = nn.Sequential(trained(unet(sizes=(2, 2))), net)
@@ -231,7 +231,7 @@ def test_batch_norms_go_into_convolutions(dim):
         for layer in (layers[1], layers[4]):
             layer.weight.uniform_(0.5, 2)
             layer.bias.uniform_(-1, 1)
-    net(x + 1)  # statistics
+    net(x + 1)  # updates the statistics
     folded = fold(net)
     assert net.training
     assert [type(layer) for layer in folded[0]] == [conv, nn.ReLU, conv]
@@ -244,11 +244,11 @@ def test_norms_without_statistics_stay():
         fold(nn.Sequential(nn.Conv2d(3, 4, 3), norm))
 
 
-# What is folded, and what is not
+# Foldable and other modules
 
 
 def test_sets_of_the_same_sizes_in_another_order(engine):
-    """The merger uses its own sets."""
+    """The merger uses its own removal sets."""
     split, branches, _ = core(LEVELS)
     reverse = RemovalSets(HAND, {level: level for level in ("MCP", "PIP", "DIP", "TIP")})
     other = nn.Sequential(split, branches, trained(GraphMerger(3, 3, reverse)))
@@ -291,7 +291,7 @@ def hook(net):
     net.squeeze.register_forward_hook(lambda module, inputs, out: 2 * out)
 
 
-@torch.no_grad()  # else PyTorch refuses to copy it
+@torch.no_grad()  # otherwise PyTorch refuses to copy it
 def pruned(net):
     prune.l1_unstructured(net.squeeze, "weight", 0.5)
 
@@ -313,7 +313,7 @@ def test_what_was_changed_is_copied_as_it_is(engine, change):
 
 
 def test_fold_while_operations_are_counted():
-    """The counter registers hooks on all modules."""
+    """``FlopCounterMode`` registers hooks on all modules."""
     net, x = unet(), pose(unet(), 3)
     with FlopCounterMode(display=False):
         folded = fold(net)
@@ -330,7 +330,7 @@ def test_a_net_with_hooks_is_copied_as_it_is():
 
 
 def test_a_child_of_another_size():
-    """Sizes are those of the tensors."""
+    """Sizes are read from the tensors."""
     net = unet()
     net.decoder[0].lin = BranchLinear(8, 1, num_branches=1).double()
     assert compare(net, pose(net, 16))(pose(net, 3)).shape == (3, 21, 1)
@@ -413,7 +413,7 @@ def test_samples_are_alone(engine):
 
 
 def test_same_bits_twice_and_in_any_batch():
-    """In numba a sample has the same bits in any batch."""
+    """With numba, a sample has the same bits in any batch."""
     x, net = torch.randn(130, 21, 2), fold(core(LEVELS, dtype=torch.float32))
     with torch.no_grad():
         once = net(x)
@@ -476,7 +476,7 @@ def test_given_module_is_left_alone():
     ids=["core", "ragged core", "unet", "merger", "literal merger", "pools", "custom"],
 )
 def test_nothing_is_made_on_another_device(net):
-    """A default device does not matter."""
+    """The default device has no effect."""
     with torch.device("meta"):
         folded = fold(net)
     expected = fold(net)
@@ -550,7 +550,7 @@ def test_copies_compute_the_same(net):
     assert not torch.equal(loaded(x), folded(x))
     loaded.load_state_dict(torch.load(file, weights_only=True))
     for same in (copy.deepcopy(folded), pickle.loads(pickle.dumps(folded)), loaded):
-        for name in ("auto", "reference"):  # all forms of the plan were loaded
+        for name in ("auto", "reference"):  # all forms of the plan are loaded
             with engines.use(name), torch.no_grad():
                 assert torch.equal(same(x), folded(x))
                 many = x.repeat(MANY // 4, 1, 1)
@@ -569,7 +569,7 @@ def test_a_loaded_state_reaches_masked_samples(engine):
 
 
 def test_a_state_of_other_sets_is_refused(engine):
-    """The state has the same names and shapes, and says which joints each branch has."""
+    """The state has the same names and shapes, but contains the joints of each branch."""
     order = ("MCP", "PIP", "DIP", "TIP")
     mine, other = (
         fold(core(RemovalSets(HAND, {level: level for level in o}))) for o in (order, order[::-1])

@@ -1,4 +1,4 @@
-"""Plans compute the same when they are fused, joined or made dense."""
+"""Fusing, joining and densifying plans does not change their function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLOSE = {"rtol": 1e-8, "atol": 1e-8}
 
 
 def assert_same(plan, x, expected, out):
-    """Values and gradients are equal."""
+    """Check that values and gradients are equal."""
     assert_close(out, expected, **CLOSE)
     wanted, grad = [x, *leaves(plan)], torch.randn(expected.shape, dtype=x.dtype)
     found, others = (
@@ -59,7 +59,7 @@ def test_dense(case):
 
 
 def assume_one_branch(plan, x):
-    """A stage whose tensors have one branch does not read several."""
+    """Assume that a stage whose tensors have one branch reads one branch."""
     found = [shape.branches for shape in shapes(plan, Shape(*x.shape[:3]))]
     for stage in fuse(plan):
         assume(branches(stage.terms) > 1 or all(found[t.source] == 1 for t in stage.terms))

@@ -1,4 +1,4 @@
-"""Weights in the layout of the published code, and the published function written slowly."""
+"""Weights in the layout of the published code, and a slow reference of its function."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch.testing import assert_close
 from handgraph.nn import load_hope_weights
 
 NODES = (29, 15, 7, 4, 2, 1)
-WIDTHS = {  # in, out of every gconv, counted as the published code counts them
+WIDTHS = {  # (in, out) of every gconv, named as in the published code
     1: (2, 4), 2: (4, 8), 3: (8, 16), 4: (16, 32), 5: (32, 64),
     6: (128, 32), 7: (64, 16), 8: (32, 8), 9: (16, 4), 10: (8, 3),
 }  # fmt: skip
 
 
 def published_state(seed=0, prefix=""):
-    """As `torch.save(net.state_dict())` of the published net writes it, with other numbers."""
+    """Return a state dict like that of the published net, with other numbers."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):
         return torch.rand(shape, generator=generator) - 0.4
 
     state = {f"A_{i}": torch.eye(n) + 0.2 * draw(n, n).abs() for i, n in enumerate(NODES)}
-    state["A_1"][0, 1] = -0.3  # entries may be negative, as long as no column is
+    state["A_1"][0, 1] = -0.3  # entries may be negative, but column sums may not
     shapes = {f"gconv{i}.fc": pair for i, pair in WIDTHS.items()}
     shapes |= {f"pool{i + 1}.fc": NODES[i : i + 2] for i in range(5)}
     shapes |= {f"unpool{6 + i}.fc": (NODES[5 - i], NODES[4 - i]) for i in range(5)}
@@ -36,7 +36,7 @@ def published_state(seed=0, prefix=""):
 
 
 def published_forward(state, x):
-    """One hand [29, 2] through the published net, step by step."""
+    """Run the published net on one hand [29, 2], step by step."""
 
     def fc(name, x):
         return linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
@@ -81,7 +81,7 @@ def test_sizes_are_those_of_the_published_net():
     net = load_hope_weights(published_state())
     assert net.nodes == NODES
     assert net.normalization == "signed"
-    assert sum(p.numel() for p in net.parameters()) == 13_401 - 1  # without A_5, never used
+    assert sum(p.numel() for p in net.parameters()) == 13_401 - 1  # without the unused A_5
 
 
 def test_negative_degree_gives_nan_as_there():

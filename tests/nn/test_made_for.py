@@ -1,4 +1,4 @@
-"""States say which joints, in which order, a module was made for."""
+"""State dicts contain the joints of a module and their order."""
 
 from __future__ import annotations
 

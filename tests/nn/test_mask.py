@@ -23,13 +23,13 @@ SETS = [LEVELS, RAGGED, BODY, RemovalSets.by_level(INTERHAND), RemovalSets.none(
 
 
 def kept_joints(removal):
-    """The joints of every branch, by name."""
+    """Return the names of the joints of every branch."""
     masks = removal.keep_mask.tolist()
     return [[j for j, m in zip(removal.skeleton.joints, mask, strict=True) if m] for mask in masks]
 
 
 def slow_scatter(removal, y, reduce):
-    """One joint and one sample after the other."""
+    """Scatter one joint and one sample at a time."""
     samples = []
     for sample in y.reshape(-1, *y.shape[-3:]):
         rows = []
@@ -204,7 +204,7 @@ def test_hypotheses_go_back_to_their_nodes(lead):
     assert torch.equal(back, y.where(RAGGED.node_mask.unsqueeze(-1), 0))
 
 
-# Life in PyTorch
+# PyTorch features
 
 
 def test_compiled_equals_eager():

@@ -31,7 +31,7 @@ by_name = pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
 
 
 def trained(merge, *, seed=1):
-    """As if after training: nothing is zero or the identity any more."""
+    """Perturb all parameters as training does, so that none is zero or the identity."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in merge.parameters():
@@ -45,7 +45,7 @@ def partial_poses(removal, lead=(3,), *, channels=2, dtype=torch.float32):
 
 
 def mask_for(removal, lead=(3,), *, seed=0):
-    """About half of the hypotheses; all of thumb_mcp's are missing in the first sample."""
+    """Draw about half of the hypotheses; the first sample has none of thumb_mcp."""
     generator = torch.Generator().manual_seed(seed)
     mask = torch.rand(*lead, len(removal), removal.num_nodes, generator=generator) < 0.6
     first = mask.reshape(-1, *mask.shape[-2:])[0]
@@ -55,7 +55,7 @@ def mask_for(removal, lead=(3,), *, seed=0):
 
 
 def where(removal, joint):
-    """Branch and node of all hypotheses of a joint."""
+    """Return branch and node of all hypotheses of a joint."""
     kept = [
         [j for j, m in zip(removal.skeleton.joints, row, strict=True) if m]
         for row in removal.keep_mask.tolist()
@@ -64,12 +64,12 @@ def where(removal, joint):
 
 
 def listed(removal):
-    """All hypotheses, sorted by joint and then by branch."""
+    """Return all hypotheses, sorted by joint and then by branch."""
     return [(j, n, k) for j, joint in enumerate(removal.skeleton.joints) for n, k in
             where(removal, joint)]  # fmt: skip
 
 
-# Slow twins, for one sample
+# Slow references, for one sample
 
 
 def slow_mean(merge, partial, feature, mask):
@@ -145,7 +145,7 @@ TWINS = {
 
 
 def build(cls, removal, *, featured=False, channels=2):
-    """The merger, and a maker of features that suit it."""
+    """Return the merger and a function that creates matching features."""
     if cls in (MeanMerger, ConsistencyMerger) or not featured:
         return cls(channels, channels, removal), lambda *lead: None
     if cls is HypothesisGraphMerger:
@@ -233,7 +233,7 @@ def test_one_hypothesis_left_is_the_output(cls):
     assert_close(merge(partial, node_mask=mask), expected)
 
 
-# What each merger promises
+# Properties of each merger
 
 
 def test_mean_of_equal_hypotheses_is_the_pose():
@@ -331,7 +331,7 @@ def test_strides_do_not_matter(cls):
     assert_close(merge(partial, feature, node_mask=mask), expected, equal_nan=True)
 
 
-# Life in PyTorch
+# PyTorch features
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
@@ -393,7 +393,7 @@ def test_bfloat16_autocast_is_finite_and_close(cls, masked):
 
 def check_compiled(cls, *, masked, featured):
     merge, make_feature = build(cls, RAGGED, featured=featured)
-    merge = trained(merge).double()  # compiled sums run in another order
+    merge = trained(merge).double()  # compiled sums use another order
     mask = mask_for(RAGGED) if masked else None
     inputs = [t.double() for t in (partial_poses(RAGGED), make_feature(3)) if t is not None]
     call = (lambda *inputs: merge(*inputs, node_mask=mask)) if masked else merge
@@ -420,7 +420,7 @@ def test_compiled_weights_equal_eager():
 )
 @by_name
 def test_every_compiled_merger_equals_eager(cls, featured, masked):
-    """Without feature and mask they run compiled in ``test_core.py``."""
+    """``test_core.py`` compiles the mergers without feature and mask."""
     check_compiled(cls, masked=masked, featured=featured)
 
 

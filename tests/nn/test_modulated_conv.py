@@ -12,7 +12,7 @@ ISLANDS = RemovalSets(HAND, {"PIP": "PIP", "MCP": "MCP"}).subgraph("PIP", "induc
 
 
 def twin(conv, x, skeleton):
-    """The paper's layer, joint by joint."""
+    """Compute the paper's layer joint by joint."""
     joints = skeleton.num_joints
     linked = [[0.0] * joints for _ in range(joints)]
     for u, v in skeleton.edges:
@@ -88,7 +88,7 @@ def test_parameters_start_where_nothing_is_modulated():
 
 
 def test_the_published_adjacency_by_hand():
-    """Neighbours are averaged, and each joint counts itself in full: ``D^-1 A + I``."""
+    """Neighbours are averaged, and each joint is added in full: ``D^-1 A + I``."""
     row = ModulatedGraphConv(2, 4, HAND).skeleton_adjacency[HAND.index("wrist")]
     assert row[HAND.index("wrist")] == 1
     assert_close(row[HAND.select("MCP")], torch.full((5,), 0.2))

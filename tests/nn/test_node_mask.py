@@ -1,4 +1,4 @@
-"""Per-sample removal: hidden nodes neither send nor receive, exactly."""
+"""Per-sample removal: hidden nodes neither send nor receive messages, exactly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def masks(*shape, keep=0.6, seed=0):
 
 
 def cut(net, kept):
-    """The net over the kept joints only, built with slices of the same parameters."""
+    """Build the net over the kept joints only, with slices of the same parameters."""
     nodes = (len(kept), *net.nodes[1:])
     small = AdaptiveGraphUNet(2, 3, Skeleton.edgeless(len(kept)), nodes=nodes).double()
     state = {name: value.detach() for name, value in net.named_parameters()}
@@ -33,7 +33,7 @@ def cut(net, kept):
 
 
 def by_hand(net, x, mask):
-    """One sample after the other, each through the net that its own joints leave."""
+    """Run each sample through the net over its own kept joints."""
     out = torch.zeros(*x.shape[:-1], 3, dtype=x.dtype)
     for sample, keep, result in zip(x, mask, out, strict=True):
         kept = keep.nonzero().flatten()
@@ -108,7 +108,7 @@ def test_hidden_nodes_have_no_influence(graph, renormalize, normalization):
 
 @pytest.mark.parametrize("renormalize", [True, False])
 def test_degrees_are_those_of_the_joints_there_or_of_all(renormalize):
-    """Two joints, one hidden, levels (2, 1): the output of the other in closed form."""
+    """Closed form of the output of one joint, if the other is hidden, for levels (2, 1)."""
     net = AdaptiveGraphUNet(
         1, 1, Skeleton.edgeless(2), nodes=(2, 1), channels=1, renormalize=renormalize
     )
@@ -117,7 +117,7 @@ def test_degrees_are_those_of_the_joints_there_or_of_all(renormalize):
             parameter.zero_()
         net.adjacency[0].copy_(torch.tensor([[[4.0, 1.0], [5.0, 1.0]]]))
         net.encoder[0].lin.weight.fill_(1)
-        net.decoder[0].lin.weight.copy_(torch.tensor([[[1.0, 0.0]]]))  # the skip only
+        net.decoder[0].lin.weight.copy_(torch.tensor([[[1.0, 0.0]]]))  # only the skip connection
     x = torch.tensor([[[3.0], [7.0]]])
     weight = 4 / (4 if renormalize else 9)
     out = net(x, torch.tensor([[True, False]]))
@@ -127,7 +127,7 @@ def test_degrees_are_those_of_the_joints_there_or_of_all(renormalize):
 def test_signed_degrees_of_hidden_nodes_may_be_negative():
     net = AdaptiveGraphUNet(2, 3, HAND, normalization="signed").double()
     with torch.no_grad():
-        net.adjacency[0][0, :, 3] -= 1  # every way into joint 3
+        net.adjacency[0][0, :, 3] -= 1  # all edges into joint 3
     x, mask = torch.randn(4, 21, 2).double(), torch.ones(4, 21, dtype=torch.bool)
     assert net(x, mask).isnan().any()
     mask[:, 3] = False

@@ -76,7 +76,7 @@ def test_factory_gets_the_skeleton_of_its_branch(edges):
 
 
 def test_native_unets_equal_the_stack():
-    """The same parameters in N nets and in the one that computes N branches at once."""
+    """N nets and one net with N branches agree if their parameters are equal."""
     stack = AdaptiveGraphUNet(2, 3, LEVELS)
     net = PerBranch(LEVELS, lambda s: AdaptiveGraphUNet(2, 3, s))
     for n, branch in enumerate(net.branches):
@@ -146,7 +146,7 @@ def test_reset_draws_every_branch_anew():
 
 @pytest.mark.parametrize("conv", [GATv2Conv, TransformerConv, GCNConv])
 def test_hands_with_nan_send_no_gradient_back(conv):
-    """Neither to poses nor to parameters: both are those of the hands and branches without NaN."""
+    """Gradients of poses and parameters are those of hands and branches without NaN."""
     net, split = unets(LEVELS, conv).double(), SubgraphMask(LEVELS)
     pose = torch.randn(3, 21, 2, dtype=torch.float64)
     clean = pose.clone().requires_grad_()

@@ -14,7 +14,7 @@ ISLANDS = RemovalSets(HAND, {"PIP": "PIP", "MCP": "MCP"}).subgraph("PIP", "induc
 
 
 def twin(conv, x, skeleton):
-    """Eq. 2 of the paper (Eq. 3 if channelwise), joint by joint and channel by channel."""
+    """Compute Eq. 2 of the paper (Eq. 3 if channelwise) joint by joint and channel by channel."""
     neighbors = {joint: {joint} for joint in skeleton.joints}
     for u, v in skeleton.edges:
         neighbors[u].add(v)

@@ -21,7 +21,7 @@ IDS = ["pairs", "uneven", "lost", "coco", "two hands"]
 
 
 def naive_pool(x, coarsening, reduce):
-    """One cluster after the other, by the names of its joints."""
+    """Pool one cluster at a time, with joints by name."""
     rows = []
     for joints in coarsening.clusters.values():
         members = torch.stack([x[..., coarsening.fine.index(joint), :] for joint in joints])

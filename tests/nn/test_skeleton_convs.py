@@ -1,4 +1,4 @@
-"""What the three skeleton convolutions have in common."""
+"""Common properties of the three skeleton convolutions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SKELETONS = [Y, COCO, INTERHAND, RemovalSets.by_level(HAND).subgraph("PIP", "ind
 
 
 def make(layer, skeleton=HAND, sizes=(2, 4), **kwargs):
-    """A layer with all parameters at random, so that none has a special value."""
+    """Build a layer with random parameters, so that none has a special value."""
     conv = layer(*sizes, skeleton, **kwargs)
     for parameter in conv.parameters():
         nn.init.normal_(parameter)
@@ -93,7 +93,7 @@ def test_stack_in_a_sequential_takes_both_layouts(layer):
 
 
 def relabel(conv, skeleton):
-    """The same layer on a skeleton whose joints come in another order."""
+    """Return the same layer on a skeleton with another order of joints."""
     index = skeleton.index_from(conv.skeleton)
     other = type(conv)(conv.in_channels, conv.out_channels, skeleton)
     state = {name: value.detach() for name, value in conv.named_parameters()}
@@ -232,7 +232,7 @@ def test_dense_layers_take_node_masks_only(layer):
         explain(make(layer, sizes=(2, 1)), "object", 8)
 
 
-# Errors and looks
+# Errors and repr
 
 
 @each
@@ -262,7 +262,7 @@ def test_layouts_that_do_not_go_together_are_errors(layer):
 
 
 def wrong_edges():
-    """Edges of two hands that are as many as they should be, yet not those of two hands."""
+    """Return edges of the right number that are not those of two hands."""
     right = from_dense(torch.ones(2, 21, 2), HAND).edge_index
     yield "other order of joints", from_dense(torch.ones(2, 21, 2), RHD).edge_index, 60
     twice = right.clone()

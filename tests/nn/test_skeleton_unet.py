@@ -41,7 +41,7 @@ LEVELS = RemovalSets.by_level(HAND)
 
 
 def twin(net, pose, reduce="mean"):
-    """The net on one pose [J, C], clusters by the names of their joints."""
+    """Run the net on one pose [J, C], with clusters by joint names."""
 
     def pool(x, level):
         groups = [x[level.fine.select(joints)] for joints in level.clusters.values()]
@@ -140,7 +140,7 @@ def test_any_skeleton(name, skeleton):
 
 
 def by_name(net, skeleton, ladder, conv):
-    """The same parameters over the same joints in another order."""
+    """Return the same parameters over the same joints in another order."""
     other = SkeletonUNet(2, 3, skeleton, conv=conv, ladder=ladder)
     other.load_state_dict(net.state_dict())
     return other
@@ -213,7 +213,7 @@ def test_convolution_of_another_width_is_an_error():
         SkeletonUNet(2, 3, HAND, conv=partial(GATv2Conv, heads=4))
 
 
-# Life in PyTorch
+# PyTorch features
 
 
 def test_nan_stays_in_its_sample():

@@ -24,11 +24,11 @@ PUBLISHED = (29, 15, 7, 4, 2, 1)
 LEADS = [(), (0,), (1,), (8,), (2, 3), (0, 2)]
 
 
-# The published network, written from its description, one net and one sample after the other
+# A reference of the published network from its description, one net and one sample at a time
 
 
 def twin_laplacian(adj):
-    """D^-1/2 A D^-1/2, degrees from signed column sums."""
+    """Compute D^-1/2 A D^-1/2 with degrees from signed column sums."""
     degree = [sum(adj[i, j] for i in range(len(adj))) + 1e-5 for j in range(len(adj))]
     rows = [
         torch.stack([adj[i, j] / (degree[i] * degree[j]) ** 0.5 for j in range(len(adj))])
@@ -38,7 +38,7 @@ def twin_laplacian(adj):
 
 
 def twin(p, x, laplacian=twin_laplacian):
-    """Graph U-Net on one sample [J, C]; p holds parameters as torch.nn.Linear has them."""
+    """Run the graph U-Net on one sample [J, C]; p holds parameters as torch.nn.Linear has them."""
     levels = len(p["adjacency"])
     laplacians = [laplacian(adj) for adj in p["adjacency"]]
     skips = []
@@ -56,7 +56,7 @@ def twin(p, x, laplacian=twin_laplacian):
 
 
 def twin_parameters(net, branch=0):
-    """What one branch of a net has, under the names of the twin."""
+    """Return the parameters of one branch under the names of the reference."""
 
     def pick(lin):
         return lin.weight[branch], lin.bias[branch].flatten()
@@ -73,7 +73,7 @@ def twin_parameters(net, branch=0):
 
 
 def trained(net, *, seed=1):
-    """As if after training: no adjacency is the identity any more, and columns stay positive."""
+    """Perturb all parameters as training does, with positive column sums."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for adj in net.adjacency:
@@ -126,14 +126,14 @@ def test_old_weights_load_into_both_normalizations():
     x = torch.rand(2, 21, 2)
     new = AdaptiveGraphUNet(2, 3, HAND)
     new.load_state_dict(old.state_dict())
-    assert_close(new(x), old(x))  # equal as long as no entry is negative
+    assert_close(new(x), old(x))  # equal if no entry is negative
 
 
 # The stack of branches
 
 
 def separate(net, n):
-    """Branch n as a net of its own, with its slices of the parameters."""
+    """Build branch n as a separate net with its slices of the parameters."""
     removal = net.graph
     count = int(removal.num_kept[n])
     graph = removal.subgraph(n)
@@ -176,7 +176,7 @@ def test_stack_equals_separate_nets(removal, dtype, rtol):
 
 
 def assert_relative(value, expected, rtol):
-    """Relative to the largest entry: single entries may cancel to nothing."""
+    """Check errors relative to the largest entry, because single entries may cancel."""
     scale = expected.detach().abs().max().item()
     assert_close(value, expected, rtol=0, atol=rtol * max(scale, 1e-3))
 
@@ -286,7 +286,7 @@ def test_no_training_makes_the_degree_fail(seed, lr):
     assert all(torch.isfinite(p).all() for p in net.parameters())
     assert all(torch.isfinite(adj).all() for adj in net.adjacencies())
     if lr == 1.0:
-        assert (net.adjacency[0].sum(dim=-2) < 0).any()  # where the published root is NaN
+        assert (net.adjacency[0].sum(dim=-2) < 0).any()  # for which the published root is NaN
 
 
 def test_published_degree_fails_on_negative_columns():
@@ -354,7 +354,7 @@ def test_permuting_the_joints_permutes_the_output_if_the_parameters_go_along():
     assert_close(other(x[:, order]), net(x)[:, order])
 
 
-# Life in PyTorch
+# PyTorch features
 
 
 def test_copies_compute_the_same():

@@ -1,4 +1,4 @@
-"""Unrolled plans compute the same, with one branch in all stages."""
+"""Unrolled plans compute the same function with one branch in all stages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOUBLE = torch.float64
 
 
 def flat(x):
-    """All branches as nodes of one."""
+    """Flatten all branches into the nodes of one."""
     return x.flatten(0, 1).unsqueeze(0)
 
 
@@ -50,7 +50,7 @@ def test_gradients(drawn):
         for out in (evaluate(plan, x), evaluate(unroll(plan, size), flat(x)))
     ]
     for expected, gradient in zip(*found, strict=True):
-        if expected is None or gradient is None:  # of a stage that nothing reads
+        if expected is None or gradient is None:  # of a stage whose output is not used
             assert expected is None or not expected.any()
             continue
         assert_close(gradient, expected)
@@ -64,7 +64,7 @@ def test_one_branch_stays_as_it_is():
 
 @pytest.mark.parametrize("own", [1, 2])
 def test_branch_after_branch(own):
-    """All stages of branch 0, all of branch 1, then those that read both."""
+    """The order is: stages of branch 0, stages of branch 1, stages that read both."""
     step = Stage((Term(0, weight=torch.ones(2, 3, 3)),), torch.tensor([[1.0] * 3, [2.0] * 3]))
     again = Stage((Term(1, weight=torch.ones(2, 3, 3)),), torch.tensor([[3.0] * 3, [4.0] * 3]))
     total = Stage((Term(2), Term(1)), torch.full((1, 3), 5.0))
@@ -75,13 +75,13 @@ def test_branch_after_branch(own):
     if own == 1:
         assert biases == [1, 3, 2, 4, 5, 6]
         assert reads == [[0], [1], [0], [3], [2, 1, 4, 3], [5, 5]]
-    else:  # with the input's branches gathered first
+    else:  # the branches of the input are gathered first
         assert biases == [None, 1, 3, None, 2, 4, 5, 6]
         assert reads == [[0], [1], [2], [0], [4], [5], [3, 2, 6, 5], [7, 7]]
 
 
 def test_a_single_branch_counts_for_each_in_a_sum():
-    """As in a sum over the branches of all terms together."""
+    """A sum over branches adds a single branch once per branch, as in a sum over all terms."""
     ones = torch.ones(1, 1, 1, 1, dtype=DOUBLE)
     branches = Stage((Term(0, weight=torch.ones(3, 1, 1, dtype=DOUBLE)),), relu=False)
     total = Stage((Term(1), Term(0)), torch.zeros(1, 1, dtype=DOUBLE))
@@ -92,7 +92,7 @@ def test_a_single_branch_counts_for_each_in_a_sum():
 def test_what_nothing_reads_is_left_out():
     unread = Stage((Term(0),), torch.ones(2, 3))
     last = Stage((Term(0),), torch.ones(2, 3), relu=False)
-    assert len(unroll((unread, last), Shape(1, 2, 3))) == 3  # and the two beside each other
+    assert len(unroll((unread, last), Shape(1, 2, 3))) == 3  # and the two side by side
 
 
 def test_nodes_that_are_not_selected_have_no_influence():

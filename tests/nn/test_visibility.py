@@ -1,4 +1,4 @@
-"""The output head for each joint, and the lifter whose removal sets follow the image."""
+"""The output head per joint, and the lifter with removal sets that follow the image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def head(**options):
 
 
 class GivenVisibility(nn.Module):
-    """Take the logits of visibility from the last channel."""
+    """Estimator that returns the last channel as logits of visibility."""
 
     def forward(self, x):
         return x[..., -1:]
@@ -68,7 +68,7 @@ def test_head_starts_anew():
 
 
 def by_hand(net, x, logit):
-    """One sample, one joint after the other."""
+    """Compute one sample and one joint at a time."""
     pose = torch.zeros(len(x), 21, 3)
     for b in range(len(x)):
         masks = [(logit[b].sigmoid() > level) for level in net.levels]

@@ -1,4 +1,4 @@
-"""Weights and spread of the mergers that average, and what each of the unlearned ones promises."""
+"""Weights and spread of the averaging mergers, and properties of the parameter-free ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ by_removal = pytest.mark.parametrize("removal", [LEVELS, RAGGED], ids=["levels",
 
 
 def build(kind, removal):
-    """A merger for poses of 2 channels; the gate as if after training."""
+    """Build a merger for poses of 2 channels, with a perturbed gate."""
     classes = {"mean": MeanMerger, "gate": GatedMerger, "consistency": ConsistencyMerger}
     merge = classes.get(kind, PrecisionMerger)(IN_CHANNELS[kind], 2, removal)
     with torch.no_grad():
@@ -47,7 +47,7 @@ def poses(removal, channels, lead=(3,)):
 
 
 def mask_for(removal, lead=(3,)):
-    """About two thirds; nothing of the first sample's wrist."""
+    """Draw about two thirds of the hypotheses; the first sample has none of the wrist."""
     mask = torch.rand(*lead, len(removal), removal.num_nodes) < 0.7
     for n in range(len(removal)):
         if removal.keep_mask[n, HAND.index("wrist")]:
@@ -56,7 +56,7 @@ def mask_for(removal, lead=(3,)):
 
 
 def by_joint(removal, nodes, mask):
-    """What stands at the present nodes of each joint, for one sample."""
+    """Return the values at the present nodes of each joint, for one sample."""
     lists = [[] for _ in removal.skeleton.joints]
     for n, kept in enumerate(removal.kept.tolist()):
         for k, joint in enumerate(kept):
@@ -269,7 +269,7 @@ def test_precision_meets_its_slow_twin(removal, scales):
 
 
 def test_no_other_average_has_a_smaller_variance():
-    """Independent errors of known scales: the promised variance, and no weights below it."""
+    """For independent errors of known scales, the predicted variance is correct and minimal."""
     scales = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
     partial = torch.stack([torch.zeros(3), scales.log()], dim=-1).reshape(3, 1, 2)
     merge = PrecisionMerger(2, 1, THREE)
@@ -286,7 +286,7 @@ def test_merged_scale_is_that_of_independent_errors():
     errors = torch.distributions.Laplace(torch.zeros(3), scales).sample((200_000,))
     partial = torch.stack([errors, scales.log().expand_as(errors)], dim=-1).unsqueeze(2)
     merge = PrecisionMerger(2, 1, THREE)
-    promised = 2 * (2 * merge.log_scale(partial)[0]).exp()  # the variance of a Laplace is 2 b^2
+    promised = 2 * (2 * merge.log_scale(partial)[0]).exp()  # the variance of Laplace is 2 b^2
     assert_close(merge(partial).var(dim=0), promised, rtol=0.02, atol=0)
 
 

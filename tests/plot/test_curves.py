@@ -1,4 +1,4 @@
-"""Curves: what is drawn is what the metrics give."""
+"""Curves show the values of the metrics."""
 
 from __future__ import annotations
 

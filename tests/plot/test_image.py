@@ -1,4 +1,4 @@
-"""Images: pixel (u, v) of the tensor is shown at (u, v) of the axes."""
+"""Pixel (u, v) of an image tensor is drawn at (u, v) of the axes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from handgraph.plot import draw_image
 
 
 def shown(ax):
-    """The picture on a canvas, and where data coordinates lie in it (column, row)."""
+    """Return the rendered picture and a map from data coordinates to its (column, row)."""
     ax.figure.canvas.draw()
     pixels = np.asarray(ax.figure.canvas.buffer_rgba())[..., :3]
 

@@ -1,4 +1,4 @@
-"""Where joints without coordinates go."""
+"""Positions of joints without coordinates."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_joints_without_edges_form_a_circle(num_joints):
 
 
 def test_layout_does_not_depend_on_what_the_joints_are_called():
-    """Nor, therefore, on the order in which a set of names comes, which differs between runs."""
+    """The layout does not depend on the order of a set of names, which differs between runs."""
 
     def layout(names):
         u, v, w, x, y, z = names.split()

@@ -36,7 +36,7 @@ def test_heat_map_shows_the_matrix_with_names():
     assert ticks(ax.xaxis) == ticks(ax.yaxis) == list(HAND.joints)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("from", "to")
     assert list(ax.get_yticks()) == list(range(21))
-    assert ax.yaxis_inverted()  # the first row on top
+    assert ax.yaxis_inverted()  # the first row is on top
 
 
 def test_heat_map_is_white_at_zero():
@@ -90,7 +90,7 @@ def test_arc_shows_size_and_sign():
     orange, violet = positive.get_edgecolor()[:3], negative.get_edgecolor()[:3]
     assert (orange, violet) == (to_rgb("#B35806"), to_rgb("#542788"))
     heat = draw_adjacency(torch.tensor([[1.0, -1, 0]] * 3), PAIR).images[0]
-    assert heat.cmap(1.0)[0] > heat.cmap(1.0)[2]  # orange there too
+    assert heat.cmap(1.0)[0] > heat.cmap(1.0)[2]  # high values are orange here too
     assert heat.cmap(0.0)[0] < heat.cmap(0.0)[2]
 
 
@@ -101,7 +101,7 @@ def test_arcs_above_the_threshold_are_drawn(threshold):
     ax = draw_adjacency_edges(adjacency, HAND, threshold=threshold)
     strong = adjacency.abs() > threshold
     assert len(ax.patches) == int(strong.sum() - strong.diagonal().sum())
-    assert len(ax.lines) == 20 + 1  # bones, and all joints alike
+    assert len(ax.lines) == 20 + 1  # bones, and all joints in one style
 
 
 def test_threshold_itself_is_left_out():

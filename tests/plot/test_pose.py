@@ -1,4 +1,4 @@
-"""Poses in an image and in space: every joint stands at its coordinates."""
+"""Poses in images and in 3D: every joint is drawn at its coordinates."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ VISIBLE = torch.arange(21) % 3 > 0
 
 
 def points(line):
-    """What a line is drawn through, ``[n, 2]`` or ``[n, 3]``."""
+    """Return the points of a line, ``[n, 2]`` or ``[n, 3]``."""
     return np.stack(line.get_data_3d() if hasattr(line, "get_data_3d") else line.get_data(), -1)
 
 
 def marks(ax, face=None):
-    """The position of every joint, sorted; of those with this face colour."""
+    """Return the sorted positions of all joints, or of those with a face colour."""
     return sorted(
         tuple(point)
         for line in ax.lines
@@ -75,7 +75,7 @@ def test_space_is_upright_and_to_scale():
     low, high = ax.get_zlim()
     assert low > high  # y points down
 
-    def seen(x, y, z):  # where the picture shows a point: right, up
+    def seen(x, y, z):  # position of a point in the picture: right, up
         from mpl_toolkits.mplot3d import proj3d
 
         return np.array(proj3d.proj_transform(x, z, y, ax.get_proj())[:2])
@@ -95,7 +95,7 @@ def test_nearer_joints_are_in_front():
     from mpl_toolkits.mplot3d import proj3d
 
     near, far = (proj3d.proj_transform(0.5, z, 0.5, ax.get_proj())[2] for z in (0.2, 0.8))
-    assert near < far  # the smaller, the nearer to the eye
+    assert near < far  # nearer to the viewer
 
 
 @pytest.mark.parametrize("draw", [draw_pose, draw_pose_3d])
@@ -175,7 +175,7 @@ def test_takes_a_tensor_with_a_gradient():
 
 
 def test_pyplot_is_left_alone(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it would fail
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it fails
     draw_pose_3d(XYZ).figure.canvas.draw()
 
 

@@ -1,4 +1,4 @@
-"""Pictures of skeletons and removal sets: which marks stand where."""
+"""Pictures of skeletons and removal sets: positions of the marks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOYS = [
 
 
 def bones(ax, style=None):
-    """The ends of every line without markers, as a set of pairs."""
+    """Return the ends of every line without markers, as a set of pairs."""
     lines = [line for line in ax.lines if line.get_marker() == "None"]
     if style is not None:
         lines = [line for line in lines if line.get_linestyle() == style]
@@ -27,7 +27,7 @@ def bones(ax, style=None):
 
 
 def joints(ax, marker=None):
-    """The position of every marker, sorted."""
+    """Return the sorted positions of all markers."""
     lines = [line for line in ax.lines if line.get_linestyle() == "None"]
     if marker is not None:
         lines = [line for line in lines if line.get_marker() == marker]

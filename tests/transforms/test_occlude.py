@@ -1,4 +1,4 @@
-"""The detector's model for many hands, against the simulator's and against its description."""
+"""Batched occlusion against the simulator and against its description."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def random(seed=0):
 
 
 def hands(num_hands=4000, share=0.6):
-    """Positions, cues, scores, and joints to hide."""
+    """Return positions, cues, scores and joints to hide."""
     source = random(1)
     uv = 50 + 150 * torch.rand(num_hands, 21, 2, generator=source, dtype=torch.float64)
     cue = torch.randn(num_hands, 21, 1, generator=source, dtype=torch.float64)
@@ -88,7 +88,7 @@ def test_no_joint_goes_to_one_that_was_hidden_before():
 
 
 def test_nearby_joints_are_likelier_by_their_distance():
-    """Visible joints at 3 and 9 pixels: odds exp(-3 / 6) to exp(-9 / 6)."""
+    """Visible joints at 3 and 9 pixels have odds exp(-3 / 6) to exp(-9 / 6)."""
     uv = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 9.0]], dtype=torch.float64)
     uv = uv.expand(40_000, 3, 2)
     one = torch.ones(40_000, 3, 1, dtype=torch.float64)

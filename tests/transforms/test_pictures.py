@@ -1,4 +1,4 @@
-"""Pictures move with the joints: a spot drawn at a joint is found at the joint's new pixel."""
+"""Images follow the joints: a spot drawn at a joint is found at the joint's new pixel."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ MOVING = [
 
 
 def photographed(seed=0):
-    """A hand with a picture of each kind, in which the joints are spots of 3 x 3 pixels."""
+    """Return a hand with an image of each kind, in which joints are spots of 3 x 3 pixels."""
     hand = SyntheticHands(1, seed=seed)[0]
     zoom = torch.diag(torch.tensor([SIZE / 256, SIZE / 256, 1.0]))
     hand.K = zoom @ hand.K
@@ -46,7 +46,7 @@ def photographed(seed=0):
 
 
 def spread(hand):
-    """Joints that no other joint's spot reaches."""
+    """Return joints whose spot overlaps no other joint."""
     distance = torch.cdist(hand.uv_true, hand.uv_true) + 99 * torch.eye(21)
     alone = (distance.amin(dim=1) > 5).nonzero().flatten().tolist()
     assert len(alone) > 5
@@ -121,7 +121,7 @@ def test_what_leaves_the_image_is_not_visible():
     hand.K = torch.tensor([[[200.0, 0, 5.0], [0, 200.0, 5.0], [0, 0, 1]]])
     hand.uv_true = torch.linspace(2, 90, 21)[:, None].expand(21, 2).clone()
     hand.xyz = back_project(hand.uv_true[None], hand.xyz[None, :, 2], hand.K)[0]
-    hand = Data(uv=hand.uv_true + 500, **hand.to_dict())  # detected where nothing is
+    hand = Data(uv=hand.uv_true + 500, **hand.to_dict())  # detected outside the image
     turned = RotateInPlane(90)(hand)
     inside = ((turned.uv_true >= -0.5) & (turned.uv_true <= SIZE - 0.5)).all(dim=-1)
     assert 0 < inside.sum() < 21

@@ -1,4 +1,4 @@
-"""Each transform by value, on the samples of the simulator."""
+"""Values of each transform on simulated samples."""
 
 import copy
 import math
@@ -58,7 +58,7 @@ def tensors_of(hand):
 
 
 def changed(first, second):
-    """Names of the entries of either that differ, or that only one has."""
+    """Return the names of entries that differ or are in one sample only."""
     first, second = tensors_of(first), tensors_of(second)
     both = first.keys() & second.keys()
     same = {name for name in both if torch.equal(first[name], second[name])}
@@ -74,13 +74,13 @@ def double(hand):
 
 
 def reprojection(hand):
-    """How far the joints project from where they are said to be."""
+    """Return the distance between projected joints and their pixel coordinates."""
     return (project(hand.xyz.unsqueeze(0), hand.K)[0] - hand.uv_true).abs().max().item()
 
 
 CHANGES = {
     "JitterKeypoints": {"uv"},
-    "MirrorHand": {*PIXELS, "xyz", "left"},  # K too, unless the principal point is the centre
+    "MirrorHand": {*PIXELS, "xyz", "left"},  # also K, unless the principal point is the centre
     "NormalizeKeypoints": {*PIXELS, "K"},
     "RemoveJoints": {"node_mask"},
     "RotateInPlane": {*PIXELS, "xyz"},
@@ -409,7 +409,7 @@ def test_what_cannot_be_filled_is_named():
 
 
 def body():
-    """A pose of COCO whose joints all differ."""
+    """Return a COCO pose in which all joints differ."""
     uv = torch.arange(34.0).view(17, 2)
     return Data(uv=uv, confidence=torch.arange(17.0).view(17, 1) / 17, visible=uv[:, 0] > 9)
 

@@ -1,4 +1,4 @@
-"""Random transforms in the workers of data loaders: no worker repeats another."""
+"""Random transforms differ between the workers of a data loader."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ STEPS = [SimulateOcclusion(), RotateInPlane(), JitterKeypoints(), RemoveJoints(n
 
 
 def repeated_hand(transform, size=8):
-    """The same hand again and again: whatever differs, the transform drew."""
+    """Return copies of one hand, so that all differences are due to the transform."""
     return SyntheticHands(1, transform=transform)[[0] * size]
 
 
@@ -26,7 +26,7 @@ def draws(loader):
 
 
 def stack(samples):
-    """What a loader of torch's own is told to do with samples."""
+    """Collate samples for torch's own data loader."""
     return torch.stack([sample.uv for sample in samples])
 
 

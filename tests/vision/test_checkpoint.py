@@ -1,4 +1,4 @@
-"""Pose checkpoints in the official and mmpose's format, built from timm's own names."""
+"""Pose checkpoints in the official and mmpose's format, built from timm's names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def generator(fresh):
 
 @pytest.fixture(scope="module")
 def backbone():
-    """An HRNet's weights by their official names, with no two values alike."""
+    """Return an HRNet's weights under their official names, all of them different."""
     torch.manual_seed(2)
     net = timm.create_model(SMALL, features_only=True, feature_location="", out_indices=(1,))
     state = net.state_dict()
@@ -37,7 +37,7 @@ def backbone():
 
 
 def official(backbone, joints):
-    """Stage 4 has one output; the head is ``final_layer``."""
+    """Stage 4 has one output, and the head is ``final_layer``."""
     kept = {n: v for n, v in backbone.items() if ".fuse_layers." not in n or not in_stage4(n)}
     kept |= {n: v for n, v in backbone.items() if in_stage4(n) and ".fuse_layers.0." in n}
     head = {
@@ -108,7 +108,7 @@ def test_another_head_is_left_and_said_so(generator, fresh, backbone, joints):
     assert torch.equal(generator.head.weight, fresh.head.weight)
     assert torch.equal(generator.head.bias, fresh.head.bias)
     assert sorted(report.left) == ["final_layer.bias", "final_layer.weight"]
-    assert report.head == f"head left as it was: {joints} joints in the checkpoint, 21 here"
+    assert report.head == f"head unchanged: the checkpoint has {joints} joints, the generator 21"
     assert str(report) == f"took {len(report.taken)} tensors, left 2; {report.head}"
     assert generator.grid == fresh.grid
 
@@ -142,11 +142,11 @@ def test_joints_need_a_head(generator, backbone):
 
 
 def test_imagenet_weights_without_pose_head(generator):
-    """A classifier: what the generator does not have is left, its own final layer too."""
+    """In a classifier's checkpoint, tensors that the generator does not have are skipped."""
     net = timm.create_model(SMALL)
     report = load_pose_checkpoint(generator, net.state_dict())
     assert_loaded(generator, net.state_dict())
-    assert report.head == "head left as it was: none in the checkpoint"
+    assert report.head == "head unchanged: the checkpoint has no head"
     left = {name.split(".")[0] for name in report.left}
     assert left == {"stage4", "incre_modules", "downsamp_modules", "final_layer", "classifier"}
     assert len(report.taken) + len(report.left) == len(net.state_dict())
@@ -162,12 +162,12 @@ def test_counts_of_batches_may_be_missing(generator, backbone):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda b: b.pop("layer1.0.conv1.weight"), "1 are missing and 0 .*layer1.0.conv1.weight"),
+        (lambda b: b.pop("layer1.0.conv1.weight"), "1 of 290 .* and 0 .*layer1.0.conv1.weight"),
         (
             lambda b: b.update({"bn1.bias": torch.rand(5)}),
             r"1 have another shape: .*bn1.bias \[5\]",
         ),
-        (lambda b: b.clear(), "expected the weights of 'hrnet_w18_small': of its 290 tensors 290"),
+        (lambda b: b.clear(), "weights of 'hrnet_w18_small', got .* 290 of 290 tensors are"),
     ],
 )
 def test_a_backbone_that_does_not_fit_is_refused(generator, fresh, backbone, change, match):
@@ -193,7 +193,7 @@ def test_a_file_is_read(generator, backbone, tmp_path):
 
 
 class Evil:
-    """Runs when unpickled."""
+    """Object that runs code when it is unpickled."""
 
     def __reduce__(self):
         return (os.mkdir, (os.environ["HANDGRAPH_EVIL"],))
@@ -202,7 +202,7 @@ class Evil:
 def test_a_file_with_code_is_refused_without_running_it(generator, backbone, tmp_path, monkeypatch):
     monkeypatch.setenv("HANDGRAPH_EVIL", str(tmp_path / "ran"))
     torch.save({"state_dict": backbone, "hook": Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(ValueError, match="evil.pth: expected a file of torch.save .* none of it"):
+    with pytest.raises(ValueError, match="evil.pth: expected a torch.save file .* none of it"):
         load_pose_checkpoint(generator, tmp_path / "evil.pth")
     assert not (tmp_path / "ran").exists()
 
@@ -212,7 +212,7 @@ def test_a_file_with_code_is_refused_without_running_it(generator, backbone, tmp
 )
 def test_a_broken_file_is_refused(generator, tmp_path, content):
     (tmp_path / "broken.pth").write_bytes(content)
-    with pytest.raises(ValueError, match="broken.pth: expected a file of torch.save"):
+    with pytest.raises(ValueError, match="broken.pth: expected a torch.save file"):
         load_pose_checkpoint(generator, tmp_path / "broken.pth")
 
 
@@ -241,7 +241,7 @@ def test_a_list_in_a_file_is_refused(generator, tmp_path):
 
 
 def test_hrnet_w32_has_the_names_of_published_weights():
-    """1752 tensors of an official checkpoint, and its two of the head."""
+    """An official checkpoint has 1752 tensors and two in the head."""
     net = timm.create_model("hrnet_w32", features_only=True, feature_location="", out_indices=(1,))
     state = {n: v for n, v in net.state_dict().items() if not n.startswith("stage4.2.fuse_layers")}
     state |= {n: v for n, v in net.state_dict().items() if n.startswith("stage4.2.fuse_layers.0")}

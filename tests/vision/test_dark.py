@@ -1,4 +1,4 @@
-"""DARK on Gaussians, whose centres are known, and against a slow twin of its equations."""
+"""DARK on Gaussians with known centres, and against a slow reference."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from handgraph.vision import decode_dark, decode_heatmaps, gaussian_heatmaps
 
 
 def highest(heatmaps):
-    """The highest pixel, (x, y) in heatmap pixels."""
+    """Return the highest pixel, (x, y) in heatmap pixels."""
     index = heatmaps.flatten(-2).argmax(dim=-1)
     return torch.stack([index % heatmaps.shape[-1], index // heatmaps.shape[-1]], dim=-1)
 
 
 def slow_dark(heatmap, sigma):
-    """Smooth, take logarithms, differentiate and solve, with loops and a 2D kernel."""
+    """Smooth, take the logarithm, differentiate and solve, with loops and a 2D kernel."""
     height, width = heatmap.shape
     (x, y), radius = highest(heatmap).tolist(), round(2.5 * sigma)
     if not (0 < x < width - 1 and 0 < y < height - 1):
@@ -48,7 +48,7 @@ def slow_dark(heatmap, sigma):
 
 @pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0, 3.0])
 def test_centres_of_gaussians_are_found(sigma):
-    """To 0.001 heatmap pixels, where the highest pixel is up to 0.5 off in each axis."""
+    """The error is at most 0.001 heatmap pixels; the highest pixel is up to 0.5 off per axis."""
     torch.manual_seed(0)
     uv = 48 + 160 * torch.rand(500, 2)
     maps = gaussian_heatmaps(uv, 256, sigma=sigma)
@@ -79,7 +79,7 @@ def test_equals_the_slow_twin(seed, sigma):
 
 
 def test_a_tilted_gaussian_is_found():
-    """Whose axes are not those of the map: the mixed derivative counts."""
+    """The Gaussian's axes are not those of the map, so the mixed derivative matters."""
     x, y = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="xy")
     x, y = x - 15.3, y - 14.6
     maps = torch.exp(-(x**2 + y**2 - 1.2 * x * y) / 16).unsqueeze(0)
@@ -87,7 +87,7 @@ def test_a_tilted_gaussian_is_found():
 
 
 def test_no_step_to_the_bottom_of_a_bowl():
-    """The highest pixel is a spike, in the middle of what smoothing makes a minimum of."""
+    """The highest pixel is a spike where the smoothed map has a minimum."""
     x, y = torch.meshgrid(torch.arange(33.0), torch.arange(33.0), indexing="xy")
     bowl = (0.05 + ((x - 16.4) ** 2 + (y - 15.7) ** 2) / 100).clamp(max=0.8)
     bowl[16, 16] = 0.81

@@ -1,4 +1,4 @@
-"""Decoding of heatmaps: sub-pixel positions, order of coordinates, borders, NaN."""
+"""Decoding of heatmaps: sub-pixel positions, order of coordinates, borders and NaN."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DECODERS = pytest.mark.parametrize("decode", [decode_heatmaps, decode_dark, soft
 
 
 def slow_decode(heatmap):
-    """The published decoding, with loops, in heatmap pixels."""
+    """Decode as published, with loops, in heatmap pixels."""
     height, width = heatmap.shape
     pixels = [(x, y) for y in range(height) for x in range(width)]
     x, y = max(pixels, key=lambda pixel: heatmap[pixel[1], pixel[0]].item())
@@ -52,7 +52,7 @@ def test_soft_argmax_equals_the_slow_twin():
 
 @given(st.floats(0, 127), st.floats(0, 255), st.sampled_from([1.0, 2.0, 3.0]))
 def test_targets_decode_to_within_a_pixel(u, v, sigma):
-    """A quarter of a heatmap pixel, which is a pixel, and a pixel more at the image's edge."""
+    """The error is a quarter of a heatmap pixel, which is one pixel, and one more at the border."""
     uv = torch.tensor([[u, v]], dtype=torch.float64)
     found, confidence = decode_heatmaps(gaussian_heatmaps(uv, (256, 128), sigma=sigma))
     inner = (uv >= 5.5) & (uv <= torch.tensor([127, 255]) - 5.5)
@@ -61,7 +61,7 @@ def test_targets_decode_to_within_a_pixel(u, v, sigma):
 
 
 def test_a_quarter_is_exact_where_the_joint_is_a_quarter_away():
-    uv = torch.tensor([[41.5, 22.5], [42.5, 20.5], [40.5, 21.5]])  # 41.5 and 21.5 are centres
+    uv = torch.tensor([[41.5, 22.5], [42.5, 20.5], [40.5, 21.5]])  # 41.5 and 21.5 are pixel centres
     assert torch.equal(decode_heatmaps(gaussian_heatmaps(uv, 64))[0], uv)
 
 
@@ -117,7 +117,7 @@ def test_dtype_is_kept_but_for_half_precision(decode):
     uv, confidence = decode(maps)
     assert uv.dtype == confidence.dtype == torch.float32
     assert torch.equal(uv, decode(maps.float())[0])
-    assert uv[0, 0] % 1 != 0  # bfloat16 has whole numbers only between 128 and 256
+    assert uv[0, 0] % 1 != 0  # bfloat16 has only integers between 128 and 256
 
 
 @DECODERS
@@ -169,8 +169,8 @@ def test_gradients_survive_compilation():
 @pytest.mark.parametrize(
     ("maps", "kwargs", "error", "match"),
     [
-        (torch.zeros(4), {}, ValueError, r"expected heatmaps \[\*, H, W\] with a pixel, got \[4\]"),
-        (torch.zeros(2, 0, 4), {}, ValueError, "with a pixel"),
+        (torch.zeros(4), {}, ValueError, r"heatmaps \[\*, H, W\] with H, W >= 1, got \[4\]"),
+        (torch.zeros(2, 0, 4), {}, ValueError, "with H, W >= 1"),
         (torch.zeros(4, 4, dtype=torch.uint8), {}, TypeError, "floating point"),
         (torch.zeros(4, 4), {"stride": 0}, ValueError, "stride"),
     ],
@@ -187,7 +187,7 @@ def test_temperature_is_positive():
 
 @DECODERS
 def test_maps_of_published_nets_are_decoded_with_their_own_offset(decode):
-    """Their code draws the Gaussian around ``uv / 4`` of the map."""
+    """The published code draws the Gaussian around ``uv / 4`` of the map."""
     uv = torch.tensor([[101.0, 61.0]])
     maps = drawn(uv / 4)
     assert_close(decode(maps, offset=0)[0], uv, rtol=0, atol=1)
@@ -197,7 +197,7 @@ def test_maps_of_published_nets_are_decoded_with_their_own_offset(decode):
 @DECODERS
 @pytest.mark.parametrize("size", [(64, 64), (64, 48)])
 def test_unbiased_maps_are_decoded_with_their_corners_aligned(decode, size):
-    """UDP's code draws it around ``uv (W - 1) / (4 W - 1)``, each axis with its own size."""
+    """UDP's code draws it around ``uv (W - 1) / (4 W - 1)``, with the size of each axis."""
     uv = torch.tensor([[101.0, 61.0], [150.0, 200.0]])
     height, width = size
     places = uv * torch.tensor([(width - 1) / (4 * width - 1), (height - 1) / (4 * height - 1)])
@@ -224,7 +224,7 @@ def test_targets_are_the_inverse_in_any_convention(decode, grid):
 
 
 def drawn(places, size=(64, 64), sigma=2.0):
-    """A Gaussian at places ``[J, 2]`` in heatmap pixels, pixel by pixel."""
+    """Draw a Gaussian at positions ``[J, 2]`` in heatmap pixels, pixel by pixel."""
     rows, columns = (torch.arange(float(n)) for n in size)
     x, y = (places[:, axis, None, None] for axis in (0, 1))
     return torch.exp(-((columns - x) ** 2 + (rows.unsqueeze(-1) - y) ** 2) / (2 * sigma**2))

@@ -1,4 +1,4 @@
-"""Feature encoders: Table 1's sizes, the joints' channels, branches, ragged sets."""
+"""Feature encoders: sizes of Table 1, channels of the joints, branches and ragged sets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RAGGED = RemovalSets(HAND, {"tips": "TIP", "palm": ["wrist", "MCP"], "two": ["th
 
 
 class Sampler(JointFeatureSampler):
-    """With positions of its own, to be called as the others are."""
+    """Sampler with stored positions, so that it is called like the encoders."""
 
     def forward(self, features):
         uv = torch.linspace(0, 30, 42, dtype=features.dtype).view(1, 21, 2)
@@ -47,7 +47,7 @@ KINDS = pytest.mark.parametrize("kind", ["encoder", "signed", "branch", "shared"
 
 
 def trained(module):
-    """With statistics and affine parameters that no fresh batch norm has."""
+    """Give batch norms statistics and affine parameters that differ from their initial values."""
     for layer in module.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             for value in (layer.running_mean, layer.weight.data, layer.bias.data):
@@ -104,7 +104,7 @@ def test_each_branch_has_its_encoder():
 
 @pytest.mark.parametrize("removal", [LEVELS, RAGGED], ids=["levels", "ragged"])
 def test_a_shared_trunk_is_that_of_every_branch(removal):
-    """Its output is that of separate encoders whose first two layers are equal."""
+    """The output equals that of separate encoders with the same first two layers."""
     shared = trained(SharedFeatureEncoder(8, 2, removal, hidden_channels=6))
     separate = BranchFeatureEncoder(8, 2, removal, hidden_channels=6).eval()
     rows = removal.num_kept.mul(2).tolist()
@@ -221,7 +221,7 @@ def test_batch_norms_fold(kind):
 
 
 def test_the_features_that_branches_and_merger_need():
-    """PSJNet: [B, N, K, 2] beside the split pose, [B, J, 3] for the ensemble network."""
+    """PSJNet needs [B, N, K, 2] for the split pose and [B, J, 3] for the ensemble network."""
     features, uv = torch.rand(2, 8, 16, 16), 64 * torch.rand(2, 21, 2)
     split = SubgraphMask(LEVELS)
     for encoded in (

@@ -1,4 +1,4 @@
-"""The heatmap generator: what it computes, what it keeps of timm's HRNet, what it refuses."""
+"""The heatmap generator: values, the layers it keeps of timm's HRNet, and errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = "hrnet_w18_small"
 
 @pytest.fixture(scope="module")
 def ready():
-    """A small generator with statistics of its own and a head that says something, in eval mode."""
+    """Return a small generator in eval mode with non-trivial statistics and head."""
     torch.manual_seed(0)
     generator = HeatmapGenerator(backbone=SMALL)
     for _ in range(3):
@@ -36,12 +36,12 @@ def images(batch=2, height=64, width=64):
 
 
 def whole(name):
-    """All of timm's net, without its classification head."""
+    """Return timm's net without its classification head."""
     return timm.create_model(name, features_only=True, feature_location="", out_indices=(1,))
 
 
 def test_parameters_of_hrnet_w32():
-    """28.54 M, as counted by hand: 29,305,536 less 769,984 in unused fusions; 33 a joint."""
+    """Counted by hand: 28.54 M is 29,305,536 less 769,984 in unused fusions; 33 per joint."""
     generator = HeatmapGenerator()
     assert sum(p.numel() for p in generator.backbone.parameters()) == 28_535_552
     assert sum(p.numel() for p in generator.head.parameters()) == 21 * 33
@@ -67,7 +67,7 @@ def test_any_hrnet_of_timm(name):
 
 
 def test_equals_timm_with_the_same_weights(ready):
-    """The branch of highest resolution, and ``layer1`` seen by a hook."""
+    """Compare the highest-resolution branch, and ``layer1`` through a hook."""
     reference = whole(SMALL).eval()
     reference.load_state_dict(ready.backbone.state_dict(), strict=False)
     seen = {}
@@ -103,7 +103,7 @@ def test_first_heatmaps_are_near_zero():
 
 
 def test_it_learns_one_image():
-    """In 60 steps, to a pixel: targets, loss, decoding and net agree on where a joint is."""
+    """In 60 steps, to one pixel: targets, loss, decoding and net use the same coordinates."""
     generator, x = HeatmapGenerator(5, backbone=SMALL), images(2)
     uv = 8 + 48 * torch.rand(2, 5, 2)
     target = gaussian_heatmaps(uv, 64, sigma=1.5)
@@ -151,7 +151,7 @@ def test_an_empty_batch(ready):
         (torch.zeros(2, 3, 50, 64), ValueError, "multiples of 32, got 50 x 64"),
         (torch.zeros(2, 3, 0, 64), ValueError, "multiples of 32, got 0 x 64"),
         (torch.zeros(2, 3, 64, 64, dtype=torch.int32), TypeError, "torch.uint8, or floating"),
-        (torch.full((2, 3, 64, 64), 255.0), ValueError, "from 255 to 255; images in 0 to 255 go"),
+        (torch.full((2, 3, 64, 64), 255.0), ValueError, "from 255 to 255; pass images in 0 to 255"),
         (torch.full((2, 3, 64, 64), -0.1), ValueError, r"in \[0, 1\] without NaN, got .* -0.1"),
         (torch.full((2, 3, 64, 64), torch.nan), ValueError, "without NaN, got values from nan"),
         (torch.full((2, 3, 64, 64), torch.inf), ValueError, "to inf"),
@@ -186,7 +186,7 @@ def test_without_timm_the_extra_is_named(monkeypatch):
 
 
 def test_pretrained_weights_arrive(monkeypatch):
-    """timm's classifier, as it would come from the hub."""
+    """timm's classifier replaces a download from the hub."""
     published = timm.create_model(SMALL).state_dict()
     monkeypatch.setattr(
         "timm.models._builder.load_state_dict_from_hf", lambda *args, **kwargs: dict(published)
@@ -245,7 +245,7 @@ def test_bfloat16_autocast_trains(ready):
 
 
 def test_exports_with_a_dynamic_batch(ready):
-    """Of floating-point images, whose range is not checked then: NaN goes in and comes out."""
+    """The range of floating-point images is not checked after export: NaN in gives NaN out."""
     shapes = ({0: torch.export.Dim("batch", min=1, max=64)},)
     program = torch.export.export(ready, (images(2) / 255,), dynamic_shapes=shapes)
     x = images(3) / 255
@@ -264,6 +264,6 @@ def test_compiles(ready, dtype):
 
 
 def test_folds_for_inference(ready):
-    """By torch's own fusion, where convolution and batch norm follow each other in a Sequential."""
+    """torch fuses a convolution and a batch norm that follow each other in a Sequential."""
     folded, x = fold(ready), images()
     assert_close(folded(x), ready(x), atol=1e-4, rtol=1e-4)

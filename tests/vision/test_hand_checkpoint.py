@@ -1,4 +1,4 @@
-"""mmpose's hand nets: HRNetV2-W18 with a head on all branches, by their published names."""
+"""mmpose's hand models: HRNetV2-W18 with a head on all branches, by their published names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HEAD = {  # of mmpose 0: one Sequential
 
 
 def whole():
-    """All branches of timm's net."""
+    """Return timm's net with all branches."""
     return timm.create_model(
         "hrnet_w18", features_only=True, feature_location="", out_indices=(1, 2, 3, 4)
     )
@@ -42,7 +42,7 @@ def whole():
 def backbone():
     torch.manual_seed(3)
     net = whole()
-    net(torch.rand(4, 3, 64, 64))  # statistics of its own
+    net(torch.rand(4, 3, 64, 64))  # updates the statistics
     return net.state_dict()
 
 
@@ -60,7 +60,7 @@ def mmpose_0(backbone, head, **meta):
 
 
 def mmpose_1(backbone, head, **meta):
-    """The last convolution is a module of its own."""
+    """The last convolution is a separate module."""
     weights = {f"backbone.{name}": value for name, value in backbone.items()}
     for name, value in head.items():
         part = name.replace("3.", "final_layer.") if name[0] == "3" else f"conv_layers.{name}"
@@ -72,7 +72,7 @@ FORMATS = pytest.mark.parametrize("form", [mmpose_0, mmpose_1])
 
 
 def slow_matrix(few, many):
-    """Bilinear enlargement as a matrix: centres of pixels, the edge repeated."""
+    """Return bilinear upsampling as a matrix: pixel centres, with the edge repeated."""
     matrix = torch.zeros(many, few, dtype=torch.float64)
     for i in range(many):
         place = min(max((i + 0.5) * few / many - 0.5, 0), few - 1)
@@ -93,7 +93,7 @@ class SlowUpsample(nn.Module):
 
 
 def slow_heatmaps(backbone, head, images):
-    """The published net: timm's, with other enlargements, and the head written out."""
+    """Compute the published net: timm's with bilinear upsampling, and the head."""
     net = whole().eval()
     net.load_state_dict(backbone)
     net = net.double()
@@ -146,7 +146,7 @@ def test_what_is_left_has_its_own_names(backbone, head):
     left = {name.rpartition(".")[0] for name in report.left if "keypoint_head" in name}
     assert left == {f"keypoint_head.final_layer.{n}" for n in (0, 1, 3)}
     assert all("stage4.2.fuse_layers." in name for name in report.left if "head" not in name)
-    assert report.head == "head left as it was: 'concat' in the checkpoint, 'conv' here"
+    assert report.head.endswith(": the checkpoint's head is 'concat', the generator's 'conv'")
     assert torch.equal(generator.head.weight, before)
     assert generator.grid["offset"] is None
 
@@ -194,16 +194,16 @@ def test_a_checkpoint_of_another_net_is_refused():
 
 def test_a_head_of_another_form_is_refused(backbone, head):
     other = mmpose_0(backbone, {**head, "0.weight": torch.rand(270, 270, 3, 3)})
-    with pytest.raises(ValueError, match="layers of other shapes in the checkpoint"):
+    with pytest.raises(ValueError, match="its layers have other shapes in the checkpoint"):
         HeatmapGenerator.from_checkpoint(other)
 
 
-# Files of a training
+# Checkpoints of training code
 
 
 @pytest.fixture
 def mmengine(monkeypatch):
-    """A module whose class tells when it is used, as a file of mmengine asks for it."""
+    """A module with a class that records its use, like mmengine's in a checkpoint."""
     module = types.ModuleType("mmengine_like")
 
     class HistoryBuffer:
@@ -236,7 +236,7 @@ def test_objects_of_a_training_are_left_and_not_run(backbone, head, tmp_path, mm
 
 def test_a_whole_module_is_no_checkpoint(tmp_path):
     torch.save(nn.Linear(2, 2), tmp_path / "module.pth")
-    with pytest.raises(ValueError, match=r"by name.* got torch.nn.modules.linear.Linear"):
+    with pytest.raises(ValueError, match=r"names to tensors.* got torch.nn.modules.linear.Linear"):
         HeatmapGenerator.from_checkpoint(tmp_path / "module.pth")
 
 
@@ -244,7 +244,7 @@ def test_what_is_blocked_is_named(tmp_path):
     header = (torch.serialization.MAGIC_NUMBER, torch.serialization.PROTOCOL_VERSION, {})
     content = b"".join(pickle.dumps(part, protocol=2) for part in header)
     (tmp_path / "evil.pth").write_bytes(content + b"cposix\nsystem\n(S'true'\ntR.")
-    with pytest.raises(ValueError, match="asks for posix.system; none of it was run"):
+    with pytest.raises(ValueError, match="refers to posix.system; none of it was run"):
         HeatmapGenerator.from_checkpoint(tmp_path / "evil.pth")
 
 

@@ -1,4 +1,4 @@
-"""The sampler's positions: bilinear, in image pixels, at borders, where they are not finite."""
+"""The sampler: bilinear positions in image pixels, borders and non-finite positions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from handgraph.vision import JointFeatureSampler, gaussian_heatmaps
 
 
 def identity(channels=2, stride=4):
-    """A sampler whose linear map changes nothing."""
+    """Return a sampler whose linear layer is the identity."""
     sampler = JointFeatureSampler(channels, channels, stride=stride)
     sampler.lin.weight.data.copy_(torch.eye(channels))
     sampler.lin.bias.data.zero_()
@@ -19,7 +19,7 @@ def identity(channels=2, stride=4):
 
 @pytest.mark.parametrize("stride", [1, 4, 5])
 def test_a_map_of_positions_gives_the_positions(stride):
-    """Bilinear interpolation is exact on a map that says where each of its pixels is."""
+    """Bilinear interpolation of a map of pixel coordinates is exact."""
     height, width = 6, 9
     v, u = torch.meshgrid(torch.arange(6.0), torch.arange(9.0), indexing="ij")
     where = stride * torch.stack([u, v]) + (stride - 1) / 2
@@ -29,7 +29,7 @@ def test_a_map_of_positions_gives_the_positions(stride):
 
 
 def test_agrees_with_the_convention_of_the_heatmaps():
-    """Sampled at a joint on a pixel's centre, the joint's own heatmap is at its peak of 1."""
+    """Sampled at a joint on a pixel centre, the joint's own heatmap has its peak of 1."""
     uv = torch.tensor([[[9.5, 21.5], [29.5, 5.5]]])
     maps = gaussian_heatmaps(uv, (32, 64))
     assert_close(identity()(maps, uv).diagonal(dim1=-2, dim2=-1), torch.ones(1, 2))
@@ -59,7 +59,7 @@ def test_a_position_that_is_not_finite_gives_nan_in_its_joint_only(bad):
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_a_position_that_is_not_finite_has_no_gradient(bad):
-    """Those of the other joints are as if it were not there."""
+    """Gradients of the other joints are unchanged."""
     sampler, features = JointFeatureSampler(2, 3), torch.rand(1, 2, 4, 4, requires_grad=True)
     uv = 15 * torch.rand(1, 3, 2)
     gradients = []
@@ -75,7 +75,7 @@ def test_a_position_that_is_not_finite_has_no_gradient(bad):
 
 
 def test_half_precision_maps_are_sampled_where_they_should_be():
-    """At the centre of each pixel is its value; positions in bfloat16 would lie beside it."""
+    """Pixel centres return the pixel's value; in bfloat16, positions would be inexact."""
     columns = torch.arange(48)
     features = torch.eye(48, dtype=torch.bfloat16).view(48, 1, 1, 48)
     uv = torch.stack([4.0 * columns + 1.5, torch.full((48,), 1.5)], dim=-1).unsqueeze(1)

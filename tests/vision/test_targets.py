@@ -1,4 +1,4 @@
-"""Gaussian targets, by value."""
+"""Values of Gaussian targets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from handgraph.vision import gaussian_heatmaps
 
 
 def slow_heatmap(u, v, height, width, stride, sigma):
-    """Pixel by pixel: the mean image position of the pixels that each heatmap pixel covers."""
+    """Compute each pixel from the mean image position of the pixels it covers."""
     rows = []
     for y in range(height // stride):
         centre_v = sum(range(stride * y, stride * (y + 1))) / stride
@@ -41,7 +41,7 @@ def test_a_joint_on_a_pixel_centre_has_peak_one():
 
 
 def test_the_lowest_peak_of_sigma_two():
-    corner = torch.tensor([[4 * 7 + 3.5, 4 * 3 + 3.5]])  # where four heatmap pixels meet
+    corner = torch.tensor([[4 * 7 + 3.5, 4 * 3 + 3.5]])  # the corner of four heatmap pixels
     assert_close(gaussian_heatmaps(corner, 64).max(), torch.tensor(math.exp(-1 / 16)))
 
 

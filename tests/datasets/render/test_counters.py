@@ -6,7 +6,7 @@ GAMMA = 0x9E3779B97F4A7C15
 
 
 def reference(state):
-    """SplitMix64's output function in Python's own integers."""
+    """Compute SplitMix64's output function with Python integers."""
     z = state % 2**64
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
@@ -14,7 +14,7 @@ def reference(state):
 
 
 def test_the_published_sequence():
-    """The first numbers of SplitMix64 with seed 1234567, as its test vectors have them."""
+    """The first numbers of SplitMix64 with seed 1234567 match its test vectors."""
     expected = [6457827717110365317, 3203168211198807973, 9817491932198370423]
     states = [(1234567 + k * GAMMA + 2**63) % 2**64 - 2**63 for k in (1, 2, 3)]
     found = [int(n) % 2**64 for n in split_mix(torch.tensor(states))]

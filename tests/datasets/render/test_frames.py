@@ -32,7 +32,7 @@ def test_the_back_of_a_flat_hand_is_away_from_its_palm(finger):
 
 
 def test_the_back_turns_with_a_bent_finger():
-    """A finger at a right angle points to the camera; its back is then at the top."""
+    """A finger bent by a right angle points at the camera, and its back faces up."""
     flexion = np.zeros((5, 3))
     flexion[2, 0] = 90.0
     bent = forward_kinematics(HandAngles(flexion, np.zeros(5)), HandShape.narrow().mean())
@@ -56,7 +56,7 @@ def test_forearm_and_object_have_frames():
 
 
 def test_normals_face_the_camera_and_fit_the_depth():
-    """Normals against differences of neighbouring points, away from edges."""
+    """Normals match differences of neighbouring points away from edges."""
     stage, camera = open_hand(), Camera(256, 500.0)
     shapes = join(hand_shapes(stage), object_shapes(stage))
     seen = look_up(draw(shapes, camera), shapes, stage, camera)
@@ -75,13 +75,13 @@ def test_normals_face_the_camera_and_fit_the_depth():
 
 
 def test_the_normal_of_a_steep_cone():
-    """At the place where the cone touches a ball, it is that ball's."""
+    """Where the cone touches a ball, its normal is the ball's normal."""
     ends = [
         Balls(torch.tensor([[[x, 0, 5.0]]]), torch.tensor([[r]])) for x, r in ((0, 2), (3, 0.5))
     ]
     nothing = Triangles(torch.zeros(1, 1, 3, 3), torch.zeros(1, 1, 3))
     table = _shape_table(Shapes(ends[0], cones_between(*ends), nothing))[0]
-    outward = torch.tensor([0.5, 0.0, -(0.75**0.5)])  # the radius shrinks by half a metre a metre
+    outward = torch.tensor([0.5, 0.0, -(0.75**0.5)])  # the radius shrinks by half a metre per metre
     point = torch.tensor([1.0, 0, 5]) + 1.5 * outward  # the ball around 1 on the axis
     normal = _normals(point[:, None, None], table[1][:, None, None])
     torch.testing.assert_close(normal.flatten(), outward)

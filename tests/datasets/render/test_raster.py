@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 
 
 def to_rows(tiles, camera):
-    """Tiles back to rows of pixels, written out."""
+    """Convert tiles to rows of pixels."""
     side = -(-camera.image_size // 8)
     image = torch.empty(len(tiles), side * 8, side * 8)
     for tile in range(side * side):
@@ -61,7 +61,7 @@ def test_the_number_rides_in_the_depth():
 @pytest.mark.parametrize("size", [48, 41])
 @pytest.mark.parametrize("focal", [10.0, 94.0, 2000.0])
 def test_tiles_leave_nothing_out(size, focal):
-    """Every pixel against every shape gives the same bits as tiles and boxes."""
+    """Testing every pixel against every shape gives bitwise the same result as tiles and boxes."""
     stage = stages(6, occluder_fraction=1.0)
     camera = Camera(size, focal)
     shapes = join(hand_shapes(stage), object_shapes(stage))
@@ -86,7 +86,7 @@ def test_tiles_leave_nothing_out_where_shapes_are_near_and_far_aside():
 
     radius = 0.04 * torch.rand(3, 8, 20, generator=generator) + 0.001
     first, second, third = (Balls(somewhere(8, 20), r) for r in radius)
-    outside = first.centre.norm(dim=-1) > first.radius + 1e-3  # the camera
+    outside = first.centre.norm(dim=-1) > first.radius + 1e-3  # the camera is outside the balls
     balls = Balls(first.centre, first.radius.where(outside, torch.nan))
     faces = wedge_faces(first, second, third)
     triangles = Triangles(faces.corners.flatten(1, 2), faces.normal.flatten(1, 2))
@@ -105,7 +105,7 @@ def test_tiles_leave_nothing_out_where_shapes_are_near_and_far_aside():
 
 
 def test_a_hand_is_the_union_of_its_hulls():
-    """Rays against thousands of balls in float64: same silhouette, same depth, and no holes."""
+    """Rays against thousands of balls in float64 give the same silhouette and depth."""
     stage, camera = open_hand(), Camera(40, 70.0)
     balls = _place_balls(stage)
     names = list(BALLS)
@@ -129,7 +129,7 @@ def test_a_hand_is_the_union_of_its_hulls():
             else:
                 missed += np.isfinite(expected) != (found < FAR)
     assert len(errors) > 60
-    assert missed <= 1  # a ray may graze
+    assert missed <= 1  # a ray may graze the surface
     assert np.quantile(np.abs(errors), 0.9) < 3e-4  # the balls leave small dents
     assert np.min(errors) > -2e-5
 
@@ -172,6 +172,6 @@ def test_a_box_has_the_depth_of_its_slabs():
     expected = box_entry(direction, boxes)[..., 0]
     hit = np.isfinite(expected)
     assert 0.05 < hit.mean() < 0.9
-    assert ((depth.numpy() < FAR) != hit).mean() < 1e-3  # rays through edges
+    assert ((depth.numpy() < FAR) != hit).mean() < 1e-3  # rays that hit edges
     both = hit & (depth.numpy() < FAR)
     np.testing.assert_allclose(depth.numpy()[both], expected[both], rtol=5e-5)

@@ -15,7 +15,7 @@ from handgraph.datasets.render.anatomy import BALLS, BONES
 from handgraph.datasets.render.example import open_hand
 from handgraph.datasets.render.pictures import MASK_CODES, render
 
-CODES = {  # RHD's read me: right thumb 18 to 20 from the tip to the palm, ..., right palm 33
+CODES = {  # RHD's readme: right thumb 18 to 20 from the tip to the palm, ..., right palm 33
     "thumb": (20, 19, 18),
     "index": (23, 22, 21),
     "middle": (26, 25, 24),
@@ -39,13 +39,13 @@ def equal(first, second):
 
 
 def at_joints(images, uv):
-    """The pixel at each joint, ``[n, 21]``; all lie in the image."""
+    """Return the pixel value at each joint, ``[n, 21]``; all joints lie in the image."""
     u, v = uv.round().long().unbind(-1)
     return images[torch.arange(len(images))[:, None], v, u]
 
 
 def own_codes(joint):
-    """The mask codes of the bones that meet in a joint."""
+    """Return the mask codes of the bones that meet at a joint."""
     finger, _, level = joint.partition("_")
     if joint == "wrist":
         return {33}
@@ -64,7 +64,7 @@ torch.save(pictures, sys.argv[1])
 
 @pytest.mark.slow
 def test_the_default_dtype_has_no_say(tmp_path):
-    """Neither when the package is imported nor when it renders."""
+    """The default dtype affects neither the import of the package nor rendering."""
     command = [sys.executable, "-c", IN_DOUBLE, str(tmp_path / "pictures")]
     subprocess.run(command, check=True)
     here = SyntheticHands(3, seed=21, image_size=40, progress=False).render(slice(None))
@@ -111,7 +111,7 @@ def test_visible_joints_are_what_the_mask_shows(size):
     for j, joint in enumerate(HAND.joints):
         own = torch.tensor([c in own_codes(joint) for c in code[:, j].tolist()])
         assert own[tensors["visible"][:, j]].all(), joint
-        if not joint.endswith("_mcp") and joint != "wrist":  # all of the palm has one code
+        if not joint.endswith("_mcp") and joint != "wrist":  # the whole palm has one code
             assert torch.equal(own, tensors["visible"][:, j]), joint
 
 
@@ -121,7 +121,7 @@ def test_visible_joints_lie_right_under_the_skin(dataset, rendered):
     gap = 1e3 * gap[tensors["visible"]]
     assert gap.min() > 3.0
     assert 8 < gap.median() < 13
-    assert gap.quantile(0.8) < 20  # others are seen along a bone
+    assert gap.quantile(0.8) < 20  # the others are viewed along a bone
 
 
 def test_skin_over_a_straight_finger_is_one_radius_deep():
@@ -143,7 +143,7 @@ def test_hidden_joints_lie_behind_something(dataset, rendered):
 
 
 def test_the_smallest_images_have_sane_numbers():
-    """A pixel may be wider than a finger, so that a joint's pixel shows the background."""
+    """A pixel may be wider than a finger, so a joint's pixel may show the background."""
     dataset = SyntheticHands(200, seed=4, image_size=16)
     depth = at_joints(dataset.render(slice(None))["depth"], dataset.tensors["uv_true"])
     background = depth == 0
@@ -192,7 +192,7 @@ def test_images_have_the_statistics_of_photographs(rendered):
     assert means.max() < 0.9
     assert spreads.min() > 0.03
     assert ((image == 0) | (image == 1)).float().mean() < 0.05
-    assert means.std() > 0.08  # dark and bright ones
+    assert means.std() > 0.08  # dark and bright images
 
 
 def test_skin_is_warm_and_comes_in_many_tones(rendered):
@@ -205,7 +205,7 @@ def test_skin_is_warm_and_comes_in_many_tones(rendered):
 
 
 def test_a_hand_differs_from_its_background(rendered):
-    """The contrast over the silhouette, in grey values."""
+    """Measure the contrast over the silhouette in grey values."""
     grey, hand = rendered["image"].double().mean(1), rendered["mask"] >= 18
     inside = (grey * hand).sum((1, 2)) / hand.sum((1, 2))
     background = rendered["depth"] == 0
@@ -280,7 +280,7 @@ def test_an_item_and_a_batch_hold_the_same(dataset):
     assert torch.equal(dataset[7].image, same.image)
     assert torch.equal(dataset[7].uv, same.uv)
     assert not torch.equal(same.image, other.image)
-    assert same.image.untyped_storage().nbytes() == 3 * 96 * 96  # not that of the whole batch
+    assert same.image.untyped_storage().nbytes() == 3 * 96 * 96  # does not store the whole batch
 
 
 def test_transforms_are_applied_in_batches_too():
@@ -292,7 +292,7 @@ def test_transforms_are_applied_in_batches_too():
 
 def test_the_cache_keeps_what_the_renderer_needs(tmp_path, monkeypatch):
     first = SyntheticHands(20, root=tmp_path, image_size=32)
-    monkeypatch.setattr("handgraph.datasets.synthetic.simulate", None)  # cannot be called
+    monkeypatch.setattr("handgraph.datasets.synthetic.simulate", None)  # must not be called
     second = SyntheticHands(20, root=tmp_path, image_size=32)
     assert equal(first.render(range(20)), second.render(range(20)))
     assert equal(pickle.loads(pickle.dumps(first)).render(range(3)), first.render(range(3)))
@@ -305,7 +305,7 @@ def test_every_size_has_a_cache_of_its_own(tmp_path):
 
 
 def test_nothing_is_made_on_another_device(dataset, rendered):
-    """With another default device all tensors must say where they are."""
+    """All tensors specify their device, whatever the default device is."""
     with torch.device("meta"):
         again = dataset.render(range(5), device="cpu")
     assert equal(again, {name: values[:5] for name, values in rendered.items()})
@@ -328,7 +328,7 @@ def test_any_size(size):
 
 
 def test_sizes_show_the_same_scene():
-    """With nothing to choose between, two sizes place the same hands, and show them alike."""
+    """Without random choices, two image sizes place the hands equally and render them alike."""
     small, large = (
         SyntheticHands(30, seed=6, image_size=s, severe_fraction=0.0, occluder_fraction=0.0)
         for s in (64, 128)
@@ -362,7 +362,7 @@ def test_datasets_without_images_say_so():
 
 
 def test_known_picture():
-    """Of this version. If pictures are meant to change, the change log must say so."""
+    """Regression values of this version. Document intended changes of images in the changelog."""
     picture = SyntheticHands(3, seed=0, image_size=64, **NARROW).render(2)
     assert picture["mask"].double().mean().item() == pytest.approx(KNOWN_MASK, abs=0.05)
     assert picture["image"].double().mean().item() == pytest.approx(KNOWN_IMAGE, abs=0.5)
@@ -375,7 +375,7 @@ KNOWN_MASK, KNOWN_IMAGE, KNOWN_DEPTH = 7.654053, 135.712484, 0.118334
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "least"), [(128, 150), (256, 45)])
 def test_images_a_second_on_one_core(size, least):
-    """Half of what a quiet core does, for busy machines."""
+    """The limit is half the rate of an idle core, for busy machines."""
     dataset = SyntheticHands(256, image_size=size)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

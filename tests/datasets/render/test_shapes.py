@@ -18,13 +18,13 @@ from handgraph.datasets.render.shapes import (
 
 
 def balls(rng, count, largest=0.02):
-    """Balls of a hand's size, half a metre away."""
+    """Return balls of the size of a hand at half a metre."""
     centre = rng.uniform(-0.04, 0.04, (count, 3)) + np.array([0, 0, 0.5])
     return Balls(torch.from_numpy(centre), torch.from_numpy(rng.uniform(0.005, largest, count)))
 
 
 def marched(x, y, centres, radii):
-    """The depth at which a ray enters a union of many balls, found by small steps in float64."""
+    """Return the depth at which a ray enters a union of balls, by ray marching in float64."""
     direction = np.array([x, y, 1.0])
     centres, radii = np.asarray(centres), np.asarray(radii)
     depth, length = 0.3, np.linalg.norm(direction)
@@ -39,7 +39,7 @@ def marched(x, y, centres, radii):
 
 
 def hull(*corners, count):
-    """Balls between balls, so many that their union is the convex hull."""
+    """Interpolate so many balls that their union is the convex hull."""
     steps = np.linspace(0, 1, count)
     if len(corners) == 2:
         weights = np.stack([1 - steps, steps], axis=-1)
@@ -83,7 +83,7 @@ def test_two_balls_and_a_cone_are_their_convex_hull(dtype):
 
 
 def test_a_cone_is_seen_along_its_axis():
-    """Between its balls the side flares out, and rays nearly along the axis meet it."""
+    """The cone's side widens between its balls, so rays almost along the axis hit it."""
     ends = [Balls(torch.tensor([0.0, 0, z]), torch.tensor(r)) for z, r in ((4.0, 0.1), (5.0, 0.6))]
     cone = cones_between(*ends)
     ray = make_rays(torch.tensor(0.05), torch.tensor(0.0))
@@ -115,7 +115,7 @@ def test_a_wedge_is_the_convex_hull_of_three_balls():
     )
     hit = np.isfinite(expected)
     assert hit.sum() >= 6
-    assert (faces.numpy()[hit] <= found[hit]).sum() >= 3  # some are met on a face
+    assert (faces.numpy()[hit] <= found[hit]).sum() >= 3  # some rays hit a face
     np.testing.assert_array_equal(found < FAR, hit)
     np.testing.assert_allclose(found[hit], expected[hit], rtol=0, atol=2e-5)
 

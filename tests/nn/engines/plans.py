@@ -1,4 +1,4 @@
-"""Plans that hypothesis draws, and what they compute, written out."""
+"""Plans drawn by hypothesis, and a reference that evaluates them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from handgraph.nn.plan import NodeMap, Select, Shape, Stage, Term, shapes
 
 
 def evaluate(plan, x):
-    """What a plan computes of ``[N, J, C, B]``, term by term."""
+    """Evaluate a plan on ``[N, J, C, B]``, term by term."""
     outs = [x]
     for stage in plan:
         terms = torch.broadcast_tensors(*(value(term, outs[term.source]) for term in stage.terms))
@@ -37,7 +37,7 @@ def value(term, x):
 
 
 def map_tensors(plan, change):
-    """The plan with every floating tensor changed."""
+    """Apply a function to every floating-point tensor of a plan."""
     code, parts = outline(plan)
     return restore(code, [change(part) if part.is_floating_point() else part for part in parts])
 
@@ -46,7 +46,7 @@ SIZES = st.integers(1, 4)
 
 
 class Drawing:
-    """A plan that grows, and the shapes of its outputs."""
+    """A plan under construction, and the shapes of its outputs."""
 
     def __init__(self, draw, given):
         self.draw, self.stages, self.shapes = draw, [], [given]
@@ -56,7 +56,7 @@ class Drawing:
         return torch.randn(*size, generator=self.generator, dtype=torch.float64)
 
     def term(self, source, branches, nodes, channels):
-        """To ``[branches, nodes, channels]``, by as few maps as will do if so drawn."""
+        """Return a term to ``[branches, nodes, channels]``, with redundant maps if drawn."""
         has = self.shapes[source]
         maps, weight = (), None
         if nodes != has.nodes or self.draw(st.booleans()):
@@ -87,9 +87,9 @@ class Drawing:
 
 @st.composite
 def plans(draw, *, joined=None, selects=None):
-    """A fused plan and the shape of its input.
+    """Draw a fused plan and the shape of its input.
 
-    Some stages with N branches; then, if ``joined``, one that sums over them, and some with one.
+    Some stages have N branches. If ``joined``, one stage sums over them and others follow.
     """
     branches = draw(st.integers(1, 3))
     joined = draw(st.booleans()) if joined is None else joined

@@ -1,4 +1,4 @@
-"""How an engine is chosen, and what ``explain`` reports."""
+"""The choice of an engine, and the report of ``explain``."""
 
 from __future__ import annotations
 
@@ -62,16 +62,16 @@ def test_choices_nest_and_end_with_an_exception():
 
 
 def test_a_choice_is_of_one_thread():
-    """The uses of two threads overlap."""
+    """The ``use`` blocks of two threads overlap."""
     net, x, barrier = unet(), pose(unet(), 3), Barrier(2, timeout=60)
 
     def outer():
         with engines.use("readable"):
-            barrier.wait()  # the other thread starts its use
-            barrier.wait()  # both are inside
+            barrier.wait()  # the other thread enters its block
+            barrier.wait()  # both are inside their blocks
             during = engines_of(net, x)
             barrier.wait()
-        barrier.wait()  # this use has ended, the other has not
+        barrier.wait()  # this thread has left its block, the other has not
         return during, engines_of(net, x)
 
     def inner():
@@ -108,7 +108,7 @@ def test_a_choice_is_of_one_task():
 
 
 def test_backward_needs_no_choice():
-    """It may run in another thread, after the block."""
+    """Backward may run in another thread, after the block."""
     net, x = unet(), pose(unet(), 3)
     with engines.use("reference"):
         out = net(x).square().sum()

@@ -1,4 +1,4 @@
-"""Each engine against the readable forward: values and all derivatives."""
+"""Values and all derivatives of each engine against the readable forward."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TOY = RemovalSets.from_keep_masks(
 
 @pytest.fixture(params=ENGINES)
 def engine(request):
-    """Use one engine."""
+    """Use one engine during a test."""
     with engines.use(request.param):
         yield request.param
 
@@ -62,7 +62,7 @@ def compare(engine, net, *args):
 
 @st.composite
 def problems(draw):
-    """A small net, a batch for it, and perhaps a mask."""
+    """Draw a small net, a batch and sometimes a mask."""
     joints, branches = draw(st.integers(1, 7)), draw(st.sampled_from([None, 1, 3]))
     nodes = draw(st.none() | st.lists(st.integers(1, 7), min_size=1, max_size=3))
     seed = draw(st.integers(0, 99))
@@ -70,7 +70,7 @@ def problems(draw):
     graph = Skeleton.edgeless(joints)
     if branches is not None:
         keep = torch.rand(branches, joints, generator=generator) < 0.6
-        keep[:, 0], keep[0] = True, True  # no set is empty, and no joint is lost
+        keep[:, 0], keep[0] = True, True  # no set is empty and no joint is removed everywhere
         graph = RemovalSets.from_keep_masks(graph, keep)
         joints = graph.num_nodes
     net = unet(
@@ -155,7 +155,7 @@ def test_single_precision(engine, graph, normalization, masked):
 
 @pytest.mark.parametrize("normalization", ["abs", "signed"])
 def test_entries_of_0_and_below(engine, normalization):
-    """The derivative of ``abs`` at 0 is 0; the root of a negative degree is NaN."""
+    """The derivative of ``abs`` at 0 is 0, and the root of a negative degree is NaN."""
     net = unet(normalization=normalization, nodes=(21, 4))
     with torch.no_grad():
         net.adjacency[0].copy_(-torch.rand(21, 21).round() / 9 - 1e-3 * torch.eye(21))
@@ -324,7 +324,7 @@ def test_samples_are_alone(engine):
 
 
 def small(graph, **options):
-    """A net, and the net as a function of its parameters."""
+    """Return a net, and the net as a function of its parameters."""
     net = unet(graph, channels=2, bottleneck_channels=3, **options)
     names = [name for name, _ in net.named_parameters()]
 
@@ -349,7 +349,7 @@ def test_derivatives_are_those_of_differences(engine, graph, normalization, mask
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_second_derivatives(engine, masked):
-    """With respect to everything, to the input alone, and to parameters alone."""
+    """Second derivatives with respect to everything, only the input, or only parameters."""
     net, call = small(Skeleton.edgeless(4))
     x = pose(net, 2)
     gate = soft_mask(x) if masked else None
@@ -372,7 +372,7 @@ def test_second_derivatives(engine, masked):
 
 
 def test_a_penalty_on_gradients(engine):
-    """WGAN-GP: gradients of a loss over first gradients."""
+    """WGAN-GP: gradients of a loss that contains gradients."""
     net, x = core(), torch.randn(5, 21, 2, dtype=torch.float64)
 
     def penalty():
@@ -400,7 +400,7 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS)
 def test_gradients_with_a_graph_are_those_without(engine, call):
-    """Also where one tensor of a plan depends on another."""
+    """This also holds if one tensor of a plan depends on another."""
     net, call = unet(LEVELS, sizes=(2, 2)), CALLS[call]
     x = pose(net, 5).requires_grad_()
     leaves, out = [x, *net.parameters()], call(net, x).square().sum()
@@ -440,7 +440,7 @@ def test_gradients_can_be_taken_twice(engine):
 
 
 def test_hooks_on_saved_tensors(engine):
-    """Hooks on saved tensors return equal tensors, not the same ones."""
+    """Hooks on saved tensors may return other tensor objects with equal values."""
     if engine == "reference":
         pytest.skip("the reference finds its tensors by identity, which hooks may change")
     net, x = unet(LEVELS), pose(unet(LEVELS), 4).requires_grad_()
@@ -475,7 +475,7 @@ def test_arguments_are_left_alone(engine):
 
 
 def test_the_result_is_not_shared(engine):
-    """Writing to a result does not change later results."""
+    """Writing to a result does not affect later results."""
     net, x = unet(), pose(unet(), 3)
     with torch.no_grad():
         expected = net(x).clone()
@@ -484,7 +484,7 @@ def test_the_result_is_not_shared(engine):
 
 
 def test_same_bits_where_memory_is_filled_with_nan(engine):
-    """PyTorch does this with deterministic algorithms."""
+    """PyTorch fills memory with NaN if deterministic algorithms are enabled."""
     net, x = unet(RAGGED), pose(unet(RAGGED), 40)
     found = []
     for switch in (True, False):

@@ -39,14 +39,14 @@ FAST = ["numba", "reference"]
 
 
 def reason(net, *args):
-    """Why the readable forward ran; the net has one part with a plan."""
+    """Return why the readable forward runs, for a net with one plan."""
     (choice,) = engines.explain(net, *args)
     assert choice.engine == "readable"
     return choice.refused["all"]
 
 
 def assert_readable(net, x, why, unlike=None):
-    """The readable forward runs for the given reason, with its value and gradients."""
+    """Check that the readable forward runs for this reason, with its value and gradients."""
     assert reason(net, x) == why
     found = values_and_gradients(net, x)
     assert_close(found, readable(values_and_gradients, net, x), rtol=0, atol=0)
@@ -55,7 +55,7 @@ def assert_readable(net, x, why, unlike=None):
 
 
 def assert_fast(net, x):
-    """An engine runs again."""
+    """Check that an engine runs the net."""
     assert engines_of(net, x)[0] in FAST
     assert_close(values_and_gradients(net, x), readable(values_and_gradients, net, x), **EXACT)
 
@@ -113,7 +113,7 @@ def test_hooks_of_all_modules(register, hook):
 
 
 def test_hooks_of_the_net_itself_see_what_they_should():
-    """A plan does not include them."""
+    """A plan does not include hooks."""
     net, x = unet(), pose(unet(), 3)
     expected = 2 * net(x)
     handle = net.register_forward_hook(double)
@@ -266,7 +266,7 @@ ERRORS = (ValueError, TypeError, RuntimeError, IndexError)
 
 
 def agrees(net, *args):
-    """Each engine gives the readable result or raises. Returns whether there is a result."""
+    """Check that each engine returns the readable result or raises; return whether it returns."""
     try:
         expected = readable(values_and_gradients, net, *args)
     except ERRORS:
@@ -284,7 +284,7 @@ def agrees(net, *args):
 
 @torch.no_grad()
 def make_degrees_differ(net):
-    """Make signed and absolute degrees differ, both positive."""
+    """Make signed and absolute degrees differ but stay positive."""
     for adjacency in net.adjacency:
         adjacency.abs_()
         adjacency[0, 0, 1] = -0.1
@@ -310,7 +310,7 @@ OTHER_SIZES = {
 
 @pytest.mark.parametrize("case", OTHER_SIZES)
 def test_replaced_by_another_size(case):
-    """Sizes are read from the tensors at each call."""
+    """Sizes are read from the tensors in each call."""
     path, make = OTHER_SIZES[case]
     net, x = unet(), pose(unet(), 16)
     make_degrees_differ(net)

@@ -1,4 +1,4 @@
-"""The reference engine runs any plan, with the derivatives of what the plan says."""
+"""The reference engine runs any plan with the derivatives of its terms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORM, RUN = (import_module(f"handgraph.nn.engines.reference.{name}") for name in
 
 
 def gradients(out, wanted, grad):
-    """The gradients, zero where there are none."""
+    """Return the gradients, with zeros for missing ones."""
     if not out.requires_grad:
         return [torch.zeros_like(leaf) for leaf in wanted]
     return torch.autograd.grad(out, wanted, grad, allow_unused=True, materialize_grads=True)
@@ -42,14 +42,14 @@ def test_values_and_gradients(case):
     assert_close(gradients(out, wanted, given_grad), gradients(expected, wanted, grad), **CLOSE)
     with torch.no_grad():
         assert_close(reference.run(plan, x), expected, **CLOSE)
-    assert torch.equal(given_grad, grad)  # nothing that was given has changed
+    assert torch.equal(given_grad, grad)  # no input is modified
     assert all(map(torch.equal, wanted, before))
 
 
 @settings(max_examples=40)
 @given(unfused_plans(batches=[3, 40]), st.integers(0, 99))
 def test_gradients_of_some(case, seed):
-    """Tensors that want no gradient have none, and those of the others stay the same."""
+    """Tensors that need no gradient get none, and the gradients of the others are unchanged."""
     plan, x = case
     everything = [x, *leaves(plan)]
     grad = torch.randn(evaluate(plan, x).shape, dtype=x.dtype)
@@ -67,7 +67,7 @@ def test_gradients_of_some(case, seed):
 @settings(max_examples=40)
 @given(unfused_plans(batches=[0, 1, 7, 40]))
 def test_blocks(case):
-    """Samples are run in blocks, with the scales and gates that belong to them."""
+    """Samples are run in blocks together with their scales and gates."""
     plan, x = case
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(RUN, "BLOCK", 6)
@@ -77,7 +77,7 @@ def test_blocks(case):
 @settings(max_examples=60)
 @given(unfused_plans(vectors=False), st.booleans())
 def test_kept(case, dense):
-    """A kept plan, dense or not; gradients reach the input, and no buffer changes."""
+    """A prepared plan, dense or not, has input gradients and does not change its buffers."""
     plan, x = case
     kept = reference.prepare(fuse(plan), Shape(*x.shape[:3]))
     before = {name: buffer.clone() for name, buffer in kept.named_buffers()}
@@ -95,13 +95,13 @@ def test_kept(case, dense):
 
 @given(unfused_plans())
 def test_kept_plan(case):
-    """The buffers of a kept plan give the same plan."""
+    """The buffers of a prepared plan restore the same plan."""
     plan, x = case
     assert_close(evaluate(KeptPlan(plan).plan(), x), evaluate(plan, x), **CLOSE)
 
 
 def small():
-    """A plan of two branches with all that plans have, smooth at its input, and that input."""
+    """Return a plan of two branches with all features, smooth at its input, and that input."""
     torch.manual_seed(3)
 
     def leaf(*size):
@@ -139,7 +139,7 @@ def test_batched_gradients():
 
 
 def test_saved_tensors_may_be_moved():
-    """Tensors that come back as other objects, as from ``save_on_cpu``."""
+    """Saved tensors may return as other objects, as with ``save_on_cpu``."""
     plan, x = small()
     wanted, grad = [x, *leaves(plan)], torch.rand(1, 2, 2, 2, dtype=x.dtype)
     with saved_tensors_hooks(torch.clone, torch.clone):
@@ -162,7 +162,7 @@ def test_changed_tensors_are_errors():
 
 @pytest.mark.parametrize("batch", [2, 40])
 def test_transforms(batch):
-    """Forward mode, and a batch of batches."""
+    """Forward mode and vmap over batches."""
     plan, _ = small()
     plan = tuple(stage._replace(scale=None, gate=None) for stage in plan)
     x, tangent = torch.rand(2, 1, 3, 2, batch, dtype=torch.float64)
@@ -176,7 +176,7 @@ def test_transforms(batch):
 @pytest.mark.parametrize("dense", [None, False, True])
 @pytest.mark.parametrize("batch", [1, 3, 40])
 def test_stages_without_maps(batch, dense):
-    """They do not write to what they read."""
+    """Stages do not write to their inputs."""
     plan = (
         Stage((Term(0),), torch.ones(1, 2, dtype=torch.float64)),
         Stage((Term(1),)),
@@ -193,7 +193,7 @@ def test_stages_without_maps(batch, dense):
 
 
 def test_tensors_that_depend_on_each_other():
-    """As scales of samples depend on an adjacency."""
+    """For example, scales of samples depend on an adjacency."""
     weight = torch.rand(1, 2, 2, dtype=torch.float64, requires_grad=True)
     x = torch.rand(1, 2, 2, 3, dtype=torch.float64)
 

@@ -1,4 +1,4 @@
-"""Plans of all kinds that hypothesis draws, and what they compute, written out with einsum."""
+"""Plans of all kinds drawn by hypothesis, and a reference that evaluates them with einsum."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BATCHES = [0, 1, 3, 40]
 
 
 def evaluate(plan, x):
-    """What a plan computes of ``[N, J, C, B]``."""
+    """Evaluate a plan on ``[N, J, C, B]``."""
     outs = [x]
     for stage in plan:
         terms = [_term(term, outs[term.source]) for term in stage.terms]
@@ -62,7 +62,7 @@ def _same(*parts):
 
 
 def leaves(plan):
-    """The tensors that may have gradients, each once."""
+    """Return the tensors that may have gradients, each once."""
     parts = {id(part): part for part in tensors(plan) if part.is_floating_point()}
     return list(parts.values())
 
@@ -86,7 +86,7 @@ class _Drawing:
         return self.draw(st.sampled_from([1, self.branches]))
 
     def node_map(self, goes, comes, least):
-        """A map; with a bias it has as many branches as what its stage reads."""
+        """Return a map; a map with a bias has as many branches as the input of its stage."""
         has_bias = self.yes()
         branches = max(least if has_bias else 1, self.one_or_all())
         bias = self.random(branches, goes, 1) if has_bias else None
@@ -100,7 +100,7 @@ class _Drawing:
         return Graph(adjacency, kind)
 
     def known(self, kind, fits):
-        """A map that was used before, or None."""
+        """Return a map that is in use already, or ``None``."""
         found = [one for one in self.maps if isinstance(one, kind) and fits(one)]
         return self.draw(st.sampled_from(found)) if found and self.yes() else None
 
@@ -165,7 +165,7 @@ class _Drawing:
 
 @st.composite
 def unfused_plans(draw, *, batches=BATCHES, vectors=True, selects=True):
-    """A plan, and an input for it; all floating tensors are leaves."""
+    """Draw a plan and an input for it; all floating-point tensors are leaves."""
     batch, branches = draw(st.sampled_from(batches)), draw(st.integers(1, 3))
     given = Shape(draw(st.sampled_from([1, branches])), draw(SIZES), draw(SIZES))
     work = _Drawing(draw, batch, given, branches, vectors, selects)
@@ -176,7 +176,7 @@ def unfused_plans(draw, *, batches=BATCHES, vectors=True, selects=True):
 
 @st.composite
 def two_plans(draw):
-    """Two plans, one to run after the other, and an input for the first."""
+    """Draw two plans that run one after the other, and an input for the first."""
     branches = draw(st.integers(1, 3))
     given = Shape(draw(st.sampled_from([1, branches])), draw(SIZES), draw(SIZES))
     x, plans = None, []

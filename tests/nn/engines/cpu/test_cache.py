@@ -26,7 +26,7 @@ from handgraph.nn.engines.cpu import compile as compiling  # noqa: E402
 
 @pytest.fixture
 def entry(tmp_path, monkeypatch):
-    """Make dispatchers of a function in a file, with an empty cache."""
+    """Create dispatchers of a function in a file with an empty cache."""
     (tmp_path / "doubling.py").write_text("def double(x):\n    return 2 * x\n")
     monkeypatch.setattr(numba.core.config, "CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(tmp_path)
@@ -57,7 +57,7 @@ def test_code_is_kept_and_said_so_once(entry, tmp_path, capfd):
     again = entry()
     assert again(21) == 42
     assert sum(again.stats.cache_hits.values()) == 1
-    assert again(21.0) == 42  # of another type
+    assert again(21.0) == 42  # another type
     assert capfd.readouterr().err == ""
 
 
@@ -103,7 +103,7 @@ def test_a_folder_that_is_gone(entry, tmp_path):
 
 
 def test_no_place_for_a_cache(capfd):
-    """Code without a file cannot be cached."""
+    """Code that is not in a file cannot be cached."""
     compiling._announce.cache_clear()
     scope = {}
     exec("def double(x):\n    return 2 * x", scope)
@@ -125,7 +125,7 @@ def test_a_change_of_any_source_compiles_anew(entry, monkeypatch):
 
 @pytest.fixture
 def forget():
-    """Check again whether numba can be used."""
+    """Forget whether numba can be used."""
     refusal.missing.cache_clear()
     yield
     refusal.missing.cache_clear()
@@ -193,7 +193,7 @@ torch.testing.assert_close(fold(net)(x.repeat(200, 1, 1)), expected.repeat(200, 
 
 
 def run(tmp_path, **environment):
-    """The engine of a new process, and its lines about handgraph on stderr."""
+    """Return the engine used in a new process, and its lines about handgraph on stderr."""
     given = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), **environment}
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM]
     done = subprocess.run(command, env=given, capture_output=True, text=True, timeout=600)

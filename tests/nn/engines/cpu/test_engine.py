@@ -65,7 +65,7 @@ def test_values_are_those_with_gradients():
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_no_intermediates_are_kept(masked):
-    """Only the input, the tensors of the plan and the fused maps are saved."""
+    """Only the input, the tensors of the plan and the fused maps are saved for backward."""
     net, saved = unet(LEVELS), {}
     x = pose(net, 500)
     plan = net.lower(soft_mask(x) if masked else None)
@@ -118,7 +118,7 @@ def test_any_plan(problem):
 @settings(max_examples=40)
 @given(plans())
 def test_any_plan_that_is_kept(problem):
-    """Also plans that join their branches or select nodes."""
+    """Prepared plans may also join their branches or select nodes."""
     plan, given = problem
     assume(any(part.is_floating_point() for part in tensors(plan)))
     forms = prepare(plan, given)

@@ -1,4 +1,4 @@
-"""The custom operators: PyTorch's contracts, FLOPs, and checks of all arguments."""
+"""The custom operators: PyTorch's contracts, FLOPs and argument checks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ERRORS = (ValueError, TypeError, RuntimeError, IndexError, AttributeError)
 
 
 def problem(graph=LEVELS, batch=3, masked=False, **options):
-    """The input, the tensors and the code of a net's plan."""
+    """Return the input, the tensors and the code of a net's plan."""
     net = unet(graph, **options)
     x = pose(net, batch)
     gate = soft_mask(x) if masked else None
@@ -48,7 +48,7 @@ CHECKS = ("schema", "autograd_registration")
 
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's own check reads it
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's check reads it
 def test_good_operators(check, masked):
     for batch, dtype in [(0, torch.float64), (1, torch.float32), (40, torch.float64)]:
         x, parts, code = problem(batch=batch, dtype=dtype, masked=masked)
@@ -81,7 +81,7 @@ def test_arguments_are_left_alone():
 
 
 def test_a_branch_stays_within_its_arrays():
-    """The memory of the next branch holds NaN and infinity."""
+    """The memory after a branch contains NaN and infinity, which must not be read."""
     x, parts, code = problem()
     x[1] = torch.nan
     for part in parts:
@@ -116,7 +116,7 @@ BOTH = pytest.mark.parametrize("engine", ["numba", "reference"])
 
 @BOTH
 def test_flops_are_those_by_hand(engine):
-    """Two per multiplication of the plan's products, and twice as many backward."""
+    """A multiplication counts as two FLOPs, and backward takes twice as many."""
     net = unet(Skeleton.edgeless(3), nodes=(3, 2), channels=2, bottleneck_channels=3)
     x, batch = pose(net, 5).unsqueeze(1).requires_grad_(), 5
     fused = 3 * 3 * (2 + 1)  # the graph times the unpooling and its bias
@@ -156,7 +156,7 @@ def test_flops_of_the_core_are_alike(batch, train):
 
 
 def test_flops_of_a_net_are_those_of_its_readable_form():
-    """The counter registers hooks on all modules."""
+    """``FlopCounterMode`` registers hooks on all modules, so the readable form is counted."""
     net, x = core(), torch.randn(8, 21, 2).double()
     counts = set()
     for engine in ("numba", "reference", "readable"):
@@ -172,11 +172,11 @@ def test_flops_of_a_folded_net_are_counted(engine):
         assert flops(lambda: net(x)) > 0
 
 
-# Arguments that do not fit
+# Invalid arguments
 
 
 def agrees(plan, x):
-    """The compiled plan gives the result of the reference or raises."""
+    """Check that the compiled plan returns the result of the reference or raises an error."""
     try:
         with engines.use("reference"):
             expected = engines.run(plan, x)
@@ -268,14 +268,14 @@ for batch, branches, nodes, channels in [(5, 1, 0, 2), (5, 1, 3, 0), (5, 0, 3, 2
 
 @pytest.mark.slow
 def test_inputs_of_nothing():
-    """In a new process, which an invalid access ends."""
+    """The test runs in a new process, because an invalid access ends it."""
     subprocess.run([sys.executable, "-W", "ignore", "-c", NOTHING], check=True, timeout=120)
 
 
 @settings(max_examples=300)
 @given(st.data())
 def test_codes_that_are_wrong(data):
-    """With one integer changed, an error or the result of the changed code."""
+    """With one integer changed, the engine raises an error or returns the changed code's result."""
     x, parts, code = problem(Skeleton.edgeless(3), masked=data.draw(st.booleans()), channels=2)
     place = data.draw(st.integers(0, len(code) - 1))
     code[place] = data.draw(st.sampled_from([-(2**40), -5, -1, 0, 1, 2, 3, 7, len(parts), 2**40]))
@@ -289,7 +289,7 @@ def test_codes_that_are_wrong(data):
 @settings(max_examples=200)
 @given(st.data())
 def test_tensors_that_are_wrong(data):
-    """With one tensor of another size, an error or the result of the changed plan."""
+    """With one tensor resized, the engine raises an error or returns the changed plan's result."""
     x, parts, code = problem(Skeleton.edgeless(3), masked=data.draw(st.booleans()), channels=2)
     place = data.draw(st.integers(0, len(parts) - 1))
     shape = list(parts[place].shape)

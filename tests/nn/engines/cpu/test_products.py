@@ -1,4 +1,4 @@
-"""The compiled products against NumPy; they write to their target only."""
+"""The compiled products match NumPy and write only to their target."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from handgraph.nn.engines.cpu.tiles import LANES, at, start  # noqa: E402
 
 COUNTS = st.integers(1, 9)
 WHOLE = st.integers(1, 6).map(lambda vectors: vectors * LANES)
-SIZES = WHOLE | st.integers(1, LANES - 1)  # a few samples fill no vector
+SIZES = WHOLE | st.integers(1, LANES - 1)  # a few samples do not fill a vector
 FLAGS = st.booleans()
 DTYPES = st.sampled_from([np.float32, np.float64])
 SEEDS = st.integers(0, 99)
@@ -91,7 +91,7 @@ def drawn(seed, dtype, *shapes):
 
 
 def check(function, expected, out, *args):
-    """Call with 7s behind a flat copy of ``out``, not to be written, and NaN behind the others."""
+    """Call with a guard of 7s after ``out`` and NaN after the inputs."""
     flat = np.concatenate([out.ravel(), np.full(50, 7, out.dtype)])
     args = [np.append(a.ravel(), np.nan) if isinstance(a, np.ndarray) else a for a in args]
     function(flat, *[a.astype(out.dtype) if isinstance(a, np.ndarray) else a for a in args])
@@ -232,7 +232,7 @@ def test_what_is_not_finite_goes_where_it_does_in_numpy(value):
 
 
 def test_nothing_is_assumed_finite():
-    """A test of values cannot show this on every processor."""
+    """A test of values would not detect this on every processor."""
     assert not {"fast", "nnan", "ninf"} & FAST
 
 

@@ -22,7 +22,7 @@ from handgraph.nn.engines.cpu import call, entry  # noqa: E402
 
 @pytest.fixture
 def threads():
-    """Set the number of PyTorch's threads for a test."""
+    """Set the number of PyTorch's threads during a test."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
@@ -30,7 +30,7 @@ def threads():
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    """Blocks of 32 samples."""
+    """Use blocks of 32 samples."""
     monkeypatch.setattr(call, "MOST", 32)
 
 
@@ -46,7 +46,7 @@ def test_the_number_of_threads_changes_no_bit(threads, samples, graph):
 
 
 def test_callers_do_not_disturb_each_other(threads):
-    """Nets of several sizes in several Python threads."""
+    """Run nets of several sizes in several Python threads."""
     assert entry.forward.targetoptions["nogil"]
     threads(2)
     nets = [unet(channels=3 + number) for number in range(4)]
@@ -102,5 +102,5 @@ assert process.exitcode == 0, process.exitcode
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_child_processes():
-    """Like the workers of a data loader: the parent has used its threads before the fork."""
+    """The parent uses its threads before the fork, as with the workers of a data loader."""
     subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=120)

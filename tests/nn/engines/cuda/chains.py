@@ -1,4 +1,4 @@
-"""Plans as chains of small tiles, and what they compute in double precision."""
+"""Plans as chains of small tiles, and their values in double precision."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def run(plan, x, tile=16):
-    """A plan on ``[N, J, C, B]`` by the kernels."""
+    """Run a plan on ``[N, J, C, B]`` with the kernels."""
     given = Shape(*x.shape[:3])
     lowered, program = lower(plan, given)
     program = program._replace(tile=tile)
@@ -24,7 +24,7 @@ def run(plan, x, tile=16):
 
 
 def gradients(evaluator, plan, x):
-    """The output, and the gradients of the input and of all tensors, in double precision."""
+    """Return the output and the gradients of the input and all tensors, in double precision."""
     leaves = [x.detach().requires_grad_()]
 
     def leaf(part):
@@ -41,7 +41,7 @@ def gradients(evaluator, plan, x):
 
 
 def both(plan, x, device, dtype=torch.float32, tile=16):
-    """The same by the kernels and in double precision, of one and the same numbers."""
+    """Run the kernels and the double-precision reference on the same numbers."""
     plan = map_tensors(plan, lambda part: (part / 2).to(dtype))
     x = x.to(dtype)
     there = map_everything(plan, device)
@@ -50,13 +50,13 @@ def both(plan, x, device, dtype=torch.float32, tile=16):
 
 
 def map_everything(plan, device):
-    """The plan on a device, its indices too."""
+    """Move the plan to a device, including its indices."""
     code, parts = outline(plan)
     return restore(code, [part.to(device) for part in parts])
 
 
 def dense_stage(sources, widths, width, branches, relu=True):
-    """A stage of random dense maps over nodes of one channel."""
+    """Build a stage of random dense maps over nodes with one channel."""
     terms = tuple(
         Term(source, (NodeMap(torch.randn(branches, width, widths[source])),)) for source in sources
     )
@@ -64,7 +64,7 @@ def dense_stage(sources, widths, width, branches, relu=True):
 
 
 def dense_plan(branches, width, *stages):
-    """A plan from ``(sources, width)`` of each stage, with ReLUs between them."""
+    """Build a plan from the ``(sources, width)`` of each stage, with ReLUs between stages."""
     widths, plan = [width], []
     for number, (sources, out) in enumerate(stages, start=1):
         plan.append(dense_stage(sources, widths, out, branches, number < len(stages)))
@@ -73,5 +73,5 @@ def dense_plan(branches, width, *stages):
 
 
 def unet(branches):
-    """Widths off the tiles of 16, with skips."""
+    """Build a plan with skip connections whose widths are not multiples of 16."""
     return dense_plan(branches, 5, ((0,), 20), ((1,), 18), ((2,), 3), ((2, 3), 7), ((1, 4), 33))

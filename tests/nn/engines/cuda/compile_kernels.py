@@ -1,4 +1,4 @@
-"""Compile the kernels for a GPU, and print what each needs of it: one line of JSON each."""
+"""Compile the kernels for a GPU and print the resources of each, one line of JSON per kernel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPERANDS = {"fp32": (tl.float32, "tf32x3"), "bf16": (tl.bfloat16, "ieee")}
 
 
 def compile_kernel(kernel, capability, kind, tiling, has_columns):
-    """The kernel, and the sizes of which Triton knows that they are multiples of 16."""
+    """Return the kernel and the sizes that Triton treats as multiples of 16."""
     operand, precision = OPERANDS[kind]
     values = {"BLOCK": tiling["BLOCK"], "TILE": 64, "OPERAND": operand, "PRECISION": precision}
     values |= {} if has_columns else {"columns_ptr": None}
@@ -49,7 +49,7 @@ def compile_kernel(kernel, capability, kind, tiling, has_columns):
 
 
 def resources(cubin):
-    """Registers, and bytes of the stack, by the tool that comes with Triton."""
+    """Return registers and stack bytes, from the tool that is shipped with Triton."""
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"

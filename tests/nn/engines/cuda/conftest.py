@@ -1,4 +1,4 @@
-"""Where the kernels run: on a GPU, or in Triton's interpreter."""
+"""Run the kernels on a GPU or in Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def device():
 
 @pytest.fixture
 def triton(monkeypatch):
-    """Choose the engine, and count its launches."""
+    """Select the engine and count its launches."""
     calls = {"forward": 0, "backward": 0}
 
     def count(name):
@@ -43,7 +43,7 @@ def triton(monkeypatch):
 
 @pytest.fixture
 def exact():
-    """Deterministic algorithms; PyTorch then fills memory that nobody has written with NaN."""
+    """Use deterministic algorithms, with which PyTorch fills uninitialised memory with NaN."""
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
@@ -51,7 +51,7 @@ def exact():
 
 @pytest.fixture
 def multiplied():
-    """Let PyTorch's switch say how float32 is multiplied."""
+    """Set how float32 is multiplied with PyTorch's switch."""
     matmul = torch.backends.cuda.matmul
     before = matmul.fp32_precision
 

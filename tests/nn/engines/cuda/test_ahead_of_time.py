@@ -1,4 +1,4 @@
-"""The kernels compile to machine code for GPUs, here, without one."""
+"""The kernels compile to machine code for GPUs without a GPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytest.importorskip("triton.backends.nvidia")
 @pytest.mark.slow
 @pytest.mark.parametrize(("capability", "shared"), [(90, 227), (86, 99)], ids=["H100", "RTX 3090"])
 def test_kernels_compile_for_gpus(tmp_path, capability, shared):
-    """They fit, spill next to nothing, and read what they wrote through no other cache."""
+    """The kernels fit, hardly spill, and do not read their own writes through another cache."""
     module = "tests.nn.engines.cuda.compile_kernels"
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", module, str(capability)],
@@ -29,7 +29,7 @@ def test_kernels_compile_for_gpus(tmp_path, capability, shared):
     rows = [json.loads(line) for line in ran.stdout.splitlines()]
     assert len(rows) == 16
     for row in rows:
-        assert row["even"] == ["table_size"]  # always a multiple of 16: nothing compiles anew
+        assert row["even"] == ["table_size"]  # always a multiple of 16, so nothing is recompiled
         assert row["registers"] * 32 * row["num_warps"] <= 65536, row
         assert row["shared"] <= shared * 1024, row
         assert row["stack"] <= 64, row

@@ -1,4 +1,4 @@
-"""The kernels against plans in double precision: values, gradients, and every kind of input."""
+"""The kernels against plans in double precision: values, gradients and all kinds of inputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def inputs(branches, width, batch):
 
 
 def one_number(*maps):
-    """A chain of one number: each stage has a matrix and a bias, or matrices of several."""
+    """Build a chain of one number, in which each stage has one or several matrices and a bias."""
     plan = []
     for number, (matrix, bias) in enumerate(maps):
         term = Term(number, (NodeMap(torch.tensor([matrix])),))
@@ -41,7 +41,7 @@ def on(device, plan):
 @given(drawn=plans())
 @QUICK
 def test_values_and_gradients(device, drawn):
-    """Of plans with one number of branches, and of joined ones."""
+    """Plans have one number of branches or join their branches."""
     plan, size = drawn
     assume(any(part.is_floating_point() for part in tensors(plan)))
     assert_close(*both(plan, torch.randn(*size, 5), device), **CLOSE)
@@ -66,7 +66,7 @@ def test_many_samples_are_cut_otherwise(multiplied, device):
         return launch._options(torch.empty(batch, 1, dtype=dtype, device=device), program)["BLOCK"]
 
     assert [block(size) for size in [(1, 16), (4, 2**11), (1, 2**13)]] == [16, 32, 32]
-    multiplied("ieee")  # which takes more registers
+    multiplied("ieee")  # which uses more registers
     assert block((4, 2**11)) == 16
 
 
@@ -74,12 +74,12 @@ def test_many_samples_are_cut_otherwise(multiplied, device):
 def test_half_precision(device, dtype):
     found, expected = both(unet(2), inputs(2, 5, 17), device, dtype)
     for low, exact in zip(found, expected, strict=True):
-        rounding = 20 * torch.finfo(dtype).eps  # a ReLU near 0 may open or close
+        rounding = 20 * torch.finfo(dtype).eps  # rounding may open or close a ReLU near 0
         assert (low - exact).norm() < rounding * exact.norm()
 
 
 def test_every_source_of_a_stage_counts(device):
-    """The same activation twice, and one that nothing reads."""
+    """A stage reads the same activation twice, and no stage reads another one."""
     plan = dense_plan(1, 3, ((0,), 4), ((0,), 9), ((2, 2, 0), 5))
     assert_close(*both(plan, inputs(1, 3, 3), device), **CLOSE)
 
@@ -128,7 +128,7 @@ def test_nan_stays_in_its_sample_and_branch(device):
 
 @OVERFLOW
 def test_infinity_stays_in_its_column(device, multiplied):
-    """A sum may overflow where a ReLU then closes; columns that fill a tile up take no part."""
+    """A sum may overflow before a closed ReLU; columns that pad a tile have no effect."""
     multiplied("ieee")
     one, both_ = (
         on(device, one_number(([[-1.0], [second]], [[0.0, 1.0]]), ([[5.0, 7.0]], [[1.0]])))
@@ -158,7 +158,7 @@ def test_a_relu_keeps_nan(device):
 
 @OVERFLOW
 def test_rows_that_fill_a_block_up_have_no_gradient(device):
-    """They are zeros, for which this chain overflows; 0 times infinity would be NaN."""
+    """Padding rows are zero, for which this chain overflows; 0 times infinity would be NaN."""
     numbers = torch.tensor([-1e30, 1e30, 1e30, 1.0, 1.0, 0.0], device=device, requires_grad=True)
     stages = [
         Stage((Term(n, (NodeMap(matrix.view(1, 1, 1)),)),), bias.view(1, 1, 1), n < 2)
@@ -170,7 +170,7 @@ def test_rows_that_fill_a_block_up_have_no_gradient(device):
 
 
 def test_no_gradient_passes_a_closed_relu(device):
-    """At 0, as in torch, it is closed."""
+    """The ReLU is closed at 0, as in torch."""
     plan = on(device, one_number(([[2.0]], [[0.0]]), ([[3.0]], [[0.0]])))  # 3 relu(2 x)
     x = torch.tensor([-1.0, 0.0, 1.0], device=device).view(1, 1, 1, 3).requires_grad_()
     out = run(plan, x)
@@ -180,7 +180,7 @@ def test_no_gradient_passes_a_closed_relu(device):
 
 
 def test_joints_that_are_not_selected_have_no_influence(device):
-    """Neither where they are NaN, nor in the gradient, which the others get from all branches."""
+    """NaN of unselected joints has no effect, and gradients sum over all branches."""
     index = torch.tensor([[0, 3], [3, -1]])
     select = Stage((Term(0, (Select(index, 4),)),), relu=False)
     total = Stage((Term(1, weight=torch.ones(2, 1, 2)),), torch.zeros(1, 1), relu=False)
@@ -193,12 +193,12 @@ def test_joints_that_are_not_selected_have_no_influence(device):
     assert grad.flatten(1).tolist() == [[1, 1, 0, 0, 0, 0, 1, 1]]
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's own check reads it
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's check reads it
 @pytest.mark.parametrize(
     ("batch", "dtype", "own"), [(0, torch.float32, True), (3, torch.bfloat16, False)]
 )
 def test_opcheck(device, batch, dtype, own):
-    """Of branches that read their own parts, and of those that read one and the same."""
+    """Branches read their own parts or all the same part."""
     plan = dense_plan(2, 3, ((0,), 4), ((0, 1), 2))
     lowered, program = lower(plan, Shape(2 if own else 1, 3, 1))
     text = encode(program._replace(tile=16))
@@ -256,7 +256,7 @@ def test_precision_is_by_choice(device, multiplied, switch, precision, tolerance
     ],
 )
 def test_what_does_not_fit_is_an_error(shapes, dtypes, error, message):
-    """Also a table on another device, which a GPU would read as its own memory."""
+    """A table on another device is an error too; a GPU would read it as its own memory."""
     kinds = {"f": torch.float32, "d": torch.float64, "i": torch.int64, "m": torch.float32}
     x, table = (
         torch.zeros(size, dtype=kinds[kind], device="meta" if kind == "m" else "cpu")
@@ -289,7 +289,7 @@ def test_largest_table():
 
 
 def test_evaluation_agrees_with_matrices():
-    """What the tests compare with is right for a plan by hand."""
+    """The reference of these tests is correct for a plan by hand."""
     plan = one_number(([[2.0], [-1.0]], [[1.0, 1.0]]), ([[3.0, 5.0]], [[7.0]]))
     x = torch.tensor([1.0, -2.0]).view(1, 1, 1, 2)
     assert evaluate(plan, x).flatten().tolist() == [3 * 3 + 7, 3 * 5 + 7]

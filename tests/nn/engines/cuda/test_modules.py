@@ -1,4 +1,4 @@
-"""The modules compute the same by the kernels as in their readable form and by the reference."""
+"""The kernels match the readable form and the reference for all modules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOY = RemovalSets.from_keep_masks(
 
 
 class Core(nn.Module):
-    """The core with a feature in the merger."""
+    """PSJNet's core with a feature in the merger."""
 
     def __init__(self, removal, feature_channels=0):
         super().__init__()
@@ -39,7 +39,7 @@ class Core(nn.Module):
 
 
 def trained(net):
-    """As if after training: adjacencies are no identity any more."""
+    """Perturb all parameters as training does, so that adjacencies are not the identity."""
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape).to(parameter))
@@ -47,7 +47,7 @@ def trained(net):
 
 
 def values_and_gradients(net, x, engine):
-    """In double precision, of a fixed weighting of the outputs."""
+    """Return output and gradients in double precision for a fixed weighting of the outputs."""
     x = x.detach().requires_grad_()
     with engines.use(engine):
         out = net(x)
@@ -64,7 +64,7 @@ def assert_same_in_double(net, x, device):
 
 
 def refused(net, *args, **kwargs):
-    """Why the engine did not take each part of a net."""
+    """Return why the engine refused each part of a net."""
     with engines.use("triton"):
         choices = engines.explain(net, *args, **kwargs)
     return [choice.refused.get("triton") for choice in choices]
@@ -127,7 +127,7 @@ def test_second_derivatives_are_for_the_reference(triton, device):
 
 
 def folded(removal, device):
-    """PSJNet's core, folded on the device, and as it was in double precision."""
+    """Return PSJNet's core, folded on the device, and the unfolded core in double precision."""
     core = trained(Core(removal))
     whole = nn.Sequential(core.split, core.branches, core.merge)
     return fold(whole).to(device), core.double()
@@ -135,7 +135,7 @@ def folded(removal, device):
 
 @pytest.mark.parametrize("lead", [(), (0,), (17,), (3, 2)])
 def test_folded_core(triton, device, lead):
-    """Split, branches and merger in one launch."""
+    """One launch runs split, branches and merger."""
     net, exact = folded(RAGGED, device)
     x = torch.randn(*lead, 21, 2)
     out = net(x.to(device)).cpu()
@@ -163,7 +163,7 @@ def test_gradients_of_a_folded_core(triton, device):
 
 
 def test_removed_joints_have_no_influence_on_folded_branches(triton, device):
-    """The first branch has lost joint 2."""
+    """Joint 2 is removed in the first branch."""
     core = trained(Core(TOY))
     net = fold(nn.Sequential(core.split, core.branches)).to(device)
     x = torch.randn(2, 3, 2, device=device)
@@ -181,7 +181,7 @@ def test_saved_equals_loaded(triton, device):
     x = torch.randn(3, 3, 2, device=device)
     assert not torch.equal(net(x), other(x))
     other.load_state_dict(net.state_dict())
-    assert_close(net(x), other(x))  # the table of the other is not made in double precision
+    assert_close(net(x), other(x))  # the table of ``other`` is not built in double precision
 
 
 # Refusals
@@ -209,7 +209,7 @@ def test_why_modules_are_refused(triton, device, monkeypatch):
 
 @pytest.mark.slow
 def test_nothing_needs_triton():
-    """Nor is it imported before it is used."""
+    """Triton is not imported until it is used."""
     code = (
         "import sys; sys.modules['triton'] = None; import torch\n"
         "from handgraph import HAND; from handgraph.nn import AdaptiveGraphUNet\n"

@@ -1,4 +1,4 @@
-"""Products of float32 by three of TF32, on matrix units or as they compute them."""
+"""Products of float32 as three products of TF32, on matrix units or emulated."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ STEP = 8  # products that a matrix unit adds at once
 
 
 def to_tf32(numbers):
-    """What matrix units see of float32: they ignore the last 13 bits."""
+    """Convert float32 to TF32 as matrix units do, which ignore the last 13 bits."""
     return (numbers.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
 def toward_zero(numbers):
-    """Doubles to float32 without rounding up, as matrix units keep their sums."""
+    """Convert doubles to float32 rounded towards zero, as matrix units do with sums."""
     near = numbers.astype(np.float32)
     return np.where(np.abs(near) > np.abs(numbers), np.nextafter(near, np.float32(0)), near)
 
 
 def add_product(out, a, b):
-    """Add ``a @ b`` of TF32, whose products are exact in double precision."""
+    """Add ``a @ b`` of TF32 numbers, whose products are exact in double precision."""
     for k in range(0, a.shape[-1], STEP):
         ahead = slice(k, k + STEP)
         exact = a[..., ahead].astype(np.float64) @ b[..., ahead, :].astype(np.float64)
@@ -44,7 +44,7 @@ def add_product(out, a, b):
 
 @pytest.fixture
 def matrix_units(device, monkeypatch):
-    """Let the interpreter multiply as matrix units do; a GPU has its own."""
+    """Make the interpreter multiply as matrix units do; a GPU has real ones."""
     if os.environ.get("TRITON_INTERPRET") != "1":
         yield
         return
@@ -80,7 +80,7 @@ def test_float32_is_exact_to_rounding(triton, device, matrix_units, net, channel
 
 
 def test_gradients_are_exact_to_rounding(triton, device, matrix_units):
-    """Beside their largest: what sums to nothing is as exact as its summands."""
+    """Errors are relative to the largest gradient: a sum that cancels is as exact as its terms."""
     net, x = trained(AdaptiveGraphUNet(2, 3, REMOVAL)), torch.randn(16, 4, 16, 2)
     exact = copy.deepcopy(net).double()
     loss = net.to(device)(x.to(device)).square().sum()
@@ -93,7 +93,7 @@ def test_gradients_are_exact_to_rounding(triton, device, matrix_units):
 
 
 def test_what_a_product_leaves_out(device, matrix_units):
-    """Less than 2^-21 of it: numbers are rounded when they are split, and not cut off."""
+    """The relative error is below 2^-21, as numbers are rounded and not truncated when split."""
     x, factor = torch.rand(1, 1, 1, 512) + 1, torch.rand(1, 1, 1) + 1
     plan = (Stage((Term(0, (NodeMap(factor.to(device)),)),), relu=False),)
     out = run(plan, x.to(device)).cpu()

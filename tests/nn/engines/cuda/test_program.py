@@ -1,4 +1,4 @@
-"""Programs, their lists and their tables, by value."""
+"""Values of programs, their lists and their tables."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_small_program():
 
 
 def test_inputs_of_branches():
-    """A selection, and all of a sample that both branches read."""
+    """Both branches read a selection or the whole sample."""
     index = torch.tensor([[2, -1], [0, 1]])
     select = Stage((Term(0, (Select(index, 3),)),), relu=False)
     last = Stage((Term(1, weight=torch.ones(2, 4, 2)),), relu=False)
@@ -81,7 +81,7 @@ def test_lists_use_every_part_once(drawn):
     parts = program.entries(program.tiles)
     for terms in todo.terms, todo.back_terms:
         assert terms[:-1, 1].sort().values.tolist() == list(range(parts))
-        assert terms[-1].tolist() == [0, 0]  # what is loaded ahead of nothing
+        assert terms[-1].tolist() == [0, 0]  # nothing is loaded ahead
     assert len(todo.products) == parts
     assert len(todo.tiles) == sum(program.tiles[program.inputs :])
     assert len(todo.back) == sum(program.tiles[:-1])

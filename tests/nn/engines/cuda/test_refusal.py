@@ -1,4 +1,4 @@
-"""What the Triton engine refuses, by plan and by machine."""
+"""Reasons for which the Triton engine refuses a plan or a machine."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_size_of_matrices():
     def plan(nodes):
         return (Stage((Term(0, (NodeMap(torch.ones(1, nodes, 2**7)),)),), relu=False),)
 
-    given = Shape(1, 2**7, 2**3)  # with the identity of the channels
+    given = Shape(1, 2**7, 2**3)  # including the identity over channels
     assert refuses_plan(plan(2**4), given) is None
     assert refuses_plan(plan(2**4 + 1), given) == f"a dense matrix would have {2**13 * 17} entries"
 
