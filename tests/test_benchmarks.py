@@ -438,7 +438,7 @@ def test_page_by_value():
     assert "| handgraph | 2.5 | 1.25-5 | 2.5 | 1.60 | 1.20 | **0.80 slower** |" in text
     assert "| batch | handgraph | n^0.93 | n^1.00 | 64 | 250 |" in text
     assert "(results/scaling.png)" in text
-    assert "makes 4000 samples a second (2000 at once, 3 rounds, threads 1)" in text
+    assert "makes 4000 samples per second (2000 at once, 3 rounds, threads 1)" in text
     assert "| `torch` | 0.50 | 0.25-1.00 | 300 |" in text
 
 
