@@ -306,8 +306,7 @@ class OcclusionAUC(_PCKCounts):
         ``[]``, in the dtype of the thresholds
 
     Units:
-        Poses in metres, camera frame; no unit of the output. NaN for a group without visible
-        joints.
+        Poses in metres, camera frame. NaN for a group without visible joints.
 
     Raises:
         TypeError: As for :func:`handgraph.metrics.pck_curve`.

@@ -37,8 +37,7 @@ class RemoveJoints(RandomTransform):
         node_mask: Bool ``[J]``.
 
     Raises:
-        TypeError: If generator is not a ``torch.Generator``, or a filled entry is not floating
-            point.
+        TypeError: If generator is not a ``torch.Generator``, or an entry of ``fill`` is not float.
         ValueError: If a name is unknown, the probability is not in [0, 1], or number is too large;
             if a ``Data`` lacks an entry of ``fill``, has another number of joints, or an entry is
             not ``[J, *]``.
