@@ -181,7 +181,7 @@ def test_no_hands_are_no_error(run, uv):
         (coco, ("--format", "openpose"), "expected a field 'people', got images"),
         (openpose, ("--order", "RHD"), "--order is for coco and mmpose, .* format is openpose"),
         (lambda uv: h3wb(uv, "keypoints_3d"), (), "sample 2000: no keypoints_2d: 2Dto3D"),
-        (lambda uv: {"hands": []}, (), "expected fields of one format, got those of none: pass --f"),
+        (lambda uv: {"hands": []}, (), "expected fields of one format, got those of none: pass"),
         (lambda uv: [], (), "got those of none"),
         (lambda uv: coco(uv) | openpose(uv), (), "got those of openpose and coco"),
     ],

@@ -132,7 +132,7 @@ def phase_and_name(what):
 def test_readme_prints_the_committed_speeds():
     rivals = {
         "the published path": ["published path"],
-        "the best equal form of PyG's layers": PYG,
+        "the same network from PyG layers": PYG,
     }
     table = printed("Speed")
     assert len(table) == 4
