@@ -125,10 +125,10 @@ TAKES_POSES |= {
 }
 DATA = HAND.to_data(x=torch.rand(21, 2))
 GIVEN = {
-    "Data": (DATA, r"got Data: take one out with handgraph\.nn\.to_dense"),
-    "Batch": (Batch.from_data_list([DATA]), r"got .*Batch: take one out with handgraph\.nn\.to_de"),
-    "array": (np.zeros((8, 21, 2)), "got ndarray: torch.from_numpy makes one"),
-    "list": ([[1.0, 2.0]], "got list: torch.tensor makes one"),
+    "Data": (DATA, r"got Data: call handgraph\.nn\.to_dense"),
+    "Batch": (Batch.from_data_list([DATA]), r"got .*Batch: call handgraph\.nn\.to_dense"),
+    "array": (np.zeros((8, 21, 2)), "got ndarray: call torch.from_numpy"),
+    "list": ([[1.0, 2.0]], "got list: call torch.tensor"),
 }
 
 
@@ -151,7 +151,7 @@ def test_what_is_no_tensor_gets_an_answer(module, given, message):
     ],
 )
 def test_functions_say_how_to_make_a_tensor(call):
-    with pytest.raises(TypeError, match="got ndarray: torch.from_numpy makes one"):
+    with pytest.raises(TypeError, match="got ndarray: call torch.from_numpy"):
         call(np.ones((21, 3)))
 
 
