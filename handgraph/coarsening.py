@@ -122,8 +122,8 @@ def coarsen(skeleton: Skeleton, max_levels: int | None = None) -> tuple[Coarseni
 
     Args:
         skeleton: The skeleton.
-        max_levels: Largest number of levels. If it is given, levels may keep more than three
-            quarters of their joints.
+        max_levels: Largest number of levels. If it is given, the ladder ends earlier only where no
+            joints can be paired.
 
     Returns:
         One :class:`Coarsening` per level; each clusters the coarse skeleton of the previous level.

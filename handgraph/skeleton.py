@@ -24,11 +24,11 @@ MOST_JOINTS = 2**20
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A named, undirected graph over named joints. Only skeletons assign numbers to joints.
+    """A named, undirected graph over named joints.
 
-    The graph may be a tree (a hand), or have cycles (COCO's body), several components (two hands)
-    or no edges. :attr:`parents` and :attr:`bones` raise an error if it is not a tree.
-    Skeletons are immutable and hashable. They are equal if all their fields are.
+    Only a skeleton assigns numbers to joints. The graph may be a tree (a hand), or have cycles
+    (COCO's body), several components (two hands) or no edges. :attr:`parents` and :attr:`bones`
+    need a tree. Skeletons are immutable and hashable. They are equal if all their fields are.
 
     Args:
         name: Name in error messages.

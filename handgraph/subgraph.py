@@ -19,7 +19,7 @@ MOST_SETS = 4096
 
 
 class RemovalSets:
-    r"""N sets of joints of one skeleton; branch n keeps the joints that are not in set n.
+    r"""N sets of joints of one skeleton, where branch n keeps the joints that are not in set n.
 
     The paper (section 2) removes the TIPs, DIPs, PIPs or MCPs of every finger: N = 4 sets of
     m = 5 joints, so that a branch keeps :math:`K = J - m = 16`. Sets may differ in size: kept
@@ -150,7 +150,7 @@ class RemovalSets:
         *,
         among: What | None = None,
     ) -> RemovalSets:
-        """Draw ``num_sets`` sets of ``size`` joints, uniformly such that a branch keeps each joint.
+        """Draw ``num_sets`` sets of ``size`` joints, uniformly among those that keep every joint.
 
         Args:
             skeleton: The skeleton.

@@ -298,9 +298,9 @@ def test_dense_batches_say_where_the_joints_stand():
 def test_dense_batches_in_an_order_of_one_s_own():
     hand, names = torch.rand(21, 2), HAND.joints[::-1]
     data = HAND.reorder("reversed", names).to_data(x=hand.flip(0))
-    with pytest.raises(ValueError, match="If your joints, in their order, are names: ") as caught:
+    with pytest.raises(ValueError, match="If names lists your joints in order: ") as caught:
         to_dense(data, HAND)
-    first, call = caught.value.args[0].split("are names: ")[1].split("; ")
+    first, call = caught.value.args[0].split("in order: ")[1].split("; ")
     scope = {"to_dense": to_dense, "data": data, "HAND": HAND, "names": names}
     exec(first, scope)
     assert_close(eval(call, scope), hand.unsqueeze(0))
