@@ -7,7 +7,7 @@ from types import ModuleType
 import torch
 
 with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "`torch.jit", category=FutureWarning)  # scripts its classes
+    warnings.filterwarnings("ignore", "`torch.jit", category=FutureWarning)  # raised on import
     import torch_geometric.data  # noqa: F401
 
 from handgraph.coarsening import Coarsening, coarsen
@@ -37,7 +37,7 @@ SUBPACKAGES = (
     *("datasets", "detectors", "formats", "geometry", "hub", "losses", "masks", "metrics", "nn"),
     *("plot", "published", "testing", "transforms", "vision"),
 )
-"""They are imported at their first use, such as ``handgraph.nn`` after ``import handgraph``."""
+"""Imported on first access: ``import handgraph`` is enough to use ``handgraph.nn``."""
 
 
 def __getattr__(name: str) -> ModuleType:

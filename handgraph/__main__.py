@@ -1,4 +1,4 @@
-"""Lift files of keypoints, draw them, and say what is installed: ``python -m handgraph lift``."""
+"""Lift or draw keypoint files, or print the installed versions: ``python -m handgraph lift``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command.
 
     Args:
-        arguments: Those of the command line; ``None``: of this process.
+        arguments: Command-line arguments; ``None`` takes those of this process.
     """
     parser = argparse.ArgumentParser("python -m handgraph", description="3D hands from keypoints.")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -1,4 +1,4 @@
-"""What is checked before anything is computed: types, dtypes, devices, shapes, numbers."""
+"""Checks of arguments: types, dtypes, devices, shapes and numbers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from handgraph.skeleton import Skeleton
 
 
 def check_tensor(value: object, name: str, like: Tensor | None = None) -> None:
-    """Raise unless ``value`` is a tensor on the device of ``like``, and say how to make it one."""
+    """Raise unless ``value`` is a tensor on the device of ``like``; suggest a conversion."""
     if isinstance(value, Tensor):
         if like is not None:
             check_device(value, like, name)
         return
     remedy = ""
     if isinstance(value, Data):
-        remedy = ": take one out with handgraph.nn.to_dense(data, skeleton)"
+        remedy = ": call handgraph.nn.to_dense(data, skeleton)"
     elif isinstance(value, np.ndarray):
-        remedy = ": torch.from_numpy makes one"
+        remedy = ": call torch.from_numpy"
     elif isinstance(value, list | tuple | float | int):
-        remedy = ": torch.tensor makes one"
+        remedy = ": call torch.tensor"
     raise TypeError(f"expected {name} as torch.Tensor, got {type(value).__name__}{remedy}")
 
 
@@ -34,8 +34,8 @@ def check_device(value: Tensor, like: Tensor, name: str) -> None:
     """Raise unless ``value`` is on the device of ``like``."""
     if value.device != like.device:
         raise ValueError(
-            f"expected {name} on {like.device}, where the rest is, got {value.device}: "
-            f"bring both together with .to(device)"
+            f"expected {name} on {like.device} like the rest of the input, got {value.device}: "
+            f"call .to(device)"
         )
 
 
@@ -46,11 +46,11 @@ def check_skeleton(value: object, name: str) -> None:
 
 
 LARGEST = 2**31 - 1
-"""No size and no count is larger."""
+"""Largest size or count."""
 
 
 def check_whole(**sizes: object) -> None:
-    """Raise unless all sizes are whole numbers, none of them larger than a size can be."""
+    """Raise unless all sizes are integers of at most :data:`LARGEST`."""
     for name, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, Integral):
             raise TypeError(f"expected {name} as int, got {type(value).__name__}")
@@ -59,7 +59,7 @@ def check_whole(**sizes: object) -> None:
 
 
 def check_count(name: str, value: int, low: int, high: int | None = None) -> None:
-    """Raise unless ``value`` is a whole number from ``low`` to ``high``."""
+    """Raise unless ``value`` is an integer from ``low`` to ``high``."""
     check_whole(**{name: value})
     if value < low or (high is not None and value > high):
         limit = f"at least {low}" if high is None else f"from {low} to {high}"
@@ -67,10 +67,10 @@ def check_count(name: str, value: int, low: int, high: int | None = None) -> Non
 
 
 def check_sides(name: str, size: int | Sequence[int]) -> tuple[int, int]:
-    """Height and width of a side, or of (height, width), once they are known to be counts."""
+    """Return ``size`` as (height, width), and raise unless both are positive integers."""
     sides = size if isinstance(size, Sequence) and not isinstance(size, str) else (size, size)
     if len(sides) != 2:
-        raise ValueError(f"expected {name} to be a side or (height, width), got {size}")
+        raise ValueError(f"expected {name} to be an int or (height, width), got {size}")
     height, width = sides
     check_count(name, height, 1)
     check_count(name, width, 1)
@@ -102,14 +102,14 @@ def check_hand(xyz: Tensor, skeleton: Skeleton) -> None:
 
 
 def check_joints(x: Tensor, skeleton: Skeleton, name: str, like: Tensor | None = None) -> None:
-    """Raise unless ``x`` is ``[*, J, C]`` of the skeleton, on the device of ``like``."""
+    """Raise unless ``x`` is ``[*, J, C]`` for the skeleton, on the device of ``like``."""
     check_tensor(x, name, like)
     joints = skeleton.num_joints
     if x.dim() < 2 or x.shape[-2] != joints:
-        came = "" if x.dim() < 2 else f"{x.shape[-2]} joints: "
+        found = "" if x.dim() < 2 else f"{x.shape[-2]} joints: "
         raise ValueError(
             f"{name}: expected [*, {joints}, C] for the {joints} joints of {skeleton.name}, "
-            f"got {came}{list(x.shape)}"
+            f"got {found}{list(x.shape)}"
         )
 
 
@@ -125,7 +125,7 @@ def check_shape(value: Tensor, shape: torch.Size, like: Tensor, name: str) -> No
 
 
 def check_matrix(matrix: Tensor, points: Tensor, name: str) -> None:
-    """Raise unless ``matrix`` is ``[3, 3]``, or has the leading dims of the points."""
+    """Raise unless ``matrix`` is ``[3, 3]``, or ``[*, 3, 3]`` with the leading dims of points."""
     check_tensor(matrix, name, points)
     if matrix.dtype != points.dtype:
         raise TypeError(
@@ -134,7 +134,7 @@ def check_matrix(matrix: Tensor, points: Tensor, name: str) -> None:
     lead = list(points.shape[:-2])
     if list(matrix.shape) not in ([*lead, 3, 3], [3, 3]):
         raise ValueError(
-            f"expected {name} of shape {[*lead, 3, 3]} (one a sample) or [3, 3] (one for all), "
+            f"expected {name} of shape {[*lead, 3, 3]} (one per sample) or [3, 3] (shared), "
             f"got {list(matrix.shape)}"
         )
 
@@ -164,13 +164,13 @@ def check_between(value: float, name: str, low: float = -math.inf, high: float =
 
 
 def check_limit(owner: str, name: str, value: float, limit: float) -> None:
-    """Raise unless a number of ``owner`` is from 0 to ``limit``."""
+    """Raise unless ``value`` is from 0 to ``limit``."""
     if not 0 <= value <= limit:
         raise ValueError(f"{owner}: expected {name} from 0 to {limit:g}, got {value}")
 
 
 def check_range(owner: str, name: str, pair: tuple[float, float], limit: float) -> None:
-    """Raise unless a pair of ``owner`` is (least, largest), finite, from 0 to ``limit``."""
+    """Raise unless ``pair`` is (least, largest), finite and from 0 to ``limit``."""
     low, high = pair
     if not (0 <= low <= high <= limit and high < math.inf):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Coarser skeletons: clusters of neighbouring joints, and the edges between them."""
+"""Coarse skeletons: clusters of neighbouring joints, and the edges between them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from handgraph.skeleton import Skeleton, What
 
 @dataclass(frozen=True)
 class Coarsening:
-    """A skeleton, clusters of its joints, and the skeleton over these clusters.
+    """Clusters of the joints of a skeleton, and the coarse skeleton over these clusters.
 
-    What graph U-Nets over a fixed skeleton pool along (:class:`handgraph.nn.SkeletalPool`). Two
-    clusters are linked if any of their joints are. :func:`coarsen` finds clusters by itself.
+    Graph U-Nets over a fixed skeleton pool along it (:class:`handgraph.nn.SkeletalPool`). Two
+    clusters are linked if any of their joints are. :func:`coarsen` computes clusters.
 
     Args:
         fine: The skeleton.
-        clusters: What each cluster holds, by the cluster's name: the name of a group or joint, or
+        clusters: The joints of each cluster, by its name: the name of a group or joint, or
             several (:meth:`handgraph.Skeleton.select`).
-        connected: Whether each cluster must be connected. Only :meth:`restrict` does without.
+        connected: Whether each cluster must be connected. Only :meth:`restrict` passes ``False``.
 
     Raises:
         ValueError: If a name is unknown, a joint is in two clusters or in none, or a cluster is
@@ -44,7 +44,7 @@ class Coarsening:
     _: KW_ONLY
     connected: InitVar[bool] = True
     coarse: Skeleton = field(init=False, repr=False)
-    """The skeleton over the clusters, in their order. Its root is the cluster of the root."""
+    """The skeleton over the clusters, in their order. Its root is the cluster of the fine root."""
 
     def __post_init__(self, connected: bool) -> None:
         """Replace groups by their joints, check the clusters, and link them."""
@@ -69,21 +69,21 @@ class Coarsening:
 
     @property
     def cluster(self) -> Tensor:
-        """Which joint of the coarse skeleton each joint belongs to. Long ``[J]``."""
+        """Index of each joint's cluster in the coarse skeleton. Long ``[J]``."""
         home = _homes(self.fine, self.clusters)
         return torch.tensor([self.coarse.index(home[joint]) for joint in self.fine.joints])
 
     def restrict(self, skeleton: Skeleton) -> Coarsening:
-        """Give the same clusters without the joints that ``skeleton`` lacks.
+        """Return the same clusters without the joints that ``skeleton`` lacks.
 
-        Joints go by name, so the skeleton may be one that :meth:`handgraph.RemovalSets.subgraph`
-        cut out, or the same joints in another order. Clusters that lose all joints are dropped.
-        The coarse edges are those that the skeleton's own edges make. With bridged edges every
-        cluster stays connected; with induced ones a cluster that lost its middle stays one
-        cluster all the same: who belongs together was decided on the whole skeleton.
+        Joints are matched by name, so ``skeleton`` may have its joints in another order, or be
+        the result of :meth:`handgraph.RemovalSets.subgraph`. Clusters that lose all joints are
+        dropped. The coarse edges follow from the edges of ``skeleton``. With bridged edges every
+        cluster stays connected. With induced edges a cluster may become disconnected, and is
+        still one cluster.
 
         Raises:
-            ValueError: If the skeleton has a joint that no cluster holds.
+            ValueError: If the skeleton has a joint that no cluster contains.
 
         Example:
             >>> from handgraph import HAND, RemovalSets, coarsen
@@ -97,8 +97,8 @@ class Coarsening:
         unknown = [joint for joint in skeleton.joints if joint not in self.fine.joints]
         if unknown:
             raise ValueError(
-                f"{skeleton.name} is no part of {self.fine.name}, whose joints are clustered: "
-                f"it has {', '.join(unknown)}"
+                f"{skeleton.name}: expected joints of {self.fine.name}, whose joints are "
+                f"clustered, got {', '.join(unknown)}"
             )
         left = {
             name: [joint for joint in joints if joint in skeleton.joints]
@@ -111,22 +111,22 @@ class Coarsening:
 def coarsen(skeleton: Skeleton, max_levels: int | None = None) -> tuple[Coarsening, ...]:
     """Pair neighbouring joints, then neighbouring pairs, and so on: the ladder of a graph U-Net.
 
-    Each level is a maximal matching that runs along the bones from the tips: the joint with the
-    fewest free neighbours is paired with that neighbour which has the fewest itself (Karp and
-    Sipser, 1981; on a forest no matching is larger). A joint left alone stays alone. Pairs are
-    named after their inner joint. Ties go by name, so the order of the joints plays no part.
+    Each level is a maximal matching along the bones. It pairs the joint with the fewest unpaired
+    neighbours with the neighbour that has the fewest itself (Karp and Sipser, 1981). On a forest no
+    matching is larger. A joint without a partner is a cluster of its own. Pairs are named after
+    their inner joint. Ties are broken by name, so the order of the joints has no influence.
 
-    Around a star a matching cannot halve. By default the ladder ends where a level would keep more
-    than three quarters of its joints; there is always one level, as in
-    :func:`handgraph.nn.halving_ladder`, be it one that pairs nothing.
+    A matching cannot halve a star. By default the ladder ends before a level that keeps more than
+    three quarters of its joints. The first level is always kept, even if it pairs no joints, as in
+    :func:`handgraph.nn.halving_ladder`.
 
     Args:
         skeleton: The skeleton.
-        max_levels: How many levels at most; then the ladder ends only where nothing is left to
-            pair.
+        max_levels: Largest number of levels. If it is given, the ladder ends earlier only where no
+            joints can be paired.
 
     Returns:
-        One :class:`Coarsening` a level; each starts from the coarse skeleton of the one before.
+        One :class:`Coarsening` per level; each clusters the coarse skeleton of the previous level.
 
     Raises:
         ValueError: If ``max_levels`` is not positive.
@@ -153,14 +153,14 @@ def coarsen(skeleton: Skeleton, max_levels: int | None = None) -> tuple[Coarseni
 
 
 def restrict_ladder(ladder: Sequence[Coarsening], skeleton: Skeleton) -> tuple[Coarsening, ...]:
-    """Restrict each level to what the skeleton leaves of the one before.
+    """Restrict every level of a ladder to the joints of a skeleton.
 
     Args:
         ladder: The levels, finest first (:func:`coarsen`).
-        skeleton: All joints of the first level, or some (:meth:`Coarsening.restrict`).
+        skeleton: All or some joints of the first level (:meth:`Coarsening.restrict`).
 
     Raises:
-        ValueError: If there is no level, or one does not hold the clusters of the one before.
+        ValueError: If the ladder is empty, or a level lacks a cluster of the previous level.
 
     Example:
         >>> from handgraph import HAND, RemovalSets, coarsen
@@ -179,7 +179,7 @@ def restrict_ladder(ladder: Sequence[Coarsening], skeleton: Skeleton) -> tuple[C
 
 
 def _pair(skeleton: Skeleton) -> Coarsening:
-    """One level of :func:`coarsen`."""
+    """Compute one level of :func:`coarsen`."""
     free = _neighbours(skeleton)
     clusters = {joint: [joint] for joint in skeleton.joints}
 
@@ -205,7 +205,7 @@ def _neighbours(skeleton: Skeleton) -> dict[str, set[str]]:
 
 
 def _homes(skeleton: Skeleton, clusters: Mapping[str, What]) -> dict[str, str]:
-    """The cluster of every joint; raise unless there is exactly one."""
+    """Return the cluster of every joint, and raise unless each joint is in exactly one."""
     home: dict[str, str] = {}
     for name, joints in clusters.items():
         if not joints:
@@ -218,7 +218,7 @@ def _homes(skeleton: Skeleton, clusters: Mapping[str, What]) -> dict[str, str]:
             home[joint] = name
     left = [joint for joint in skeleton.joints if joint not in home]
     if left:
-        raise ValueError(f"{skeleton.name}: no cluster holds {', '.join(left)}")
+        raise ValueError(f"{skeleton.name}: no cluster contains {', '.join(left)}")
     return home
 
 
@@ -233,6 +233,6 @@ def _check_connected(skeleton: Skeleton, clusters: Mapping[str, Sequence[str]]) 
         apart = [joint for joint in joints if joint not in reached]
         if apart:
             raise ValueError(
-                f"{skeleton.name}: cluster {name!r} is not connected: within it, no path leads "
-                f"from {joints[0]} to {', '.join(apart)}"
+                f"{skeleton.name}: cluster {name!r} is not connected: it contains no path from "
+                f"{joints[0]} to {', '.join(apart)}"
             )

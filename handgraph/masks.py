@@ -1,8 +1,8 @@
-r"""Which joints each sample keeps: small functions that give masks, and that compose.
+r"""Masks of the joints that each sample keeps.
 
-A mask is Bool ``[*, J]``, ``True`` for a joint that is kept: what
-:class:`handgraph.nn.AdaptiveGraphUNet` takes as ``node_mask``. Masks are combined by ``&`` and
-``|``; true visibility is a mask as it is. Training and test choose theirs separately::
+A mask is Bool ``[*, J]``, ``True`` for a joint that is kept. It is the ``node_mask`` of
+:class:`handgraph.nn.AdaptiveGraphUNet`. Combine masks with ``&`` and ``|``. Ground-truth
+visibility is a mask, too. Training and evaluation may use different masks::
 
     mask = keep_always(sample_visible(score), HAND, "wrist")            # training: one draw
     masks, speaks = cover(sample_visible(score.expand(8, *score.shape)))  # test: eight draws
@@ -43,17 +43,17 @@ __all__ = [
 
 
 def keep_confident(score: Tensor, threshold: float) -> Tensor:
-    """Keep the joints whose score is above a threshold; a score that is NaN is an error.
+    """Keep the joints whose score is above a threshold.
 
     Args:
-        score: How likely each joint is to be visible. ``[*, J]``
-        threshold: The least score that is not enough.
+        score: Probability that each joint is visible. ``[*, J]``
+        threshold: Joints whose score is at or below this are dropped.
 
     Returns:
         Bool ``[*, J]``.
 
     Raises:
-        ValueError: If a score is not a probability.
+        ValueError: If a score is NaN or outside of [0, 1], or the threshold is NaN.
 
     Example:
         >>> import torch
@@ -69,23 +69,23 @@ def keep_confident(score: Tensor, threshold: float) -> Tensor:
 
 
 def soft_gate(score: Tensor, *, slope: float = 1.0, bias: float = 0.0) -> Tensor:
-    r"""Weaken what a joint sends by its score, instead of removing the joint.
+    r"""Convert scores to soft gates, which weaken the messages of a joint instead of removing it.
 
     .. math:: g = \sigma(a \, \mathrm{logit}(s) + b)
 
     With slope 1 and bias 0 the gate is the score. The graph U-Net takes a gate as ``node_mask``.
-    Scores of 0 and 1, whose logits are infinite, have no gradient.
+    Scores of 0 and 1 have infinite logits, and their gradient is 0.
 
     Args:
-        score: How likely each joint is to be visible. ``[*, J]``
-        slope: a, how sharply the gate follows the score.
-        bias: b, positive to let more through.
+        score: Probability that each joint is visible. ``[*, J]``
+        slope: a, the steepness of the gate.
+        bias: b; a positive value raises all gates.
 
     Returns:
         ``[*, J]``, in [0, 1].
 
     Raises:
-        ValueError: If a score is not a probability.
+        ValueError: If a score is not a probability, or slope or bias is not finite.
 
     Example:
         >>> import torch
@@ -98,7 +98,7 @@ def soft_gate(score: Tensor, *, slope: float = 1.0, bias: float = 0.0) -> Tensor
     check_between(bias, "bias")
     sure = (score == 0) | (score == 1)
     logit = torch.logit(score.masked_fill(sure, 0.5))
-    largest = torch.finfo(logit.dtype).max  # in place of infinity, of which 0 times is no number
+    largest = torch.finfo(logit.dtype).max  # not infinity, as 0 * inf is NaN
     logit = torch.where(sure, (2 * score.detach() - 1) * largest, logit)
     return torch.sigmoid(slope * logit + bias)
 
@@ -110,21 +110,21 @@ def sample_visible(
     bias: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    r"""Keep each joint with the probability that its score says: :func:`soft_gate`, drawn.
+    r"""Draw a mask that keeps each joint with the probability :func:`soft_gate` of its score.
 
-    Expand the score for several draws. Joints are drawn independently.
+    Joints are drawn independently. Expand the score for several draws.
 
     Args:
-        score: How likely each joint is to be visible. ``[*, J]``
-        slope: How sharply the probability follows the score.
-        bias: Positive to keep more.
-        generator: Where the randomness comes from.
+        score: Probability that each joint is visible. ``[*, J]``
+        slope: Slope of the gate.
+        bias: Bias of the gate; a positive value keeps more joints.
+        generator: Random number generator.
 
     Returns:
         Bool ``[*, J]``.
 
     Raises:
-        ValueError: If a score is not a probability.
+        ValueError: If a score is not a probability, or slope or bias is not finite.
 
     Example:
         >>> import torch
@@ -140,16 +140,16 @@ def sample_visible(
 def stratified_levels(
     num_draws: int, num_joints: int, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Draw thresholds that spread evenly: ``score > levels`` keeps a joint in its share of draws.
+    """Draw evenly spaced thresholds, so that ``score > levels`` gives K stratified masks.
 
-    Column j is a permutation of (k + 1/2) / K. So a joint with probability p is kept in K p of the
-    K draws, rounded, and which draws is independent from joint to joint. Less random than
-    :func:`sample_visible`, and for fixed levels not random at all.
+    Column j is a random permutation of (k + 1/2) / K. A joint with probability p is kept in K p of
+    the K draws, rounded. The permutations are independent between joints. The masks vary less than
+    those of :func:`sample_visible`; with fixed levels they are deterministic.
 
     Args:
         num_draws: K, the number of draws.
         num_joints: J, the number of joints.
-        generator: Where the randomness comes from; the levels are on its device.
+        generator: Random number generator; the levels are on its device.
 
     Returns:
         ``[K, J]``, in (0, 1).
@@ -172,12 +172,12 @@ def stratified_levels(
 def drop_joints(
     shape: tuple[int, ...], probability: float, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Drop every joint independently: dropout of whole joints, for training.
+    """Draw a mask that drops each joint independently: dropout of whole joints, for training.
 
     Args:
         shape: Shape of the mask, ``(*, J)``.
-        probability: That a joint is dropped.
-        generator: Where the randomness comes from; the mask is on its device.
+        probability: Probability that a joint is dropped.
+        generator: Random number generator; the mask is on its device.
 
     Returns:
         Bool ``[*, J]``.
@@ -202,13 +202,13 @@ def drop_region(
     hops: int,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Drop a random joint of each sample and its neighbours up to some hops away.
+    """Draw a mask that drops a random joint and all joints within some hops of it.
 
     Args:
         skeleton: The skeleton.
         lead: Leading dimensions of the mask.
-        hops: How far the region reaches; 0 drops the one joint.
-        generator: Where the randomness comes from; the mask is on its device.
+        hops: Radius of the region in bones; 0 drops a single joint.
+        generator: Random number generator; the mask is on its device.
 
     Returns:
         Bool ``[*lead, J]``.
@@ -233,12 +233,12 @@ def drop_region(
 def drop_set(
     removal: RemovalSets, lead: tuple[int, ...], generator: torch.Generator | None = None
 ) -> Tensor:
-    """Drop one of the removal sets in each sample: a level, a finger, or any sets of one's own.
+    """Draw a mask that drops one removal set in each sample, such as a level or a finger.
 
     Args:
         removal: The removal sets.
         lead: Leading dimensions of the mask.
-        generator: Where the randomness comes from; the mask is on its device.
+        generator: Random number generator; the mask is on its device.
 
     Returns:
         Bool ``[*lead, J]``.
@@ -254,15 +254,15 @@ def drop_set(
 
 
 def keep_always(mask: Tensor, skeleton: Skeleton, what: What) -> Tensor:
-    """Keep some joints whatever the mask says, such as the root.
+    """Keep some joints, such as the root, in every sample of a mask.
 
     Args:
-        mask: A mask, or gates, which become 1. ``[*, J]``
+        mask: A Bool mask, or gates. ``[*, J]``
         skeleton: The skeleton.
         what: The joints: the name of a group or joint, or several.
 
     Returns:
-        What the mask was. ``[*, J]``
+        The mask or the gates, with ``True`` or 1 at these joints. ``[*, J]``
 
     Raises:
         ValueError: If the mask does not have the skeleton's joints, or a name is unknown.
@@ -285,11 +285,11 @@ def keep_always(mask: Tensor, skeleton: Skeleton, what: What) -> Tensor:
 
 
 class Covered(NamedTuple):
-    """Draws of which every joint is kept by one.
+    """Masks that together keep every joint, as returned by :func:`cover`.
 
     Shapes:
-        - node_mask: Bool ``[K + 1, *, J]``, the draws, and one that keeps everything
-        - speaks: Bool ``[K + 1, *, J]``, which draw speaks for which joint
+        - node_mask: Bool ``[K + 1, *, J]``, the K draws and one draw that keeps all joints
+        - speaks: Bool ``[K + 1, *, J]``, ``True`` where a draw contributes to a joint's estimate
 
     Example:
         >>> import torch
@@ -304,16 +304,16 @@ class Covered(NamedTuple):
 
 
 def cover(mask: Tensor) -> Covered:
-    """Add a draw that keeps everything, and let it speak for the joints that no other kept.
+    """Add a draw that keeps all joints, used only for the joints that no other draw keeps.
 
-    So each joint gets an estimate, from no more unsure joints than must be: removal sets keep every
-    joint in some branch, and draws should too.
+    Every joint then has an estimate, as with removal sets, which keep every joint in some branch.
+    Joints that another draw keeps do not use the added one.
 
     Args:
         mask: K draws. Bool ``[K, *, J]``
 
     Returns:
-        The K + 1 masks, and who speaks for whom.
+        The K + 1 masks, and the joints to whose estimate each of them contributes.
 
     Raises:
         TypeError: If the mask is not Bool.
@@ -334,16 +334,16 @@ def cover(mask: Tensor) -> Covered:
 
 
 def merge_draws(pose: Tensor, speaks: Tensor) -> Tensor:
-    r"""Average what the draws say of each joint, over those that speak for it.
+    r"""Average the poses of several draws, for each joint over the draws that contribute to it.
 
     .. math:: y_j = \frac{\sum_k s_{kj} \, y_{kj}}{\sum_k s_{kj}}
 
     Args:
-        pose: What the net says of each draw. ``[K, *, J, C]``
-        speaks: Which draw speaks for which joint. Bool ``[K, *, J]``
+        pose: Output of the net for each draw. ``[K, *, J, C]``
+        speaks: Which draws contribute to each joint. Bool ``[K, *, J]``
 
     Returns:
-        ``[*, J, C]``; NaN for a joint for which none speaks.
+        ``[*, J, C]``; NaN for a joint to which no draw contributes.
 
     Raises:
         TypeError: If ``speaks`` is not Bool.
@@ -364,12 +364,12 @@ def merge_draws(pose: Tensor, speaks: Tensor) -> Tensor:
 
 
 def _check_probability(score: Tensor) -> None:
-    """Look at the values too, where that does not stop a compiler."""
+    """Raise unless all scores are probabilities; skip the values under ``torch.compile``."""
     check_tensor(score, "score")
     if torch.compiler.is_compiling():
         return
     if not bool(((score >= 0) & (score <= 1)).all()):
-        raise ValueError("score: expected probabilities, some are outside of [0, 1] or NaN")
+        raise ValueError("score: expected probabilities in [0, 1], got values outside or NaN")
 
 
 def _device(generator: torch.Generator | None) -> torch.device | None:

@@ -16,29 +16,29 @@ if TYPE_CHECKING:
     import networkx
 
 What = str | Iterable[str]
-"""Some joints of a skeleton: the name of a joint or of a group, or several of them."""
+"""A selection of joints: the name of a joint or of a group, or several of them."""
 
 MOST_JOINTS = 2**20
-"""Largest number of joints that :meth:`Skeleton.edgeless` names."""
+"""Largest number of joints of :meth:`Skeleton.edgeless`."""
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A named, undirected graph over named joints: the only place where joints have numbers.
+    """A named, undirected graph over named joints.
 
-    Any graph will do: trees (a hand), cycles (COCO's body), several components (two hands), no
-    edges at all. What needs a tree (:attr:`parents`, :attr:`bones`) says so where there is none.
-    Skeletons are values: frozen, hashable, equal if all their parts are.
+    Only a skeleton assigns numbers to joints. The graph may be a tree (a hand), or have cycles
+    (COCO's body), several components (two hands) or no edges. :attr:`parents` and :attr:`bones`
+    need a tree. Skeletons are immutable and hashable. They are equal if all their fields are.
 
     Args:
-        name: What error messages call it.
-        joints: The joints' names, in the order in which tensors hold them.
+        name: Name in error messages.
+        joints: Names of the joints, in the order of the joint dimension of tensors.
         edges: Pairs of joint names. Each edge once, in either direction.
         groups: Named groups of joints, such as ``{"TIP": ["thumb_tip", ...]}``.
-        aliases: Other names by which :meth:`index` and :meth:`select` know a joint.
-        root: The joint that stands for the whole skeleton (the wrist, the pelvis), or ``None``.
-        keep: Where the joints stood in the skeleton that this one was cut from; ``None`` if it
-            was cut from none. :meth:`handgraph.RemovalSets.subgraph` sets it.
+        aliases: Alternative joint names that :meth:`index` and :meth:`select` accept.
+        root: The root joint (the wrist, the pelvis), or ``None``.
+        keep: Index of each joint in the skeleton of which this one is a subgraph, or ``None``.
+            :meth:`handgraph.RemovalSets.subgraph` sets it.
 
     Raises:
         ValueError: If a name is used twice, an edge or a group names an unknown joint, an edge is
@@ -64,7 +64,7 @@ class Skeleton:
     keep: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Normalise the containers, then check that every name means something."""
+        """Convert the containers to immutable ones, then check all names."""
         freeze = object.__setattr__
         freeze(self, "joints", tuple(self.joints))
         freeze(self, "edges", tuple((u, v) for u, v in self.edges))
@@ -74,7 +74,7 @@ class Skeleton:
         self._check_edges()
 
     def __repr__(self) -> str:
-        """The name, and quoted what is no name in Python: ``HAND``, ``Skeleton('two hands')``."""
+        """Return the name, or ``Skeleton('two hands')`` if it is not a Python identifier."""
         return self.name if self.name.isidentifier() else f"Skeleton({self.name!r})"
 
     def _check_names(self) -> None:
@@ -88,16 +88,16 @@ class Skeleton:
         for what, names in (*self.groups.items(), ("aliases", self.aliases.values())):
             for joint in names:
                 if joint not in self.joints:
-                    raise ValueError(f"{self.name}: {what} names {joint!r}, which is no joint")
+                    raise ValueError(f"{self.name}: {what} names {joint!r}, which is not a joint")
         if self.root is not None and self.root not in self.joints:
-            raise ValueError(f"{self.name}: the root {self.root!r} is no joint")
+            raise ValueError(f"{self.name}: the root {self.root!r} is not a joint")
 
     def _check_edges(self) -> None:
         seen: set[frozenset[str]] = set()
         for edge in self.edges:
             for joint in edge:
                 if joint not in self.joints:
-                    raise ValueError(f"{self.name}: edge {edge} names {joint!r}, which is no joint")
+                    raise ValueError(f"{self.name}: edge {edge}: {joint!r} is not a joint")
             if edge[0] == edge[1]:
                 raise ValueError(f"{self.name}: edge {edge} is a self-loop")
             if frozenset(edge) in seen:
@@ -109,13 +109,13 @@ class Skeleton:
         """Build a tree (or forest) from each joint's parent; ``None`` marks a root.
 
         Args:
-            name: What error messages call it.
+            name: Name in error messages.
             parents: Each joint's parent, in the order of the joints.
-            kwargs: ``groups``, ``aliases``, ``root``. If there is one root only, it is the
+            kwargs: ``groups``, ``aliases``, ``root``. A single joint without a parent is the
                 default for ``root``.
 
         Raises:
-            ValueError: If a parent is no joint, or a joint is its own ancestor.
+            ValueError: If a parent is not a joint, or a joint is its own ancestor.
 
         Example:
             >>> from handgraph import Skeleton
@@ -132,7 +132,7 @@ class Skeleton:
 
     @classmethod
     def edgeless(cls, num_joints: int) -> Skeleton:
-        """Give ``num_joints`` anonymous joints without edges, for layers that learn the graph.
+        """Build a skeleton of numbered joints without edges, for layers that learn the graph.
 
         Example:
             >>> from handgraph import Skeleton
@@ -155,7 +155,7 @@ class Skeleton:
         return len(self.joints)
 
     def index(self, joint: str) -> int:
-        """Where ``joint`` (a name or an alias) stands in the order of the joints.
+        """Return the index of a joint, given by name or alias.
 
         Example:
             >>> from handgraph import HAND, RHD
@@ -171,7 +171,7 @@ class Skeleton:
         return self.joints.index(name)
 
     def select(self, what: What) -> list[int]:
-        """Sorted positions of some joints, ready to index a tensor with.
+        """Return the sorted indices of some joints.
 
         Args:
             what: The name of a group, of a joint, or several of either.
@@ -187,7 +187,7 @@ class Skeleton:
         found: set[int] = set()
         for name in names:
             if not isinstance(name, str):
-                raise TypeError(f"{self.name}: joints go by name, got {name!r}")
+                raise TypeError(f"{self.name}: expected joint names as str, got {name!r}")
             found.update(self.index(joint) for joint in self.groups.get(name, (name,)))
         return sorted(found)
 
@@ -195,15 +195,15 @@ class Skeleton:
     def edge_index(self) -> Tensor:
         """Both directions of every edge, sorted by target, then source. Long ``[2, 2E]``.
 
-        Some aggregations of PyG need this order: ``torch_geometric.utils.sort_edge_index`` gives it
-        with ``sort_by_row=False``.
+        Some aggregations of PyG need this order. It is the order of
+        ``torch_geometric.utils.sort_edge_index`` with ``sort_by_row=False``.
         """
         pairs = [(self.index(u), self.index(v)) for u, v in self.edges]
         both = sorted(pairs + [(v, u) for u, v in pairs], key=lambda pair: pair[::-1])
         return torch.tensor(both, dtype=torch.long).reshape(-1, 2).t().contiguous()
 
     def adjacency(self, *, dtype: torch.dtype | None = None) -> Tensor:
-        """The symmetric 0/1 adjacency without self-loops. ``[J, J]``.
+        """Return the symmetric 0/1 adjacency without self-loops. ``[J, J]``.
 
         Example:
             >>> from handgraph import HAND
@@ -215,36 +215,36 @@ class Skeleton:
         return adjacency
 
     def hops(self) -> Tensor:
-        """Number of edges on the shortest path between two joints, ``inf`` where none joins them.
+        """Return the number of edges on the shortest path between joints, ``inf`` without a path.
 
-        ``[J, J]``, in the default float type (``scipy.sparse.csgraph`` does the work).
+        ``[J, J]``, in the default dtype. Computed by ``scipy.sparse.csgraph``.
 
         Example:
             >>> from handgraph import HAND
             >>> int(HAND.hops()[HAND.index("thumb_tip"), HAND.index("pinky_tip")])
             8
         """
-        from scipy.sparse import csgraph, csr_array  # here, since it takes longer than all else
+        from scipy.sparse import csgraph, csr_array  # slow to import
 
-        with torch.device("cpu"):  # whatever the default device
+        with torch.device("cpu"):  # independent of the default device
             graph = csr_array(self.adjacency(dtype=torch.float64).numpy())
         hops = csgraph.shortest_path(graph, unweighted=True, directed=False)
         return torch.tensor(hops, dtype=torch.get_default_dtype())
 
     def index_from(self, other: Skeleton, *, side: str | None = None) -> Tensor:
-        """How to take the order of ``other`` into this one. Long ``[J]``.
+        """Return the indices that reorder joints from ``other`` to this skeleton. Long ``[J]``.
 
-        ``x[..., HAND.index_from(RHD), :]`` reorders joints from RHD's order to ours. Joints are
-        matched by name, so ``other`` may have more joints than this skeleton.
+        ``x[..., HAND.index_from(RHD), :]`` reorders joints from RHD to HAND. Joints are matched
+        by name, so ``other`` may have more joints than this skeleton.
 
         Args:
-            other: The order of the data.
-            side: ``"left"`` or ``"right"``: take the joints of that side, whose names in ``other``
-                begin with it.
+            other: The skeleton of the data.
+            side: ``"left"`` or ``"right"`` selects the joints of ``other`` whose names start with
+                that side.
 
         Raises:
-            ValueError: If ``other`` lacks a joint of this skeleton, or the side is neither.
-            TypeError: If ``other`` is no skeleton.
+            ValueError: If ``other`` lacks a joint of this skeleton, or ``side`` is unknown.
+            TypeError: If ``other`` is not a skeleton.
 
         Example:
             >>> from handgraph import HAND, INTERHAND, RHD
@@ -255,8 +255,8 @@ class Skeleton:
         """
         if not isinstance(other, Skeleton):
             raise TypeError(
-                f"index_from: expected a Skeleton, got {type(other).__name__}; with the names of "
-                f"your joints in their order: "
+                f"index_from: expected a Skeleton, got {type(other).__name__}: with the names of "
+                f"your joints in order, call "
                 f"{self.name}.index_from(Skeleton('mine', names, edges=()))"
             )
         if side not in (None, "left", "right"):
@@ -271,10 +271,10 @@ class Skeleton:
         return torch.tensor([other.joints.index(joint) for joint in wanted])
 
     def swap_sides(self) -> Tensor:
-        """Where the same joint of the other side stands. Long ``[J]``.
+        """Return the index of each joint's counterpart on the other side. Long ``[J]``.
 
-        ``x[..., skeleton.swap_sides(), :]`` gives ``left_...`` what ``right_...`` had, and the
-        reverse, as the mirror image of a body wants it. Joints that are neither stay.
+        ``x[..., skeleton.swap_sides(), :]`` exchanges ``left_...`` and ``right_...`` joints, as a
+        mirrored body requires. Other joints do not move.
 
         Raises:
             ValueError: If a joint has no counterpart.
@@ -293,7 +293,7 @@ class Skeleton:
         return torch.tensor([self.joints.index(name) for name in names])
 
     def reorder(self, name: str, joints: Iterable[str]) -> Skeleton:
-        """Give the same skeleton with its joints in another order.
+        """Return the same skeleton with its joints in another order.
 
         Example:
             >>> from handgraph import HAND
@@ -312,7 +312,7 @@ class Skeleton:
 
     @property
     def parents(self) -> tuple[int, ...]:
-        """Position of each joint's parent on the way to the root, -1 for the root itself.
+        """Index of each joint's parent, the neighbour nearer to the root; -1 for the root itself.
 
         Raises:
             ValueError: If the skeleton has no root, or is not a tree.
@@ -331,7 +331,7 @@ class Skeleton:
 
     @property
     def bones(self) -> Tensor:
-        """Positions of parent and child of every bone, by child. Long ``[2, J - 1]``.
+        """Indices of parent and child of every bone, sorted by child. Long ``[2, J - 1]``.
 
         ``xyz[..., bones[1], :] - xyz[..., bones[0], :]`` are the bone vectors.
 
@@ -345,7 +345,7 @@ class Skeleton:
         """Wrap tensors over the joints as a PyG graph with this skeleton's ``edge_index``.
 
         Args:
-            attributes: Whatever the ``Data`` should hold, such as ``x=[J, C]``.
+            attributes: Attributes of the ``Data``, such as ``x=[J, C]``.
 
         Example:
             >>> import torch
@@ -356,7 +356,7 @@ class Skeleton:
         return Data(edge_index=self.edge_index, num_nodes=self.num_joints, **attributes)
 
     def to_networkx(self) -> networkx.Graph:
-        """Give the skeleton as a ``networkx.Graph`` over joint names.
+        """Convert the skeleton to a ``networkx.Graph`` over joint names.
 
         Example:
             >>> from handgraph import HAND
@@ -376,17 +376,17 @@ def _check_ancestors(name: str, parents: Mapping[str, str | None], joint: str) -
     while (parent := parents.get(path[-1])) is not None:
         path.append(parent)
         if parent in path[:-1]:
-            raise ValueError(f"{name}: parents go round in a circle: {', '.join(path)}")
+            raise ValueError(f"{name}: the parents form a cycle: {', '.join(path)}")
 
 
 def other_side(joint: str) -> str:
-    """The name with left and right exchanged; the same name if it has neither."""
+    """Return the name with left and right exchanged, or the same name if it has neither."""
     other = {"left": "right", "right": "left"}
     return "_".join(other.get(word, word) for word in joint.split("_"))
 
 
 def chain(*joints: str) -> list[tuple[str, str]]:
-    """The edges of a chain of joints: ``chain("a", "b", "c")`` is ``a-b, b-c``.
+    """Return the edges of a chain of joints: ``chain("a", "b", "c")`` is ``a-b, b-c``.
 
     Example:
         >>> from handgraph.skeleton import chain

@@ -1,6 +1,6 @@
-"""The skeletons that people use, each in the order in which its data holds the joints.
+"""Common skeletons, with the joints in the order of their datasets.
 
-Every joint has a name, so ``TARGET.index_from(SOURCE)`` takes one order into another.
+Joints are named, so ``TARGET.index_from(SOURCE)`` converts between orders.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _BASE_TO_TIP = ("mcp", "pip", "dip", "tip")
 
 
 def _hand_groups(prefixes: tuple[str, ...] = ("",)) -> dict[str, list[str]]:
-    """Levels and fingers, over one hand or over the hands with these name prefixes."""
+    """Return the levels and fingers of one hand, or of the hands with these name prefixes."""
     groups = {
         level: [f"{hand}{finger}_{level.lower()}" for hand in prefixes for finger in FINGERS]
         for level in LEVELS
@@ -44,9 +44,9 @@ HAND = Skeleton(
 )
 """The 21 joints of a hand, wrist first, then thumb to pinky, each finger from base to tip.
 
-The order of FreiHAND, MediaPipe and OpenPose. The four joints of the thumb are called mcp, pip,
-dip, tip from the wrist on, like those of the other fingers, so that removing a level means the
-same for all (decision 13). Anatomy calls them CMC, MCP, IP, TIP: ``thumb_cmc`` and ``thumb_ip``
+The order of FreiHAND, MediaPipe and OpenPose. The four joints of the thumb are named mcp, pip,
+dip, tip from the wrist on, like those of the other fingers, so that each level has one joint per
+finger (decision 13). Their anatomical names are CMC, MCP, IP, TIP. ``thumb_cmc`` and ``thumb_ip``
 are accepted as aliases, but ``thumb_mcp`` is always the first joint after the wrist.
 Groups: ``"TIP"``, ``"DIP"``, ``"PIP"``, ``"MCP"``, and the five fingers.
 """
@@ -54,7 +54,7 @@ Groups: ``"TIP"``, ``"DIP"``, ``"PIP"``, ``"MCP"``, and the five fingers.
 RHD = HAND.reorder(
     "RHD", ["wrist", *(f"{f}_{level}" for f in FINGERS for level in reversed(_BASE_TO_TIP))]
 )
-"""One hand of the Rendered Hand pose Dataset, as :data:`HAND` but each finger from tip to base."""
+"""One hand of the Rendered Hand pose Dataset: :data:`HAND` with each finger from tip to base."""
 
 MANO = HAND.reorder(
     "MANO",
@@ -87,7 +87,7 @@ INTERHAND = Skeleton(
 )
 """InterHand2.6M's 42 joints, right hand, then left, each from thumb tip to wrist.
 
-Two components and so no root. Groups are those of :data:`HAND` over both hands, and the sides.
+It has two components and no root. Groups are those of :data:`HAND` over both hands, and the sides.
 """
 
 _COCO_LIMBS = [
@@ -129,7 +129,7 @@ COCO = Skeleton(
         },
     },
 )
-"""COCO's 17 body joints and its 19 published edges, cycles and all; no root."""
+"""COCO's 17 body joints and its 19 published edges, which form cycles. It has no root."""
 
 H36M = Skeleton.from_parents(
     "H36M",

@@ -1,4 +1,4 @@
-"""Removal sets: which joints each branch loses, and the graphs that remain."""
+"""Removal sets: the joints that each branch loses, and the subgraphs that remain."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from handgraph.skeleton import Skeleton, What
 from handgraph.skeletons import FINGERS, LEVELS
 
 MOST_SETS = 4096
-"""More sets than any net can have branches."""
+"""Largest number of sets of :meth:`RemovalSets.none` and :meth:`RemovalSets.random`."""
 
 
 class RemovalSets:
-    r"""N sets of joints of one skeleton; branch n works on the joints that set n leaves.
+    r"""N sets of joints of one skeleton, where branch n keeps the joints that are not in set n.
 
     The paper (section 2) removes the TIPs, DIPs, PIPs or MCPs of every finger: N = 4 sets of
     m = 5 joints, so that a branch keeps :math:`K = J - m = 16`. Sets may differ in size: kept
-    joints are padded with -1 to the longest branch, and :attr:`node_mask` says what is real.
-    Their tensors are on the CPU, whatever the default device.
+    joints are padded with -1 to the longest branch, and :attr:`node_mask` is ``False`` there.
+    All tensors are on the CPU, independent of the default device.
 
     Args:
         skeleton: The skeleton.
-        sets: What each set removes: the name of a group or joint, or several
+        sets: The joints that each set removes: the name of a group or joint, or several
             (:meth:`handgraph.Skeleton.select`). An empty list removes nothing.
 
     Raises:
@@ -59,16 +59,16 @@ class RemovalSets:
             mask[skeleton.select(what)] = False
         self._check()
         self.num_kept = self.keep_mask.sum(dim=1)
-        """How many joints each branch keeps. Long ``[N]``."""
+        """Number of joints that each branch keeps. Long ``[N]``."""
         self.num_nodes = int(self.num_kept.max())
-        """K, the number of nodes that branches are padded to."""
+        """K, the number of nodes of a branch after padding."""
         self.node_mask = torch.arange(self.num_nodes, device="cpu") < self.num_kept.unsqueeze(1)
         """Whether node k of branch n is a joint and not padding. Bool ``[N, K]``."""
         order = torch.argsort((~self.keep_mask).to(torch.uint8), dim=1, stable=True)
         self.kept = order[:, : self.num_nodes].where(self.node_mask, -1)
         """The joints that each branch keeps, sorted, padded with -1. Long ``[N, K]``."""
         self.position = (self.keep_mask.cumsum(dim=1) - 1).where(self.keep_mask, -1)
-        """Where joint j stands in branch n, -1 where that branch lost it. Long ``[N, J]``."""
+        """Index of joint j in branch n, -1 if that branch removes it. Long ``[N, J]``."""
 
     def _check(self) -> None:
         if not self.names:
@@ -89,7 +89,7 @@ class RemovalSets:
 
     @classmethod
     def by_level(cls, skeleton: Skeleton) -> RemovalSets:
-        """Give the paper's sets: all TIPs, all DIPs, all PIPs, all MCPs (section 2).
+        """Build the paper's sets: all TIPs, all DIPs, all PIPs, all MCPs (section 2).
 
         Example:
             >>> from handgraph import HAND, RemovalSets
@@ -100,7 +100,7 @@ class RemovalSets:
 
     @classmethod
     def by_finger(cls, skeleton: Skeleton) -> RemovalSets:
-        """One set a finger.
+        """Build one set per finger.
 
         Example:
             >>> from handgraph import HAND, RemovalSets
@@ -111,14 +111,14 @@ class RemovalSets:
 
     @classmethod
     def by_groups(cls, skeleton: Skeleton, groups: Sequence[str] | None = None) -> RemovalSets:
-        """One set for each group of the skeleton.
+        """Build one set for each group of the skeleton.
 
         Args:
             skeleton: The skeleton.
             groups: The names of the groups; by default all of them.
 
         Raises:
-            ValueError: If the skeleton has no such group, or no groups at all.
+            ValueError: If the skeleton lacks a group, or has none.
 
         Example:
             >>> from handgraph import COCO, RemovalSets
@@ -130,7 +130,7 @@ class RemovalSets:
 
     @classmethod
     def none(cls, skeleton: Skeleton, num_sets: int) -> RemovalSets:
-        """``num_sets`` sets that remove nothing: the control, a plain ensemble of full graphs.
+        """Build ``num_sets`` empty sets: the control, a plain ensemble of full graphs.
 
         Example:
             >>> from handgraph import HAND, RemovalSets
@@ -150,17 +150,17 @@ class RemovalSets:
         *,
         among: What | None = None,
     ) -> RemovalSets:
-        """Draw ``num_sets`` sets of ``size`` joints, uniformly from those that keep every joint.
+        """Draw ``num_sets`` sets of ``size`` joints, uniformly among those that keep every joint.
 
         Args:
             skeleton: The skeleton.
-            num_sets: How many sets.
-            size: How many joints each removes.
-            generator: Where the randomness comes from.
+            num_sets: Number of sets.
+            size: Number of joints that each set removes.
+            generator: Random number generator.
             among: The joints that may be removed; by default all but the root.
 
         Raises:
-            ValueError: If there are no such sets, or 1000 draws all lost some joint.
+            ValueError: If ``among`` is too small, or all sets remove a joint in each of 1000 draws.
 
         Example:
             >>> import torch
@@ -174,7 +174,7 @@ class RemovalSets:
         check_count("size", size, 0)
         if size > len(pool):
             raise ValueError(
-                f"{skeleton.name}: cannot draw {num_sets} sets of {size} joints out of "
+                f"{skeleton.name}: cannot draw {num_sets} sets of {size} joints from "
                 f"{len(pool)} candidates"
             )
         device = "cpu" if generator is None else generator.device
@@ -187,8 +187,8 @@ class RemovalSets:
             if keep.any(dim=0).all():
                 return cls.from_keep_masks(skeleton, keep, [f"random_{n}" for n in range(num_sets)])
         raise ValueError(
-            f"{skeleton.name}: {num_sets} sets of {size} joints lost some joint in all of 1000 "
-            "draws; take more or smaller sets"
+            f"{skeleton.name}: in each of 1000 draws, all {num_sets} sets of {size} joints remove "
+            "some joint: use more or smaller sets"
         )
 
     @classmethod
@@ -226,11 +226,11 @@ class RemovalSets:
         return cls(skeleton, dict(zip(names, joints, strict=True)))
 
     def __len__(self) -> int:
-        """N, the number of sets."""
+        """Return N, the number of sets."""
         return len(self.names)
 
     def __eq__(self, other: object) -> bool:
-        """Equal skeletons, names and masks."""
+        """Compare skeletons, names and masks."""
         if not isinstance(other, RemovalSets):
             return NotImplemented
         same = self.skeleton == other.skeleton and self.names == other.names
@@ -241,18 +241,18 @@ class RemovalSets:
         return hash((self.skeleton, self.names))
 
     def __repr__(self) -> str:
-        """Name, and how many joints each set removes."""
+        """Return the skeleton's name, and the number of joints that each set removes."""
         lost = (~self.keep_mask).sum(dim=1).tolist()
         sets = ", ".join(f"{n}: -{m}" for n, m in zip(self.names, lost, strict=True))
         return f"RemovalSets({self.skeleton.name}, {sets})"
 
     def hypotheses(self) -> tuple[Tensor, Tensor]:
-        """List all estimates of all joints, sorted by joint, then by branch.
+        """List the hypotheses of all joints, sorted by joint, then by branch.
 
         Returns:
-            Long ``index [H]``, which of the flattened ``[N * K]`` nodes each of the H hypotheses
-            is, and Long ``ptr [J + 1]``. Those of joint j are ``index[ptr[j]:ptr[j + 1]]``, as
-            PyG's ``segment`` and ``softmax(ptr=...)`` want them.
+            Long ``index [H]``, the position of each of the H hypotheses in the flattened
+            ``[N * K]`` nodes, and Long ``ptr [J + 1]``. Joint j has the hypotheses
+            ``index[ptr[j]:ptr[j + 1]]``, as in PyG's ``segment`` and ``softmax(ptr=...)``.
 
         Example:
             >>> from handgraph import HAND, RemovalSets
@@ -268,19 +268,19 @@ class RemovalSets:
     def subgraph(
         self, which: int | str, edges: Literal["bridged", "induced"] = "bridged"
     ) -> Skeleton:
-        """Cut the skeleton of one branch out of the whole one.
+        """Return the skeleton of one branch.
 
         Args:
-            which: The set, by name or position.
-            edges: ``"bridged"`` links two joints if a path joins them whose inside is all
-                removed, so that removing the PIPs links MCPs to DIPs (decision 12);
+            which: Name or index of the set.
+            edges: ``"bridged"`` also links two kept joints if a path between them visits only
+                removed joints, so that removing the PIPs links MCPs to DIPs (decision 12).
                 ``"induced"`` keeps only the edges between kept joints.
 
         Returns:
-            A skeleton over the kept joints, whose ``keep`` says where they stood.
+            A skeleton over the kept joints; its ``keep`` holds their indices in the full one.
 
         Raises:
-            ValueError: If there is no such set, or no such kind of edges.
+            ValueError: If ``which`` or ``edges`` is unknown.
 
         Example:
             >>> from handgraph import HAND, RemovalSets
@@ -292,16 +292,16 @@ class RemovalSets:
             raise ValueError(f"edges: expected 'bridged' or 'induced', got {edges!r}")
         known = which in self.names or which in range(-len(self), len(self))
         if isinstance(which, bool) or not known:
-            raise ValueError(f"no removal set {which!r}; there are {', '.join(self.names)}")
+            raise ValueError(f"expected one of the sets {', '.join(self.names)}, got {which!r}")
         which = self.names.index(which) if isinstance(which, str) else which
         keep = self.keep_mask[which]
-        with torch.device("cpu"):  # whatever the default device
+        with torch.device("cpu"):  # independent of the default device
             linked = _bridge(self.skeleton, keep) if edges == "bridged" else self.skeleton.edges
         return _restrict(self.skeleton, f"{self.skeleton.name} - {self.names[which]}", keep, linked)
 
 
 def check_removal(value: object, name: str) -> None:
-    """Raise unless ``value`` is removal sets."""
+    """Raise unless ``value`` is a :class:`RemovalSets`."""
     if not isinstance(value, RemovalSets):
         raise TypeError(
             f"{name}: expected RemovalSets, such as RemovalSets.by_level(HAND), "
@@ -310,7 +310,7 @@ def check_removal(value: object, name: str) -> None:
 
 
 def check_branches(x: Tensor, removal: RemovalSets, name: str, like: Tensor | None = None) -> None:
-    """Raise unless ``x`` is ``[*, N, K, C]`` of the removal sets, on the device of ``like``."""
+    """Raise unless ``x`` is ``[*, N, K, C]`` for the removal sets, on the device of ``like``."""
     check_tensor(x, name, like)
     nodes = (len(removal), removal.num_nodes)
     if x.dim() < 3 or x.shape[-3:-1] != nodes:
@@ -328,11 +328,11 @@ def _group(skeleton: Skeleton, name: str) -> Sequence[str]:
 
 
 def _bridge(skeleton: Skeleton, keep: Tensor) -> list[tuple[str, str]]:
-    """Edges between kept joints, and between all kept neighbours of each removed region."""
+    """Return all edges, and those between all kept neighbours of each removed region."""
     if keep.all():
         return list(skeleton.edges)
     adjacency = skeleton.adjacency()
-    removed = _restrict(skeleton, "what is removed", ~keep, skeleton.edges)
+    removed = _restrict(skeleton, "removed joints", ~keep, skeleton.edges)
     same_region = removed.hops().isfinite().to(adjacency.dtype)
     around = ((same_region @ adjacency[~keep]) > 0).to(adjacency.dtype)
     linked = adjacency + around.t() @ around > 0
@@ -343,7 +343,7 @@ def _bridge(skeleton: Skeleton, keep: Tensor) -> list[tuple[str, str]]:
 def _restrict(
     skeleton: Skeleton, name: str, keep: Tensor, edges: Sequence[tuple[str, str]]
 ) -> Skeleton:
-    """The skeleton over the kept joints, with whatever of edges and groups lies within them."""
+    """Return the skeleton over the kept joints, with the edges and groups among them."""
     kept = keep.nonzero().flatten().tolist()
     joints = [skeleton.joints[i] for i in kept]
     groups = {g: [j for j in names if j in joints] for g, names in skeleton.groups.items()}

@@ -1,6 +1,6 @@
-"""The checks that the layers here pass, for those who write their own.
+"""Assertions that all layers of handgraph pass, for tests of your own layers.
 
-Each raises an ``AssertionError`` that says what was expected, for which joint or branch.
+Each raises an ``AssertionError`` that names the expected result and the joint or branch.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ def assert_no_leak(
     *,
     generator: torch.Generator | None = None,
 ) -> None:
-    """Assert that removed joints have exactly no influence on the branches that lost them.
+    """Assert that a branch does not depend on the joints that it removes.
 
-    The promise of the paper's parallel networks (section 2, Fig. 1b), checked in two ways. The
-    gradient of every branch with respect to the joints that it lost is exactly 0; and NaN in these
-    joints does not reach the branch. To be sure that the check sees anything at all, the gradient
-    with respect to the joints that a branch keeps must not vanish, and the same NaN must reach
-    every branch that keeps one of the joints.
+    This property of the paper's parallel networks (section 2, Fig. 1b) is checked in two ways. The
+    gradient of every branch with respect to its removed joints must be exactly 0. NaN in these
+    joints must not reach the branch. A positive control guards against a trivial pass: the gradient
+    with respect to the kept joints must not be 0, and the NaN must reach every branch that keeps
+    one of these joints.
 
     Args:
-        branches: What to check; takes a pose of all joints to the outputs of all branches.
+        branches: Function from a pose of all joints to the outputs of all branches.
         removal: The removal sets.
         in_channels: Channels of the pose.
-        generator: Where the random pose comes from.
+        generator: Random number generator of the pose.
 
     Shapes:
         - input of ``branches``: ``[8, J, in_channels]``, in the default dtype
         - output of ``branches``: ``[8, N, K, C]``, any C
 
     Raises:
-        AssertionError: If the output has another shape, or a joint has influence where it must
-            not, or none where it should.
+        AssertionError: If the output has the wrong shape, a branch depends on a removed joint, or
+            does not depend on its kept joints.
 
     Example:
         >>> from handgraph import HAND, RemovalSets
@@ -59,7 +59,7 @@ def assert_no_leak(
         ...     assert_no_leak(lambda pose: split(pose + pose.mean(-2, True)), removal, 2)
         ... except AssertionError as error:
         ...     print(error)
-        branch 'TIP' lost thumb_tip, yet its gradient there is not exactly 0
+        expected branch 'TIP' to have gradient 0 at its removed joint thumb_tip
     """
     pose = torch.randn(8, removal.skeleton.num_joints, in_channels, generator=generator)
     outputs = branches(pose.requires_grad_())
@@ -79,30 +79,30 @@ def assert_no_leak(
 
 
 def _check_gradient(gradient: Tensor, removal: RemovalSets, n: int) -> None:
-    felt = (gradient != 0).any(dim=-1).any(dim=0)
+    nonzero = (gradient != 0).any(dim=-1).any(dim=0)
     keep = removal.keep_mask[n]
-    for j in (felt & ~keep).nonzero().flatten().tolist():
+    for j in (nonzero & ~keep).nonzero().flatten().tolist():
         raise AssertionError(
-            f"branch {removal.names[n]!r} lost {removal.skeleton.joints[j]}, yet its gradient "
-            "there is not exactly 0"
+            f"expected branch {removal.names[n]!r} to have gradient 0 at its removed joint "
+            f"{removal.skeleton.joints[j]}"
         )
-    if not felt.any():
+    if not nonzero.any():
         raise AssertionError(
-            f"the gradient of branch {removal.names[n]!r} is 0 for every joint, so it says nothing"
+            f"expected branch {removal.names[n]!r} to have a gradient at some kept joint, got 0"
         )
 
 
 def _check_nan(
     branches: Callable[[Tensor], Tensor], pose: Tensor, removal: RemovalSets, n: int
 ) -> None:
-    """Put NaN into the joints that branch n lost, and see which branches it reaches."""
+    """Put NaN into the removed joints of branch n, and check which branches it reaches."""
     lost = ~removal.keep_mask[n]
     reached = branches(pose.masked_fill(lost.unsqueeze(-1), torch.nan)).isnan()
     for m, name in enumerate(removal.names):
         arrives, keeps = bool(reached[:, m].any()), bool((removal.keep_mask[m] & lost).any())
         if arrives != keeps:
             raise AssertionError(
-                f"NaN in the joints that branch {removal.names[n]!r} lost "
+                f"NaN in the joints that branch {removal.names[n]!r} removes "
                 f"{'reaches' if arrives else 'does not reach'} branch {name!r}, which "
                 f"{'keeps some' if keeps else 'keeps none'} of them"
             )
@@ -115,24 +115,24 @@ def assert_relabelling(
     *,
     generator: torch.Generator | None = None,
 ) -> None:
-    r"""Assert that a layer goes by the joints' names and not by their numbers.
+    r"""Assert that a layer depends on the names of the joints and not on their order.
 
-    With the joints in another order :math:`\pi`, in skeleton and input, the output must be the
-    same in that order: :math:`f(\pi x, \pi S) = \pi f(x, S)`. No joint stays where it was.
+    A permutation :math:`\pi` of the joints of skeleton and input must permute the output in the
+    same way: :math:`f(\pi x, \pi S) = \pi f(x, S)`. The permutation moves every joint.
 
     Args:
-        layer: What to check; called with input and skeleton.
+        layer: Function of input and skeleton.
         skeleton: The skeleton.
         in_channels: Channels of the input.
-        generator: Where the random input and the order come from.
+        generator: Random number generator of the input and the permutation.
 
     Shapes:
         - input of ``layer``: ``[4, J, in_channels]``, in the default dtype
         - output of ``layer``: ``[4, J, C]``, any C
 
     Raises:
-        AssertionError: If the outputs differ, have no joints, or are the same for all joints (any
-            order would do then).
+        AssertionError: If the outputs differ, have the wrong shape, or are the same for all
+            joints.
 
     Example:
         >>> import torch
@@ -144,7 +144,7 @@ def assert_relabelling(
         ...     assert_relabelling(lambda x, s: weight * x, HAND, in_channels=2)
         ... except AssertionError as error:
         ...     print(str(error).splitlines()[0])
-        the output of the relabelled HAND is not the relabelled output
+        expected the output to be permuted like the joints of HAND
     """
     round_trip = torch.randperm(skeleton.num_joints, generator=generator)
     order = torch.empty_like(round_trip).scatter(0, round_trip, round_trip.roll(1))
@@ -157,8 +157,8 @@ def assert_relabelling(
             f"expected an output of shape [4, {skeleton.num_joints}, C], got {list(output.shape)}"
         )
     if bool((output == output[:, :1]).all()) and skeleton.num_joints > 1:
-        raise AssertionError("the output is the same for all joints, so the check says nothing")
-    wrong = f"the output of the relabelled {skeleton.name} is not the relabelled output"
+        raise AssertionError("expected an output that differs between joints, got equal rows")
+    wrong = f"expected the output to be permuted like the joints of {skeleton.name}"
     expected = output[:, index]
     assert_close(layer(x[:, index], shuffled), expected, msg=lambda text: f"{wrong}\n{text}")
 
@@ -170,24 +170,24 @@ def assert_layouts_agree(
     *,
     generator: torch.Generator | None = None,
 ) -> None:
-    """Assert that a graph layer does the same on static graphs and on disjoint ones.
+    """Assert that a graph layer gives the same output for static and for disjoint graphs.
 
-    PyG knows two layouts for many samples of one graph: the static ``[B, J, C]`` with one
-    ``edge_index``, and the disjoint ``[B * J, C]`` with B copies of the edges. A layer that is
-    called with an adjacency is checked through PyG's ``to_dense_adj``, as in the example.
+    PyG has two layouts for a batch of one graph: static ``[B, J, C]`` with one ``edge_index``, and
+    disjoint ``[B * J, C]`` with B copies of the edges. For a layer that takes an adjacency, call
+    PyG's ``to_dense_adj``, as in the example.
 
     Args:
-        conv: What to check; called with x and ``edge_index``.
+        conv: Function of x and ``edge_index``.
         skeleton: The skeleton.
         in_channels: Channels of the input.
-        generator: Where the random input comes from.
+        generator: Random number generator of the input.
 
     Shapes:
         - input of ``conv``: ``[3, J, in_channels]``, then ``[3 * J, in_channels]``
         - output of ``conv``: ``[3, J, C]``, then ``[3 * J, C]``
 
     Raises:
-        AssertionError: If the outputs differ, or the samples do not differ from each other.
+        AssertionError: If the outputs differ, or are the same for all samples.
 
     Example:
         >>> from torch_geometric.nn import GCNConv
@@ -202,7 +202,7 @@ def assert_layouts_agree(
     x = torch.randn(3, skeleton.num_joints, in_channels, generator=generator)
     static = conv(x, skeleton.edge_index)
     if bool((static == static[:1]).all()):
-        raise AssertionError("the output is the same for all samples, so the check says nothing")
+        raise AssertionError("expected an output that differs between samples, got equal ones")
     batch = from_dense(x, skeleton)
     disjoint = conv(batch["x"], batch["edge_index"])
     wrong = f"static and disjoint graphs of {skeleton.name} give different outputs"
@@ -214,15 +214,15 @@ def assert_compiles(
 ) -> None:
     """Assert that ``torch.compile(fullgraph=True)`` changes neither values nor gradients.
 
-    The gradients are those of a random weighting of all outputs that have one (masks have none),
-    with respect to the inputs and, if ``module`` is a module, its parameters. What torch has
-    compiled so far is forgotten, before and after.
+    The gradients are those of a random weighted sum of all differentiable outputs, with respect to
+    the inputs and, if ``module`` is a module, its parameters. ``torch.compiler.reset()`` is called
+    before and after.
 
     Args:
-        module: What to check: a module, or a function of tensors.
-        inputs: What to call it with. Gradients are taken of the floating-point ones.
+        module: A module, or a function of tensors.
+        inputs: Its arguments. Gradients are computed for the floating-point ones.
         backend: Backend of ``torch.compile``. ``"aot_eager"`` traces forward and backward as
-            ``"inductor"`` does, but needs no compiler and is quicker.
+            ``"inductor"`` does, but is faster and needs no compiler.
 
     Raises:
         AssertionError: If values or gradients differ.

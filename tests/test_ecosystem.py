@@ -125,10 +125,10 @@ TAKES_POSES |= {
 }
 DATA = HAND.to_data(x=torch.rand(21, 2))
 GIVEN = {
-    "Data": (DATA, r"got Data: take one out with handgraph\.nn\.to_dense"),
-    "Batch": (Batch.from_data_list([DATA]), r"got .*Batch: take one out with handgraph\.nn\.to_de"),
-    "array": (np.zeros((8, 21, 2)), "got ndarray: torch.from_numpy makes one"),
-    "list": ([[1.0, 2.0]], "got list: torch.tensor makes one"),
+    "Data": (DATA, r"got Data: call handgraph\.nn\.to_dense"),
+    "Batch": (Batch.from_data_list([DATA]), r"got .*Batch: call handgraph\.nn\.to_dense"),
+    "array": (np.zeros((8, 21, 2)), "got ndarray: call torch.from_numpy"),
+    "list": ([[1.0, 2.0]], "got list: call torch.tensor"),
 }
 
 
@@ -151,7 +151,7 @@ def test_what_is_no_tensor_gets_an_answer(module, given, message):
     ],
 )
 def test_functions_say_how_to_make_a_tensor(call):
-    with pytest.raises(TypeError, match="got ndarray: torch.from_numpy makes one"):
+    with pytest.raises(TypeError, match="got ndarray: call torch.from_numpy"):
         call(np.ones((21, 3)))
 
 
@@ -298,9 +298,9 @@ def test_dense_batches_say_where_the_joints_stand():
 def test_dense_batches_in_an_order_of_one_s_own():
     hand, names = torch.rand(21, 2), HAND.joints[::-1]
     data = HAND.reorder("reversed", names).to_data(x=hand.flip(0))
-    with pytest.raises(ValueError, match="If your joints, in their order, are names: ") as caught:
+    with pytest.raises(ValueError, match="If names lists your joints in order: ") as caught:
         to_dense(data, HAND)
-    first, call = caught.value.args[0].split("are names: ")[1].split("; ")
+    first, call = caught.value.args[0].split("in order: ")[1].split("; ")
     scope = {"to_dense": to_dense, "data": data, "HAND": HAND, "names": names}
     exec(first, scope)
     assert_close(eval(call, scope), hand.unsqueeze(0))

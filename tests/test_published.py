@@ -96,8 +96,8 @@ def test_published_weights_give_published_values(skeleton, modulated, prefix):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("gconv_output.bias"), "missing or left over are gconv_output.bias"),
-        (lambda s: s.update(extra=rand(1)), "left over are extra"),
+        (lambda s: s.pop("gconv_output.bias"), "missing or unexpected: gconv_output.bias"),
+        (lambda s: s.update(extra=rand(1)), "unexpected: extra"),
         (lambda s: s.update({"gconv_output.e": rand(1, 60)}), "gconv_output.e .* does not fit"),
         (lambda s: s.update({"gconv_layers.0.non_local.g.weight": rand(1)}), "non-local layers"),
         (lambda s: s.clear(), "expected a SemGCN or a ModulatedGCN"),

@@ -1,8 +1,8 @@
-"""Losses: Eq. 2, 3 and 4 of the paper, and a likelihood for nets that say how sure they are.
+"""Losses: Eq. 2, 3 and 4 of the paper, and a likelihood for nets that predict uncertainty.
 
-Reductions are decisions, for the paper does not state them: sum over joints, mean over samples.
-NaN in a joint that counts gives a NaN loss; joints that do not count are left out by selection
-and not by a product, so that NaN there reaches neither the loss nor the gradient.
+All losses are summed over joints and averaged over samples; the paper states no reductions.
+NaN in a joint with mask ``True`` gives a NaN loss. Joints with mask ``False`` are not multiplied by
+0 but replaced, so NaN in them reaches neither the loss nor the gradient.
 """
 
 from handgraph.losses.laplace import laplace_loss

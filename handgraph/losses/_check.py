@@ -1,4 +1,4 @@
-"""What the losses check before they compute."""
+"""Checks of the arguments of losses."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from handgraph._check import check_device, check_floating
 
 
 def check_pair(value: Tensor, target: Tensor) -> None:
-    """Raise unless prediction and target are floating point, of one shape and on one device."""
+    """Raise unless prediction and target are floating point, of equal shape and on one device."""
     check_floating(value, "the prediction")
     check_floating(target, "the target")
     check_device(target, value, "the target")
     if value.shape != target.shape:
         raise ValueError(
-            f"expected prediction and target of one shape, "
+            f"expected prediction and target of equal shape, "
             f"got {list(value.shape)} and {list(target.shape)}"
         )

@@ -1,4 +1,4 @@
-"""Negative log likelihood of poses whose nets also say how sure they are."""
+"""Negative log likelihood of poses with predicted uncertainty."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from handgraph.losses._check import check_pair
 def laplace_loss(
     pose: Tensor, target: Tensor, log_scale: Tensor, *, mask: Tensor | None = None
 ) -> Tensor:
-    r"""Negative log likelihood of the target under Laplace distributions around the pose.
+    r"""Compute the negative log likelihood under Laplace distributions centred at the pose.
 
     Kendall and Gal, "What uncertainties do we need in Bayesian deep learning for computer vision?"
     (2017), in its Laplace form: with the predicted log-scale :math:`s_{ic} = \log b_{ic}`,
 
     .. math:: L = \sum_{i, c} |x_{ic} - \hat x_{ic}| \, e^{-s_{ic}} + s_{ic} + \log 2
 
-    over joints i and coordinates c, mean over samples. Where the net cannot know, it pays less by a
-    larger scale; best is the expected :math:`|x - \hat x|`. The scales also weigh pixels against
-    depths, so there is no alpha and beta as in Eq. 3. For branches give ``split(target)``, split
-    being their :class:`~handgraph.nn.SubgraphMask`: the mean is then over samples and branches.
+    over joints i and coordinates c, averaged over samples. A larger scale reduces the loss of large
+    errors; the optimal scale is the expected :math:`|x - \hat x|`. The scales also balance pixels
+    and depths, so alpha and beta of Eq. 3 are not needed. For branches, pass ``split(target)`` with
+    their :class:`~handgraph.nn.SubgraphMask`; the mean is then over samples and branches.
 
     Args:
         pose: Predicted coordinates of each joint.
-        target: Wanted coordinates of each joint.
-        log_scale: Predicted log-scales: one for each coordinate, or one a joint for all of its
-            coordinates, which then need one unit.
-        mask: True for the joints that count; all of them by default. Padded nodes of ragged
-            branches should not. The mean is over all samples, with or without a joint that counts.
+        target: Ground-truth coordinates of each joint.
+        log_scale: Predicted log-scales, one per coordinate or one per joint. One per joint requires
+            the same unit in all coordinates.
+        mask: ``True`` for the joints in the loss; default: all joints. Pass ``False`` for padding
+            of ragged branches. The mean includes samples whose joints are all ``False``.
 
     Shapes:
         pose and target ``[*, J, C]``, log_scale ``[*, J, C]`` or ``[*, J, 1]``, mask Bool
@@ -40,14 +40,14 @@ def laplace_loss(
 
     Units:
         log_scale is the natural logarithm of a length in the unit of its coordinate: pixels of the
-        crop for u and v, keybone lengths for d. The loss is in nats and may be negative. Nothing
-        is clipped: log-scales from -70 to 70 with errors up to 1000 are safe in float32, and
-        beyond that the loss overflows to infinity or NaN.
+        crop for u and v, keybone lengths for d. The loss is in nats and may be negative. No value
+        is clipped: log-scales from -70 to 70 with errors up to 1000 are safe in float32. Beyond
+        that, the loss overflows to infinity or NaN.
 
     Raises:
         TypeError: If a tensor is not floating point, or the mask is not bool.
         ValueError: If the shapes differ or are not ``[*, J, C]``, or log_scale has another shape
-            than these two.
+            than those listed above.
 
     Example:
         >>> import torch
@@ -78,6 +78,6 @@ def _check_log_scale(log_scale: Tensor, pose: Tensor) -> None:
     one, each = [*pose.shape[:-1], 1], list(pose.shape)
     if list(log_scale.shape) not in (one, each):
         raise ValueError(
-            f"expected log_scale {each} (one for each coordinate) or {one} (one a joint), "
+            f"expected log_scale {each} (one per coordinate) or {one} (one per joint), "
             f"got {list(log_scale.shape)}"
         )

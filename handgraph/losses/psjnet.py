@@ -12,14 +12,14 @@ from handgraph.subgraph import RemovalSets, check_removal
 
 
 def heatmap_loss(heatmaps: Tensor, target: Tensor) -> Tensor:
-    r"""Mean squared error of heatmaps, for the 2D heatmap generator.
+    r"""Compute the mean squared error of heatmaps, for the 2D heatmap generator.
 
-    The paper's Eq. 2: :math:`L_{2D} = \sum_{i \in J} \|h_i - \hat h_i\|^2 / (H W)`, mean over
+    The paper's Eq. 2: :math:`L_{2D} = \sum_{i \in J} \|h_i - \hat h_i\|^2 / (H W)`, averaged over
     samples. The paper prints a norm and calls it MSE; this is the MSE.
 
     Args:
         heatmaps: Predicted heatmaps.
-        target: Wanted heatmaps.
+        target: Ground-truth heatmaps.
 
     Shapes:
         heatmaps and target ``[*, J, H, W]`` -> ``[]``.
@@ -51,26 +51,26 @@ def pose_loss(
     beta: float = 1.0,
     mask: Tensor | None = None,
 ) -> Tensor:
-    r"""Smooth L1 loss of joints in pixels and relative depth, for the graph networks.
+    r"""Compute the smooth L1 loss of pixels and relative depth, for the graph networks.
 
-    The paper's Eq. 3, mean over samples:
+    The paper's Eq. 3, averaged over samples:
     :math:`L_{3D} = \alpha \sum_i smooth_{L1}(p_i, \hat p_i)
-    + \beta \sum_i smooth_{L1}(d_i, \hat d_i)`, where :math:`p_i = (u_i, v_i)` counts both
-    coordinates and smooth L1 is :math:`e^2 / 2` below 1 and :math:`|e| - 1/2` above.
+    + \beta \sum_i smooth_{L1}(d_i, \hat d_i)`. The first term sums over both coordinates of
+    :math:`p_i = (u_i, v_i)`. Smooth L1 is :math:`e^2 / 2` below 1 and :math:`|e| - 1/2` above.
 
     Args:
         pose: Predicted (u, v, d) of each joint.
-        target: Wanted (u, v, d) of each joint.
+        target: Ground-truth (u, v, d) of each joint.
         alpha: Weight of the pixels.
         beta: Weight of the relative depth.
-        mask: True for the joints that count; all of them by default. The mean is over all
-            samples, with or without a joint that counts.
+        mask: ``True`` for the joints in the loss; default: all joints. The mean includes samples
+            whose joints are all ``False``.
 
     Shapes:
         pose and target ``[*, J, 3]``, mask Bool ``[*, J]`` -> ``[]``.
 
     Units:
-        u, v in pixels of the crop (alpha = 0.01 supposes a crop of 256); d in keybone lengths.
+        u, v in pixels of the crop (alpha = 0.01 assumes a crop of 256); d in keybone lengths.
 
     Raises:
         TypeError: If a tensor is not floating point, or the mask is not bool.
@@ -100,24 +100,24 @@ def branch_losses(
     beta: float = 1.0,
     mask: Tensor | None = None,
 ) -> Tensor:
-    r"""Eq. 3 of each branch, over the joints that it kept.
+    r"""Compute :func:`pose_loss` of each branch over the joints that it keeps.
 
-    :math:`L_{3D}^{PSJ,k}` of the paper's Eq. 4. Step 2 of its training minimises the sum, step 4
-    the mean over the N branches. Padded nodes of ragged sets do not count.
+    :math:`L_{3D}^{PSJ,k}` of the paper's Eq. 4. Step 2 of its training minimises the sum over the N
+    branches, step 4 the mean. Padding of ragged sets is excluded.
 
     Args:
-        partial: Predicted (u, v, d) of each branch, its joints in the order of ``removal.kept``.
-        target: Wanted (u, v, d) of all joints.
-        removal: Which joints each branch kept.
+        partial: Predicted (u, v, d) of each branch, the joints in the order of ``removal.kept``.
+        target: Ground-truth (u, v, d) of all joints.
+        removal: The removal sets of the branches.
         alpha: Weight of the pixels.
         beta: Weight of the relative depth.
-        mask: True for the joints that count; all of them by default.
+        mask: ``True`` for the joints in the loss; default: all joints.
 
     Shapes:
         partial ``[*, N, K, 3]``, target ``[*, J, 3]``, mask Bool ``[*, J]`` -> ``[N]``.
 
     Units:
-        u, v in pixels of the crop (alpha = 0.01 supposes a crop of 256); d in keybone lengths.
+        u, v in pixels of the crop (alpha = 0.01 assumes a crop of 256); d in keybone lengths.
 
     Raises:
         TypeError: If a tensor is not floating point, or the mask is not bool.
@@ -154,24 +154,24 @@ def psjnet_loss(
     beta: float = 1.0,
     mask: Tensor | None = None,
 ) -> Tensor:
-    r"""Loss of the ensemble's pose plus the mean loss of the branches.
+    r"""Compute the loss of the ensemble's pose plus the mean loss of the branches.
 
     The paper's Eq. 4: :math:`L_{3D}^{total} = L_{3D}^{EN} + \frac{1}{N} \sum_k L_{3D}^{PSJ,k}`.
 
     Args:
         pose: (u, v, d) of the ensemble network.
-        partial: (u, v, d) of each branch, its joints in the order of ``removal.kept``.
-        target: Wanted (u, v, d) of all joints.
-        removal: Which joints each branch kept.
+        partial: (u, v, d) of each branch, with the joints in the order of ``removal.kept``.
+        target: Ground-truth (u, v, d) of all joints.
+        removal: The removal sets of the branches.
         alpha: Weight of the pixels.
         beta: Weight of the relative depth.
-        mask: True for the joints that count; all of them by default.
+        mask: ``True`` for the joints in the loss; default: all joints.
 
     Shapes:
         pose and target ``[*, J, 3]``, partial ``[*, N, K, 3]``, mask Bool ``[*, J]`` -> ``[]``.
 
     Units:
-        u, v in pixels of the crop (alpha = 0.01 supposes a crop of 256); d in keybone lengths.
+        u, v in pixels of the crop (alpha = 0.01 assumes a crop of 256); d in keybone lengths.
 
     Raises:
         TypeError: If a tensor is not floating point, or the mask is not bool.
@@ -194,7 +194,7 @@ def psjnet_loss(
 def _joint_losses(
     pose: Tensor, target: Tensor, counts: Tensor, alpha: float, beta: float
 ) -> Tensor:
-    """The addends of Eq. 3, ``[*, J]``, zero where a joint does not count."""
+    """Return the loss of each joint in Eq. 3, ``[*, J]``, zero outside the mask."""
     error = torch.where(counts.unsqueeze(-1), pose - target, 0)
     loss = smooth_l1_loss(error, torch.zeros_like(error), reduction="none")
     return alpha * loss[..., :2].sum(dim=-1) + beta * loss[..., 2]

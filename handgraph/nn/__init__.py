@@ -1,4 +1,4 @@
-"""What learns on a graph: convolutions, pooling, graph U-Nets, the subgraph mask, mergers."""
+"""Graph layers: convolutions, pooling, graph U-Nets, the subgraph mask and mergers."""
 
 from handgraph.nn.adapter import SkeletonConv
 from handgraph.nn.adjacency import normalize_adjacency

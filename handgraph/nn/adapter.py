@@ -19,25 +19,25 @@ from handgraph.nn.skeleton_edges import SkeletonEdges
 from handgraph.skeleton import Skeleton
 
 Layout = Callable[[nn.Module, Tensor, Tensor], Tensor]
-"""Calls a convolution on poses ``[B, J, C]``."""
+"""A function that calls a convolution on poses ``[B, J, C]``."""
 
 
 class SkeletonConv(HasConstants):
-    """Run a convolution that is called ``conv(x, edge_index)`` on many poses of one skeleton.
+    """Apply a convolution ``conv(x, edge_index)`` to a batch of poses of one skeleton.
 
-    PyG knows two layouts for that. Static: ``[B, J, C]`` with one ``edge_index``; nothing is
-    copied, but not every convolution can do it, and some compute something else there without
-    saying so. Disjoint: ``[B * J, C]`` with B copies of the edges, which all can do. Static is
-    taken where it serves, and that is found out when the layer is made: a copy of the convolution,
-    in eval mode and with noise on its parameters, must give in that layout what it gives for a few
-    poses one by one. A module that is no ``MessagePassing`` gets the disjoint layout first. The
-    convolution itself is not touched, nor the state of the random generators. Nothing but x and
-    the edges is passed on: layers that need ``batch`` (``GPSConv``, graph norms) are called on the
+    PyG has two layouts for such a batch. The static layout is ``[B, J, C]`` with one
+    ``edge_index``. It copies nothing, but some convolutions do not support it, and some silently
+    compute something else. The disjoint layout is ``[B * J, C]`` with B copies of the edges. All
+    convolutions support it. The layout is chosen at construction: it must give the same output for
+    a few poses in a batch as for each pose alone, for a copy of the convolution in eval mode with
+    noise on its parameters. Static is tested first, disjoint first if the module is not a
+    ``MessagePassing``. The test changes neither the convolution nor the random generators. Only x
+    and the edges are passed on. Call layers that need ``batch`` (``GPSConv``, graph norms) on the
     batches of :func:`from_dense` instead.
 
     Args:
         conv: The convolution, such as ``GATv2Conv(2, 16)``.
-        skeleton: The skeleton whose edges it gets.
+        skeleton: The skeleton whose edges are passed to ``conv``.
         in_channels: Size of each input node; by default ``conv.in_channels``.
 
     Shapes:
@@ -45,8 +45,8 @@ class SkeletonConv(HasConstants):
         - output: ``[*, J, out_channels]``
 
     Raises:
-        ValueError: If the size of the input is unknown, the convolution has uninitialised
-            parameters, mixes poses or remembers its first input, or the input does not have the
+        ValueError: If ``in_channels`` is unknown, the convolution has uninitialised parameters,
+            mixes poses or caches its first input, or the input does not have the skeleton's
             joints.
 
     Example:
@@ -74,7 +74,7 @@ class SkeletonConv(HasConstants):
         self.is_static, self.out_channels = _probe(conv, skeleton, self.in_channels)
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew."""
+        """Reset all parameters."""
         self.conv.reset_parameters()  # type: ignore[operator]  # every convolution of PyG has it
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,14 +82,14 @@ class SkeletonConv(HasConstants):
         check_joints(x, self.skeleton, "the input of SkeletonConv", self.edge_index)
         graphs = math.prod(x.shape[:-2])
         flat = x.reshape(graphs, *x.shape[-2:])
-        if graphs == 0:  # one pose of zeros, which is cut off again
+        if graphs == 0:  # run one pose of zeros, and drop its output
             flat = pad(flat, (0, 0, 0, 0, 0, 1))
         layout = _static if self.is_static else _disjoint
         out = layout(self.conv, flat, self.edge_index)[:graphs]
         return out.reshape(*x.shape[:-1], out.shape[-1])
 
     def __repr__(self) -> str:
-        """Convolution, skeleton and layout."""
+        """Return the convolution, skeleton and layout."""
         layout = "static" if self.is_static else "disjoint"
         return f"SkeletonConv({self.conv}, {self.skeleton.name}, {layout})"
 
@@ -110,21 +110,21 @@ def _in_channels(conv: nn.Module) -> int:
     in_channels = getattr(conv, "in_channels", None)
     if not isinstance(in_channels, Integral):
         raise ValueError(
-            f"SkeletonConv: {conv} does not say its in_channels (it has {in_channels}): "
-            "give them as SkeletonConv(conv, skeleton, in_channels)"
+            f"SkeletonConv: expected {conv} to have in_channels as int, got {in_channels}: "
+            "call SkeletonConv(conv, skeleton, in_channels)"
         )
     return int(in_channels)
 
 
 def _probe(conv: nn.Module, skeleton: Skeleton, in_channels: int) -> tuple[bool, int]:
-    """Whether the static layout will do, and the number of channels that come out."""
+    """Return whether the static layout is used, and the number of output channels."""
     if any(is_lazy(parameter) for parameter in conv.parameters()):
         raise ValueError(
-            f"SkeletonConv: {conv} takes its sizes from its first call; "
-            "call it once before, or give it its in_channels"
+            f"SkeletonConv: {conv} has uninitialised parameters: "
+            "call it once before, or construct it with in_channels"
         )
     generator = torch.Generator("cpu").manual_seed(0)
-    poses = 4 if skeleton.num_joints == 3 else 3  # a convolution may take one for the other
+    poses = 4 if skeleton.num_joints == 3 else 3  # no convolution confuses poses and joints
     shape = (poses, skeleton.num_joints, in_channels)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         conv = _noisy_copy(conv, generator)
@@ -135,40 +135,40 @@ def _probe(conv: nn.Module, skeleton: Skeleton, in_channels: int) -> tuple[bool,
         for layout in layouts:
             try:
                 found = _again(layout, conv, x, edge_index)
-            except Exception:  # whatever a convolution says of a layout that it does not know
+            except Exception:  # a convolution may raise anything in an unsupported layout
                 continue
             if _agree(found, alone):
                 return layout is _static, alone.shape[-1]
-            if layout is _disjoint:  # it may read beyond its memory in the other
+            if layout is _disjoint:  # in the static layout it may read out of bounds
                 break
     raise ValueError(
-        f"SkeletonConv: {conv} gives other values on copies of {skeleton.name} than on each "
-        "alone: it mixes them, remembers its first input (cached=True), or is random in eval mode"
+        f"SkeletonConv: expected {conv} to give equal outputs for poses of {skeleton.name} batched "
+        "and alone: it mixes poses, caches its input (cached=True), or is random in eval mode"
     )
 
 
 def _knows_static(conv: nn.Module) -> bool:
-    """Whether the static layout is one that it can at least refuse."""
+    """Return whether the convolution supports static graphs or raises an error for them."""
     return isinstance(conv, MessagePassing) or isinstance(
         getattr(conv, "edges", None), SkeletonEdges
     )
 
 
 def _again(layout: Layout, conv: nn.Module, x: Tensor, edge_index: Tensor) -> Tensor:
-    """What a layout gives after it was called with other poses."""
+    """Return the output in a layout after a call with other poses."""
     conv = copy.deepcopy(conv)
     layout(conv, x.flip(0), edge_index)
     return layout(conv, x, edge_index)
 
 
 def _dtype(conv: nn.Module) -> torch.dtype:
-    """The dtype of the parameters; float32 in place of a narrower one."""
+    """Return the dtype of the parameters, at least float32."""
     dtypes = [p.dtype for p in conv.parameters() if p.is_floating_point()]
     return torch.promote_types(dtypes[0], torch.float32) if dtypes else torch.get_default_dtype()
 
 
 def _noisy_copy(conv: nn.Module, generator: torch.Generator) -> nn.Module:
-    """A copy in eval mode in which no parameter has a special value, such as 0 or 1."""
+    """Return a copy in eval mode whose parameters have no special values, such as 0 or 1."""
     conv = copy.deepcopy(conv).to("cpu", _dtype(conv)).eval()
     for tensor in (*conv.parameters(), *conv.buffers()):
         if tensor.is_floating_point():
@@ -178,7 +178,7 @@ def _noisy_copy(conv: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 def _agree(out: Tensor, expected: Tensor) -> bool:
-    """Equal up to rounding, of the largest value."""
+    """Return whether outputs are equal up to rounding of the largest value."""
     same_shape = out.shape == expected.shape
     limit = 1e3 * torch.finfo(expected.dtype).eps * expected.abs().max()
     return same_shape and bool((out - expected).abs().max() <= limit)

@@ -1,4 +1,4 @@
-"""How a learned adjacency is normalised."""
+"""Normalisation of a learned adjacency."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 Normalization = Literal["abs", "signed"]
-"""How a learned adjacency becomes a degree: from absolute values, or from signed ones."""
+"""How degrees are computed: from the absolute or the signed entries of the adjacency."""
 
 EPS = 1e-5
 
@@ -20,8 +20,8 @@ def normalize_adjacency(adj: Tensor, normalization: Normalization = "abs") -> Te
               d_j = \varepsilon + \sum_i |A_{ij}|, \qquad \varepsilon = 10^{-5}
 
     The published code of HOPE-Net (Doosti et al., CVPR 2020) sums the signed entries. Training
-    can drive such a sum below zero, and the root of it is NaN; ``"signed"`` is there to load
-    weights that were trained so. Degrees from absolute values are never below
+    can make such a sum negative, and its square root NaN. ``"signed"`` is for weights that were
+    trained with signed degrees. Degrees from absolute values are at least
     :math:`\varepsilon` (decision 11).
 
     Args:
@@ -32,7 +32,7 @@ def normalize_adjacency(adj: Tensor, normalization: Normalization = "abs") -> Te
         The normalised adjacencies, ``[*, J, J]``.
 
     Raises:
-        ValueError: If adj is not square, or there is no such normalization.
+        ValueError: If adj is not square, or normalization is unknown.
 
     Example:
         >>> import torch
@@ -49,7 +49,7 @@ def normalize_adjacency(adj: Tensor, normalization: Normalization = "abs") -> Te
 
 
 def degree_scale(adj: Tensor, normalization: Normalization) -> Tensor:
-    """One over the root of each node's degree: ``[*, J, J]`` to ``[*, 1, J]``."""
+    """Return the inverse square root of each node's degree: ``[*, J, J]`` to ``[*, 1, J]``."""
     entries = adj.abs() if normalization == "abs" else adj
     return (entries.sum(-2, True) + EPS).rsqrt()
 
@@ -57,16 +57,16 @@ def degree_scale(adj: Tensor, normalization: Normalization) -> Tensor:
 def normalization_gradient(
     adj: Tensor, scale: Tensor, normalized: Tensor, grad: Tensor, normalization: Normalization
 ) -> Tensor:
-    r"""The gradient of the adjacency from that of the normalised one.
+    r"""Compute the gradient of the adjacency from that of the normalised adjacency.
 
-    With :math:`L_{ij} = s_i A_{ij} s_j` and :math:`s_j = d_j^{-1/2}`, a degree has the gradient
+    With :math:`L_{ij} = s_i A_{ij} s_j` and :math:`s_j = d_j^{-1/2}`, degrees have the gradient
     :math:`\bar d_j = -\tfrac{1}{2} s_j^2 \sum_i (\bar L_{ij} L_{ij} + \bar L_{ji} L_{ji})`.
 
     Args:
         adj: The adjacency. ``[N, J, J]``
         scale: See :func:`degree_scale`. ``[N, 1, J]``
         normalized: The normalised adjacency.
-        grad: Its gradient.
+        grad: The gradient of the normalised adjacency.
         normalization: ``"abs"`` or ``"signed"``.
     """
     share = grad * normalized
@@ -78,7 +78,7 @@ def normalization_gradient(
 
 
 def check_normalization(normalization: str) -> None:
-    """Raise a ValueError unless the name is one of the two."""
+    """Raise unless ``normalization`` is ``"abs"`` or ``"signed"``."""
     if normalization not in ("abs", "signed"):
         raise ValueError(f"normalization: expected 'abs' or 'signed', got {normalization!r}")
 
@@ -86,20 +86,20 @@ def check_normalization(normalization: str) -> None:
 def gate_scales(
     adj: Tensor, gate: Tensor, normalization: Normalization, renormalize: bool
 ) -> tuple[Tensor, Tensor]:
-    r"""What each node's input and output are multiplied by where each sample has its own nodes.
+    r"""Return the factors of each node's input and output for samples with different nodes.
 
-    A mask for each sample cannot be multiplied into a matrix that all samples share. But a
-    normalised adjacency is a matrix between two diagonal ones, and so is its restriction:
+    The adjacency is shared by all samples, so a mask per sample cannot be multiplied into it. But
+    the normalised adjacency of a sample is the shared matrix between two diagonal matrices:
 
     .. math:: L_g = \mathrm{diag}(r)\, A\, \mathrm{diag}(s), \qquad
               r_i = d_i^{-1/2}, \quad s_j = d_j^{-1/2} g_j
 
     Args:
         adj: Learned adjacencies. ``[*, J, J]``
-        gate: How much each node sends, in each of S samples; a node whose gate is 0 is hidden.
+        gate: Factor of each node's output, in each of S samples; a node with gate 0 is hidden.
             ``[*, J, S]``
         normalization: ``"abs"`` or ``"signed"``.
-        renormalize: Whether degrees are summed over what is sent, or over all nodes.
+        renormalize: Whether degrees are weighted by the gates, or summed over all nodes.
 
     Returns:
         r and s, ``[*, J, S]``.
@@ -107,5 +107,5 @@ def gate_scales(
     entries = adj.abs() if normalization == "abs" else adj
     sent = gate if renormalize else torch.ones_like(gate)
     degree = entries.mT @ sent + EPS
-    receive = degree.where(gate != 0, 1).rsqrt()  # signed degrees of hidden nodes have no root
+    receive = degree.where(gate != 0, 1).rsqrt()  # signed degrees of hidden nodes may be < 0
     return receive, receive * gate

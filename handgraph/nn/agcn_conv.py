@@ -11,19 +11,19 @@ from handgraph.skeleton import Skeleton
 
 
 def skeleton_partitions(skeleton: Skeleton) -> Tensor:
-    r"""Split the edges of a skeleton by their direction, each part with rows that sum to 1 or 0.
+    r"""Split the edges of a skeleton by direction into adjacencies whose rows sum to 1 or 0.
 
-    Of a skeleton with a root, three parts (the spatial partition of Yan et al., "Spatial Temporal
+    A skeleton with a root has three parts (the spatial partition of Yan et al., "Spatial Temporal
     Graph Convolutional Networks", AAAI 2018): the joint itself, its neighbours nearer to the root
-    (centripetal), and those farther away (centrifugal). Neighbours at the same distance, in cycles
-    or where the root does not reach, go with the joint itself, as there. A skeleton without a root
-    has no direction, so two parts: the joint itself, and its neighbours.
+    (centripetal), and those farther away (centrifugal). Neighbours at the same distance from the
+    root (in cycles), or not connected to it, are in the first part, as published. A skeleton
+    without a root has two parts: the joint itself, and its neighbours.
 
     Args:
         skeleton: The skeleton.
 
     Returns:
-        ``[K, J, J]``, K being 3 or 2; entry (i, j) is what joint i receives of joint j.
+        ``[K, J, J]`` with K = 3 or 2; entry (i, j) is the weight of joint j at joint i.
 
     Example:
         >>> from handgraph import COCO, HAND
@@ -59,35 +59,34 @@ class AGCNConv(HasConstants):
 
     Shi et al., "Two-Stream Adaptive Graph Convolutional Networks for Skeleton-Based Action
     Recognition", CVPR 2019 (Eq. 3). :math:`A_k` are the fixed parts of
-    :func:`skeleton_partitions`, :math:`B_k` free matrices (0 at first; 1e-6 in the published code),
-    and :math:`C_k` the similarity of embedded joints, E being their width; the division by E is
-    that of the published code. What surrounds the layer there is left to the user: batch norm, the
-    residual with its 1 x 1 convolution, ReLU, and the convolution over time. Here each pose has
-    similarities of its own; there they are summed over the frames of a clip. The published layer
-    has one bias for each k, of which only the sum matters: here there is one. :math:`W_k` are drawn
-    by Xavier's rule; the published ones are smaller, for the batch norm behind them.
+    :func:`skeleton_partitions`. :math:`B_k` are free matrices, initialised to 0 (published: 1e-6).
+    :math:`C_k` is the similarity of joints embedded in E dimensions; the division by E follows the
+    published code. The published block around the layer is left to the user: batch norm, residual
+    connection with its 1 x 1 convolution, ReLU, and temporal convolution. Similarities are computed
+    for each pose; the published layer sums them over the frames of a clip. The K biases of the
+    published layer are one bias here, as only their sum matters. :math:`W_k` has Xavier
+    initialisation. The published one is smaller, as a batch norm follows.
 
-    The layer belongs to its skeleton: :class:`SkeletonEdges` says
-    what is checked. It is a dense layer and no ``MessagePassing``: every joint sees every other, so
-    there are no edges along which messages could travel. Of PyG's explainers it takes node masks
-    (``edge_mask_type=None``); a mask over ``edge_index`` would say nothing, and ``GNNExplainer``
-    refuses it for want of a gradient.
+    The layer works on one skeleton; :class:`SkeletonEdges` documents the checks.
+    It is a dense layer and not a ``MessagePassing``, as every joint depends on every other. With
+    PyG's explainers, use node masks only (``edge_mask_type=None``): an edge mask has no effect on
+    the output, and ``GNNExplainer`` raises an error because the mask gets no gradient.
 
     Args:
         in_channels: Size of each input node.
         out_channels: Size of each output node.
         skeleton: The skeleton.
-        embedding_channels: E; by default a quarter of ``out_channels``, as published, 1 at least.
-        bias (bool): Whether there is b.
+        embedding_channels: E; by default a quarter of ``out_channels`` as published, at least 1.
+        bias (bool): Whether to add the bias b.
 
     Shapes:
         - x: ``[*, J, in_channels]``, or ``[B * J, in_channels]`` for disjoint copies
-        - edge_index: the skeleton's, or B copies of it; in any order
+        - edge_index: edges of the skeleton, or of B copies, in any order
         - output: ``[*, J, out_channels]``, or ``[B * J, out_channels]``
 
     Raises:
         ValueError: If a size is not positive, or x or ``edge_index`` are not of this skeleton.
-        TypeError: If ``skeleton`` is no skeleton.
+        TypeError: If ``skeleton`` is not a skeleton.
 
     Example:
         >>> import torch
@@ -131,7 +130,7 @@ class AGCNConv(HasConstants):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all matrices anew; biases and B are 0."""
+        """Reset all parameters; biases and B are 0."""
         for weight in self.lin.weight.chunk(len(self.partition)):
             nn.init.xavier_uniform_(weight)
         for lin in (self.lin_source, self.lin_target):
@@ -142,7 +141,7 @@ class AGCNConv(HasConstants):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        """Mix the joints by each part, and sum over the parts."""
+        """Convolve over each part, and sum over the parts."""
         copies = self.edges(x, edge_index)
         x = x.unflatten(-2, (copies, self.skeleton.num_joints))
         mixed = self._adjacency(x) @ self._by_part(self.lin(x))
@@ -150,16 +149,16 @@ class AGCNConv(HasConstants):
         return out if self.bias is None else out + self.bias
 
     def _adjacency(self, x: Tensor) -> Tensor:
-        """A + B + C of every pose, ``[*, K, J, J]``, target first."""
+        """Return A + B + C of every pose, ``[*, K, J, J]``, target first."""
         target, source = self._by_part(self.lin_target(x)), self._by_part(self.lin_source(x))
         similar = (target @ source.mT / self.embedding_channels).softmax(dim=-1)
         return self.partition + self.learned + similar
 
     def _by_part(self, x: Tensor) -> Tensor:
-        """Take ``[*, J, K * C]`` to ``[*, K, J, C]``."""
+        """Rearrange ``[*, J, K * C]`` to ``[*, K, J, C]``."""
         parts: Tensor = x.unflatten(-1, (len(self.partition), -1)).transpose(-3, -2)
         return parts
 
     def __repr__(self) -> str:
-        """Sizes and skeleton."""
+        """Return the sizes and skeleton."""
         return f"AGCNConv({self.in_channels}, {self.out_channels}, {self.skeleton.name})"

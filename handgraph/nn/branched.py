@@ -1,4 +1,4 @@
-"""What nets over the nodes of a skeleton or of removal sets do with their input and output."""
+"""Base class of nets over the nodes of a skeleton or of removal sets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from handgraph.subgraph import RemovalSets
 
 
 class BranchedNet(HasConstants, MadeFor):
-    """A net over the nodes of a skeleton, or N nets over those of each removal set.
+    """A net over the nodes of a skeleton, or N nets over the nodes of N removal sets.
 
     Args:
         in_channels: Size of each input node.
@@ -48,17 +48,17 @@ class BranchedNet(HasConstants, MadeFor):
 
     @property
     def graph_name(self) -> str:
-        """What messages call the graph."""
+        """Name of the graph in error messages."""
         return self.graph.name if isinstance(self.graph, Skeleton) else repr(self.graph)
 
     def enter(
         self, x: Tensor, node_mask: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Check the input, add the branch axis, and zero the nodes that a sample does not have.
+        """Check the input, add the branch axis, and zero hidden nodes and padding.
 
         Returns:
-            The input ``[*, N, K, C]``, the gate ``[*, N, K]`` if there is a mask, and which nodes
-            are there ``[*, N, K, 1]`` if not all are.
+            The input ``[*, N, K, C]``, the gate ``[*, N, K]`` or ``None`` without a mask, and the
+            visible nodes ``[*, N, K, 1]`` or ``None`` if all are visible.
         """
         branched = isinstance(self.graph, RemovalSets)
         self._check_input(x, node_mask, branched)
@@ -67,14 +67,14 @@ class BranchedNet(HasConstants, MadeFor):
             x, gate = x.unsqueeze(-3), None if gate is None else gate.unsqueeze(-2)
         if gate is not None and self.is_ragged:
             gate = gate.where(self.node_mask, 0)
-        there = self.node_mask.unsqueeze(-1) if self.is_ragged else None
+        visible = self.node_mask.unsqueeze(-1) if self.is_ragged else None
         if gate is not None:
-            there = gate.unsqueeze(-1) != 0
-        return (x if there is None else x.where(there, 0)), gate, there
+            visible = gate.unsqueeze(-1) != 0
+        return (x if visible is None else x.where(visible, 0)), gate, visible
 
-    def leave(self, out: Tensor, there: Tensor | None) -> Tensor:
-        """Zero the output of nodes that are not there, and remove the branch axis."""
-        out = out if there is None else out.where(there, 0)
+    def leave(self, out: Tensor, visible: Tensor | None) -> Tensor:
+        """Zero the output of hidden nodes and padding, and remove the branch axis."""
+        out = out if visible is None else out.where(visible, 0)
         return out if isinstance(self.graph, RemovalSets) else out.squeeze(-3)
 
     def _check_input(self, x: Tensor, node_mask: Tensor | None, branched: bool) -> None:
@@ -99,7 +99,7 @@ class BranchedNet(HasConstants, MadeFor):
 
 
 def nodes_of(graph: Skeleton | RemovalSets) -> Tensor:
-    """Which nodes each branch has, Bool ``[N, K]`` on the CPU."""
+    """Return the nodes of each branch without padding, Bool ``[N, K]`` on the CPU."""
     if isinstance(graph, RemovalSets):
         return graph.node_mask.cpu()
     if isinstance(graph, Skeleton):

@@ -1,4 +1,4 @@
-"""Tensors that follow from a graph."""
+"""Constant tensors of modules."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 
 
 class HasConstants(nn.Module):
-    """A module with constants: indices, masks and fixed matrices that follow from its graph.
+    """A module with constants: the indices, masks and fixed matrices of its graph.
 
-    Constants move to other devices with the module, but they are not buffers: they are not saved,
-    and averages over training (``AveragedModel`` with ``use_buffers``) leave them alone.
+    Constants move between devices with the module. Unlike buffers, they are not saved, and
+    ``AveragedModel`` with ``use_buffers`` does not average them.
     """
 
     def register_constants(
         self, device: torch.device | None = None, **constants: Tensor | None
     ) -> None:
-        """Make each an attribute, on a device; by default where parameters are made."""
+        """Set each constant as an attribute, on ``device`` or else on the default device."""
         device = torch.get_default_device() if device is None else device
         self._constants = {**self.__dict__.get("_constants", {}), **constants}
         for name, constant in constants.items():
             setattr(self, name, None if constant is None else constant.to(device))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move the constants; ``to``, ``half``, ``to_empty`` and others call this."""
+        """Move the constants, as called by ``to``, ``half``, ``to_empty`` and others."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, constant in self._constants.items():
             if constant is not None:

@@ -1,4 +1,4 @@
-"""The graph convolution of HOPE-Net: a linear layer behind a learned, dense adjacency."""
+"""The graph convolution of HOPE-Net: a learned, dense adjacency and a linear layer."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from handgraph.nn.linear import BranchLinear
 
 
 class AdaptiveGraphConv(nn.Module):
-    r"""Graph convolution over a dense adjacency that is learned, not given.
+    r"""Graph convolution over a learned, dense adjacency.
 
     .. math:: Y = L(A)\, X W^\top + b
 
-    with :math:`L` from :func:`normalize_adjacency`. The layer of the Adaptive Graph U-Net
-    (Doosti et al., HOPE-Net, CVPR 2020), which the paper runs in every branch. Like PyG's dense
-    layers it is called with the adjacency, so that several layers can share one.
+    with :math:`L` from :func:`normalize_adjacency`. This is the layer of the Adaptive Graph U-Net
+    (Doosti et al., HOPE-Net, CVPR 2020), which the paper uses in every branch. As in PyG's dense
+    layers, the adjacency is an argument of the call, so that several layers can share one.
 
-    With a gate g, each sample has its own graph, of the nodes that it has: node j sends
-    :math:`g_j x_j`, so a node whose gate is 0 has no influence, and degrees are summed over what is
-    sent, :math:`d_j = \varepsilon + \sum_i |A_{ij}| g_i`.
+    A gate g gives each sample its own subgraph. Node j sends :math:`g_j x_j`, so a node with gate 0
+    has no influence on other nodes. Degrees are weighted by the gates,
+    :math:`d_j = \varepsilon + \sum_i |A_{ij}| g_i`.
 
     Args:
         in_channels: Size of each input node.
         out_channels: Size of each output node.
         normalization: ``"abs"``, or ``"signed"`` as published.
-        num_branches: N convolutions side by side, each with its own parameters and adjacency.
-        renormalize: With a gate, whether degrees are summed over what is sent, or over all nodes.
+        num_branches: N, the number of parallel convolutions with separate parameters.
+        renormalize: With a gate, whether degrees are weighted by it, or summed over all nodes.
 
     Shapes:
         - x: ``[*, J, in_channels]``, or ``[*, N, J, in_channels]``
         - adj: ``[J, J]`` or ``[*, J, J]``, or ``[N, J, J]``
-        - gate: ``[*, J]``, or ``[*, N, J]``, 0 for a node that is hidden and 1 for one that is not
-        - output: ``[*, J, out_channels]``, or ``[*, N, J, out_channels]``; a hidden node receives
-          what its neighbours send, unnormalised
+        - gate: ``[*, J]``, or ``[*, N, J]``; 0 for hidden and 1 for visible nodes
+        - output: ``[*, J, out_channels]``, or ``[*, N, J, out_channels]``; the output of a hidden
+          node is not normalised by its degree
 
     Raises:
-        ValueError: If x does not have ``in_channels`` channels, or adj or gate not as many nodes
-            as x.
+        ValueError: If x does not have ``in_channels`` channels, or adj or gate have another number
+            of nodes than x.
 
     Example:
         >>> import torch
@@ -72,11 +72,11 @@ class AdaptiveGraphConv(nn.Module):
         self.lin = BranchLinear(in_channels, out_channels, num_branches)
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew."""
+        """Reset all parameters."""
         self.lin.reset_parameters()
 
     def forward(self, x: Tensor, adj: Tensor, gate: Tensor | None = None) -> Tensor:
-        """Mix the nodes by the normalised adjacency, then the channels."""
+        """Apply the normalised adjacency to the nodes, then the linear layer to the channels."""
         self._check(x, adj, gate)
         if gate is None:
             mixed = normalize_adjacency(adj, self.normalization) @ x
@@ -105,5 +105,5 @@ class AdaptiveGraphConv(nn.Module):
             )
 
     def __repr__(self) -> str:
-        """Sizes."""
+        """Return the sizes."""
         return f"AdaptiveGraphConv({self.in_channels}, {self.out_channels})"

@@ -1,4 +1,4 @@
-"""A plan as dense matrices from all channels of all nodes to all."""
+"""Dense plans: one matrix per term, over all channels of all nodes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from handgraph.nn.plan import NodeMap, Plan, Select, Shape, Stage, Term, shapes
 
 
 def dense(plan: Plan, given: Shape) -> Plan:
-    """Multiply the two maps of every term out: one matrix from all channels of all nodes to all.
+    """Replace the two maps of every term by one matrix over all channels of all nodes.
 
-    The nodes of the result are the channels of all nodes, ``[N, J C, 1]``. More multiplications in
-    fewer products.
+    The dense plan reads and writes ``[N, J C, 1]``. It has fewer matrix products, with more
+    multiplications.
 
     Raises:
         ValueError: If a stage has a scale or a gate, or a term both selects nodes and has a weight.
@@ -53,7 +53,7 @@ def _dense_term(term: Term, given: Shape) -> Term:
 
 
 def _dense_select(one: Select, channels: int) -> Select:
-    """The channels of the chosen nodes."""
+    """Return the selection of all channels of the chosen nodes."""
     chosen = one.chosen.unsqueeze(2)
     columns = chosen * channels + torch.arange(channels, device=chosen.device)
     return Select(columns.where(chosen >= 0, -1).flatten(1), one.nodes * channels)

@@ -1,4 +1,4 @@
-"""Fold a trained module for inference: its linear maps multiplied once for all calls."""
+"""Fold a trained module for inference: fuse its linear maps permanently."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 
 def fold(module: nn.Module) -> nn.Module:
-    r"""Copy a module for inference, with the linear maps between its ReLUs multiplied once.
+    r"""Return a copy of a module for inference, with adjacent linear maps fused.
 
-    An :class:`AdaptiveGraphUNet` multiplies its adjacencies and poolings together in every forward
-    pass, as their gradients need it. Once trained, this can be done for ever. What is folded,
-    wherever it stands in the module:
+    An :class:`AdaptiveGraphUNet` multiplies its adjacencies and poolings in every forward pass, as
+    their gradients require. After training, ``fold`` multiplies them once. It folds these modules,
+    at any depth:
 
     - ``AdaptiveGraphUNet``, ``GraphMerger`` and ``HypothesisGraphMerger``, also inside of other
       modules such as :class:`JointHead` or :class:`VisibilityLifter`;
     - in an ``nn.Sequential``, PSJNet's core ``SubgraphMask, AdaptiveGraphUNet, GraphMerger`` over
       the same removal sets, as one chain of matrices (without a further feature);
-    - in an ``nn.Sequential``, neighbouring ``NodePool``, and convolutions with batch norms.
+    - in an ``nn.Sequential``, adjacent ``NodePool`` layers, and convolutions before batch norms.
 
-    All else is copied as it is, subclasses of these too; hooks on what is folded are lost. The copy
-    computes the same to rounding, takes the same arguments (``node_mask`` included), raises the
-    same errors and is in eval mode. Its maps are buffers and not parameters: it cannot be trained,
-    but gradients reach its input. It gains most with few samples, where the calls took the time: a
-    small net is then a chain of dense matrices, and for large batches one of merged maps.
-    Its state dict is that of another folded module, not that of the module. A change of the
-    module's parameters does not reach the copy.
+    All other modules are copied, including subclasses of these and graph layers with hooks. Hooks
+    on a folded ``nn.Sequential`` or batch norm are lost. The copy is in eval mode. It gives the
+    same output up to rounding, takes the same arguments (``node_mask`` included) and raises the
+    same errors. Its maps are buffers, so it cannot be trained, but gradients reach its input. The
+    speedup is largest for small batches, for which small nets run as dense matrices. The state dict
+    fits other folded modules, not the original one. Later changes of the original parameters do not
+    affect the copy.
 
     Args:
-        module: A trained module, which is left alone.
+        module: A trained module. It is not modified.
 
     Returns:
         The folded copy.
 
     Raises:
-        ValueError: If there is nothing in the module that can be folded.
+        ValueError: If the module contains nothing to fold.
 
     Example:
         >>> import torch
@@ -67,7 +67,7 @@ def fold(module: nn.Module) -> nn.Module:
     """
     module = copy.deepcopy(module).eval()
     done: dict[nn.Module, nn.Module] = {}
-    with torch.device("cpu"):  # from where each part moves to its parameters
+    with torch.device("cpu"):  # each part then moves to its parameters' device
         folded = _fold(module, done)
     if all(old is new for old, new in done.items()):
         raise ValueError(
@@ -78,7 +78,7 @@ def fold(module: nn.Module) -> nn.Module:
 
 
 def _fold(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
-    """Fold each module once, so that what was shared remains shared."""
+    """Fold each module once, so that shared modules stay shared."""
     if module not in done:
         done[module] = _folded(module, done)
     return done[module]
@@ -86,12 +86,12 @@ def _fold(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
 
 def _folded(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     if type(module) is AdaptiveGraphUNet and lowers(module):
-        return _kept(FoldedUNet(in_double(module)), module)
+        return _like(FoldedUNet(in_double(module)), module)
     if type(module) is nn.Sequential:
         module = _join_neighbours(module)
     elif lowers(module) and not isinstance(module, Merger):
         plan = plan_of(module)
-        return _kept(Folded(plan, branched(module)), module) if len(plan) > 1 else module
+        return _like(Folded(plan, branched(module)), module) if len(plan) > 1 else module
     for name, child in list(module._modules.items()):
         if child is not None and type(child) is not Folded:
             setattr(module, name, _fold(child, done))
@@ -99,34 +99,34 @@ def _folded(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
 
 
 def lowers(module: nn.Module) -> bool:
-    """Whether the plan of a module computes what the module does."""
+    """Return whether the plan of a module is equivalent to its ``forward``."""
     hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
     return not hooks and hasattr(module, "lower") and changed(module) is None
 
 
 def branched(module: nn.Module) -> tuple[bool, bool]:
-    """Whether input and output of a module have a branch axis; without a word of it they do not."""
+    """Return whether input and output of a module have a branch axis; by default neither has."""
     return getattr(module, "branched", (False, False))
 
 
 def plan_of(module: nn.Module) -> Plan:
-    """The plan of a module that offers one, in double precision."""
+    """Return the plan of a module with ``lower``, in double precision."""
     return cast("Plan", cast("Any", in_double(module)).lower())
 
 
 def in_double(module: _Module) -> _Module:
-    """A copy on the CPU in double precision, in which maps are multiplied."""
+    """Return a copy on the CPU in double precision, to multiply maps in."""
     return copy.deepcopy(module).cpu().double()
 
 
-def _kept(folded: _Module, *like: nn.Module) -> _Module:
-    """Move what was folded to where the parameters were."""
+def _like(folded: _Module, *like: nn.Module) -> _Module:
+    """Move a folded module to the device and dtype of the original parameters."""
     parameter = next(p for module in like for p in module.parameters())
     return folded.to(parameter.device, parameter.dtype).eval()
 
 
 def _join_neighbours(sequential: nn.Sequential) -> nn.Sequential:
-    """Replace neighbours that make one, under the first name; the same object if none do."""
+    """Join adjacent children under the first name, or return the same object if none join."""
     joined: list[tuple[str, nn.Module]] = []
     run: list[nn.Module] = []
     for name, child in sequential.named_children():
@@ -141,7 +141,7 @@ def _join_neighbours(sequential: nn.Sequential) -> nn.Sequential:
 
 
 def _join(*modules: nn.Module) -> nn.Module | None:
-    """One module for neighbours; ``None`` if there is none."""
+    """Return one module for adjacent ones, or ``None`` if they cannot be joined."""
     if len(modules) == 2 and (normed := _join_norm(*modules)) is not None:
         return normed
     if not all(lowers(m) and _takes_one(m) for m in modules):
@@ -151,18 +151,18 @@ def _join(*modules: nn.Module) -> nn.Module | None:
         return None
     try:
         plan = reduce(join, map(plan_of, modules))
-        return _kept(Folded(plan, (sides[0][0], sides[-1][1])), *modules)
-    except (ValueError, RuntimeError):  # they do not fit, and say so when they are called
+        return _like(Folded(plan, (sides[0][0], sides[-1][1])), *modules)
+    except (ValueError, RuntimeError):  # sizes do not fit: ``forward`` raises
         return None
 
 
 def _takes_one(module: nn.Module) -> bool:
-    """Whether a module takes no feature."""
+    """Return whether a module takes no feature."""
     return getattr(module, "feature_channels", 0) == 0
 
 
 def _join_norm(conv: nn.Module, norm: nn.Module) -> nn.Module | None:
-    """Fold a batch norm into the convolution before it, by PyTorch's own utility."""
+    """Fold a batch norm into the convolution before it."""
     if not any(type(conv) is c and type(norm) is n for c, n in _NORMS):
         return None
     if norm.running_mean is None or norm.num_features != conv.out_channels:

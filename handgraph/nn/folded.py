@@ -1,4 +1,4 @@
-"""A folded module: the fused plan of what it was made of, as buffers."""
+"""Folded modules: fused plans with their tensors as buffers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from handgraph.nn.unet import AdaptiveGraphUNet
 
 
 class Folded(nn.Module):
-    """A module without parameters that runs a kept plan.
+    """A module without parameters that runs a fused plan.
 
-    Made by :func:`handgraph.nn.fold`. Its buffers are the fused maps, so that they can be saved and
-    moved; gradients reach its input.
+    Returned by :func:`handgraph.nn.fold`. Its buffers are the fused maps, which can be saved and
+    moved. Gradients reach its input.
 
     Args:
         plan: The plan.
@@ -51,7 +51,7 @@ class Folded(nn.Module):
         self.register_load_state_dict_post_hook(_update_forms)  # type: ignore[no-untyped-call]
 
     def plan(self) -> Plan:
-        """The kept plan, over the buffers."""
+        """Return the plan, with the buffers as its tensors."""
         return cast("ReferenceForm", self.forms["reference"]).kept.plan()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,22 +73,22 @@ class Folded(nn.Module):
             raise ValueError(f"folded net: expected [*, {sizes}], got {list(x.shape)}")
 
     def __repr__(self) -> str:
-        """The number of stages and the size of the input."""
+        """Return the number of stages and the size of the input."""
         sizes = ", ".join("C" if size is None else str(size) for size in self.size)
         return f"Folded([*, {sizes}], stages={len(self.plan())})"
 
 
 def _update_forms(folded: Folded, _: object) -> None:
-    """After a state is loaded, take its numbers into the forms of all engines."""
+    """Update the forms of all engines after a state dict was loaded."""
     for form in cast("Iterable[Form]", folded.forms.values()):
         form.update(folded.plan())
 
 
 class FoldedUNet(BranchedNet):
-    """A folded :class:`AdaptiveGraphUNet`; it takes ``node_mask``, and raises what the net raised.
+    """A folded :class:`AdaptiveGraphUNet` with the same arguments and errors.
 
     Args:
-        net: The net, which is left alone.
+        net: The net. It is not modified.
     """
 
     def __init__(self, net: AdaptiveGraphUNet):
@@ -99,28 +99,28 @@ class FoldedUNet(BranchedNet):
         self.folded = Folded(plan, (True, True))
 
     def reset_parameters(self) -> None:
-        """Raise: there is nothing to draw anew."""
+        """Raise a ``TypeError``, as a folded net has no parameters."""
         raise TypeError("a folded AdaptiveGraphUNet has no parameters to reset")
 
     def adjacencies(self) -> list[Tensor]:
-        """The normalised adjacencies, finest level first; see :class:`AdaptiveGraphUNet`."""
+        """Return the normalised adjacencies, finest level first."""
         last = self.folded.plan()[1 - len(self.nodes) :]
         maps = [stage.terms[0].maps[0][0] for stage in reversed(last)]
         return maps if self.branched[0] else [matrix.squeeze(0) for matrix in maps]
 
     def forward(self, x: Tensor, node_mask: Tensor | None = None) -> Tensor:
-        """Compute what the net computes; see :meth:`AdaptiveGraphUNet.forward`."""
-        x, gate, there = self.enter(x, node_mask)
+        """Run the folded net; see :meth:`AdaptiveGraphUNet.forward`."""
+        x, gate, visible = self.enter(x, node_mask)
         if gate is None:
-            return self.leave(self.folded(x), there)
+            return self.leave(self.folded(x), visible)
         expect(self)
         level, gate = Finest(*self.level.plan()), samples_last(gate, 2)
         plan = gate_plan(self.folded.plan(), level, gate, self.gating)
-        return self.leave(engines.run(plan, x), there)
+        return self.leave(engines.run(plan, x), visible)
 
 
 def input_size(plan: Plan, source: int = 0) -> tuple[int | None, int | None]:
-    """Nodes and channels of what is read from a source; ``None`` where any number will do."""
+    """Return the nodes and channels that a source must have; ``None`` for any number."""
     for number, stage in enumerate(plan, start=1):
         for term in (term for term in stage.terms if term.source == source):
             nodes, channels = input_size(plan, number)

@@ -1,4 +1,4 @@
-"""Multiply the neighbouring linear maps of a plan together."""
+"""Fuse the adjacent linear maps of a plan."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Select, Stage, Term
 
 
 def fuse(plan: Plan) -> Plan:
-    """Multiply the maps of every term together, so that one matrix is left of them.
+    """Multiply the maps over nodes of every term into one matrix.
 
-    What maps over nodes add becomes part of the biases. A stage with such maps must not read more
-    branches than its maps and weights have. Differentiable.
+    Biases of the maps become part of the biases of the stages. A stage with such maps must not read
+    more branches than its maps and weights have. Differentiable.
 
     Raises:
         ValueError: If a Select is not the only map of its term, or a map with a bias is in a stage
@@ -26,7 +26,7 @@ def fuse(plan: Plan) -> Plan:
 
 
 class Product(NamedTuple):
-    """One map over nodes after another."""
+    """The product of two maps over nodes."""
 
     then: NodeMap
     first: NodeMap
@@ -42,7 +42,7 @@ class Normalized(NamedTuple):
 
 
 def check_selection(one: Select) -> Select:
-    """The same, or a ValueError if a node is chosen that is not there."""
+    """Return ``one``, and raise if it selects a node that does not exist."""
     chosen, nodes = one
     known = type(chosen) is Tensor and not chosen.is_meta and not torch.compiler.is_compiling()
     if known and chosen.numel() and not -1 <= chosen.min() <= chosen.max() < nodes:
@@ -51,7 +51,7 @@ def check_selection(one: Select) -> Select:
 
 
 class Fusion:
-    """Fuses plans. Every product is computed once and remembered, for its derivative too."""
+    """Fuses plans, and records every product once, also for the derivative."""
 
     def __init__(self) -> None:
         self.known: dict[tuple[int, ...], NodeMap] = {}
@@ -59,11 +59,11 @@ class Fusion:
         self.products: list[Product] = []
 
     def fuse(self, plan: Plan) -> Plan:
-        """The fused plan."""
+        """Return the fused plan."""
         return tuple([self._stage(stage) for stage in plan])
 
     def node_map(self, maps: tuple[Map, ...]) -> NodeMap | Select:
-        """The one map that applies all of these."""
+        """Return the product of these maps."""
         first, *others = maps
         if not others and not isinstance(first, Graph):
             return check_selection(first) if isinstance(first, Select) else first
@@ -115,7 +115,7 @@ class Fusion:
 
 
 def branches(terms: Sequence[Term]) -> int:
-    """The number of branches of the tensors of fused terms."""
+    """Return the number of branches of the tensors of fused terms."""
     parts = [part for _, maps, weight in terms for part in (weight, *[one[0] for one in maps])]
     return max([part.shape[0] for part in parts if part is not None], default=1)
 
@@ -128,7 +128,7 @@ _Shift: TypeAlias = tuple[Tensor, Tensor | None]
 
 
 def _shifted(bias: Tensor | None, shifts: list[_Shift], several: int) -> Tensor:
-    """Add what the maps of terms with several branches add."""
+    """Add the biases of the maps of all terms to the bias of the stage."""
     if several == 1 or (bias is not None and bias.shape[0] > 1):
         return _add(bias, *shifts)
     total = _add(None, *shifts).expand(several, -1, -1)

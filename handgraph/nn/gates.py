@@ -1,8 +1,8 @@
-"""The plan of a graph U-Net whose samples each hide nodes of their own.
+"""The plan of a graph U-Net whose samples hide different nodes.
 
-Below the finest level no node is a joint, so only the stages of the finest level differ: what a
-node sends, receives and passes on is scaled for each sample, as
-:func:`~handgraph.nn.adjacency.gate_scales` says.
+Nodes of the coarser levels are not joints, so only the stages of the finest level depend on the
+sample: they scale the input and output of each node, see
+:func:`~handgraph.nn.adjacency.gate_scales`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from handgraph.nn.plan import NodeMap, Plan, Stage, Term
 
 
 class Finest(NamedTuple):
-    """The stages of the finest level, over its adjacency as it is, not normalised.
+    """The stages of the finest level, with its unnormalised adjacency.
 
     Args:
         encode: The first stage.
-        decode: What the last convolution reads: the skip and the unpooled nodes, channels mixed.
+        decode: The weights of the last convolution, over the skip and the unpooled nodes.
         spread: The rest of the last convolution: the adjacency and the bias.
     """
 
@@ -31,7 +31,7 @@ class Finest(NamedTuple):
 
 
 def finest(plan: Plan) -> Finest:
-    """Read the stages of the finest level off the plan of a graph U-Net that is not fused."""
+    """Extract the stages of the finest level from the unfused plan of a graph U-Net."""
     first, last = plan[0], plan[-1]
     (term,) = first.terms
     graph = NodeMap(term.maps[0][0])
@@ -51,12 +51,12 @@ class Gating(NamedTuple):
 
 
 def gate_plan(plan: Plan, level: Finest, gate: Tensor, gating: tuple[Gating, Gating]) -> Plan:
-    """The plan for samples that each have nodes of their own.
+    """Return the plan for samples that hide different nodes.
 
     Args:
-        plan: The plan of the net, as it is or fused.
+        plan: The plan of the net, fused or not.
         level: The stages of its finest level.
-        gate: How much each node of each sample sends; 0 hides it. ``[N, J, B]``
+        gate: Factor of the output of each node of each sample; 0 hides it. ``[N, J, B]``
         gating: How the first and the last convolution sum degrees.
     """
     (graph,) = level.encode.terms[0].maps
@@ -73,6 +73,6 @@ def gate_plan(plan: Plan, level: Finest, gate: Tensor, gating: tuple[Gating, Gat
 
 
 def _moved(stage: Stage) -> Stage:
-    """The same stage with one more before it."""
+    """Return the stage with its sources shifted by one."""
     terms = [Term(source + 1, maps, weight) for source, maps, weight in stage.terms]
     return stage._replace(terms=tuple(terms))

@@ -1,4 +1,4 @@
-"""An output head for each joint, which sees the joint's own input again."""
+"""A separate output layer for each joint, over its features and its raw input."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from handgraph.skeleton import Skeleton
 
 
 class JointHead(nn.Module):
-    r"""Give every joint a linear output layer of its own, over its features and its raw input.
+    r"""A separate linear output layer for each joint, over its features and its raw input.
 
     .. math:: y_j = W_j \, [h_j, x_j] + c_j, \qquad h = \mathrm{net}(x)
 
-    A graph U-Net shares its weights among all joints, and what it says of a joint has passed
-    through its pooling. A head that knows which joint it is and what was measured there may correct
-    both. Not in the paper; the results in the documentation say what it adds.
+    A graph U-Net shares its weights between all joints, and its features have passed through
+    pooling. Weights per joint and the raw input can compensate for both. The layer is not in the
+    paper; its effect is reported in the results of the documentation.
 
     Args:
         net: Maps ``[*, J, in_channels]`` to ``[*, J, hidden_channels]``, and takes ``node_mask``.
         in_channels: Size of each input node.
-        hidden_channels: Size of each node that comes out of the net.
+        hidden_channels: Size of each output node of ``net``.
         out_channels: Size of each output node.
-        skeleton: The joints.
+        skeleton: The skeleton.
 
     Shapes:
         - input: ``[*, J, in_channels]``
         - node_mask: Bool or floating ``[*, J]``; see :class:`AdaptiveGraphUNet`
-        - output: ``[*, J, out_channels]``; 0 where hidden
+        - output: ``[*, J, out_channels]``; 0 at hidden joints
 
     Raises:
         ValueError: If a size is not positive, or the input does not have the skeleton's shape.
@@ -61,22 +61,22 @@ class JointHead(nn.Module):
         self.lin = BranchLinear(hidden_channels + in_channels, out_channels, skeleton.num_joints)
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew."""
+        """Reset all parameters."""
         for layer in (self.net, self.lin):
             layer.reset_parameters()  # type: ignore[operator]
 
     def forward(self, x: Tensor, node_mask: Tensor | None = None) -> Tensor:
-        """Run the net, and then each joint's own layer."""
+        """Run the net, then the layer of each joint."""
         if node_mask is None:
             return self._head(self.net(x), x)
-        there = node_mask.unsqueeze(-1) != 0
+        visible = node_mask.unsqueeze(-1) != 0
         hidden = self.net(x, node_mask)
-        return self._head(hidden, x.where(there, 0)).where(there, 0)
+        return self._head(hidden, x.where(visible, 0)).where(visible, 0)
 
     def _head(self, hidden: Tensor, x: Tensor) -> Tensor:
         out: Tensor = self.lin(torch.cat([hidden, x], dim=-1).unsqueeze(-2))
         return out.squeeze(-2)
 
     def __repr__(self) -> str:
-        """The layer and the net below it."""
+        """Return the net and the layer."""
         return f"JointHead({self.net}, {self.lin})"

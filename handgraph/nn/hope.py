@@ -13,24 +13,24 @@ from handgraph.skeleton import Skeleton
 
 
 def load_hope_weights(state: Mapping[str, Tensor]) -> AdaptiveGraphUNet:
-    """Build the graph U-Net whose weights the published code of HOPE-Net saved.
+    """Build a graph U-Net from weights that the published code of HOPE-Net saved.
 
-    The layout of ``GraphUNet`` in the code of Doosti et al. (CVPR 2020): with L levels,
-    ``A_0`` to ``A_L`` are adjacencies (the last, of one node, is never used and left out),
-    ``gconv1.fc`` to ``gconvL.fc`` and ``pool1.fc`` to ``poolL.fc`` lead down, ``fc1`` and ``fc2``
-    are the bottleneck, and ``unpool(L+1).fc``, ``gconv(L+1).fc`` to ``2L`` lead up. Node counts,
-    widths and channels follow from the shapes. The net has signed degrees, as published
-    (decision 11): a column of an adjacency with a negative sum gives NaN there and here.
+    The names are those of ``GraphUNet`` in the code of Doosti et al. (CVPR 2020). With L levels,
+    ``A_0`` to ``A_L`` are adjacencies; the last one, of one node, is unused and ignored.
+    ``gconv1.fc`` to ``gconvL.fc`` and ``pool1.fc`` to ``poolL.fc`` are the encoder, ``fc1`` and
+    ``fc2`` the bottleneck, ``unpool(L+1).fc`` and ``gconv(L+1).fc`` to ``2L`` the decoder. Node
+    counts, widths and channels follow from the shapes. The net has signed degrees, as published
+    (decision 11). A negative column sum of an adjacency gives NaN, as in the published code.
 
     Args:
-        state: The state dict of ``GraphUNet``, or of a net that holds it as ``graphunet``, with or
-            without the ``module.`` of ``nn.DataParallel``; what else it holds is left alone.
+        state: The state dict of ``GraphUNet``, or of a net that contains it as ``graphunet``, with
+            or without the ``module.`` of ``nn.DataParallel``. Other entries are ignored.
 
     Returns:
-        The net, over nodes without names, ``[*, J, in] -> [*, J, out]``.
+        The net, over unnamed nodes, ``[*, J, in] -> [*, J, out]``.
 
     Raises:
-        ValueError: If a tensor is missing, left over, or has another shape than it should.
+        ValueError: If a tensor is missing, unexpected or has the wrong shape.
 
     Example:
         >>> import torch
@@ -46,17 +46,17 @@ def load_hope_weights(state: Mapping[str, Tensor]) -> AdaptiveGraphUNet:
     """
     if not isinstance(state, Mapping):
         raise TypeError(
-            f"state: expected a state dict, got {type(state).__name__}: read a file first, with "
+            f"state: expected a state dict, got {type(state).__name__}: for a file, call "
             "torch.load(file, weights_only=True)"
         )
     given = _graph_unet(state)
     net = _sized(given)
     layout = _layout(net)
-    unused = f"A_{len(net.nodes) - 1}"  # the adjacency of the one node in the middle
+    unused = f"A_{len(net.nodes) - 1}"  # the adjacency of the bottleneck's node
     if given.keys() - {unused} != layout.keys():
         differing = ", ".join(sorted((given.keys() - {unused}) ^ layout.keys()))
         raise ValueError(
-            f"state: expected a GraphUNet of {len(net.nodes) - 1} levels; missing or left over are "
+            f"state: expected a GraphUNet of {len(net.nodes) - 1} levels, missing or unexpected: "
             f"{differing}"
         )
     for name, parameter in layout.items():
@@ -70,11 +70,11 @@ def load_hope_weights(state: Mapping[str, Tensor]) -> AdaptiveGraphUNet:
 
 
 def _graph_unet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The entries of the graph U-Net, without what its names start with."""
+    """Return the entries of the graph U-Net, without the prefix of their names."""
     starts = [name[: -len("A_0")] for name in state if f".{name}".endswith(".A_0")]
     if len(starts) != 1:
         raise ValueError(
-            f"state: expected the weights of one GraphUNet, with an A_0; found {len(starts)} "
+            f"state: expected the weights of one GraphUNet, with an A_0, got {len(starts)} "
             f"in {', '.join(state) or 'nothing'}"
         )
     start = starts[0]
@@ -82,7 +82,7 @@ def _graph_unet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _sized(given: Mapping[str, Tensor]) -> AdaptiveGraphUNet:
-    """A net of the sizes that the weights have."""
+    """Build a net with the sizes of the weights."""
     nodes = [len(given[f"A_{level}"]) for level in range(len(given)) if f"A_{level}" in given]
     last = f"gconv{2 * (len(nodes) - 1)}.fc.weight"
     wanted = ("gconv1.fc.weight", "fc1.weight", last)
@@ -103,7 +103,7 @@ def _sized(given: Mapping[str, Tensor]) -> AdaptiveGraphUNet:
 
 
 def _layout(net: AdaptiveGraphUNet) -> dict[str, Tensor]:
-    """Our parameters under their names, in their shapes."""
+    """Map published names to our parameters, in the published shapes."""
     levels = len(net.adjacency)
     linear: dict[str, Any] = {"fc1": net.squeeze, "fc2": net.expand}
     for level in range(levels):

@@ -1,4 +1,4 @@
-"""The nodes of all branches, listed by joint."""
+"""The hypotheses of all branches, sorted by joint."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from handgraph.subgraph import RemovalSets, check_branches, check_removal
 
 
 class Hypotheses(HasConstants):
-    """List the nodes of all branches by the joint that they speak of.
+    """Sort the nodes of all branches by joint.
 
-    The form that PyG's ``segment`` and ``softmax(ptr=...)`` work on: one row a hypothesis, sorted
-    by joint (:meth:`handgraph.RemovalSets.hypotheses`). Padding is left out.
+    The output has one row per hypothesis, as PyG's ``segment`` and ``softmax(ptr=...)`` require;
+    see :meth:`handgraph.RemovalSets.hypotheses`. Padding is removed.
 
     Args:
         removal: The removal sets.
 
     Shapes:
         - input: ``[*, N, K, C]``
-        - output: ``[H, B, C]``, B being the product of the leading dimensions
+        - output: ``[H, B, C]``, where B is the product of the leading dimensions
 
     Example:
         >>> import torch
@@ -51,11 +51,11 @@ class Hypotheses(HasConstants):
         return flat.index_select(1, self.index).transpose(0, 1).contiguous()
 
     def to_joints(self, joints: Tensor, like: Tensor) -> Tensor:
-        """Take ``[J, B, C]`` to ``[*, J, C]``, with the leading dimensions of ``like``."""
+        """Rearrange ``[J, B, C]`` to ``[*, J, C]``, with the leading dimensions of ``like``."""
         return joints.transpose(0, 1).reshape(*like.shape[:-3], *joints.shape[::2])
 
     def to_nodes(self, hypotheses: Tensor, like: Tensor) -> Tensor:
-        """Take ``[H, B, C]`` back to ``[*, N, K, C]``; padding is 0."""
+        """Rearrange ``[H, B, C]`` to ``[*, N, K, C]``; padding is 0."""
         nodes = hypotheses.new_zeros(self.shape[0] * self.shape[1], *hypotheses.shape[1:])
         nodes = nodes.index_copy(0, self.index, hypotheses).transpose(0, 1)
         return nodes.reshape(*like.shape[:-1], hypotheses.shape[-1])

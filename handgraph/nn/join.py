@@ -9,7 +9,7 @@ from handgraph.nn.plan import Plan, Select, Stage, Term
 
 
 def join(first: Plan, then: Plan) -> Plan:
-    """One plan that runs ``first`` and then ``then``, linear stages in between absorbed."""
+    """Return one plan that runs ``first`` and then ``then``, with linear stages absorbed."""
     moved = [
         stage._replace(terms=tuple(t._replace(source=t.source + len(first)) for t in stage.terms))
         for stage in then
@@ -18,7 +18,7 @@ def join(first: Plan, then: Plan) -> Plan:
 
 
 def absorb(plan: Plan) -> Plan:
-    """Substitute linear stages that only one term reads into the stage that reads them."""
+    """Merge every linear stage that a single term reads into the stage of that term."""
     plan = fuse(plan)
     for number in range(1, len(plan)):
         readers = [(stage, t) for stage in plan for t in stage.terms if t.source == number]
@@ -28,7 +28,7 @@ def absorb(plan: Plan) -> Plan:
 
 
 def _fits(gone: Stage, reader: Stage, term: Term) -> bool:
-    """Whether a stage is linear, and its reader reads each branch of it by a branch of its own."""
+    """Return whether ``gone`` is linear, and each branch of ``reader`` reads one branch of it."""
     if gone.relu or gone.scale is not None or gone.gate is not None:
         return False
     if gone.bias is not None and reader.scale is not None:
@@ -43,7 +43,7 @@ def _selects(term: Term) -> bool:
 
 
 def _substitute(plan: Plan, number: int) -> Plan:
-    """Leave out stage ``number``, and let its reader read what it reads."""
+    """Remove stage ``number``, and connect its reader to its sources."""
     gone = plan[number - 1]
     rest = [stage for at, stage in enumerate(plan, start=1) if at != number]
     return tuple(_renumbered(_reading(stage, gone, number), number) for stage in rest)
@@ -65,7 +65,7 @@ def _reading(stage: Stage, gone: Stage, number: int) -> Stage:
 
 
 def _after_term(term: Term, earlier: Term) -> Term:
-    """The one term that does ``earlier`` and then ``term``."""
+    """Return the composition of ``earlier`` and then ``term``."""
     maps = earlier.maps or term.maps
     if earlier.maps and term.maps:
         maps = (term.maps[0].after(earlier.maps[0]),)  # type: ignore[union-attr, arg-type]
@@ -76,7 +76,7 @@ def _after_term(term: Term, earlier: Term) -> Term:
 
 
 def _apply(term: Term, x: Tensor) -> Tensor:
-    """A fused term of ``[N, J, C]``."""
+    """Apply a fused term to ``[N, J, C]``."""
     if term.weight is not None:
         x = x.expand(-1, -1, term.weight.shape[2]) @ term.weight.mT
     if not term.maps:

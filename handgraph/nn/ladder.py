@@ -8,7 +8,7 @@ from handgraph._check import check_count, check_whole
 
 
 def halving_ladder(num_nodes: int) -> tuple[int, ...]:
-    """Node counts of the levels of a graph U-Net: halve, rounding up, to 1 (decision 10).
+    """Return the node counts of a graph U-Net: halved, rounded up, until 1 (decision 10).
 
     Example:
         >>> from handgraph.nn import halving_ladder
@@ -23,13 +23,13 @@ def halving_ladder(num_nodes: int) -> tuple[int, ...]:
 
 
 def check_ladder(name: str, num_nodes: int, nodes: Sequence[int] | None) -> tuple[int, ...]:
-    """The node counts that were asked for, or halving ones; a ValueError if they do not fit."""
+    """Return the given or else halving node counts, and raise if they do not fit."""
     ladder = halving_ladder(num_nodes) if nodes is None else tuple(nodes)
     for size in ladder:
         check_whole(nodes=size)
     if len(ladder) < 2 or min(ladder) < 1 or ladder[0] != num_nodes:
         raise ValueError(
-            f"nodes: expected two or more positive node counts of which the first is the "
-            f"{num_nodes} of {name}, got {ladder}"
+            f"nodes: expected two or more positive node counts, the first {num_nodes} as in "
+            f"{name}, got {ladder}"
         )
     return ladder

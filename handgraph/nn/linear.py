@@ -1,4 +1,4 @@
-"""A linear layer per branch, computed as one."""
+"""A linear layer per branch, in one batched product."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ class BranchLinear(nn.Module):
 
     .. math:: Y_n = X_n W_n^\top + b_n
 
-    The leading axis of the parameters is the branch; stacking the parameters of N separate
-    ``torch.nn.Linear`` gives this layer, and each branch starts as such a layer does.
+    The parameters are those of N ``torch.nn.Linear`` layers, stacked along a leading branch axis.
+    Each branch is initialised like ``torch.nn.Linear``.
 
     Args:
         in_channels: Size of each input node.
         out_channels: Size of each output node.
-        num_branches: The number N; ``None`` gives one map without a branch axis, as
-            ``torch.nn.Linear`` is.
+        num_branches: N; ``None`` gives one map without a branch axis, like
+            ``torch.nn.Linear``.
 
     Shapes:
-        - input: ``[*, N, K, in_channels]``, or ``[*, in_channels]`` where N is ``None``
+        - input: ``[*, N, K, in_channels]``, or ``[*, in_channels]`` if N is ``None``
         - output: ``[*, N, K, out_channels]``, or ``[*, out_channels]``
 
     Raises:
@@ -57,13 +57,13 @@ class BranchLinear(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew, as ``torch.nn.Linear`` does."""
+        """Reset all parameters, as ``torch.nn.Linear`` does."""
         bound = self.in_channels**-0.5
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map the channels of each branch by its own matrix."""
+        """Apply the linear map of each branch to its channels."""
         weight, bias = self.weight, self.bias
         check_tensor(x, "the input of BranchLinear", weight)
         branches = () if self.num_branches is None else (self.num_branches,)
@@ -75,6 +75,6 @@ class BranchLinear(nn.Module):
         return x @ weight.mT + (bias.unsqueeze(-2) if branches else bias)
 
     def __repr__(self) -> str:
-        """Sizes."""
+        """Return the sizes."""
         branches = "" if self.num_branches is None else f", num_branches={self.num_branches}"
         return f"BranchLinear({self.in_channels}, {self.out_channels}{branches})"

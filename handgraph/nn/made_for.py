@@ -1,4 +1,4 @@
-"""Which joints a module was made for, as part of its state."""
+"""The joints of a module as an entry of its state dict."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from handgraph.skeleton import Skeleton
 from handgraph.subgraph import RemovalSets
 
 KEY = "_extra_state"
-"""What PyTorch calls the entry of the state dict."""
+"""PyTorch's name of the entry in the state dict."""
 
 
 class MadeFor(nn.Module):
-    """A module whose state dict holds the joints, and the removal sets, that it was made for.
+    """A module whose state dict contains its joints and removal sets.
 
-    Nets for other joints, or for the same joints in another order, have parameters of the same
-    names and shapes, and would give wrong answers without an error. A state without this entry
-    loads.
+    Nets for other joints, or for another order of the joints, have parameters of the same names and
+    shapes. Their weights would load without an error and give wrong results. A state dict without
+    this entry loads.
     """
 
     graph_attribute = "removal"
     """The attribute that holds the skeleton or the removal sets."""
 
     def made_for(self) -> str:
-        """The joints in their order, and what each set removes."""
+        """Return the joints in order, and the joints that each set removes, as JSON."""
         graph: Skeleton | RemovalSets = getattr(self, self.graph_attribute)
         if isinstance(graph, Skeleton):
             return json.dumps({"joints": list(graph.joints)})
@@ -38,21 +38,21 @@ class MadeFor(nn.Module):
         return json.dumps({"joints": list(joints), "removes": names})
 
     def get_extra_state(self) -> Tensor:
-        """What the module was made for, one number for each byte of the text."""
+        """Return the bytes of :meth:`made_for` as a tensor."""
         text = self.made_for().encode()
         return torch.tensor(list(text), dtype=torch.uint8, device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Nothing is taken: the state is only compared."""
+        """Do nothing: ``_load_from_state_dict`` compares the state."""
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        """Compare the states; ``load_state_dict`` raises all errors at its end."""
+        """Compare the states, and add a difference to the errors of ``load_state_dict``."""
         key, own, (*_, missing, _, errors) = prefix + KEY, self.made_for(), args
         found = own if key not in state_dict else bytes(state_dict[key].tolist()).decode()
         if found != own:
             errors.append(
-                f"{prefix.removesuffix('.') or type(self).__name__} was made for {own}, and the "
-                f"state for {found}; without its entry {key!r} the state is loaded all the same"
+                f"{prefix.removesuffix('.') or type(self).__name__}: expected a state for {own}, "
+                f"got one for {found}: to load it anyway, delete its entry {key!r}"
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
         if key in missing:

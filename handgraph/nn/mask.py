@@ -1,4 +1,4 @@
-"""From a skeleton to its branches and back: the gather and the scatter of removal sets."""
+"""Gather the joints of the branches from a pose, and scatter them back."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from handgraph.subgraph import RemovalSets, check_removal
 
 
 class SubgraphMask(HasConstants, MadeFor):
-    """Give every branch the joints that its removal set leaves, and put them back.
+    """Gather the joints that each branch keeps, and scatter them back.
 
-    The paper (Fig. 2) feeds each branch with the pose less the removed joints. This is a gather:
-    the gradient of a branch with respect to a joint that it lost is exactly zero, and a NaN there
-    does not arrive. Padding, where sets differ in size, is zero.
+    In the paper (Fig. 2), the input of a branch is the pose without the removed joints. This is a
+    gather: the gradient of a branch with respect to a removed joint is exactly zero, and NaN in
+    that joint does not reach the branch. Padding of ragged sets is zero.
 
     Args:
         removal: The removal sets.
@@ -68,17 +68,17 @@ class SubgraphMask(HasConstants, MadeFor):
         return out.masked_fill(~self.node_mask.unsqueeze(-1), 0) if self.is_ragged else out
 
     def lower(self) -> Plan:
-        """The plan of :meth:`forward`, from one branch to N."""
+        """Return the plan of :meth:`forward`, from one branch to N."""
         kept = self.kept.where(self.node_mask, -1)
         select = Select(kept, self.removal.skeleton.num_joints)
         return (Stage((Term(0, (select,)),), relu=False),)
 
     def scatter(self, y: Tensor, reduce: Literal["mean", "sum", "min", "max"] = "mean") -> Tensor:
-        """Put what the branches say of each joint back to it; :attr:`count` says how many do.
+        """Reduce the values of each joint over the :attr:`count` branches that keep it.
 
         Args:
             y: One value per node and branch. ``[*, N, K, C]``
-            reduce: What to do where several branches have kept the joint.
+            reduce: The reduction over branches.
 
         Returns:
             ``[*, J, C]``
@@ -93,5 +93,5 @@ class SubgraphMask(HasConstants, MadeFor):
         return self.hypotheses.to_joints(joints.unflatten(1, hypotheses.shape[1:]), y)
 
     def __repr__(self) -> str:
-        """The removal sets."""
+        """Return the removal sets."""
         return f"SubgraphMask({self.removal})"

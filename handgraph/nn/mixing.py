@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def samples_last(x: Tensor, dims: int) -> Tensor:
-    """Take ``[*, ...]`` to ``[..., B]``, its last ``dims`` dimensions kept: a view where it can."""
+    """Rearrange ``[*, ...]`` to ``[..., B]``, as a view if possible; keep ``dims`` dimensions."""
     lead = x.shape[: x.dim() - dims]
     if len(lead) != 1:
         x = x.reshape(math.prod(lead), *x.shape[x.dim() - dims :])
@@ -17,6 +17,6 @@ def samples_last(x: Tensor, dims: int) -> Tensor:
 
 
 def samples_first(x: Tensor, lead: Sequence[int]) -> Tensor:
-    """Take ``[..., B]`` back to ``[*, ...]`` with the leading dimensions ``lead``."""
+    """Rearrange ``[..., B]`` to ``[*, ...]`` with the leading dimensions ``lead``."""
     x = x.movedim(-1, 0)
     return x if len(lead) == 1 else x.reshape(*lead, *x.shape[1:])

@@ -1,4 +1,4 @@
-"""The modulated graph convolution: what the joints share, modulated joint by joint."""
+"""The modulated graph convolution: shared weights and edges, modulated per joint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from handgraph.skeleton import Skeleton
 
 
 class ModulatedGraphConv(HasConstants):
-    r"""A graph convolution whose matrices and edges are modulated joint by joint.
+    r"""A graph convolution whose weights and edges are modulated per joint.
 
     .. math::
         Y_i = S_{ii} \, m_i \odot W_0 X_i + \sum_{j \ne i} S_{ij} \, m_j \odot W_1 X_j + b, \qquad
@@ -19,31 +19,30 @@ class ModulatedGraphConv(HasConstants):
 
     with :math:`\hat A = D^{-1} A + I` of the skeleton. Zou and Tang, "Modulated Graph
     Convolutional Network for 3D Human Pose Estimation", ICCV 2021: weight modulation is a vector
-    :math:`m_j` for each joint (:math:`M \in R^{J \times C'}`, ones at first), affinity modulation
-    the free matrix :math:`Q \in R^{J \times J}`. :math:`\hat A` and the symmetrisation are those
-    of the published code. Q starts at 0 here (1e-6 there), so that the untrained layer knows the
-    skeleton only.
+    :math:`m_j` for each joint (:math:`M \in R^{J \times C'}`, initially ones), affinity modulation
+    the free matrix :math:`Q \in R^{J \times J}`. :math:`\hat A` and the symmetrisation follow the
+    published code. Q is initialised to 0 (published: 1e-6), so that the untrained layer uses only
+    the edges of the skeleton.
 
-    The layer belongs to its skeleton: :class:`SkeletonEdges` says
-    what is checked. It is a dense layer and no ``MessagePassing``: once Q is trained, every joint
-    sees every other, so there are no edges along which messages could travel. Of PyG's explainers
-    it takes node masks (``edge_mask_type=None``); a mask over ``edge_index`` would say nothing, and
-    ``GNNExplainer`` refuses it for want of a gradient.
+    The layer works on one skeleton; :class:`SkeletonEdges` documents the checks.
+    It is a dense layer and not a ``MessagePassing``, as a trained Q connects every joint to every
+    other. With PyG's explainers, use node masks only (``edge_mask_type=None``): an edge mask has no
+    effect on the output, and ``GNNExplainer`` raises an error because the mask gets no gradient.
 
     Args:
         in_channels: Size of each input node.
         out_channels: Size of each output node.
         skeleton: The skeleton.
-        bias (bool): Whether there is b.
+        bias (bool): Whether to add the bias b.
 
     Shapes:
         - x: ``[*, J, in_channels]``, or ``[B * J, in_channels]`` for disjoint copies
-        - edge_index: the skeleton's, or B copies of it; in any order
+        - edge_index: edges of the skeleton, or of B copies, in any order
         - output: ``[*, J, out_channels]``, or ``[B * J, out_channels]``
 
     Raises:
         ValueError: If a size is not positive, or x or ``edge_index`` are not of this skeleton.
-        TypeError: If ``skeleton`` is no skeleton.
+        TypeError: If ``skeleton`` is not a skeleton.
 
     Example:
         >>> import torch
@@ -80,7 +79,7 @@ class ModulatedGraphConv(HasConstants):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw matrices and bias anew, and modulate nothing."""
+        """Reset all parameters; the modulations start without effect."""
         for lin in (self.lin_self, self.lin_neighbor):
             nn.init.xavier_uniform_(lin.weight, gain=2**0.5)
         nn.init.ones_(self.weight_modulation)
@@ -89,7 +88,7 @@ class ModulatedGraphConv(HasConstants):
             nn.init.uniform_(self.bias, -(self.out_channels**-0.5), self.out_channels**-0.5)
 
     def adjacency(self) -> Tensor:
-        """How much joint i sees of joint j, S: symmetric, any sign. ``[J, J]``.
+        """Return S, the weight of joint j at joint i: symmetric, of any sign. ``[J, J]``.
 
         Example:
             >>> from handgraph import HAND
@@ -103,7 +102,7 @@ class ModulatedGraphConv(HasConstants):
         return (adjacency + adjacency.mT) / 2
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        """Modulate what each joint gives, and mix the joints."""
+        """Modulate the linear maps of each joint, and sum over the joints."""
         copies = self.edges(x, edge_index)
         x = x.unflatten(-2, (copies, self.skeleton.num_joints))
         adjacency = self.adjacency()
@@ -114,5 +113,5 @@ class ModulatedGraphConv(HasConstants):
         return out if self.bias is None else out + self.bias
 
     def __repr__(self) -> str:
-        """Sizes and skeleton."""
+        """Return the sizes and skeleton."""
         return f"ModulatedGraphConv({self.in_channels}, {self.out_channels}, {self.skeleton.name})"

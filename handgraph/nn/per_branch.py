@@ -1,4 +1,4 @@
-"""A module of its own for every branch."""
+"""A separate module for every branch."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from handgraph.subgraph import RemovalSets, check_branches, check_removal
 
 
 class PerBranch(MadeFor):
-    """Give each branch its own module, made for the skeleton that its removal set leaves.
+    """A separate module for each branch, built for the skeleton of that branch.
 
-    PSJNet's core with any network: ``merge(branches(split(pose)))``, where the paper has graph
-    U-Nets (section 2, Fig. 2). The modules run one after the other; the native
-    :class:`AdaptiveGraphUNet` computes all its branches as one. Each module sees only the joints
-    of its branch; padding is neither read nor written. A hand with a NaN in a branch gets NaN from
-    that whole branch and sends no gradient through it, as attention would make all of them NaN.
+    PSJNet's core with any network, as ``merge(branches(split(pose)))``. The paper uses graph U-Nets
+    (section 2, Fig. 2). The modules run one after the other, whereas :class:`AdaptiveGraphUNet`
+    computes all its branches at once. Each module gets only the joints of its branch, without
+    padding. If a sample has NaN in a branch, the whole output of that branch is NaN and passes no
+    gradient. Otherwise attention layers would turn all gradients into NaN.
 
     Args:
         removal: The removal sets.
-        factory: Called with each branch's skeleton, it makes the branch's module,
-            ``[*, J, C] -> [*, J, C']`` with one C' for all.
+        factory: Called with the skeleton of each branch, it returns the module of the branch,
+            ``[*, J, C] -> [*, J, C']`` with the same C' for all branches.
         edges: The edges of these skeletons, ``"bridged"`` or ``"induced"``
             (:meth:`handgraph.RemovalSets.subgraph`).
 
     Shapes:
         - input: ``[*, N, K, C]``
-        - output: ``[*, N, K, C']``; padding gives 0
+        - output: ``[*, N, K, C']``; padding is 0
 
     Raises:
-        ValueError: If the input does not have these branches, or a module gives another shape than
-            it should.
+        ValueError: If the input does not have these branches, or a module returns the wrong
+            shape.
 
     Example:
         >>> import torch
@@ -67,7 +67,7 @@ class PerBranch(MadeFor):
         self.branches = nn.ModuleList(factory(removal.subgraph(n, edges)) for n in removal.names)
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew."""
+        """Reset all parameters."""
         for branch in self.branches:
             branch.reset_parameters()  # type: ignore[operator]
 
@@ -95,5 +95,5 @@ class PerBranch(MadeFor):
         return pad(out.masked_fill(missing, torch.nan), (0, 0, 0, self.removal.num_nodes - count))
 
     def __repr__(self) -> str:
-        """The removal sets and the first branch's module."""
+        """Return the removal sets and the first branch's module."""
         return f"PerBranch({self.removal}, {self.branches[0]}, ...)"

@@ -1,14 +1,14 @@
-r"""What a net computes, as data: linear maps over nodes and over channels, with ReLUs between them.
+r"""Plans: nets as data, with linear maps over nodes and over channels, and ReLUs.
 
 A plan is a tuple of stages. Source 0 is the input of the plan, source s the output of its s-th
-stage. Stage i + 1 reads some of the earlier outputs:
+stage. Stage i + 1 reads some of the sources 0 to i:
 
 .. math::
     X_{i+1} = g \odot \sigma\Big(s \odot \sum_t M_t X_{s_t} W_t^\top + b\Big)
 
-:math:`M_t` maps nodes, :math:`W_t` channels; :math:`\sigma` is a ReLU or nothing. All tensors have
-the branches as first dimension. The method ``lower`` of a module gives its plan, and
-:func:`handgraph.nn.engines.run` runs it.
+:math:`M_t` maps nodes, :math:`W_t` maps channels, and :math:`\sigma` is a ReLU or the identity. The
+first dimension of all tensors is the branch. The method ``lower`` of a module returns its plan.
+:func:`handgraph.nn.engines.run` runs a plan.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class NodeMap(NamedTuple):
 
     Args:
         matrix: ``[*, J', J]``
-        bias: ``[*, J', 1]``; ``None``: zero.
+        bias: ``[*, J', 1]``, or ``None`` for zero.
 
     Example:
         >>> import torch
@@ -42,7 +42,7 @@ class NodeMap(NamedTuple):
     bias: Tensor | None = None
 
     def after(self, first: NodeMap) -> NodeMap:
-        """The one map that does ``first`` and then this one."""
+        """Return the composition of ``first`` and then this map."""
         if first.bias is None:
             return NodeMap(self.matrix @ first.matrix, self.bias)
         shift = self.matrix @ first.bias
@@ -57,10 +57,10 @@ class NodeMap(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """A learned adjacency as a map over nodes: :func:`~handgraph.nn.normalize_adjacency` of it.
+    """A learned adjacency, a map over nodes after :func:`~handgraph.nn.normalize_adjacency`.
 
     Args:
-        adjacency: Not normalised. ``[N, J, J]``
+        adjacency: The unnormalised adjacency. ``[N, J, J]``
         normalization: ``"abs"`` or ``"signed"``.
 
     Example:
@@ -74,15 +74,15 @@ class Graph(NamedTuple):
     normalization: Normalization
 
     def node_map(self) -> NodeMap:
-        """The normalised adjacency."""
+        """Return the normalised adjacency."""
         return NodeMap(normalize_adjacency(self.adjacency, self.normalization))
 
 
 class Select(NamedTuple):
-    """A gather of nodes. A node that is not selected has no influence, even where it is NaN.
+    """A gather of nodes, on which unselected nodes have no influence, even if they are NaN.
 
     Args:
-        chosen: The input node of each output node, -1 for zeros. Long ``[N, K]``
+        chosen: Index of the input node of each output node, -1 for zeros. Long ``[N, K]``
         nodes: The number of input nodes.
 
     Example:
@@ -103,12 +103,12 @@ Map: TypeAlias = Graph | NodeMap | Select
 
 
 class Term(NamedTuple):
-    """One summand of a stage: an earlier output, mapped over its nodes and over its channels.
+    """One summand of a stage: a source after a map over its nodes and a map over its channels.
 
     Args:
         source: 0 for the input of the plan, s for the output of stage s.
-        maps: The maps over nodes, the first applied first; without any, the nodes stay.
-        weight: The map over channels, ``[N, C', C]``; ``None``: the channels stay.
+        maps: The maps over nodes, in the order of application; empty for the identity.
+        weight: The map over channels, ``[N, C', C]``, or ``None`` for the identity.
 
     Example:
         >>> import torch
@@ -130,11 +130,11 @@ class Stage(NamedTuple):
 
     Args:
         terms: The summands.
-        bias: ``[N, C']``, or ``[N, J', C']`` where nodes differ; ``None``: zero.
+        bias: ``[N, C']``, or ``[N, J', C']`` for a bias per node; ``None`` for zero.
         relu: Whether a ReLU follows.
-        scale: What the sum is multiplied by before the bias is added, for each node of each sample:
-            ``[N, J', B]``; ``None``: 1.
-        gate: What the output is multiplied by, in the same shape.
+        scale: Factor of the sum of the terms, before the bias is added, per node and sample:
+            ``[N, J', B]``, or ``None`` for 1.
+        gate: Factor of the output, in the same shape.
 
     Example:
         >>> import torch
@@ -158,7 +158,7 @@ Plan: TypeAlias = tuple[Stage, ...]
 
 
 class Shape(NamedTuple):
-    """The shape of what a stage reads or writes, less the samples: ``[N, J, C]``."""
+    """Shape of the input or output of a stage, without the samples: ``[N, J, C]``."""
 
     branches: int
     nodes: int
@@ -166,10 +166,10 @@ class Shape(NamedTuple):
 
 
 def shapes(plan: Plan, given: Shape) -> list[Shape]:
-    """The shape of the input, then of the output of each stage.
+    """Return the shape of the input, then of the output of each stage.
 
     Raises:
-        ValueError: If a stage reads what does not exist yet, or shapes do not fit.
+        ValueError: If a stage does not read an earlier one, or shapes do not fit.
     """
     found = [given]
     for number, stage in enumerate(plan, start=1):
@@ -201,7 +201,7 @@ def _stage_shape(stage: Stage, outs: set[Shape], number: int) -> Shape:
     branches = max(shape.branches for shape in outs)
     nodes, channels = (max(shape[i] for shape in outs) for i in (1, 2))
     if any(shape[1:] != (nodes, channels) for shape in outs):
-        raise ValueError(f"plan: expected the terms of stage {number} to agree, got {outs}")
+        raise ValueError(f"plan: expected terms of equal shape in stage {number}, got {outs}")
     if stage.bias is not None:
         size = stage.bias.shape
         if size[-1] not in (1, channels) or size[1:-1] not in ((), (1,), (nodes,)):
@@ -215,19 +215,19 @@ def _stage_shape(stage: Stage, outs: set[Shape], number: int) -> Shape:
 
 def _joint(number: int, branches: int, more: int) -> int:
     if branches != more and 1 not in (branches, more):
-        raise ValueError(f"plan: stage {number} has {branches} and {more} branches")
+        raise ValueError(f"plan: expected {branches} branches in stage {number}, got {more}")
     return max(branches, more)
 
 
 def _expect(number: int, what: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
     if tuple(found) != tuple(expected):
         raise ValueError(
-            f"plan: stage {number} expected {what} with {list(expected)}, got {list(found)}"
+            f"plan: expected {what} with {list(expected)} in stage {number}, got {list(found)}"
         )
 
 
 def tensors(plan: Plan) -> list[Tensor]:
-    """The tensors of a plan in order: of each stage its terms, its bias, its scale and its gate."""
+    """Return the tensors of a plan in order: per stage, those of its terms, bias, scale, gate."""
     parts = (part for stage in plan for part in _parts(stage))
     return [part for part in parts if isinstance(part, Tensor)]
 

@@ -15,22 +15,22 @@ class NodePool(HasConstants):
 
     .. math:: Y = P X + p 1^\top, \qquad P \in R^{J' \times J}
 
-    The pooling and the unpooling of the Adaptive Graph U-Net (Doosti et al., HOPE-Net, CVPR 2020)
-    are this one layer: ``NodePool(21, 11)`` and ``NodePool(11, 21)``.
+    The layer is both the pooling and the unpooling of the Adaptive Graph U-Net (Doosti et al.,
+    HOPE-Net, CVPR 2020): ``NodePool(21, 11)`` and ``NodePool(11, 21)``.
 
     Args:
-        in_nodes: J, the number of nodes that come.
-        out_nodes: J', the number of nodes that go.
-        node_mask: Bool ``[N, J]``: N maps side by side, where branch n has the masked nodes only.
-            The others have no influence, and each branch is initialised with its own fan-in.
+        in_nodes: J, the number of input nodes.
+        out_nodes: J', the number of output nodes.
+        node_mask: Bool ``[N, J]``, the nodes of each of N parallel maps. Nodes with ``False`` have
+            no influence. Each branch is initialised with its own fan-in.
 
     Shapes:
         - input: ``[*, J, C]``, or ``[*, N, J, C]``
         - output: ``[*, J', C]``, or ``[*, N, J', C]``
 
     Raises:
-        ValueError: If a size is not positive, the mask does not fit or leaves a branch no node,
-            or the input does not have these branches and nodes.
+        ValueError: If a size is not positive, the mask does not fit or a branch has no nodes, or
+            the input does not have these branches and nodes.
         TypeError: If the mask is not Bool.
 
     Example:
@@ -60,7 +60,7 @@ class NodePool(HasConstants):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew, each branch as ``torch.nn.Linear`` over its own nodes does."""
+        """Reset all parameters, in each branch like ``torch.nn.Linear`` over its nodes."""
         if self.node_mask is None:
             bound = torch.tensor(self.in_nodes**-0.5)
         else:
@@ -70,13 +70,13 @@ class NodePool(HasConstants):
                 parameter.uniform_(-1, 1).mul_(bound)
 
     def node_map(self) -> NodeMap:
-        """What this layer does to the nodes, masked nodes left out."""
+        """Return the map over nodes, with zeros at masked nodes."""
         if self.node_mask is None or not self.is_ragged:
             return NodeMap(self.weight, self.bias)
         return NodeMap(self.weight.where(self.node_mask.unsqueeze(-2), 0), self.bias)
 
     def lower(self) -> Plan:
-        """The plan of :meth:`forward`."""
+        """Return the plan of :meth:`forward`."""
         one = self.node_map()
         if self.node_mask is None:
             one = NodeMap(*(part.unsqueeze(0) for part in one if part is not None))
@@ -88,7 +88,7 @@ class NodePool(HasConstants):
         return (self.node_mask is not None,) * 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map the nodes."""
+        """Apply the map to the nodes."""
         node_map = self.node_map()
         check_tensor(x, "the input of NodePool", node_map[0])
         nodes = (self.in_nodes,) if self.node_mask is None else tuple(self.node_mask.shape)
@@ -102,7 +102,7 @@ class NodePool(HasConstants):
         return node_map(x)
 
     def __repr__(self) -> str:
-        """Sizes."""
+        """Return the sizes."""
         return f"NodePool({self.in_nodes}, {self.out_nodes})"
 
 
@@ -114,4 +114,4 @@ def _check_mask(node_mask: Tensor, in_nodes: int) -> None:
             f"NodePool: expected node_mask [N, {in_nodes}], got {list(node_mask.shape)}"
         )
     if not node_mask.any(dim=1).all():
-        raise ValueError("NodePool: expected node_mask to leave every branch a node")
+        raise ValueError("NodePool: expected node_mask with a node in every branch")

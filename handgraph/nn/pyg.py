@@ -1,4 +1,4 @@
-"""Between PyG's ``Data`` and ``Batch`` and the dense layout ``[*, J, C]`` of the layers here."""
+"""Conversion between PyG's ``Data`` or ``Batch`` and the dense layout ``[*, J, C]``."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from handgraph.skeleton import Skeleton
 
 
 def to_dense(data: Data, skeleton: Skeleton, key: str = "x") -> Tensor:
-    """Give a node attribute of a (batch of) skeleton graphs as ``[B, J, C]``.
+    """Convert a node attribute of skeleton graphs to a tensor ``[B, J, C]``.
 
-    A batch of one fixed graph is a plain tensor: nothing has to be padded, and the check that the
-    graphs are this skeleton is all there is to it.
+    All graphs must be the given skeleton. They have the same number of nodes, so the attribute is
+    reshaped without padding.
 
     Args:
         data: One skeleton graph, or a batch of them.
         skeleton: The skeleton that each graph must be.
-        key: The attribute.
+        key: Name of the attribute.
 
     Returns:
         ``[B, J, C]``; B is 1 for a single ``Data``.
 
     Raises:
         ValueError: If the number of nodes or the edges are not those of the skeleton, or the
-            attribute is no node attribute.
+            attribute is not a node attribute.
 
     Example:
         >>> import torch
@@ -45,17 +45,15 @@ def to_dense(data: Data, skeleton: Skeleton, key: str = "x") -> Tensor:
         raise TypeError(f"to_dense: expected a Data or a Batch, got {type(data).__name__}")
     graphs = data.num_graphs if isinstance(data, Batch) else 1
     x = data.get(key)
-    if isinstance(x, Tensor) and x.dim() > 2 and x.shape[0] == graphs:  # of a DenseDataLoader
-        raise ValueError(
-            f"to_dense: {key!r} {list(x.shape)} is dense already: use data.{key} as it is"
-        )
+    if isinstance(x, Tensor) and x.dim() > 2 and x.shape[0] == graphs:  # from a DenseDataLoader
+        raise ValueError(f"to_dense: {key!r} {list(x.shape)} is already dense: use data.{key}")
     joints = skeleton.num_joints
     nodes = graphs * joints
     if not isinstance(x, Tensor) or data.num_nodes != nodes or x.shape[:1] != (nodes,):
-        came = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        found = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(
             f"to_dense: expected {graphs} graphs of {joints} joints ({skeleton.name}), got "
-            f"{data.num_nodes} nodes and {key!r} {came}"
+            f"{data.num_nodes} nodes and {key!r} {found}"
         )
     edge_index = _edges(data)
     if edge_index is not None:
@@ -64,7 +62,7 @@ def to_dense(data: Data, skeleton: Skeleton, key: str = "x") -> Tensor:
 
 
 def _edges(data: Data) -> Tensor | None:
-    """The edges, sources first, of ``edge_index`` or ``adj_t``."""
+    """Return the edges, sources first, from ``edge_index`` or ``adj_t``."""
     adj_t, edge_index = data.get("adj_t"), data.get("edge_index")
     if adj_t is None:
         return None if edge_index is None else torch.as_tensor(edge_index)
@@ -86,13 +84,13 @@ def _check_edges(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> None:
     )
     raise ValueError(
         f"to_dense: the edges are not those of {skeleton.name}: expected {graphs} x "
-        f"{skeleton.edge_index.shape[1]}, got {edge_index.shape[1]}; missing {_some(lacks)}, left "
-        f"over {_some(has)}.{_way_out(edge_index, skeleton, graphs)}"
+        f"{skeleton.edge_index.shape[1]}, got {edge_index.shape[1]}; missing: {_some(lacks)}, "
+        f"unexpected: {_some(has)}.{_suggestion(edge_index, skeleton, graphs)}"
     )
 
 
-def _way_out(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> str:
-    """A call that takes the joints in their own order and gives them in that of the skeleton."""
+def _suggestion(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> str:
+    """Suggest a call that reorders the joints to the order of the skeleton."""
     for other in skeletons.ALL:
         same_joints = set(other.joints) == set(skeleton.joints)
         if same_joints and _has_edges(edge_index, other, graphs):
@@ -100,18 +98,18 @@ def _way_out(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> str:
             return f" They are those of {other.name}: to_dense(data, {other.name})[:, {order}]"
     name = skeleton.name
     return (
-        f" If your joints, in their order, are names: mine = {name}.reorder('mine', names); "
+        f" If names lists your joints in order: mine = {name}.reorder('mine', names); "
         f"to_dense(data, mine)[:, {name}.index_from(mine)]"
     )
 
 
 def _has_edges(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> bool:
-    wanted, came = _numbers(edge_index, skeleton, graphs)
-    return torch.equal(wanted.sort().values, came.sort().values)
+    expected, found = _numbers(edge_index, skeleton, graphs)
+    return torch.equal(expected.sort().values, found.sort().values)
 
 
 def _numbers(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> tuple[Tensor, Tensor]:
-    """The edges of so many copies of the skeleton, and those that were given, as numbers."""
+    """Encode the edges of B copies of the skeleton, and the given edges, as one number each."""
     nodes, first = graphs * skeleton.num_joints, torch.arange(graphs) * skeleton.num_joints
     edges = (skeleton.edge_index.unsqueeze(1) + first.unsqueeze(1)).flatten(1)
     edges = edges.to(edge_index.device)
@@ -124,12 +122,12 @@ def _name(source: int, target: int, skeleton: Skeleton) -> str:
 
 
 def _some(names: list[str]) -> str:
-    """The first few of some names."""
+    """Join the first three names, and count the others."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "") or "none"
 
 
 def from_dense(x: Tensor, skeleton: Skeleton) -> Batch:
-    """Give ``[*, J, C]`` as a batch of skeleton graphs, for layers that want disjoint graphs.
+    """Convert ``[*, J, C]`` to a batch of skeleton graphs, for layers that need disjoint graphs.
 
     Args:
         x: Features of every joint.
@@ -139,7 +137,7 @@ def from_dense(x: Tensor, skeleton: Skeleton) -> Batch:
         A ``Batch`` with ``x`` ``[B * J, C]`` and the skeleton's edges in each graph.
 
     Raises:
-        ValueError: If x does not have the joints of the skeleton, or there is no graph at all.
+        ValueError: If x does not have the joints of the skeleton, or has no samples.
 
     Example:
         >>> import torch

@@ -20,31 +20,30 @@ class SemGraphConv(HasConstants, MessagePassing):
 
     Zhao et al., "Semantic Graph Convolutional Networks for 3D Human Pose Regression", CVPR 2019
     (Eq. 2 and its published code, which has a matrix for the joint itself and one for its
-    neighbours). There is one :math:`e_{ij}` for each direction of each edge and for each joint
-    itself; at first all are 1, so that a joint and its neighbours weigh the same. With
-    ``channelwise`` each output channel has weights of its own (Eq. 3).
+    neighbours). Each direction of each edge and each self-loop has one :math:`e_{ij}`. All are
+    initialised to 1, so that a joint and its neighbours have equal weights. With ``channelwise``,
+    each output channel has separate edge weights (Eq. 3).
 
-    The layer belongs to its skeleton: :class:`SkeletonEdges` says
-    what is checked. Messages travel along ``edge_index``, so a joint sees nothing but its
-    neighbours, and PyG's explainers can mask edges. The published code draws the two matrices
-    from a range that shrinks with their product, since Xavier's rule sees them as one tensor;
-    here each has its own.
+    The layer works on one skeleton; :class:`SkeletonEdges` documents the checks.
+    Messages are passed along ``edge_index``, so a joint depends only on itself and its neighbours,
+    and PyG's explainers can mask edges. The published code applies Xavier initialisation to both
+    matrices as one tensor, which gives a smaller range. Here it is applied to each matrix.
 
     Args:
         in_channels: Size of each input node.
         out_channels: Size of each output node.
         skeleton: The skeleton.
-        channelwise: Whether each output channel weighs the edges by itself.
-        bias (bool): Whether there is b.
+        channelwise: Whether each output channel has separate edge weights.
+        bias (bool): Whether to add the bias b.
 
     Shapes:
         - x: ``[*, J, in_channels]``, or ``[B * J, in_channels]`` for disjoint copies
-        - edge_index: the skeleton's, or B copies of it; in any order
+        - edge_index: edges of the skeleton, or of B copies, in any order
         - output: ``[*, J, out_channels]``, or ``[B * J, out_channels]``
 
     Raises:
         ValueError: If a size is not positive, or x or ``edge_index`` are not of this skeleton.
-        TypeError: If ``skeleton`` is no skeleton.
+        TypeError: If ``skeleton`` is not a skeleton.
 
     Example:
         >>> import torch
@@ -84,7 +83,7 @@ class SemGraphConv(HasConstants, MessagePassing):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw matrices and bias anew, and let all edges weigh the same."""
+        """Reset all parameters; all edges start with equal weights."""
         super().reset_parameters()
         for lin in (self.lin_self, self.lin_neighbor):
             nn.init.xavier_uniform_(lin.weight, gain=2**0.5)
@@ -93,7 +92,7 @@ class SemGraphConv(HasConstants, MessagePassing):
             nn.init.uniform_(self.bias, -(self.out_channels**-0.5), self.out_channels**-0.5)
 
     def adjacency(self) -> Tensor:
-        r"""How much joint i sees of joint j, :math:`a_{ij}`: rows sum to 1.
+        r"""Return :math:`a_{ij}`, the weight of joint j at joint i. Rows sum to 1.
 
         Returns:
             ``[J, J]``, or ``[out_channels, J, J]`` if ``channelwise``.
@@ -108,14 +107,14 @@ class SemGraphConv(HasConstants, MessagePassing):
         return self._weights().movedim(-1, 0).squeeze(0)
 
     def _weights(self) -> Tensor:
-        """Softmax of the edges of each joint, ``[J, J, 1 or out_channels]``, target first."""
+        """Return the softmax over the edges of each joint, ``[J, J, 1 or C']``, target first."""
         joints = self.skeleton.num_joints
         source, target = self.link
         logit = self.edge_logit.new_full((joints, joints, self.edge_logit.shape[1]), -torch.inf)
         return logit.index_put((target, source), self.edge_logit).softmax(dim=1)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        """Weigh each joint and its neighbours."""
+        """Sum the weighted features of each joint and its neighbours."""
         copies = self.edges(x, edge_index)
         weights = self._weights()
         source, target = edge_index % self.skeleton.num_joints
@@ -127,15 +126,15 @@ class SemGraphConv(HasConstants, MessagePassing):
         return out if self.bias is None else out + self.bias
 
     def message(self, x_j: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
-        """Weigh what comes along an edge."""
+        """Multiply a message by its edge weight."""
         return weight * x_j
 
     def __repr__(self) -> str:
-        """Sizes and skeleton."""
+        """Return the sizes and skeleton."""
         return f"SemGraphConv({self.in_channels}, {self.out_channels}, {self.skeleton.name})"
 
 
 def _with_loops(skeleton: Skeleton) -> Tensor:
-    """Both directions of every edge, then each joint with itself. ``[2, E + J]``."""
+    """Return both directions of every edge, then the self-loops. ``[2, E + J]``."""
     loops = torch.arange(skeleton.num_joints).expand(2, -1)
     return torch.cat([skeleton.edge_index, loops], dim=1)

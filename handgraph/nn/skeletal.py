@@ -1,4 +1,4 @@
-"""Skeletal pooling and unpooling: along fixed clusters of neighbouring joints."""
+"""Skeletal pooling and unpooling over fixed clusters of neighbouring joints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from handgraph.coarsening import Coarsening
 from handgraph.nn.constants import HasConstants
 
 Reduce = Literal["mean", "max"]
-"""What a cluster makes of its joints."""
+"""Reduction over the joints of a cluster."""
 
 
 class SkeletalPool(HasConstants):
@@ -20,8 +20,8 @@ class SkeletalPool(HasConstants):
 
     .. math:: y_c = \frac{1}{|c|} \sum_{j \in c} x_j \quad\text{or}\quad y_c = \max_{j \in c} x_j
 
-    Without parameters, and local: NaN in a joint reaches its cluster and no other. Skeletal
-    pooling is that of Aberman et al. (Skeleton-Aware Networks, SIGGRAPH 2020).
+    The layer has no parameters. NaN in a joint reaches only its own cluster. Skeletal pooling
+    follows Aberman et al. (Skeleton-Aware Networks, SIGGRAPH 2020).
 
     Args:
         coarsening: The clusters.
@@ -29,10 +29,10 @@ class SkeletalPool(HasConstants):
 
     Shapes:
         - input: ``[*, J, C]``
-        - output: ``[*, J', C]``, one node a cluster, in the units of the input
+        - output: ``[*, J', C]``, one node per cluster, in the units of the input
 
     Raises:
-        ValueError: If there is no such ``reduce``, or the input does not have the joints.
+        ValueError: If ``reduce`` is unknown, or the input does not have the skeleton's joints.
 
     Example:
         >>> import torch
@@ -59,25 +59,25 @@ class SkeletalPool(HasConstants):
         return scatter(x, self.cluster, dim=-2, dim_size=count, reduce=self.reduce)
 
     def __repr__(self) -> str:
-        """Nodes before and after."""
+        """Return the numbers of joints and clusters."""
         return f"SkeletalPool({_sizes(self.coarsening)}, reduce={self.reduce!r})"
 
 
 class SkeletalUnpool(HasConstants):
     """Copy each node of the coarse skeleton to all joints of its cluster.
 
-    Undoes :class:`SkeletalPool` up to the differences within a cluster: pooling what was unpooled
-    changes nothing.
+    The inverse of :class:`SkeletalPool` up to differences within a cluster: pooling the output
+    returns the input.
 
     Args:
         coarsening: The clusters.
 
     Shapes:
-        - input: ``[*, J', C]``, one node a cluster
+        - input: ``[*, J', C]``, one node per cluster
         - output: ``[*, J, C]``, in the units of the input
 
     Raises:
-        ValueError: If the input does not have the clusters.
+        ValueError: If the input does not have one node per cluster.
 
     Example:
         >>> import torch
@@ -97,12 +97,12 @@ class SkeletalUnpool(HasConstants):
         self.register_constants(cluster=coarsening.cluster)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Gather each joint from its cluster."""
+        """Copy each node to the joints of its cluster."""
         check_joints(x, self.coarsening.coarse, "the input of SkeletalUnpool", self.cluster)
         return x.index_select(-2, self.cluster)
 
     def __repr__(self) -> str:
-        """Nodes before and after."""
+        """Return the numbers of joints and clusters."""
         return f"SkeletalUnpool({_sizes(self.coarsening)})"
 
 

@@ -1,4 +1,4 @@
-"""What the skeleton convolutions check: that a graph is the skeleton whose joints they know."""
+"""Checks of skeleton convolutions: each graph must be their skeleton."""
 
 from __future__ import annotations
 
@@ -15,37 +15,36 @@ def check_sizes(layer: str, **sizes: int) -> None:
     """Raise unless all sizes are positive."""
     check_whole(**sizes)
     if min(sizes.values()) < 1:
-        came = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        raise ValueError(f"{layer}: expected positive sizes, got {came}")
+        found = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise ValueError(f"{layer}: expected positive sizes, got {found}")
 
 
 class SkeletonEdges(HasConstants, MadeFor):
-    """Check that x and ``edge_index`` are copies of one skeleton, and say how many.
+    """Check that x and ``edge_index`` are copies of one skeleton, and count the copies.
 
-    Layers with parameters for single joints or edges are right for one skeleton only. They take
-    both layouts of PyG: the static ``[*, J, C]`` with the skeleton's ``edge_index``, and the
-    disjoint ``[B * J, C]`` with B copies of it, as ``Batch`` makes them. Edges are a set: their
-    order does not matter.
+    Layers with parameters per joint or per edge work on one skeleton only. They accept both layouts
+    of PyG: the static ``[*, J, C]`` with the skeleton's ``edge_index``, and the disjoint
+    ``[B * J, C]`` with B copies of it, as in a ``Batch``. The order of the edges does not matter.
 
-    Shapes are always checked. The edges themselves are compared in eager mode only, which costs
-    one synchronisation on a GPU: under ``torch.compile`` and ``torch.export`` a branch on values
-    would break the graph, so a compiled layer takes the edges at their word.
+    Shapes are always checked. The values of the edges are checked in eager mode only, which costs
+    one synchronisation on a GPU. Under ``torch.compile`` and ``torch.export``, a branch on values
+    would break the graph, so compiled layers do not check them.
 
     Args:
-        layer: What error messages call the layer.
+        layer: Name of the layer in error messages.
         in_channels: Size of each input node.
         skeleton: The skeleton that each graph must be.
 
     Shapes:
         - x: ``[*, B * J, in_channels]``, B copies of the skeleton
-        - edge_index: Long ``[2, B * E]``, E being both directions of every edge
+        - edge_index: Long ``[2, B * E]`` with both directions of every edge
 
     Returns:
         B, the number of copies; 1 in the static layout.
 
     Raises:
         ValueError: If x has other channels or joints, or the edges are not those of B copies.
-        TypeError: If ``skeleton`` is no skeleton.
+        TypeError: If ``skeleton`` is not a skeleton.
 
     Example:
         >>> import torch
@@ -93,7 +92,7 @@ class SkeletonEdges(HasConstants, MadeFor):
         return copies
 
     def _check_values(self, edge_index: Tensor, copies: int) -> None:
-        """Every edge of every copy must come: as there are as many as expected, it comes once."""
+        """Raise unless each edge of each copy is present; their number rules out duplicates."""
         joints, total = self.skeleton.num_joints, copies * self.num_edges
         copy = edge_index // joints
         source, target = edge_index % joints
@@ -105,9 +104,9 @@ class SkeletonEdges(HasConstants, MadeFor):
             raise ValueError(
                 f"{self.layer} over {self.skeleton.name}: the edges are not those of the "
                 f"skeleton: expected {copies} x {self.num_edges}, of which only "
-                f"{int(found[:total].sum())} came (are the joints in another order?)"
+                f"{int(found[:total].sum())} are present (are the joints in another order?)"
             )
 
     def __repr__(self) -> str:
-        """The skeleton."""
+        """Return the skeleton."""
         return f"SkeletonEdges({self.skeleton.name})"

@@ -17,7 +17,7 @@ from handgraph.skeleton import Skeleton
 
 
 class PerLevel(NamedTuple):
-    """Say that a convolution is made for one skeleton: each level of the U-Net gives its own.
+    """Wrap a factory of convolutions that need the skeleton of their level of the U-Net.
 
     Args:
         factory: Called as ``factory(in_channels, out_channels, skeleton)``.
@@ -40,41 +40,41 @@ class PerLevel(NamedTuple):
 
 
 Convolution = Callable[[int, int], nn.Module] | PerLevel
-"""What makes a convolution: ``conv(in_channels, out_channels)``, or a :class:`PerLevel`."""
+"""A factory of convolutions: ``conv(in_channels, out_channels)``, or a :class:`PerLevel`."""
 
 
 class SkeletonUNet(nn.Module):
-    r"""A U-Net over a fixed skeleton: any convolution, pooled along the bones.
+    r"""A U-Net over a fixed skeleton, with any graph convolution and pooling along the bones.
 
-    The shape of :class:`AdaptiveGraphUNet` (Doosti et al., HOPE-Net, CVPR 2020), with the edges of
-    the skeleton instead of learned ones. With :math:`G_l` the skeleton of level l, :math:`P_l` and
-    :math:`U_l` from :class:`SkeletalPool` and :class:`SkeletalUnpool`, and a convolution on the
-    coarsest skeleton as bottleneck (:math:`D_L`):
+    The architecture of :class:`AdaptiveGraphUNet` (Doosti et al., HOPE-Net, CVPR 2020), with the
+    edges of the skeleton instead of learned ones. With the skeleton :math:`G_l` of level l,
+    :math:`P_l` and :math:`U_l` from :class:`SkeletalPool` and :class:`SkeletalUnpool`, and a
+    convolution on the coarsest skeleton as bottleneck (:math:`D_L`):
 
     .. math::
         E_l &= \mathrm{ReLU}(\mathrm{conv}(P_{l-1}(E_{l-1}), G_l)) \\
         D_L &= \mathrm{ReLU}(\mathrm{conv}(P_{L-1}(E_{L-1}), G_L)) \\
         D_l &= \mathrm{ReLU}(\mathrm{conv}([E_l, U_l(D_{l+1})], G_l))
 
-    without the ReLU on the last. Clusters go by the joints' names, and so does the whole net, as
-    far as its convolutions do: in another order of the joints the same parameters give the same.
-    It is called with poses and no edges, so PyG's ``Explainer``, which masks edges, has nothing to
-    mask: attribute to joints by their gradients.
+    without the ReLU on the output. Clusters depend on the names of the joints and not on their
+    order. The same holds for the whole net if it holds for its convolutions. The net takes poses
+    and no edges, so PyG's ``Explainer`` has no edges to mask. Use gradients with respect to the
+    joints instead.
 
     Args:
         in_channels: Size of each input node.
         out_channels: Size of each output node.
         skeleton: The skeleton.
-        conv: What makes the convolutions: called as ``conv(in_channels, out_channels)``, it gives
-            a module that is called as ``module(x, edge_index)`` and has ``out_channels`` channels:
-            ``GATv2Conv``, ``functools.partial(ChebConv, K=2)``, a lambda. A convolution that is
-            made for one skeleton goes into :class:`PerLevel`. By default PyG's ``GraphConv``, which
-            weighs a joint itself and its neighbours apart.
+        conv: Factory of the convolutions: ``conv(in_channels, out_channels)`` returns a module that
+            is called as ``module(x, edge_index)`` and has ``out_channels`` channels:
+            ``GATv2Conv``, ``functools.partial(ChebConv, K=2)``, a lambda. Wrap a factory that needs
+            the skeleton in :class:`PerLevel`. The default is PyG's ``GraphConv`` with separate
+            weights for a joint and its neighbours.
         channels: Width of the finest level; it doubles with each level.
         ladder: The clusters of each level, finest first; by default those of
-            :func:`handgraph.coarsen`. They may be those of a skeleton that this one was cut from,
-            and are restricted to it.
-        reduce: How to pool a cluster, ``"mean"`` or ``"max"``.
+            :func:`handgraph.coarsen`. Clusters of a larger skeleton that contains this one are
+            restricted to it.
+        reduce: Reduction over a cluster, ``"mean"`` or ``"max"``.
 
     Shapes:
         - input: ``[*, J, in_channels]``
@@ -82,7 +82,7 @@ class SkeletonUNet(nn.Module):
 
     Raises:
         ValueError: If the sizes are not positive, the ladder does not fit the skeleton, ``conv``
-            makes something of another width, or the input does not have the joints and channels.
+            returns other channels, or the input does not have the joints and channels.
 
     Example:
         >>> import torch
@@ -133,7 +133,7 @@ class SkeletonUNet(nn.Module):
         self.decoder = nn.ModuleList(_conv(conv, 2 * widths[i], outs[i], c.fine) for i, c in levels)
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew."""
+        """Reset all parameters."""
         for child in self.modules():
             if isinstance(child, SkeletonConv):
                 child.reset_parameters()
@@ -144,7 +144,7 @@ class SkeletonUNet(nn.Module):
         return (self.skeleton.num_joints, *(level.coarse.num_joints for level in self.ladder))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Estimate every joint's output from all joints."""
+        """Compute every joint's output from all joints."""
         check_tensor(x, "the input of SkeletonUNet")
         if x.dim() < 2 or x.shape[-2:] != (self.skeleton.num_joints, self.in_channels):
             raise ValueError(
@@ -164,7 +164,7 @@ class SkeletonUNet(nn.Module):
         return x
 
     def __repr__(self) -> str:
-        """Sizes, skeleton, convolution and ladder."""
+        """Return the sizes, skeleton, convolution and ladder."""
         return (
             f"SkeletonUNet({self.in_channels}, {self.out_channels}, {self.skeleton.name}, "
             f"conv={type(self.bottleneck.conv).__name__}, nodes={self.nodes})"
@@ -174,7 +174,7 @@ class SkeletonUNet(nn.Module):
 def _conv(
     conv: Convolution, in_channels: int, out_channels: int, skeleton: Skeleton
 ) -> SkeletonConv:
-    """Make the convolution of one level, and see that it has the width it should have."""
+    """Build the convolution of one level, and check its output channels."""
     made = (
         conv.factory(in_channels, out_channels, skeleton)
         if isinstance(conv, PerLevel)

@@ -1,4 +1,4 @@
-"""The Adaptive Graph U-Net of HOPE-Net, one net or N of them computed as one."""
+"""The Adaptive Graph U-Net of HOPE-Net, as one net or as N batched nets."""
 
 from __future__ import annotations
 
@@ -25,43 +25,43 @@ from handgraph.subgraph import RemovalSets
 
 
 class AdaptiveGraphUNet(BranchedNet):
-    r"""A U-Net over joints whose graph is learned: one free adjacency per level.
+    r"""A U-Net over joints with a learned adjacency at each level.
 
-    Going down, level l convolves over its learned adjacency and halves the nodes by a linear map;
-    going up, it doubles them and convolves, over the same adjacency, what came from below beside
-    the skip. With :math:`L_l` from :func:`normalize_adjacency`, :math:`P_l, U_l` from
-    :class:`NodePool` and two ReLU layers as bottleneck:
+    In the encoder, level l convolves over its adjacency and halves the nodes by a linear map. In
+    the decoder, it doubles the nodes and convolves them, concatenated with the skip connection,
+    over the same adjacency. With :math:`L_l` from :func:`normalize_adjacency`, :math:`P_l, U_l`
+    from :class:`NodePool` and two ReLU layers as bottleneck:
 
     .. math::
         E_l &= \mathrm{ReLU}(L_l P_{l-1}(E_{l-1}) W_l + b_l) \\
         D_l &= \mathrm{ReLU}(L_l [E_l, U_l(D_{l+1})] V_l + c_l)
 
-    without the ReLU on the last. The paper runs this net (Doosti et al., HOPE-Net, CVPR 2020) in
-    each branch and as its ensemble network. Over :class:`~handgraph.RemovalSets` this module is
-    its N branches: nothing is shared but the products, and branch n equals a net of its own.
-    The adjacency starts as the identity, so the edges of the skeleton play no part, and permuting
-    the joints permutes the output only if the parameters over the nodes are permuted too.
+    without the ReLU on the output. The paper uses this net (Doosti et al., HOPE-Net, CVPR 2020) in
+    each branch and as its ensemble network. Over :class:`~handgraph.RemovalSets` this module is N
+    nets, one per branch, computed in batched products. They share no parameters. The adjacencies
+    are initialised to the identity, so the edges of the skeleton are not used. Permuting the joints
+    permutes the output only if the parameters over the nodes are permuted, too.
 
     Args:
         in_channels: Size of each input node.
         out_channels: Size of each output node.
-        graph: A skeleton, or removal sets: then there is one branch for each set.
+        graph: A skeleton, or removal sets for one branch per set.
         channels: Width of the finest level; it doubles with each level.
         nodes: Node counts of the levels; by default they halve to 1. The first is that of the
             skeleton, or of the longest branch.
         bottleneck_channels: Width of the bottleneck.
         normalization: ``"abs"``, or ``"signed"`` as published.
-        renormalize: Where a sample hides nodes: whether degrees are summed over the nodes that it
-            has, as for a net that was built without the others, or over all of them.
+        renormalize: For samples with hidden nodes: whether degrees are summed over the visible
+            nodes, as in a net built without the hidden ones, or over all nodes.
 
     Shapes:
         - input: ``[*, J, in_channels]``, or ``[*, N, K, in_channels]``
         - node_mask: Bool or floating, the input's shape without the channels
-        - output: ``[*, J, out_channels]``, or ``[*, N, K, out_channels]``; padding gives 0
+        - output: ``[*, J, out_channels]``, or ``[*, N, K, out_channels]``; padding is 0
 
     Raises:
-        ValueError: If the sizes are not positive, ``nodes`` does not fit the graph, or input or
-            mask do not have the shape of the graph.
+        ValueError: If the sizes are not positive, or ``nodes``, the input or the mask do not fit
+            the graph.
         TypeError: If the graph is neither a skeleton nor removal sets, or the mask holds integers.
 
     Example:
@@ -72,7 +72,7 @@ class AdaptiveGraphUNet(BranchedNet):
         >>> branches(torch.rand(8, 4, 16, 2)).shape
         torch.Size([8, 4, 16, 3])
         >>> published = AdaptiveGraphUNet(2, 3, Skeleton.edgeless(29), nodes=(29, 15, 7, 4, 2, 1))
-        >>> sum(p.numel() for p in published.parameters())  # 13,401 less one it never used
+        >>> sum(p.numel() for p in published.parameters())  # 13,401 with one unused
         13400
     """
 
@@ -124,7 +124,7 @@ class AdaptiveGraphUNet(BranchedNet):
         self.decoder = nn.ModuleList(conv(2 * widths[i], outs[i]) for i in range(levels))
 
     def reset_parameters(self) -> None:
-        """Set the adjacencies to the identity and draw everything else anew."""
+        """Reset the adjacencies to the identity, and all other parameters."""
         for child in self.modules():
             if isinstance(child, BranchLinear | NodePool):
                 child.reset_parameters()
@@ -133,7 +133,7 @@ class AdaptiveGraphUNet(BranchedNet):
                 adjacency.copy_(torch.eye(adjacency.shape[-1]))
 
     def adjacencies(self) -> list[Tensor]:
-        """The normalised adjacencies as the convolutions use them, finest level first.
+        """Return the normalised adjacencies of the convolutions, finest level first.
 
         Returns:
             One tensor per level, ``[J_l, J_l]``, or ``[N, K_l, K_l]`` for branches.
@@ -142,17 +142,17 @@ class AdaptiveGraphUNet(BranchedNet):
         return maps if isinstance(self.graph, RemovalSets) else [a.squeeze(0) for a in maps]
 
     def forward(self, x: Tensor, node_mask: Tensor | None = None) -> Tensor:
-        """Estimate every node's output from all nodes of its branch that the sample has.
+        """Compute every node's output from the visible nodes of its branch.
 
         Args:
             x: Input of every node.
-            node_mask: What each sample has. A node that is ``False`` or 0 neither sends nor
-                receives: it has no influence on the others, exactly, and its own output is 0. A
-                gate between 0 and 1 weakens what a node sends, on every way that it takes.
+            node_mask: The visible nodes of each sample. A node with ``False`` or 0 has exactly no
+                influence on other nodes, and its own output is 0. A gate between 0 and 1 scales the
+                features that a node sends, in the convolutions and in the skip connection.
         """
-        x, gate, there = self.enter(x, node_mask)
+        x, gate, visible = self.enter(x, node_mask)
         if engines.may_run(self, x):
-            return self.leave(engines.run(self.lower(gate), x), there)
+            return self.leave(engines.run(self.lower(gate), x), visible)
         graphs, gates = self._graphs(), [gate, *[None] * len(self.nodes)]
         skips: list[Tensor] = []
         for level, (conv, pool) in enumerate(zip(self.encoder, self.pools, strict=True)):
@@ -164,13 +164,13 @@ class AdaptiveGraphUNet(BranchedNet):
             x = torch.cat([skips[level], self.unpools[level](x)], dim=-1)
             x = self.decoder[level](x, graphs[level], gates[level])
             x = x.relu() if level > 0 else x
-        return self.leave(x, there)
+        return self.leave(x, visible)
 
     def lower(self, gate: Tensor | None = None) -> Plan:
-        """The plan of :meth:`forward`.
+        """Return the plan of :meth:`forward`.
 
         Args:
-            gate: How much each node of each sample sends. ``[*, N, K]``
+            gate: Factor of the output of each node of each sample. ``[*, N, K]``
         """
         adjacencies, (encoder, decoder) = self._graphs(), self._convs()
         graphs = [
@@ -201,22 +201,22 @@ class AdaptiveGraphUNet(BranchedNet):
         return [cast("list[AdaptiveGraphConv]", list(c)) for c in (self.encoder, self.decoder)]
 
     def _padded_bias(self, bias: Tensor) -> Tensor:
-        """The bias of the output, which padding does not have."""
-        there = self.node_mask.unsqueeze(-1)
-        return bias.unsqueeze(1).where(there, 0) if self.is_ragged else bias
+        """Return the output bias, with zeros at padding."""
+        visible = self.node_mask.unsqueeze(-1)
+        return bias.unsqueeze(1).where(visible, 0) if self.is_ragged else bias
 
     def _gated(self, plan: Plan, gate: Tensor) -> Plan:
         return gate_plan(plan, finest(plan), samples_last(gate, 2), self.gating)
 
     @property
     def gating(self) -> tuple[Gating, Gating]:
-        """How the first and the last convolution sum the degrees of samples with hidden nodes."""
+        """How the first and the last convolution sum degrees if nodes are hidden."""
         ends = [convs[0] for convs in self._convs()]
         first, last = (Gating(conv.normalization, conv.renormalize) for conv in ends)
         return first, last
 
     def _graphs(self) -> list[Tensor]:
-        """The learned adjacencies, the finest without its padding."""
+        """Return the learned adjacencies, the finest with zeros at padding."""
         first, *others = self.adjacency
         if self.is_ragged:
             both = self.node_mask.unsqueeze(1) & self.node_mask.unsqueeze(2)
@@ -224,7 +224,7 @@ class AdaptiveGraphUNet(BranchedNet):
         return [first, *others]
 
     def __repr__(self) -> str:
-        """Sizes and graph."""
+        """Return the sizes and graph."""
         return (
             f"AdaptiveGraphUNet({self.in_channels}, {self.out_channels}, {self.graph_name}, "
             f"nodes={self.nodes})"

@@ -10,12 +10,11 @@ from handgraph.nn.plan import Map, Plan, Select, Shape, Stage, Term, shapes, ten
 
 
 def unroll(plan: Plan, given: Shape) -> Plan:
-    """Make a stage of every branch of every stage.
+    """Replace every stage by one stage per branch.
 
-    The branches of the input, and those of the output, become nodes of one branch: ``[N, J, C]`` is
-    read and written as ``[1, N J, C]``. The stages of branch 0 come first, then those of branch 1,
-    and so on, and last the stages that read all branches. Stages that the output does not depend
-    on are left out. Differentiable.
+    The branches of the input and the output become nodes of one branch: ``[N, J, C]`` is read and
+    written as ``[1, N J, C]``. The stages are sorted by branch, and stages that read all branches
+    are last. Stages without influence on the output are removed. Differentiable.
 
     Args:
         plan: Any plan.
@@ -43,7 +42,7 @@ class _Unrolling:
         self.places: dict[tuple[int, int], int] = {}
 
     def source(self, number: int, branch: int) -> int:
-        """The source that holds a branch of an earlier output. It is made if it is missing."""
+        """Return the source that holds a branch of an earlier output, and add it if missing."""
         count = self.found[number].branches
         branch = min(branch, count - 1)  # all branches read a single one
         if number == 0 and count == 1:
@@ -80,13 +79,13 @@ class _Unrolling:
 
 
 def _map(one: Map, branch: int) -> Map:
-    """One branch of a fused map, which has no bias."""
+    """Return one branch of a fused map, which has no bias."""
     first, *rest = one
     return type(one)(_row(first, branch), *rest)  # type: ignore[arg-type]
 
 
 def _row(part: Tensor | None, branch: int) -> Tensor | None:
-    """One branch of a tensor ``[N, ...]`` or ``[1, ...]``."""
+    """Return one branch of a tensor ``[N, ...]`` or ``[1, ...]``."""
     if part is None or len(part) == 1:
         return part
     return part[branch : branch + 1]

@@ -1,4 +1,4 @@
-"""Lift what is visible: removal sets that follow the image instead of being fixed."""
+"""Lift visible joints: removal sets that depend on the sample."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class VisibilityLifter(nn.Module):
         m_{kj} = [p_j > \ell_{kj}], \qquad
         y_j = \operatorname{mean}_{k: m_{kj}} \mathrm{lifter}(x, m_k)_j
 
-    The paper's branches lose fixed sets of joints; here each draw loses those that are likely
-    hidden in this sample, and all draws share one lifter. The levels :math:`\ell` are stratified
-    (:func:`handgraph.masks.stratified_levels`) and fixed at construction, so the same input gives
-    the same pose. A joint that no draw keeps is estimated by one draw more that keeps everything.
+    The branches of the paper remove fixed sets of joints. Here each draw removes joints that are
+    probably hidden in this sample, and all draws share one lifter. The levels :math:`\ell` are
+    stratified (:func:`handgraph.masks.stratified_levels`) and fixed at construction, so the output
+    is deterministic. A joint that no draw keeps is estimated by a further draw of all joints.
 
-    Not in the paper. It helps with heatmap detectors, at visible joints; where a detector regresses
-    all joints, or hidden ones count, it does not (see the results). Train the lifter on one draw a
-    sample, with a loss over the joints that it keeps, and the visibility net on labels, real or
-    simulated (:func:`handgraph.transforms.simulate_occlusion`)::
+    This model is not in the paper. It improves visible joints with heatmap detectors, but not
+    hidden joints, and not with detectors that regress all joints (see the results). Train the
+    lifter on one draw per sample, with a loss over the kept joints. Train the visibility net on
+    real or simulated labels (:func:`handgraph.transforms.simulate_occlusion`)::
 
         logit = net.logit(x, score)
         mask = net.draw(logit)
@@ -36,20 +36,20 @@ class VisibilityLifter(nn.Module):
         loss = loss + binary_cross_entropy_with_logits(logit, visible)
 
     Args:
-        visibility: Maps ``[*, J, C + S]`` to ``[*, J, 1]``, logits.
+        visibility: Maps ``[*, J, C + S]`` to logits ``[*, J, 1]``.
         lifter: Maps ``[*, J, C]`` with ``node_mask`` to ``[*, J, C']``.
-        skeleton: The joints.
+        skeleton: The skeleton.
         num_draws: K, the number of draws.
-        keep: Joints that are never removed; by default the root, where there is one.
-        generator: Where the levels come from.
+        keep: Joints that are never removed; by default the root, if the skeleton has one.
+        generator: Random number generator of the levels.
 
     Shapes:
-        - x: ``[*, J, C]``, what the lifter sees
-        - score: ``[*, J, S]``, what only the visibility net sees beside it
+        - x: ``[*, J, C]``, input of the lifter and of the visibility net
+        - score: ``[*, J, S]``, further input of the visibility net
         - output: ``[*, J, C']``
 
     Raises:
-        ValueError: If there is no draw, an unknown joint, or another number of joints.
+        ValueError: If ``num_draws`` is not positive, or a joint name or a shape does not fit.
 
     Example:
         >>> import torch
@@ -84,7 +84,7 @@ class VisibilityLifter(nn.Module):
         self.register_buffer("levels", levels)
 
     def logit(self, x: Tensor, score: Tensor) -> Tensor:
-        """How likely each joint is to be visible, as a logit. ``[*, J]``."""
+        """Return the logit of each joint's visibility. ``[*, J]``."""
         check_joints(x, self.skeleton, "x of VisibilityLifter")
         check_joints(score, self.skeleton, "score of VisibilityLifter", x)
         out: Tensor = self.visibility(torch.cat([x, score], dim=-1))
@@ -96,7 +96,7 @@ class VisibilityLifter(nn.Module):
         return keep_always(mask, self.skeleton, self.keep)
 
     def forward(self, x: Tensor, score: Tensor) -> Tensor:
-        """Average what the draws say of each joint."""
+        """Average the poses of all draws, for each joint over the draws that keep it."""
         probability = torch.sigmoid(self.logit(x, score))
         levels = self.levels.view(len(self.levels), *(1,) * (x.dim() - 2), -1)
         masks, speaks = cover(keep_always(~(probability <= levels), self.skeleton, self.keep))

@@ -21,15 +21,15 @@ class GraphNet(nn.Module):
     Args:
         in_channels: Size of each input node.
         out_channels: Size of each output node.
-        num_nodes: How many nodes.
-        channels: Widths between the convolutions.
+        num_nodes: Number of nodes.
+        channels: Output channels of the first two convolutions.
 
     Shapes:
         - input: ``[*, J, in_channels]``
         - output: ``[*, J, out_channels]``
 
     Raises:
-        ValueError: If the input does not have the nodes and channels.
+        ValueError: If the input has other nodes or channels.
 
     Example:
         >>> import torch
@@ -64,17 +64,17 @@ class GraphNet(nn.Module):
 
 
 def load_graph_net_weights(state: Mapping[str, Tensor]) -> GraphNet:
-    """Build the ``GraphNet`` whose weights the published code of HOPE-Net saved.
+    """Build a ``GraphNet`` from weights that the published code of HOPE-Net saved.
 
     Args:
-        state: The state dict of ``GraphNet``, or of a net that holds it as ``graphnet``, with or
-            without the ``module.`` of ``nn.DataParallel``; what else it holds is left alone.
+        state: The state dict of ``GraphNet``, or of a net that contains it as ``graphnet``, with or
+            without the ``module.`` of ``nn.DataParallel``. Other entries are ignored.
 
     Returns:
         The net, ``[*, J, in] -> [*, J, out]``.
 
     Raises:
-        ValueError: If a tensor is missing, or has another shape than it should.
+        ValueError: If a tensor is missing or has the wrong shape.
 
     Example:
         >>> import torch

@@ -18,27 +18,27 @@ from handgraph.skeleton import Skeleton
 class ResidualGCN(HasConstants):
     r"""The residual net of SemGCN and of Modulated GCN, without their non-local layers.
 
-    A convolution, blocks of two convolutions with a shortcut, and a last convolution. Each but the
-    last is followed by batch norm and ReLU. Zhao et al., "Semantic Graph Convolutional Networks for
+    An input convolution, residual blocks of two convolutions, and an output convolution. Batch norm
+    and ReLU follow all but the last. Zhao et al., "Semantic Graph Convolutional Networks for
     3D Human Pose Regression", CVPR 2019; Zou and Tang, "Modulated Graph Convolutional Network for
     3D Human Pose Estimation", ICCV 2021.
 
     Args:
         in_channels: Size of each input node.
         out_channels: Size of each output node.
-        skeleton: The joints.
-        conv: Makes a layer, ``conv(in_channels, out_channels, skeleton)``: :class:`SemGraphConv`
-            or :class:`ModulatedGraphConv`.
-        channels: Width.
-        num_blocks: How many blocks.
+        skeleton: The skeleton.
+        conv: Layer class, called as ``conv(in_channels, out_channels, skeleton)``:
+            :class:`SemGraphConv` or :class:`ModulatedGraphConv`.
+        channels: Hidden channels.
+        num_blocks: Number of residual blocks.
 
     Shapes:
         - input: ``[*, J, in_channels]``
         - output: ``[*, J, out_channels]``
 
     Raises:
-        TypeError: If the skeleton is none, or the input no tensor.
-        ValueError: If the input does not have the joints and channels.
+        TypeError: If ``skeleton`` is not a skeleton, or the input is not a tensor.
+        ValueError: If the input has other joints or channels.
 
     Example:
         >>> import torch
@@ -83,7 +83,7 @@ class ResidualGCN(HasConstants):
 
 
 class _Block(nn.Module):
-    """A convolution, batch norm over all joints of all samples, and a ReLU."""
+    """A convolution, a batch norm over all joints and samples, and a ReLU."""
 
     def __init__(self, conv: nn.Module, channels: int):
         super().__init__()
@@ -97,19 +97,19 @@ class _Block(nn.Module):
 
 
 def load_gcn_weights(state: Mapping[str, Tensor], skeleton: Skeleton) -> ResidualGCN:
-    """Build the SemGCN or Modulated GCN whose weights the published code saved.
+    """Build a SemGCN or Modulated GCN from weights that the published code saved.
 
     Args:
         state: The state dict of ``SemGCN`` or ``ModulatedGCN``, with or without the ``module.`` of
             ``nn.DataParallel``.
-        skeleton: The joints, in the order that the net was trained with.
+        skeleton: The skeleton, with the joints in the order of training.
 
     Returns:
         The net in eval mode, ``[*, J, in] -> [*, J, out]``.
 
     Raises:
-        ValueError: If a tensor is missing, left over, or has another shape than it should; nets
-            with non-local layers, too.
+        ValueError: If a tensor is missing, unexpected or has the wrong shape, or the net has
+            non-local layers.
 
     Example:
         >>> import torch
@@ -145,7 +145,7 @@ def load_gcn_weights(state: Mapping[str, Tensor], skeleton: Skeleton) -> Residua
 
 
 def _places(net: ResidualGCN) -> dict[str, list[Tensor]]:
-    """Where each published tensor goes; the two matrices of a layer are one tensor there."""
+    """Map published names to our tensors; a published layer has its two matrices in one tensor."""
     blocks: dict[str, Any] = {"gconv_input.0": net.input}
     for number, pair in enumerate(net.blocks):
         first, second = cast("Any", pair)
@@ -171,15 +171,15 @@ def _places_of_conv(name: str, conv: Any) -> dict[str, list[Tensor]]:  # noqa: A
 
 
 def _check_names(given: Mapping[str, Tensor], layout: Mapping[str, object]) -> None:
-    """Raise unless these are the tensors of the net; counters of batch norms may be left out."""
+    """Raise unless the names are those of the net; ``num_batches_tracked`` is optional."""
     rest = {name for name in given if not name.endswith("num_batches_tracked")}
     if rest != layout.keys():
         odd = ", ".join(sorted(rest ^ layout.keys()))
-        raise ValueError(f"state: missing or left over are {odd}")
+        raise ValueError(f"state: missing or unexpected: {odd}")
 
 
 def _copy(name: str, value: Tensor, parts: list[Tensor], skeleton: Skeleton) -> None:
-    """Copy a published tensor to its place."""
+    """Copy a published tensor to our tensors."""
     if name.endswith(".e"):
         value = _in_our_order(value, skeleton)
     pieces = [one.mT for one in value] if name.endswith(".W") else [value]
@@ -191,10 +191,10 @@ def _copy(name: str, value: Tensor, parts: list[Tensor], skeleton: Skeleton) -> 
 
 
 def _in_our_order(logits: Tensor, skeleton: Skeleton) -> Tensor:
-    """Logits of edges: published row by row of the adjacency, here as in ``edge_index``."""
+    """Reorder edge logits from the rows of the adjacency to the order of ``edge_index``."""
     linked = skeleton.adjacency(dtype=torch.bool) | torch.eye(skeleton.num_joints, dtype=torch.bool)
     if logits.shape != (1, int(linked.sum())):
-        return logits  # which fits nothing
+        return logits  # _copy raises
     rows = torch.full(linked.shape, -1)
     rows[linked] = torch.arange(logits.shape[1])
     source, target = skeleton.edge_index

@@ -439,7 +439,7 @@ def scale_hand(root, pixels, metres=1.0):
 
 
 USELESS = {
-    "a joint is not before the camera": lambda root: change(root, xyz=put(25, 2, 0.0)),
+    "a joint is not in front of the camera": lambda root: change(root, xyz=put(25, 2, 0.0)),
     "xyz does not project to uv": lambda root: change(root, uv_vis=put(30, 0, 5.0)),
     "the hand has not the size of a hand": lambda root: change(root, xyz=lambda a: 1000 * a),
     "the hand lies outside of the image": lambda root: move(root, 500),
@@ -516,10 +516,10 @@ WRONG = [
     ({"uv_vis": put(30, 2, np.nan)}, r"sample 2: uv_vis is not finite"),
     ({"uv_vis": put(30, 2, 0.5)}, r"sample 2: a visibility is not 0 or 1"),
     ({"K": put(0, 0, np.nan)}, r"sample 2: K is not finite"),
-    ({"K": put(0, 0, 0.0)}, r"sample 2: K is no camera matrix"),
-    ({"K": put(1, 1, -3.0)}, r"sample 2: K is no camera matrix"),
-    ({"K": lambda a: a.T}, r"sample 2: K is no camera matrix"),
-    ({"K": put(1, 0, 3.0)}, r"sample 2: K is no camera matrix"),
+    ({"K": put(0, 0, 0.0)}, r"sample 2: K is not a camera matrix"),
+    ({"K": put(1, 1, -3.0)}, r"sample 2: K is not a camera matrix"),
+    ({"K": lambda a: a.T}, r"sample 2: K is not a camera matrix"),
+    ({"K": put(1, 0, 3.0)}, r"sample 2: K is not a camera matrix"),
 ]
 
 

@@ -574,7 +574,7 @@ def test_a_state_of_other_sets_is_refused(engine):
     mine, other = (
         fold(core(RemovalSets(HAND, {level: level for level in o}))) for o in (order, order[::-1])
     )
-    with pytest.raises(RuntimeError, match="was made for"):
+    with pytest.raises(RuntimeError, match="expected a state for"):
         mine.load_state_dict(other.state_dict())
 
 

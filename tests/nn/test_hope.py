@@ -117,11 +117,11 @@ def test_other_sizes_follow_from_the_shapes():
     ("change", "message"),
     [
         (lambda s: s.pop("A_0"), "one GraphUNet"),
-        (lambda s: s.pop("pool3.fc.bias"), "missing or left over are pool3.fc.bias"),
-        (lambda s: s.update(extra=torch.ones(1)), "missing or left over are extra"),
+        (lambda s: s.pop("pool3.fc.bias"), "missing or unexpected: pool3.fc.bias"),
+        (lambda s: s.update(extra=torch.ones(1)), "missing or unexpected: extra"),
         (lambda s: s.update({"fc2.weight": torch.ones(64, 21)}), r"fc2.weight \[64, 20\]"),
         (lambda s: s.pop("gconv10.fc.weight"), "gconv10.fc.weight"),
-        (lambda s: s.update({"net.A_0": torch.eye(29)}), "found 2"),
+        (lambda s: s.update({"net.A_0": torch.eye(29)}), "got 2"),
     ],
 )
 def test_foreign_weights_are_refused(change, message):

@@ -476,10 +476,10 @@ def test_channels_that_make_no_sense_are_errors(cls):
 
 def test_options_that_make_no_sense_are_errors():
     for cls in WEIGHTED:
-        with pytest.raises(ValueError, match=rf"{cls.__name__} averages hypotheses.*got 2 and 3"):
+        with pytest.raises(ValueError, match=rf"{cls.__name__}: expected out_ch.*got 2 and 3"):
             cls(2, 3, LEVELS)
     for cls in (MeanMerger, ConsistencyMerger):
-        message = rf"{cls.__name__} takes no features, got feature_channels=3"
+        message = rf"{cls.__name__}: expected feature_channels=0, got 3"
         with pytest.raises(ValueError, match=message):
             cls(2, 2, LEVELS, feature_channels=3)
     with pytest.raises(ValueError, match=r"expected positive channels.*feature_channels=-1"):

@@ -140,7 +140,7 @@ def test_sizes_and_masks_that_make_no_sense_are_errors():
             NodePool(5, 3, node_mask=mask)
     with pytest.raises(TypeError, match=r"expected node_mask of torch.bool, got torch.float32"):
         NodePool(4, 3, node_mask=MASK.float())
-    with pytest.raises(ValueError, match=r"node_mask to leave every branch a node"):
+    with pytest.raises(ValueError, match=r"node_mask with a node in every branch"):
         NodePool(4, 3, node_mask=torch.tensor([[True] * 4, [False] * 4]))
 
 

@@ -284,7 +284,7 @@ def wrong_edges():
 @pytest.mark.parametrize(("edge_index", "found"), [case[1:] for case in wrong_edges()],
                          ids=[case[0] for case in wrong_edges()])  # fmt: skip
 def test_other_edges_are_errors(edge_index, found):
-    message = rf"layer over HAND: the edges .* expected 2 x 40, of which only {found} came"
+    message = rf"layer over HAND: the edges .* expected 2 x 40, of which only {found} are present"
     with pytest.raises(ValueError, match=message):
         SkeletonEdges("layer", 2, HAND)(torch.ones(42, 2), edge_index)
 

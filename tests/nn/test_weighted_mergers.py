@@ -240,7 +240,7 @@ def test_agreement_knows_neither_unit_nor_origin(unit, shift):
 
 @pytest.mark.parametrize("temperature", [0, -1.0, math.inf, math.nan, (), (1.0, 1.0, 1.0), (1, 0)])
 def test_temperatures_that_make_no_sense_are_errors(temperature):
-    with pytest.raises(ValueError, match="expected a positive, finite temperature, or 2 such"):
+    with pytest.raises(ValueError, match="expected one positive, finite temperature, or 2"):
         ConsistencyMerger(2, 2, LEVELS, temperature=temperature)
 
 
@@ -361,7 +361,7 @@ def test_channels_without_their_scales_are_errors(channels):
 
 
 def test_precision_takes_no_features_and_no_other_shapes():
-    with pytest.raises(ValueError, match="PrecisionMerger takes no features"):
+    with pytest.raises(ValueError, match="PrecisionMerger: expected feature_channels=0"):
         PrecisionMerger(4, 2, LEVELS, feature_channels=3)
     merge = PrecisionMerger(4, 2, LEVELS)
     for call in (merge, merge.log_scale):

@@ -73,7 +73,7 @@ def select_hands(records: Records, left: NDArray[np.bool_], path: Path) -> Hands
         "uv_vis is not finite": ~np.isfinite(hands.uv_vis),
         "xyz is not finite": ~np.isfinite(hands.xyz),
         "K is not finite": ~np.isfinite(hands.K),
-        "K is no camera matrix": ~_is_camera(hands.K),
+        "K is not a camera matrix": ~_is_camera(hands.K),
         "a visibility is not 0 or 1": (flags != 0) & (flags != 1),
     }
     for problem, found in problems.items():

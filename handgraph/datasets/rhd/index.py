@@ -35,7 +35,7 @@ KEYBONE_RANGE, REACH = (0.005, 0.1), 1.0  # metres: keybone, distance of joints 
 TOLERANCE, RELATIVE = 1.0, 0.002  # uv to projected xyz: pixels, fraction of the distance
 
 REASONS = (
-    "a joint is not before the camera",
+    "a joint is not in front of the camera",
     "xyz does not project to uv",
     "the hand has not the size of a hand: xyz is in metres",
     "the hand lies outside of the image",

@@ -1,9 +1,8 @@
-"""What runs plans, behind one door.
+"""Engines that run plans: PyTorch operations (the reference), numba on the CPU, Triton on CUDA.
 
-The ``forward`` of a module is its definition, and the engines compute the same numbers: operations
-of PyTorch (the reference), numba on the CPU, Triton on CUDA. Whoever looks inside a module, or has
-changed a part of it, gets its ``forward``. :func:`use` chooses an engine, and :func:`explain` says
-which one ran and why.
+The ``forward`` of a module is its definition. All engines compute the same values. A module with
+hooks or changed parts runs its ``forward``. :func:`use` chooses an engine. :func:`explain` returns
+the engine of each part and the reasons.
 """
 
 from handgraph.nn.engines.choice import Choice, explain, may_run, run, use

@@ -1,4 +1,4 @@
-"""Which engine runs: what the user chose, what each engine refuses, and a record of both."""
+"""Choose the engine that runs a plan, and record the choice."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from handgraph.nn.plan import Plan, Shape
 
 ENGINES = {"triton": cuda, "numba": cpu, "reference": reference}
 CHOICES = {
-    "auto": ("numba", "reference"),  # no GPU has run the Triton engine yet
+    "auto": ("numba", "reference"),  # the Triton engine is not tested on a GPU
     "triton": ("triton", "reference"),
     "numba": ("numba", "reference"),
     "reference": ("reference",),
     "readable": (),
 }
-"""The engines that are asked for each choice, in order."""
+"""The engines to try for each choice, in order."""
 
 
 PENDING = "pending"
 
 
 class Choice(NamedTuple):
-    """What computed a part of a net, and why the engines that were asked before did not.
+    """The engine that ran a part of a net, and the reasons of the engines that refused it.
 
     Args:
         name: The path of the part in the net, empty for the net itself.
         engine: ``"triton"``, ``"numba"`` or ``"reference"``; ``"readable"`` for its ``forward``.
-        refused: The reason of each engine that refused.
+        refused: The reason of each engine that refused the plan.
 
     Example:
         >>> from handgraph.nn.engines import Choice
@@ -64,15 +64,14 @@ _records: ContextVar[list[_Record] | None] = ContextVar("records", default=None)
 def use(engine: str) -> Iterator[None]:
     """Choose the engine within a ``with`` block, in this thread.
 
-    An engine that refuses a plan leaves it to the reference; :func:`explain` says why.
+    If the engine refuses a plan, the reference runs it; :func:`explain` returns the reason.
 
     Args:
-        engine: ``"auto"``; ``"numba"``, the CPU; ``"triton"``, CUDA; ``"reference"``, operations of
-            PyTorch on merged maps; or ``"readable"``, the ``forward`` of each module as it is
-            written.
+        engine: ``"auto"``, ``"numba"`` on the CPU, ``"triton"`` on CUDA, ``"reference"`` for
+            PyTorch operations on fused maps, or ``"readable"`` for the ``forward`` of each module.
 
     Raises:
-        ValueError: If there is no such engine.
+        ValueError: If the engine is unknown.
 
     Example:
         >>> import torch
@@ -94,9 +93,9 @@ def use(engine: str) -> Iterator[None]:
 
 
 def may_run(module: nn.Module, x: Tensor) -> bool:
-    """Whether an engine may run the plan of a module in the place of its ``forward``.
+    """Return whether an engine may run the plan of a module instead of its ``forward``.
 
-    Only if nobody can tell: no child is hooked, replaced or parametrised, nothing is exported or
+    It may if no child has hooks, is replaced or is parametrised, nothing is exported or
     transformed, and the class of the module itself defines ``forward`` and ``lower``. The class
     attribute ``reads`` lists the classes of children that ``lower`` reads.
 
@@ -118,7 +117,7 @@ def may_run(module: nn.Module, x: Tensor) -> bool:
 
 
 def expect(module: nn.Module) -> None:
-    """Record that the next plan that is run is that of a module."""
+    """Record that the next plan to run is that of a module."""
     if torch.compiler.is_compiling():
         return
     records = _records.get()
@@ -127,10 +126,10 @@ def expect(module: nn.Module) -> None:
 
 
 def run(plan: Plan, x: Tensor) -> Tensor:
-    """Run a plan by the first engine that takes it.
+    """Run a plan with the first engine that accepts it.
 
     Args:
-        plan: What to compute.
+        plan: The plan.
         x: Its input.
 
     Shapes:
@@ -158,7 +157,7 @@ def run(plan: Plan, x: Tensor) -> Tensor:
 
 
 def _first(offer: Callable[[str], str | Callable[[], Tensor]]) -> Tensor:
-    """Run what the first engine offers that does not refuse, and record it."""
+    """Run the offer of the first engine that does not refuse, and record the engine."""
     refused: dict[str, str] = {}
     for name in _allowed.get() or ("reference",):
         found = offer(name)
@@ -166,11 +165,11 @@ def _first(offer: Callable[[str], str | Callable[[], Tensor]]) -> Tensor:
             _record(name, refused)
             return found()
         refused[name] = found
-    raise RuntimeError(f"no engine took the plan: {refused}")
+    raise RuntimeError(f"no engine accepts the plan: {refused}")
 
 
 def _record(engine: str, refused: dict[str, str], module: nn.Module | None = None) -> None:
-    """Record what runs; without a module, for the one that is expected, if one is."""
+    """Record an engine; without ``module``, for the expected module if there is one."""
     records = _records.get()
     if records is None:
         return
@@ -180,13 +179,13 @@ def _record(engine: str, refused: dict[str, str], module: nn.Module | None = Non
 
 
 def prepare(plan: Plan, given: Shape | None) -> nn.ModuleDict:
-    """Keep a fused plan for inference, in the form of each engine that could run it here."""
+    """Convert a fused plan to the form of each engine that can run it on this machine."""
     forms = {name: engine.prepare(plan, given) for name, engine in ENGINES.items()}
     return nn.ModuleDict({name: form for name, form in forms.items() if form is not None})
 
 
 def run_forms(forms: nn.ModuleDict, x: Tensor) -> Tensor:
-    """Run a kept plan on ``[N, J, C, B]`` by the first engine that takes it."""
+    """Run a plan on ``[N, J, C, B]`` with the first engine that accepts it."""
     if torch.compiler.is_compiling():
         return cast("Form", forms["reference"]).run(x)
     return _first(partial(_offer_form, forms, x))
@@ -195,17 +194,17 @@ def run_forms(forms: nn.ModuleDict, x: Tensor) -> Tensor:
 def _offer_form(forms: nn.ModuleDict, x: Tensor, name: str) -> str | Callable[[], Tensor]:
     form = cast("Form | None", forms._modules.get(name))
     if form is None:
-        return "no form of the plan was kept for it"
+        return "the plan has no form for this engine"
     return form.refuses(x) or partial(form.run, x)
 
 
 def explain(module: nn.Module, *args: Any, **kwargs: Any) -> list[Choice]:
-    """Call a module, and say which engine computed each part that has a plan, in order.
+    """Call a module, and return the engine of each part that has a plan, in order.
 
     Args:
         module: Any module with such parts.
-        *args: What to call it with.
-        **kwargs: Likewise.
+        *args: Its arguments.
+        **kwargs: Its keyword arguments.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""A plan that is kept for inference, ready for an engine."""
+"""Fused plans for inference, in the forms of the engines."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from handgraph.nn.plan import Plan
 
 
 class KeptTensors(HasConstants):
-    """Copies of tensors in their order: buffers, or constants if they are indices.
+    """Copies of tensors in order, as buffers, or as constants if they are indices.
 
     Args:
         parts: The tensors.
-        persistent: Whether the buffers belong to the state dict.
+        persistent: Whether the buffers are part of the state dict.
     """
 
     def __init__(self, parts: Sequence[Tensor], persistent: bool):
@@ -35,7 +35,7 @@ class KeptTensors(HasConstants):
                 self.register_constants(kept.device, **{name: kept})
 
     def parts(self) -> list[Tensor]:
-        """The tensors."""
+        """Return the tensors."""
         found, rest = self._buffers, self.__dict__
         return cast("list[Tensor]", [found.get(n) if n in found else rest[n] for n in self.names])
 
@@ -52,24 +52,24 @@ class KeptPlan(KeptTensors, MadeFor):
         super().__init__(parts, persistent=True)
 
     def plan(self) -> Plan:
-        """The plan, over the copies."""
+        """Return the plan with the copies as its tensors."""
         return restore(self.code, self.parts())
 
     def made_for(self) -> str:
-        """The nodes that the plan selects."""
+        """Return the nodes that the plan selects, as JSON."""
         selected = [part.tolist() for part in self.parts() if not part.is_floating_point()]
         return json.dumps({"selected": selected})
 
 
 class Form(nn.Module):
-    """A plan in the form that one engine reads."""
+    """A plan in the format of one engine."""
 
     def refuses(self, x: Tensor) -> str | None:
-        """Why the engine does not run it on an input ``[N, J, C, B]``; ``None`` if it does."""
+        """Return why the engine refuses an input ``[N, J, C, B]``, or ``None``."""
         raise NotImplementedError
 
     def update(self, plan: Plan) -> None:
-        """Take the numbers of another plan of this structure."""
+        """Copy the values of another plan with the same structure."""
         raise NotImplementedError
 
     def run(self, x: Tensor) -> Tensor:

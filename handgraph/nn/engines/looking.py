@@ -1,4 +1,4 @@
-"""Whether somebody looks inside of a module, or has changed it: then its readable form runs."""
+"""Conditions under which a module runs its ``forward`` instead of its plan."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 
 
 def looked_at(module: nn.Module, x: Tensor) -> str | None:
-    """Why the readable form of a module must run on this input; ``None`` if it need not."""
+    """Return why the ``forward`` of a module must run on this input, or ``None``."""
     if _has_any_global_hook():
         return "there are hooks on all modules"
     return traced() or transformed(x) or changed(module)
 
 
 def traced() -> str | None:
-    """Whether operations are recorded, and not only run."""
+    """Return what traces operations, or ``None``."""
     if torch.compiler.is_compiling():
         return "torch.compile or torch.export traces it"
     if torch._C._get_tracing_state() is not None:
@@ -30,7 +30,7 @@ def traced() -> str | None:
 
 
 def transformed(x: Tensor) -> str | None:
-    """Whether an input is more than numbers."""
+    """Return why an input is not a plain tensor, or ``None``."""
     if type(x) not in PLAIN:
         return f"the input is a {type(x).__name__}"
     if torch._C._are_functorch_transforms_active():
@@ -41,10 +41,10 @@ def transformed(x: Tensor) -> str | None:
 
 
 def changed(module: nn.Module) -> str | None:
-    """Whether a module may do something else than its class, or is watched.
+    """Return why a module may differ from its class, or has hooks; else ``None``.
 
-    Its class must itself define both ``forward`` and ``lower``: a subclass that changes one of
-    them, or what they call, gets the readable form. Of its children, ``reads`` lists the classes
+    Its class must itself define both ``forward`` and ``lower``. A subclass that changes one of
+    them, or a method that they call, runs its ``forward``. ``reads`` lists the classes of children
     that ``lower`` reads.
     """
     kind = type(module)
@@ -76,6 +76,6 @@ def _watched(state: dict[str, Any]) -> str | None:
 
 
 def is_cast(x: Tensor) -> bool:
-    """Whether autocast is on for the device of a tensor; the meta device has none."""
+    """Return whether autocast is on for the device of a tensor; never for the meta device."""
     device = x.device.type
     return device != "meta" and torch.is_autocast_enabled(device)

@@ -1,4 +1,4 @@
-"""A plan as integers and a list of tensors: what operators of PyTorch can take."""
+"""Plans as integers and tensors, the argument types of PyTorch operators."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ GRAPH, NODE_MAP, SELECT = range(3)
 
 
 def outline(plan: Plan) -> tuple[tuple[int, ...], list[Tensor]]:
-    """The structure of a plan as integers, and its tensors, each once.
+    """Return the structure of a plan as integers, and its distinct tensors.
 
-    A tensor is written as its number from 1 on; 0 is none. Plans of one structure have equal
+    Tensors are numbered from 1, and 0 stands for ``None``. Plans with the same structure have equal
     integers.
     """
     slots = _Slots()
@@ -54,7 +54,7 @@ def _numbers(one: Map, slots: _Slots) -> tuple[int, int, int]:
 
 
 def restore(code: Sequence[int], parts: Sequence[Tensor]) -> Plan:
-    """Undo :func:`outline`."""
+    """Rebuild a plan from :func:`outline`."""
     rest = iter(code)
     return tuple(_stage(count, rest, (None, *parts)) for count in rest)
 

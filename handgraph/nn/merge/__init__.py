@@ -1,4 +1,4 @@
-"""Mergers: from the incomplete poses of N branches to one pose."""
+"""Mergers of the incomplete poses of N branches into one pose."""
 
 from handgraph.nn.merge.base import Merger
 from handgraph.nn.merge.consistency import ConsistencyMerger

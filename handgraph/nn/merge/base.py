@@ -1,4 +1,4 @@
-"""What all mergers share: one constructor order, one call, one check of what comes in."""
+"""Base class of all mergers: constructor arguments, call and checks."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Merger(nn.Module):
         - output: ``[*, J, out_channels]``
 
     Raises:
-        ValueError: If anything that comes does not have its shape, or a feature comes that was
-            not announced, or does not come although it was.
+        ValueError: If an input has the wrong shape, or a feature is given or missing contrary to
+            ``feature_channels``.
         TypeError: If node_mask is not Bool.
 
     Example:
@@ -69,17 +69,17 @@ class Merger(nn.Module):
 
     @property
     def feature_shape(self) -> tuple[int, int]:
-        """Nodes and channels that a feature must have."""
+        """Required numbers of nodes and channels of a feature."""
         return self.removal.skeleton.num_joints, self.feature_channels
 
     def check(self, partial: Tensor, feature: Tensor | None, node_mask: Tensor | None) -> None:
         """Raise unless all shapes fit the removal sets and each other, and the mask is Bool."""
         self.check_partial(partial, node_mask)
         if (feature is not None) != (self.feature_channels > 0):
-            came = "none" if feature is None else list(feature.shape)
+            found = "none" if feature is None else list(feature.shape)
             raise ValueError(
                 f"{type(self).__name__}: expected a feature of {self.feature_channels} channels, "
-                f"got {came}"
+                f"got {found}"
             )
         if feature is not None:
             self._expect("feature", feature, (*partial.shape[:-3], *self.feature_shape), partial)
@@ -105,13 +105,13 @@ class Merger(nn.Module):
             )
 
     def __repr__(self) -> str:
-        """Sizes and sets."""
+        """Return the sizes and sets."""
         sizes = f"{self.in_channels}, {self.out_channels}, {self.removal}"
         features = f", feature_channels={self.feature_channels}" if self.feature_channels else ""
         return f"{type(self).__name__}({sizes}{features})"
 
 
 def one_hot_nodes(removal: RemovalSets) -> Tensor:
-    """For each branch the matrix that takes its nodes to their joints: ``[N, J, K]``."""
+    """Return the one-hot matrices from the nodes of each branch to joints, ``[N, J, K]``."""
     joints = torch.arange(removal.skeleton.num_joints, device="cpu").unsqueeze(1)
     return removal.kept.cpu().unsqueeze(1) == joints

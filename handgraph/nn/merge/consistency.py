@@ -1,4 +1,4 @@
-"""Merge by how well each hypothesis agrees with the others: a control without parameters."""
+"""Merge by the agreement of each hypothesis with the others: a baseline without parameters."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from handgraph.subgraph import RemovalSets
 
 
 class ConsistencyMerger(WeightedMerger):
-    r"""Weigh the hypotheses of each joint by their distance from the mean of the others.
+    r"""Weight the hypotheses of each joint by their distance from the mean of the others.
 
     .. math::
         y_j = \sum_{h \in H_j} \alpha_h x_h, \qquad
         \alpha_h = \mathop{\mathrm{softmax}}_{h \in H_j} \left(-\lVert (x_h - \bar x_{-h}) / \tau
         \rVert_2\right)
 
-    :math:`\bar x_{-h}` is the mean of the joint's hypotheses but h. Nothing is learned: a control
-    between :class:`~handgraph.nn.MeanMerger`, its limit for a large temperature :math:`\tau`, and
-    learned weights. One hypothesis far from two or more others loses all its weight; of two, each
-    has half. A joint whose hypotheses are all missing is NaN.
+    :math:`\bar x_{-h}` is the mean of the joint's hypotheses except h. The merger has no learned
+    parameters. It is a control between :class:`~handgraph.nn.MeanMerger`, its limit for a large
+    temperature :math:`\tau`, and learned weights. One hypothesis far from two or more others has
+    weight 0. Two hypotheses have weight 1/2 each. A joint whose hypotheses are all missing is NaN.
 
     Args:
         in_channels: Channels of the incomplete poses.
-        out_channels: The same.
+        out_channels: Must equal ``in_channels``.
         removal: The removal sets of the branches.
-        feature_channels: Must be 0: agreement has no use for features.
+        feature_channels: Must be 0, as features are not used.
         temperature (float | Sequence[float]): :math:`\tau`, one for all channels or one for each.
-            Channels with different units should each have their own.
+            Use one for each if the channels have different units.
 
     Shapes:
         - partial: ``[*, N, K, C]``
@@ -39,12 +39,12 @@ class ConsistencyMerger(WeightedMerger):
         - output: ``[*, J, C]``, in the units of the input; weights ``[*, N, K]``
 
     Units:
-        The temperature has those of its channel. The default suits poses as the nets here give
-        them: u and v in [-1, 1], where 0.1 is 12.8 pixels of 256, and d in keybone lengths.
+        The temperature has the unit of its channel. The default is for poses from the nets of this
+        package: u and v in [-1, 1], where 0.1 is 12.8 pixels of 256, and d in keybone lengths.
 
     Raises:
-        ValueError: On features, unequal channels, a temperature that is not positive and finite,
-            or anything that does not fit the removal sets.
+        ValueError: If there are features, the channels differ, a temperature is not positive and
+            finite, or an input does not fit the removal sets.
 
     Example:
         >>> import torch
@@ -74,14 +74,14 @@ class ConsistencyMerger(WeightedMerger):
         each = tuple(temperature) if isinstance(temperature, Sequence) else (temperature,)
         if len(each) not in (1, in_channels) or not all(0 < t < math.inf for t in each):
             raise ValueError(
-                f"ConsistencyMerger: expected a positive, finite temperature, or {in_channels} "
-                f"such, one for each channel, got {temperature}"
+                f"ConsistencyMerger: expected one positive, finite temperature, or {in_channels}, "
+                f"one for each channel, got {temperature}"
             )
         lengths = torch.tensor([float(t) for t in each])
         self.register_buffer("temperature", lengths, persistent=False)
 
     def weigh(self, listed: Listed, feature: Tensor | None) -> Tensor:
-        """Exponentials of the negative distances, ``[H, B, 1]``."""
+        """Return the exponentials of the negative distances, ``[H, B, 1]``."""
         others = (listed.number - 1).clamp(min=1)  # a single hypothesis has distance 0
         from_mean = self._deviations(listed)
         from_others = from_mean * (listed.number / others).index_select(0, self.hypotheses.joint)

@@ -11,21 +11,21 @@ from handgraph.subgraph import RemovalSets
 
 
 class GatedMerger(WeightedMerger):
-    r"""Weigh the hypotheses of each joint by a softmax, and average.
+    r"""Average the hypotheses of each joint with learned softmax weights.
 
     .. math::
         y_j = \sum_{h \in H_j} \alpha_h x_h, \qquad
         \alpha_h = \mathop{\mathrm{softmax}}_{h \in H_j}
         \left(v_h^\top \mathrm{ReLU}(W [x_h, x_h - \bar x_j, f_j] + b_h)\right)
 
-    "Selecting accurate positions", as the paper puts it, by weights that can be looked at
-    (decision 8). :math:`W` is shared by all hypotheses, :math:`b_h` and :math:`v_h` belong to one
-    each; :math:`v` starts at zero, so that the merger starts as the mean. A joint whose hypotheses
-    are all missing is NaN.
+    It implements the paper's "selecting accurate positions" with weights that can be inspected
+    (decision 8). All hypotheses share :math:`W`; each has its own :math:`b_h` and :math:`v_h`.
+    :math:`v` is initialised to zero, so that the untrained merger is the mean. A joint whose
+    hypotheses are all missing is NaN.
 
     Args:
         in_channels: Channels of the incomplete poses.
-        out_channels: The same.
+        out_channels: Must equal ``in_channels``.
         removal: The removal sets of the branches.
         feature_channels: Channels of a further feature :math:`f_j` per joint.
         hidden_channels: Width of the gate.
@@ -37,7 +37,7 @@ class GatedMerger(WeightedMerger):
         - output: ``[*, J, C]``, in the units of the input; weights ``[*, N, K]``
 
     Raises:
-        ValueError: On unequal channels, or anything that does not fit the removal sets.
+        ValueError: If the channels differ, or an input does not fit the removal sets.
 
     Example:
         >>> import torch
@@ -45,7 +45,7 @@ class GatedMerger(WeightedMerger):
         >>> from handgraph.nn import GatedMerger
         >>> merge = GatedMerger(3, 3, RemovalSets.by_level(HAND))
         >>> pose, weights = merge(torch.rand(8, 4, 16, 3), return_weights=True)
-        >>> weights[0, :, 0].tolist()  # the wrist: four hypotheses, equal to begin with
+        >>> weights[0, :, 0].tolist()  # the wrist has four hypotheses
         [0.25, 0.25, 0.25, 0.25]
     """
 
@@ -66,13 +66,13 @@ class GatedMerger(WeightedMerger):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the hidden layer anew and set the scores to zero: equal weights."""
+        """Reset the hidden layer, and set the scores to zero for equal weights."""
         self.lin.reset_parameters()
         nn.init.zeros_(self.bias)
         nn.init.zeros_(self.score)
 
     def weigh(self, listed: Listed, feature: Tensor | None) -> Tensor:
-        """Exponentials of the scores, ``[H, B, 1]``."""
+        """Return the exponentials of the scores, ``[H, B, 1]``."""
         inputs = [listed.values, self._deviations(listed)]
         if feature is not None:
             flat = feature.reshape(listed.values.shape[1], *self.feature_shape)

@@ -18,13 +18,13 @@ from handgraph.subgraph import RemovalSets
 
 
 class GraphMerger(HasConstants, MadeFor, Merger):
-    """Regress the whole pose from all hypotheses by an Adaptive Graph U-Net over the joints.
+    """Regress the pose from all hypotheses by an Adaptive Graph U-Net over the joints.
 
-    The paper's ensemble network (section 2, Fig. 2). Each joint becomes a node that carries the N
-    hypotheses of it (0 where a branch lost it), N flags that say which are there, and its feature:
-    ``N * (in_channels + 1) + feature_channels`` channels (decision 7). A joint without any
-    hypothesis is inferred from the others.
-    :class:`~handgraph.nn.HypothesisGraphMerger` is the literal reading, with hypotheses as nodes.
+    The paper's ensemble network (section 2, Fig. 2). The input of each joint's node is its N
+    hypotheses (0 if a branch removes the joint), N flags that mark the present ones, and its
+    feature: ``N * (in_channels + 1) + feature_channels`` channels (decision 7). A joint without any
+    hypothesis is inferred from the other joints. :class:`~handgraph.nn.HypothesisGraphMerger`
+    follows the paper literally, with hypotheses as nodes.
 
     Args:
         in_channels: Channels of the incomplete poses.
@@ -40,7 +40,7 @@ class GraphMerger(HasConstants, MadeFor, Merger):
         - output: ``[*, J, out_channels]``
 
     Raises:
-        ValueError: If anything that comes does not fit the removal sets.
+        ValueError: If an input does not fit the removal sets.
 
     Example:
         >>> import torch
@@ -73,13 +73,13 @@ class GraphMerger(HasConstants, MadeFor, Merger):
         self.unet = AdaptiveGraphUNet(width, out_channels, removal.skeleton, channels=channels)
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew."""
+        """Reset all parameters."""
         self.unet.reset_parameters()
 
     def forward(
         self, partial: Tensor, feature: Tensor | None = None, *, node_mask: Tensor | None = None
     ) -> Tensor:
-        """Regress every joint from the hypotheses of all."""
+        """Regress every joint from the hypotheses of all joints."""
         self.check(partial, feature, node_mask)
         check_device(partial, self.slot, "partial of GraphMerger")
         values, there = self._by_joint(partial), self.there
@@ -93,7 +93,7 @@ class GraphMerger(HasConstants, MadeFor, Merger):
         return out
 
     def lower(self) -> Plan:
-        """The plan of :meth:`forward` without a feature, from N branches to one."""
+        """Return the plan of :meth:`forward` without a feature, from N branches to one."""
         first, *others = self.unet.lower()
         graph, weight = cast("Graph", first.terms[0].maps[0]), cast("Tensor", first.terms[0].weight)
         by_branch = weight[0].unflatten(1, (len(self.removal), -1)).transpose(0, 1)
@@ -104,7 +104,7 @@ class GraphMerger(HasConstants, MadeFor, Merger):
         return (Stage((Term(0, (to_joints, graph), hypotheses),), bias), *others)
 
     def _by_joint(self, y: Tensor) -> Tensor:
-        """Take ``[*, N, K, C]`` to ``[J, N, C, B]``."""
+        """Rearrange ``[*, N, K, C]`` to ``[J, N, C, B]``."""
         flat = samples_last(y, 3).flatten(0, 1)
         joints = flat.index_select(0, self.slot.flatten())
         return joints.view(*self.slot.shape, *joints.shape[1:])

@@ -1,4 +1,4 @@
-"""Merge by a graph network over the hypotheses: the paper's ensemble network to the letter."""
+"""Merge by a graph network over the hypotheses: the paper's ensemble network, taken literally."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from handgraph.subgraph import RemovalSets
 
 
 class HypothesisGraphMerger(MadeFor, Merger):
-    """Regress the pose by a graph U-Net whose nodes are the hypotheses: the paper to the letter.
+    """Regress the pose by a graph U-Net whose nodes are the hypotheses, as in the paper.
 
-    The paper (section 2) hands its ensemble network "an N(J - m) x 3 vector" and an image feature
-    that is "a (J - m) x 3 vector": 64 nodes, or 80 with 16 feature nodes, of 3 channels each
-    (decision 7). A linear map over the nodes then takes them to the J joints. It has four
+    In the paper (section 2), the input of the ensemble network is "an N(J - m) x 3 vector" and an
+    image feature that is "a (J - m) x 3 vector": 64 nodes, or 80 with 16 feature nodes, of 3
+    channels each (decision 7). A linear map over the nodes then gives the J joints. It has four
     times the parameters of :class:`~handgraph.nn.GraphMerger`, and was no better in our benchmark.
 
     Args:
         in_channels: Channels of the incomplete poses.
         out_channels: Channels of the merged pose.
         removal: The removal sets of the branches.
-        feature_nodes: Number of further nodes that carry a feature of ``in_channels`` each.
+        feature_nodes: Number of further nodes, each with a feature of ``in_channels`` channels.
         channels: Width of the finest level of the U-Net.
 
     Shapes:
@@ -41,7 +41,7 @@ class HypothesisGraphMerger(MadeFor, Merger):
         - output: ``[*, J, out_channels]``
 
     Raises:
-        ValueError: If anything that comes does not fit the removal sets.
+        ValueError: If an input does not fit the removal sets.
 
     Example:
         >>> import torch
@@ -63,8 +63,8 @@ class HypothesisGraphMerger(MadeFor, Merger):
         feature_nodes: int = 0,
         channels: int = 4,
     ):
-        announced = in_channels if feature_nodes else 0
-        super().__init__(in_channels, out_channels, removal, feature_channels=announced)
+        feature_channels = in_channels if feature_nodes else 0
+        super().__init__(in_channels, out_channels, removal, feature_channels=feature_channels)
         check_count("feature_nodes", feature_nodes, 0)
         self.feature_nodes = feature_nodes
         self.hypotheses = Hypotheses(removal)
@@ -74,11 +74,11 @@ class HypothesisGraphMerger(MadeFor, Merger):
 
     @property
     def feature_shape(self) -> tuple[int, int]:
-        """Nodes and channels that a feature must have."""
+        """Required numbers of nodes and channels of a feature."""
         return self.feature_nodes, self.in_channels
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew."""
+        """Reset all parameters."""
         self.unet.reset_parameters()
         self.pool.reset_parameters()
 
@@ -96,7 +96,7 @@ class HypothesisGraphMerger(MadeFor, Merger):
         return out
 
     def lower(self) -> Plan:
-        """The plan of :meth:`forward` without a feature, from N branches to one."""
+        """Return the plan of :meth:`forward` without a feature, from N branches to one."""
         first, *others = self.unet.lower()
         (term,) = first.terms
         nodes = torch.arange(math.prod(self.hypotheses.shape), device="cpu")

@@ -1,4 +1,4 @@
-"""Merge by averaging: the control without parameters."""
+"""Merge by averaging: a baseline without parameters."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from handgraph.nn.merge.weighted import Listed, WeightedMerger
 
 
 class MeanMerger(WeightedMerger):
-    r"""Average what the branches say of each joint.
+    r"""Average the hypotheses of each joint with equal weights.
 
     .. math:: y_j = \frac{1}{|H_j|} \sum_{h \in H_j} x_h
 
-    over the hypotheses :math:`H_j` of joint j that are there. The control for the paper's
+    over the hypotheses :math:`H_j` of joint j that are present. It is the control for the paper's
     ensemble network (decision 8). A joint whose hypotheses are all missing is NaN.
 
     Args:
         in_channels: Channels of the incomplete poses.
-        out_channels: The same.
+        out_channels: Must equal ``in_channels``.
         removal: The removal sets of the branches.
-        feature_channels: Must be 0: a mean has no use for features.
+        feature_channels: Must be 0, as features are not used.
 
     Shapes:
         - partial: ``[*, N, K, C]``
@@ -27,7 +27,7 @@ class MeanMerger(WeightedMerger):
         - output: ``[*, J, C]``, in the units of the input; weights ``[*, N, K]``
 
     Raises:
-        ValueError: On features, unequal channels, or anything that does not fit the removal sets.
+        ValueError: If there are features, the channels differ, or an input does not fit the sets.
 
     Example:
         >>> import torch
@@ -46,5 +46,5 @@ class MeanMerger(WeightedMerger):
     takes_features = False
 
     def weigh(self, listed: Listed, feature: Tensor | None) -> Tensor:
-        """Weigh all alike."""
+        """Return equal weights."""
         return listed.values.new_ones(len(listed.values), 1, 1)

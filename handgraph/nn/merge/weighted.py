@@ -1,4 +1,4 @@
-"""What the mergers share that average the hypotheses of each joint by weights."""
+"""Base class of the mergers that average the hypotheses of each joint with weights."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Listed(NamedTuple):
 
     Args:
         values: The hypotheses, 0 where missing. ``[H, B, in_channels]``
-        there: Which are there, Bool ``[H, B, 1]``; ``None``: all.
-        number: How many there are of each joint, ``[J, B, 1]``, or ``[J, 1, 1]`` for all samples.
+        there: ``False`` where missing, Bool ``[H, B, 1]``; ``None`` if no hypothesis is missing.
+        number: Number of present hypotheses of each joint, ``[J, B, 1]``, or ``[J, 1, 1]``.
     """
 
     values: Tensor
@@ -32,13 +32,13 @@ class WeightedMerger(Merger):
 
     .. math:: y_j = \sum_{h \in H_j} w_h x_h \Big/ \sum_{h \in H_j} w_h
 
-    over the hypotheses :math:`H_j` of joint j that are there. A missing one has weight 0; neither
-    its value nor its gradient passes. A joint without any is NaN. Subclasses say what
-    :math:`w_h \ge 0` is: :meth:`weigh`.
+    over the hypotheses :math:`H_j` of joint j that are present. A missing hypothesis has weight 0,
+    and its value and gradient have no effect. A joint without hypotheses is NaN. Subclasses define
+    the weights :math:`w_h \ge 0` in :meth:`weigh`.
 
     Args:
         in_channels: Channels of the incomplete poses.
-        out_channels: The same: an average cannot change the channels.
+        out_channels: Must equal ``in_channels``, as an average cannot change the channels.
         removal: The removal sets of the branches.
         feature_channels: Channels of a further feature per joint; 0 for none.
 
@@ -49,7 +49,7 @@ class WeightedMerger(Merger):
         - output: ``[*, J, C]``, in the units of the input; weights ``[*, N, K]``, padding 0
 
     Raises:
-        ValueError: On unequal channels, or anything that does not fit the removal sets.
+        ValueError: If the channels differ, or an input does not fit the removal sets.
 
     Example:
         >>> import torch
@@ -57,7 +57,7 @@ class WeightedMerger(Merger):
         >>> from handgraph.nn import WeightedMerger
         >>> class NearestMerger(WeightedMerger):
         ...     def weigh(self, listed, feature):
-        ...         return (-listed.values[..., 2:]).exp()  # the smaller the depth, the more
+        ...         return (-listed.values[..., 2:]).exp()  # nearer is heavier
         >>> merge = NearestMerger(3, 3, RemovalSets.by_level(HAND))
         >>> partial = torch.zeros(4, 16, 3)
         >>> partial[0] = 5.0
@@ -66,7 +66,7 @@ class WeightedMerger(Merger):
     """
 
     takes_features: ClassVar[bool] = True
-    """Whether :meth:`weigh` looks at a feature; if not, none may be announced."""
+    """Whether :meth:`weigh` uses a feature; if not, ``feature_channels`` must be 0."""
 
     def __init__(
         self,
@@ -80,16 +80,16 @@ class WeightedMerger(Merger):
         self._check_channels()
         if feature_channels and not self.takes_features:
             raise ValueError(
-                f"{type(self).__name__} takes no features, got feature_channels={feature_channels}"
+                f"{type(self).__name__}: expected feature_channels=0, got {feature_channels}"
             )
         self.hypotheses = Hypotheses(removal)
 
     def _check_channels(self) -> None:
-        """Raise unless as many channels go out as come in."""
+        """Raise unless input and output have the same number of channels."""
         if self.in_channels != self.out_channels:
             raise ValueError(
-                f"{type(self).__name__} averages hypotheses, so it needs as many channels out as "
-                f"in, got {self.in_channels} and {self.out_channels}"
+                f"{type(self).__name__}: expected out_channels to equal in_channels for an "
+                f"average, got {self.in_channels} and {self.out_channels}"
             )
 
     def forward(
@@ -100,13 +100,13 @@ class WeightedMerger(Merger):
         node_mask: Tensor | None = None,
         return_weights: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Average the hypotheses of each joint by their weights.
+        """Average the hypotheses of each joint with their weights.
 
         Args:
             partial: The incomplete poses.
-            feature: A feature per joint, if announced.
-            node_mask: Which hypotheses are there.
-            return_weights: Also return the weights, as they sum to 1 over a joint.
+            feature: A feature per joint, if ``feature_channels`` is not 0.
+            node_mask: ``False`` where a hypothesis is missing.
+            return_weights: Also return the weights, normalised to sum 1 over each joint.
         """
         self.check(partial, feature, node_mask)
         listed = self._list(partial, node_mask)
@@ -122,16 +122,16 @@ class WeightedMerger(Merger):
     def spread(
         self, partial: Tensor, weights: Tensor, *, node_mask: Tensor | None = None
     ) -> Tensor:
-        r"""Weighted standard deviation of the hypotheses of each joint: how far they disagree.
+        r"""Compute the weighted standard deviation of the hypotheses of each joint.
 
-        :math:`\sqrt{\sum_h w_h (x_h - y_j)^2}` for weights that sum to 1; 0 for a single
-        hypothesis, NaN for none. Its gradient is 0 where all agree.
+        :math:`\sqrt{\sum_h w_h (x_h - y_j)^2}` for weights that sum to 1. It is 0 for a single
+        hypothesis and NaN for none. Its gradient is 0 where all hypotheses are equal.
 
         Args:
             partial: The incomplete poses. ``[*, N, K, in_channels]``
-            weights: Their weights, as ``return_weights=True`` gives them. ``[*, N, K]``, or
+            weights: The weights from ``return_weights=True``. ``[*, N, K]``, or
                 ``[*, N, K, out_channels]``
-            node_mask: Which hypotheses are there. Bool ``[*, N, K]``
+            node_mask: ``False`` where a hypothesis is missing. Bool ``[*, N, K]``
 
         Returns:
             ``[*, J, out_channels]``, in the units of the poses.
@@ -153,23 +153,22 @@ class WeightedMerger(Merger):
         return self.hypotheses.to_joints(self._filled(deviation, listed, torch.nan), partial)
 
     def weigh(self, listed: Listed, feature: Tensor | None) -> Tensor:
-        """Weigh the hypotheses. What is said of missing ones has no influence.
+        """Return the weights of the hypotheses; those of missing hypotheses are ignored.
 
         Args:
             listed: The hypotheses, sorted by joint.
             feature: A feature per joint. ``[*, J, feature_channels]``
 
         Returns:
-            ``[H, B, 1]``, or ``[H, B, out_channels]`` for weights that differ by channel. They
-            need not sum to 1 over a joint, but none may be negative, and each joint needs a
-            positive one. This is not checked, as it would synchronise with the GPU: with negative
-            weights, such as logits, the pose may lie far outside of the hypotheses. Exponentiate
-            scores first.
+            ``[H, B, 1]``, or ``[H, B, out_channels]`` for weights per channel. They need not sum to
+            1 over a joint. None may be negative, and each joint needs a positive one. This is not
+            checked, as the check would synchronise with the GPU. With negative weights, such as
+            logits, the pose may lie far from all hypotheses: exponentiate scores first.
         """
         raise NotImplementedError
 
     def _list(self, partial: Tensor, node_mask: Tensor | None) -> Listed:
-        """Sort the hypotheses by joint, and count those that are there."""
+        """Sort the hypotheses by joint, and count those that are present."""
         values = self.hypotheses(partial)
         if node_mask is None:
             return Listed(values, None, self.hypotheses.ptr.diff().to(values).reshape(-1, 1, 1))
@@ -181,12 +180,12 @@ class WeightedMerger(Merger):
         return segment(values, self.hypotheses.ptr, "sum")
 
     def _deviations(self, listed: Listed) -> Tensor:
-        """How far each hypothesis lies from the mean of those of its joint. ``[H, B, C]``."""
+        """Return each hypothesis minus the mean of its joint. ``[H, B, C]``."""
         mean = self._sum(listed.values) / listed.number.clamp(min=1)
         return listed.values - mean.index_select(0, self.hypotheses.joint)
 
     def _exponentiate(self, scores: Tensor, listed: Listed) -> tuple[Tensor, Tensor]:
-        """Exponentials of the scores relative to the best of each joint, and these best scores."""
+        """Return exponentials of scores relative to the best of each joint, and the best scores."""
         if listed.there is not None:
             scores = scores.where(listed.there, torch.finfo(scores.dtype).min)
         best = segment(scores.detach(), self.hypotheses.ptr, "max")
@@ -194,16 +193,16 @@ class WeightedMerger(Merger):
 
     @staticmethod
     def _present(values: Tensor, listed: Listed) -> Tensor:
-        """Zero what belongs to missing hypotheses."""
+        """Zero the values of missing hypotheses."""
         return values if listed.there is None else values.where(listed.there, 0)
 
     @staticmethod
     def _filled(joints: Tensor, listed: Listed, fill: float) -> Tensor:
-        """Fill in the joints without any hypothesis."""
+        """Set joints without any hypothesis to ``fill``."""
         return joints if listed.there is None else joints.where(listed.number > 0, fill)
 
     def _to_nodes(self, shares: Tensor, like: Tensor) -> Tensor:
-        """Take weights back to the nodes, without a channel axis if all channels share one."""
+        """Scatter weights to the nodes, without a channel axis if all channels share weights."""
         batch = like.shape[:-3].numel()
         nodes = self.hypotheses.to_nodes(shares.expand(-1, batch, -1), like)
         return nodes.squeeze(-1)

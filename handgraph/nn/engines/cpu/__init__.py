@@ -1,7 +1,7 @@
 """The CPU engine: plans compiled by numba, forward and backward (extra ``numba``).
 
-Samples lie side by side in the vector registers, and a block of them goes through all stages while
-its intermediates stay in the cache; so a training step keeps none of them.
+A vector register holds one value of several samples. A block of samples runs through all stages
+with its intermediates in the cache, so that training steps do not save them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ __all__ = ["offer", "prepare"]
 
 
 def offer(plan: Plan, x: Tensor) -> str | Callable[[], Tensor]:
-    """What runs a plan on ``[N, J, C, B]``, or why it cannot be run."""
+    """Return a function that runs a plan on ``[N, J, C, B]``, or the reason of a refusal."""
     return refuses(x) or op.offer(plan, x)
 
 
 def prepare(plan: Plan, given: Shape | None) -> NumbaForm | None:
-    """Keep a fused plan for inference, unless it cannot be run here."""
+    """Convert a fused plan for inference, or return ``None`` if it cannot run here."""
     if given is None or missing() or not any(part.is_floating_point() for part in tensors(plan)):
         return None
     return NumbaForm(plan, given)

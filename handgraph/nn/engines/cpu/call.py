@@ -1,4 +1,4 @@
-"""Calls of the compiled functions, with tensors."""
+"""Calls of the compiled functions with tensors."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from handgraph._check import check_device
 from handgraph.nn.engines.cpu.program import Program, Table
 
 WORK_SPACE = 5 * 2**16
-"""Numbers that the intermediates of a block may take: about what the L2 cache of a core holds."""
+"""Largest number of intermediate values of a block, about the L2 cache of a core."""
 
 LEAST, MOST = 16, 144
-"""Samples in a block, which is a multiple of the former, and so of the LANES of the tiles."""
+"""Smallest and largest block. Blocks are multiples of LEAST, and so of the LANES of the tiles."""
 
 FEW = 2
-"""Up to so many samples are computed one by one, as they fill no vector."""
+"""Largest number of samples that are computed one by one, as they do not fill a vector."""
 
 
 def forward(program: Program, x: Tensor, slots: Table) -> Tensor:
-    """The output ``[N, J', C', B]`` of ``[N, J, C, B]``, in the order of memory of the input."""
+    """Return the output ``[N, J', C', B]`` of ``[N, J, C, B]``, in the input's memory order."""
     x = x.resolve_neg()
     branches, nodes, channels = program.shapes[-1]
     samples = x.shape[3]
@@ -43,7 +43,7 @@ def forward(program: Program, x: Tensor, slots: Table) -> Tensor:
 def backward(
     program: Program, grad: Tensor, x: Tensor, fused: Tensor, parts: Sequence[Tensor]
 ) -> list[Tensor]:
-    """The gradients of the input and of the tensors of the plan."""
+    """Return the gradients of the input and of the tensors of the plan."""
     grad, x = grad.resolve_neg(), x.resolve_neg()
     dx = torch.empty_like(x, memory_format=torch.contiguous_format)
     found = x.new_zeros(fused.numel() + sum([part.numel() for part in parts]))
@@ -82,17 +82,17 @@ def check(x: Tensor, parts: Sequence[Tensor]) -> None:
 
 
 def _views(flat: Tensor, like: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Views one behind the other, in the shapes of other tensors."""
+    """Return consecutive views of ``flat`` in the shapes of other tensors."""
     views: Sequence[Tensor] = torch.ops.aten.unflatten_dense_tensors(flat, like)
     return views
 
 
 def block_size(rows: int, samples: int) -> int:
-    """How many of so many samples are taken at once, where each takes so many rows."""
+    """Return the number of samples per block, for ``rows`` intermediate values per sample."""
     most = max(LEAST, min(MOST, WORK_SPACE // rows // LEAST * LEAST))
     return min(most, max(1, -(-samples // LEAST)) * LEAST)
 
 
 def _end(x: Tensor) -> tuple[int, ...]:
-    """Address, strides, nodes and channels of ``[N, J, C, B]``."""
+    """Return address, strides, nodes and channels of ``[N, J, C, B]``."""
     return (x.data_ptr(), *x.stride(), x.shape[1], x.shape[2])

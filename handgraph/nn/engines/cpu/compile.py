@@ -1,4 +1,4 @@
-"""How functions are compiled by numba, and where the result is kept."""
+"""Compilation by numba, and the cache of its results."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from numba import njit
 from numba.core.caching import FunctionCache, NullCache
 
 FAST = {"contract", "nsz"}
-"""Products and sums may be fused; NaN and infinity stay what they are."""
+"""Products and sums may be fused. NaN and infinity are preserved."""
 
 
 def compiled(function: Any, fast: set[str] = FAST) -> Any:
-    """Compile when first called from compiled code."""
+    """Compile a function at its first call from compiled code."""
     return njit(fastmath=fast, nogil=True, error_model="numpy")(function)
 
 
 def reduction(function: Any) -> Any:
-    """Compile what only sums, in an order that LLVM chooses.
+    """Compile a function that only sums, in an order that LLVM chooses.
 
-    Where the loop wrote something too, the order might depend on where arrays lie in the memory.
+    If the loop also wrote to memory, the order could depend on the addresses of the arrays.
     """
     return compiled(function, FAST | {"reassoc"})
 
 
 def entry(function: Any) -> Any:
-    """Compile when first called, and keep the result on disk where that can be written."""
+    """Compile a function at its first call, and cache the result on disk if possible."""
     dispatcher = compiled(function)
     try:
         dispatcher._cache = _Cache(function)
-    except RuntimeError:  # there is no place for it
+    except RuntimeError:  # no cache folder is writable
         dispatcher._cache = _NoCache()
     return dispatcher
 
 
 class _Cache(FunctionCache):
-    """numba's cache, for all sources of this package together, and never in the way.
+    """numba's cache, keyed by all sources of this package. Its errors do not stop a run.
 
-    numba looks at the source of the function alone, but compiles what it calls too.
+    numba's own key covers only the source of a function, not of the functions that it calls.
     """
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
@@ -52,7 +52,7 @@ class _Cache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             found = super().load_overload(sig, target_context)
-        except Exception:  # whatever a damaged file raises
+        except Exception:  # a damaged file may raise anything
             found = None
             with suppress(OSError):
                 self.flush()
@@ -63,7 +63,7 @@ class _Cache(FunctionCache):
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
-        except Exception as error:  # a full disk, a folder that is gone
+        except Exception as error:  # a full disk, a missing folder
             warnings.warn(f"compiled code cannot be kept: {error}", stacklevel=2)
 
 
@@ -74,7 +74,7 @@ class _NoCache(NullCache):
 
 @cache
 def _digest() -> str:
-    """What all sources that compiled code is made of say."""
+    """Return a hash of all sources of compiled code."""
     files = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 

@@ -1,8 +1,8 @@
-"""Where compiled code begins: all branches and samples of a plan, forward and backward.
+"""Entry points of compiled code: all branches and samples of a plan, forward and backward.
 
-Slots are rows of (address, numbers from branch to branch, numbers from row to row); slot 0 is the
-memory of the fused maps. ``x`` and ``out`` are rows of (address, strides of branches, nodes,
-channels and samples, nodes, channels).
+Slots are rows of (address, branch stride, row stride). Slot 0 is the memory of the fused maps.
+``ends`` are rows of (address, strides of branches, nodes, channels and samples, nodes, channels).
+All strides are in elements.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ def forward(
     """Fuse the maps, and write the output.
 
     Args:
-        w: Room for the rows of a block.
+        w: Memory of the rows of a block.
         sizes: Branches, samples, samples of a block, row of the output, rows.
-        slots: Where the tensors of the plan are.
-        ends: Where the input and the output are.
+        slots: The slots of the tensors of the plan.
+        ends: The input and the output.
         graphs, products, tables, shifts, stages, terms, vectors, selected: The program.
     """
     branches, samples, block, out_row, _ = sizes
@@ -59,10 +59,10 @@ def backward(
     vectors,
     selected,
 ):
-    """Write the gradient of the input, and add those of the tensors at ``found``.
+    """Write the gradient of the input, and add those of the tensors to ``found``.
 
-    The fused maps are in slot 0. ``ends`` are the input, the gradient of the output, and where that
-    of the input goes; for the others see :func:`forward`.
+    Slot 0 contains the fused maps. ``ends`` are the input, the gradient of the output, and the
+    gradient of the input. For the other arguments see :func:`forward`.
     """
     branches, samples, block, out_row, rows = sizes
     row, work, back = slots[:, 2].copy(), start(w), start(g)
@@ -86,13 +86,13 @@ def backward(
 
 @compiled
 def _of_branch(like, slots, n):
-    """The addresses of a branch."""
+    """Return the addresses of a branch."""
     return slots[:, 0] + n * slots[:, 1] * like.itemsize
 
 
 @compiled
 def _take(like, w, end, n, first, there, size):
-    """Write rows of samples to ``w``, and zeros behind them."""
+    """Copy rows of samples to ``w``, padded with zeros."""
     address, by_branch, by_node, by_channel, by_sample, nodes, channels = end
     x = at(pointer(like, address), n * by_branch + first * by_sample)
     for j in range(nodes):
@@ -108,7 +108,7 @@ def _take(like, w, end, n, first, there, size):
 
 @compiled
 def _put(like, w, end, n, first, there, size):
-    """Undo :func:`_take`."""
+    """Copy rows of ``w`` back to samples."""
     address, by_branch, by_node, by_channel, by_sample, nodes, channels = end
     x = at(pointer(like, address), n * by_branch + first * by_sample)
     for j in range(nodes):
@@ -123,7 +123,7 @@ def _put(like, w, end, n, first, there, size):
 
 @compiled
 def _take_vectors(like, w, address, vectors, samples, first, there, size):
-    """Write scales and gates to their rows, and zeros behind them."""
+    """Copy scales and gates to their rows, padded with zeros."""
     for slot, row, nodes in vectors:
         x = at(pointer(like, address[slot]), first)
         for j in range(nodes):
@@ -134,7 +134,7 @@ def _take_vectors(like, w, address, vectors, samples, first, there, size):
 
 @compiled
 def _put_vectors(like, g, found, vectors, samples, first, there, size):
-    """Write the gradients of scales and gates."""
+    """Copy the gradients of scales and gates out of their rows."""
     for slot, row, nodes in vectors:
         x = at(pointer(like, found[slot]), first)
         for j in range(nodes):

@@ -1,4 +1,4 @@
-"""A kept plan for numba."""
+"""Fused plans in the form of the numba engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from handgraph.nn.unroll import unroll
 
 
 class NumbaForm(Form):
-    """The tensors of a fused plan one behind the other, and its program.
+    """The packed tensors of a fused plan, and its program.
 
     Args:
         plan: The fused plan.
@@ -39,15 +39,15 @@ class NumbaForm(Form):
         return torch.cat([part.detach().flatten() for part in parts])
 
     def refuses(self, x: Tensor) -> str | None:
-        """Why the engine does not run it on an input ``[N, J, C, B]``; ``None`` if it does."""
+        """Return why the engine refuses an input ``[N, J, C, B]``, or ``None``."""
         if x.requires_grad and torch.is_grad_enabled():
-            return "a gradient of the input of a folded net is wanted"
+            return "the input of a folded net needs a gradient"
         if is_observed():
             return "a dispatch mode observes operators"
         return refuses(x)
 
     def update(self, plan: Plan) -> None:
-        """Take the numbers of another plan of this structure."""
+        """Copy the values of another plan with the same structure."""
         self.packed.copy_(self._write(plan))
 
     def run(self, x: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class NumbaForm(Form):
 
 
 def _uniform(plan: Plan, given: Shape) -> tuple[Plan, Shape]:
-    """The plan with one number of branches in all stages, and the shape of its input."""
+    """Return the plan with equally many branches in all stages, and the shape of its input."""
     found = shapes(plan, given)
     if any(shape.branches != given.branches for shape in found):
         read = Shape(1, given.branches * given.nodes, given.channels)

@@ -1,8 +1,8 @@
-"""The fused maps of a plan from its tensors, and the way back for gradients; compiled.
+"""Compiled computation of the fused maps of a plan, and of its derivative.
 
-What :func:`handgraph.nn.fuse.fuse` does, on memory. ``address`` holds where each tensor of the plan
-begins and ``row`` how far the rows of its matrix are apart; slot 0 is where the fused maps go. The
-tables of work are those of :class:`~handgraph.nn.engines.cpu.program.Work`.
+It implements :func:`handgraph.nn.fuse.fuse` on raw memory. ``address`` holds the address of each
+tensor of the plan, ``row`` the row stride of its matrix. Slot 0 is the memory of the fused maps.
+The tables are those of :class:`~handgraph.nn.engines.cpu.program.Tables`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def fuse(like, address, row, graphs, products, tables, shifts):
 
 @compiled
 def unfuse(like, address, row, found, graphs, products, tables, shifts):
-    """Add to the gradients of the tensors, at ``found``, from those of the fused maps."""
+    """Add the gradients of the tensors to ``found``, from those of the fused maps."""
     fused, grads = pointer(like, address[0]), pointer(like, found[0])
     for slot, start, weight, to, nodes, outs, ins in shifts:
         shift, d_shift = (
@@ -90,7 +90,7 @@ def _sum(like, x, size):
 
 @compiled
 def _scale(like, adjacency, nodes, signed):
-    """One over the root of the degree of each node."""
+    """Return the inverse square root of each node's degree."""
     scale = np.full(nodes, like.dtype.type(EPS))
     for i in range(nodes):
         for j in range(nodes):
@@ -111,7 +111,7 @@ def _normalize(like, laplacian, adjacency, nodes, signed):
 
 @compiled
 def _unnormalize(like, found, grad, laplacian, adjacency, nodes, signed):
-    """The derivative of :func:`_normalize`."""
+    """Add the gradient of the adjacency, the derivative of :func:`_normalize`."""
     scale = _scale(like, adjacency, nodes, signed)
     degree = np.zeros(nodes, dtype=like.dtype)
     for i in range(nodes):

@@ -1,4 +1,4 @@
-"""Plans by numba, as a function that autograd differentiates."""
+"""Plans run by numba, as an autograd function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from handgraph.nn.plan import Plan
 
 
 def offer(plan: Plan, x: Tensor) -> str | Callable[[], Tensor]:
-    """What runs a plan on ``[N, J, C, B]``, or why it cannot be run.
+    """Return a function that runs a plan on ``[N, J, C, B]``, or the reason of a refusal.
 
     Raises:
         TypeError: If the tensors of the plan differ from the input in dtype or device.

@@ -1,7 +1,7 @@
-"""Runs of plans as operators of PyTorch, which profilers and FLOP counters see.
+"""Runs of plans as PyTorch operators, for profilers and FLOP counters.
 
 ``torch.ops.handgraph.run_plan`` and ``run_plan_backward``. An operator costs some microseconds, so
-it is called only where a dispatch mode would see it.
+it is called only if a dispatch mode is active.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from handgraph.nn.plan import Shape
 
 
 def program_of(code: Sequence[int], x: Tensor, parts: Sequence[Tensor]) -> Program | str:
-    """The program of an outline, or why there is none."""
+    """Return the program of an outline, or the reason why it has none."""
     strides = [(n, *part.stride()) for n, part in enumerate(parts) if not part.is_contiguous()]
     sizes = tuple([part.shape for part in parts])
     made = program(tuple(code), sizes, tuple(strides), Shape(*x.shape[:3]))
@@ -31,7 +31,7 @@ def program_of(code: Sequence[int], x: Tensor, parts: Sequence[Tensor]) -> Progr
 
 
 def forward(code: Sequence[int], x: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """The output of a plan, and its fused maps."""
+    """Return the output of a plan, and its fused maps."""
     if is_observed():
         out: tuple[Tensor, Tensor] = torch.ops.handgraph.run_plan(x, parts, code)
         return out
@@ -39,14 +39,14 @@ def forward(code: Sequence[int], x: Tensor, parts: Sequence[Tensor]) -> tuple[Te
 
 
 def is_observed() -> bool:
-    """Whether a dispatch mode sees operators."""
+    """Return whether a dispatch mode is active."""
     return torch._C._len_torch_dispatch_stack() > 0
 
 
 def backward(
     code: Sequence[int], grad: Tensor, x: Tensor, fused: Tensor, parts: Sequence[Tensor]
 ) -> list[Tensor]:
-    """The gradients of the input and of the tensors of a plan."""
+    """Return the gradients of the input and of the tensors of a plan."""
     if is_observed():
         out: list[Tensor] = torch.ops.handgraph.run_plan_backward(grad, x, fused, parts, code)
         return out
@@ -59,7 +59,7 @@ def _forward(x: Tensor, parts: Sequence[Tensor], code: Sequence[int]) -> tuple[T
 
 
 def run_program(made: Program, x: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """The output of a program whose tensors were checked, and its fused maps."""
+    """Run a program on checked tensors, and return its output and its fused maps."""
     fused = x.new_empty(x.shape[0], made.fused)
     rows = [fused, *_in_rows(made, parts)]  # alive until the call returns
     return call.forward(made, x, call.place(made.slots, rows)), fused
@@ -82,7 +82,7 @@ def _backward(
 def _backward_apart(
     grad: Tensor, x: Tensor, fused: Tensor, parts: Sequence[Tensor], code: Sequence[int]
 ) -> list[Tensor]:
-    """The gradients, none of which is a view of the memory of others, as operators must be."""
+    """Return the gradients without shared memory, as operators require."""
     return [found.clone() for found in _backward(grad, x, fused, parts, code)]
 
 
@@ -100,7 +100,7 @@ def _program(code: Sequence[int], x: Tensor, parts: Sequence[Tensor]) -> Program
 
 
 def _in_rows(made: Program, parts: Sequence[Tensor]) -> Sequence[Tensor]:
-    """The tensors, copied where compiled code could not read them."""
+    """Return the tensors, with copies of those that compiled code cannot read."""
     if not made.copied:
         return parts
     return [part.contiguous() if n in made.copied else part for n, part in enumerate(parts)]
@@ -134,7 +134,7 @@ torch.library.register_fake("handgraph::run_plan_backward", _fake_backward)
 def _flops(
     x: torch.Size, parts: Sequence[torch.Size], code: Sequence[int], *_: object, **__: object
 ) -> int:
-    """Two for each multiplication: of the maps of a term, and of the fused ones."""
+    """Count two per multiplication, of the maps of terms and of the fused maps."""
     made = program(tuple(code), tuple(parts), (), Shape(*x[:3]))
     if isinstance(made, str):
         raise ValueError(f"run_plan: {made}")
@@ -161,5 +161,5 @@ def _backward_flops(
     *_: object,
     **__: object,
 ) -> int:
-    """Of each product the gradients of both factors; what is computed anew is left out."""
+    """Count the gradients of both factors of each product, without recomputation."""
     return 2 * _flops(x, parts, code)

@@ -1,7 +1,7 @@
-"""Products of small matrices, compiled: what the compiled net is made of.
+"""Compiled products of small matrices.
 
-A matrix is a pointer to its first number. The last axis of what is multiplied has ``size`` numbers:
-samples, padded to a multiple of :data:`LANES`.
+A matrix is a pointer to its first element. The last axis of the operands has length ``size``, the
+number of samples padded to a multiple of :data:`LANES`.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ def dot(x, y, size):
 
 @compiled
 def padded(samples):
-    """The next multiple of a vector's length."""
+    """Round up to a multiple of the vector length."""
     return (samples + LANES - 1) // LANES * LANES
 
 
 @compiled
 def multiply(out, adds, relu, a, row, column, x, rows, terms, size):
-    """``out[rows, size] = a[rows, terms] @ x[terms, size]``, perhaps a ReLU.
+    """``out[rows, size] = a[rows, terms] @ x[terms, size]``, then a ReLU if ``relu``.
 
-    If ``adds``, the product is added to what is there. a's (i, k) lies at i row + k column. size is
-    a multiple of LANES, or that of a single sample.
+    If ``adds``, the product is added to ``out``. Element (i, k) of a is at i row + k column. size
+    is a multiple of LANES, or that of a single sample.
     """
     if size % LANES:
         multiply_few(out, adds, relu, a, row, column, x, rows, terms, size)
@@ -53,7 +53,7 @@ def multiply(out, adds, relu, a, row, column, x, rows, terms, size):
 
 @compiled
 def multiply_few(out, adds, relu, a, row, column, x, rows, terms, size):
-    """:func:`multiply` for a single sample, which fills no vector."""
+    """:func:`multiply` for a single sample, which does not fill a vector."""
     if not adds:
         clear(out, rows * size)
     if size == 1:
@@ -62,7 +62,7 @@ def multiply_few(out, adds, relu, a, row, column, x, rows, terms, size):
     else:
         add_small(out, a, row, column, x, rows, terms, size)
     if relu:
-        cut_below(out, rows * size)
+        apply_relu(out, rows * size)
 
 
 @reduction
@@ -76,7 +76,7 @@ def strided_dot(x, step, y, size):
 
 @compiled
 def add_small(out, a, row, column, x, rows, terms, size):
-    """``out[rows, size] += a[rows, terms] @ x[terms, size]`` for any size, by plain loops."""
+    """``out[rows, size] += a[rows, terms] @ x[terms, size]`` for any size, in plain loops."""
     for i in range(rows):
         mine = at(out, i * size)
         for k in range(0, terms - terms % 4, 4):
@@ -99,7 +99,7 @@ def add_product(out, a, row, column, x, rows, terms, size):
 
 @compiled
 def add_gram(out, row, y, x, rows, columns, size):
-    """``out[rows, columns] += y[rows, size] @ x[columns, size].T``, out's (i, k) at i row + k."""
+    """``out[rows, columns] += y[rows, size] @ x[columns, size].T`` with row stride ``row``."""
     for i in range(0, rows, HEIGHT):
         ys, height = at(y, i * size), min(HEIGHT, rows - i)
         for k in range(0, columns, WIDTH):
@@ -109,7 +109,7 @@ def add_gram(out, row, y, x, rows, columns, size):
 
 @compiled
 def multiply_nodes(out, adds, relu, weight, row, column, x, nodes, channels, ins, size):
-    """The product of a weight and the ``[ins, size]`` of each node: its ``[channels, size]``."""
+    """Multiply a weight by the ``[ins, size]`` of each node, which gives ``[channels, size]``."""
     for j in range(nodes):
         mine, its = at(out, j * channels * size), at(x, j * ins * size)
         multiply(mine, adds, relu, weight, row, column, its, channels, ins, size)
@@ -137,7 +137,7 @@ def add_sums(out, x, rows, size):
 
 @compiled
 def fill(out, values, step, nodes, channels, size):
-    """``out[nodes, channels, size] = values``, those of a node ``step`` behind the node before."""
+    """``out[nodes, channels, size] = values[nodes, channels]`` with node stride ``step``."""
     for j in range(nodes):
         for c in range(channels):
             mine, value = at(out, (j * channels + c) * size), values[j * step + c]
@@ -168,8 +168,8 @@ def add_products(out, x, y, nodes, channels, size):
 
 
 @compiled
-def cut_below(x, size):
-    """A ReLU in place; NaN stays."""
+def apply_relu(x, size):
+    """Apply ReLU in place; NaN stays NaN."""
     for s in range(size):
         x[s] = 0 if x[s] < 0 else x[s]
 
@@ -196,8 +196,8 @@ def clear(out, size):
 
 
 @compiled
-def cut(grad, out, size):
-    """The gradient before a ReLU that gave ``out``, in place."""
+def relu_backward(grad, out, size):
+    """Backward of ReLU in place, given its output."""
     for s in range(size):
         if out[s] <= 0:
             grad[s] = 0

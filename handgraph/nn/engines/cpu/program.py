@@ -1,4 +1,4 @@
-"""A plan written out as tables of integers, which the compiled functions read."""
+"""Plans as tables of integers for the compiled functions."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from handgraph.nn.plan import Shape
 Table = NDArray[np.int64]
 
 NODES_FIRST, CHANNELS_FIRST, CHANNELS, NODES, SAME, GATHER = range(6)
-"""What a term does: both maps in one order or the other, one of them, none, or a selection."""
+"""Kinds of terms: both maps in either order, one of them, none, or a selection."""
 
 
 class Tables(NamedTuple):
-    """What there is to do. A slot is a tensor of the plan, from 1 on; slot 0 holds fused maps.
+    """The work of a program. Slots are the tensors of the plan, from 1; slot 0 holds fused maps.
 
     Args:
-        graphs: Adjacencies to normalise: slot, nodes, whether signed, where the result goes.
-        products: Maps before a graph: where the graph is, its nodes, slot, columns, where to.
-        tables: Biases of nodes: slot or 0, step from node to node, nodes, channels, where to.
-        shifts: What maps over nodes add to biases: slot, where in it, slot of the weight, where the
-            table is, nodes, channels out and in.
-        stages: Row of the output, nodes, channels; slot of the bias or -1, where in it, step from
-            node to node; ReLU; rows of the scale, of the gate, of the sum before the scale, of the
-            output before the gate, or -1; first term and the one behind the last.
-        terms: What it does; row of what it reads, nodes and channels of that; nodes and channels of
-            the result; slot of the matrix and where in it; slot of the weight; row of what stands
-            between the two.
+        graphs: Adjacencies to normalise: slot, nodes, whether signed, offset of the result.
+        products: Maps before a graph: offset of the graph, its nodes, slot of the map, columns,
+            offset of the result.
+        tables: Biases of nodes: slot or 0, node stride, nodes, channels, offset of the result.
+        shifts: Biases of maps over nodes, added to tables: slot, offset, slot of the weight, offset
+            of the table, nodes, output and input channels.
+        stages: Row of the output, nodes, channels; slot of the bias or -1, its offset and node
+            stride; ReLU; rows of the scale, of the gate, of the sum before the scale, of the output
+            before the gate, or -1; first term, and one after the last.
+        terms: Kind; row, nodes and channels of the source; nodes and channels of the result; slot
+            and offset of the matrix; slot of the weight; row of the intermediate between the maps.
         vectors: Scales and gates: slot, row of the work space, nodes.
         selected: The nodes that terms select, -1 for zeros.
     """
@@ -48,15 +48,15 @@ class Program(NamedTuple):
     """A plan for inputs of one shape.
 
     Args:
-        tables: What there is to do.
+        tables: The work.
         shapes: The shape of the input, then of the output of each stage.
-        fused: How many numbers the fused maps of a branch take.
-        rows: How many rows the work space has.
+        fused: Number of values of the fused maps of a branch.
+        rows: Number of rows of the work space.
         out: The first row of the output; the input begins at row 0.
-        slots: The fused maps, then each tensor of the plan: room for its address, numbers from
-            branch to branch and from row to row.
+        slots: The fused maps, then each tensor of the plan: a placeholder for its address, its
+            branch stride and its row stride.
         found: The same for their gradients.
-        copied: Which tensors, from 0 on, have to be copied first: not contiguous, and no weights.
+        copied: The tensors, from 0, to copy first: not contiguous, except weights with dense rows.
     """
 
     tables: Tables

@@ -1,4 +1,4 @@
-"""The programs of plans, each written once."""
+"""A cache of the programs of plans."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def program(
     strides: tuple[tuple[int, ...], ...],
     given: Shape,
 ) -> Program | str:
-    """Write out the plan of an outline, or say why it cannot be.
+    """Return the program of an outline, or the reason why it has none.
 
     Args:
         code: The outline.
         sizes: The sizes of its tensors.
-        strides: The strides of those that are not contiguous, behind their numbers from 0 on.
+        strides: Number, from 0, and strides of each tensor that is not contiguous.
         given: The shape of the input.
     """
     parts = [torch.empty(size, device="meta") for size in sizes]
@@ -37,7 +37,7 @@ def program(
     if not all(_is_short(term) for stage in plan for term in stage.terms):
         return "a term has more than a map and a graph over its nodes, or a gather"
     if min(found[0][1:]) < 1 or not all(map(_is_usual, plan, found[1:])):
-        return "a tensor of the plan has not the usual shape"
+        return "a tensor of the plan has an unsupported shape"
     if any(stage.scale is not None and _shifts(stage) for stage in plan):
         return "a map with a bias is in a stage with a scale"
     return Writer(plan, parts, found, reused=False).program()
@@ -54,7 +54,7 @@ def _shifts(stage: Stage) -> bool:
 
 
 def _is_usual(stage: Stage, shape: Shape) -> bool:
-    """Whether compiled code can read the tensors of a stage, which others may broadcast."""
+    """Return whether compiled code supports the shapes of a stage; it does not broadcast."""
     bias = () if stage.bias is None else stage.bias.shape[1:]
     rows = (shape.nodes, shape.channels)
     if bias not in ((), rows[1:], (1, shape.channels), rows) or min(rows) < 1:

@@ -1,4 +1,4 @@
-"""When plans cannot be run by numba."""
+"""Reasons for which the numba engine refuses a plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DTYPES = (torch.float32, torch.float64)
 
 
 def refuses(x: Tensor) -> str | None:
-    """Why no plan can be run on an input; ``None`` if one can."""
+    """Return why the engine refuses an input, or ``None``."""
     if x.dtype not in DTYPES:
         return f"the input is {x.dtype}"
     if watched := traced() or transformed(x):
@@ -28,12 +28,12 @@ def refuses(x: Tensor) -> str | None:
 
 @cache
 def missing() -> str | None:
-    """Why numba cannot be used; it warns if numba is installed and fails."""
+    """Return why numba cannot be used; warn if it is installed but cannot be imported."""
     if find_spec("numba") is None:
         return "numba is not installed"
     try:
         config = import_module("numba").config
-    except Exception as error:  # it raises what it likes: an unknown NumPy, a broken LLVM
+    except Exception as error:  # anything: an unknown NumPy, a broken LLVM
         warnings.warn(f"handgraph continues without numba: {error}", stacklevel=2)
         return f"numba cannot be imported: {error}"
     return "NUMBA_DISABLE_JIT is set" if config.DISABLE_JIT else None

@@ -1,13 +1,13 @@
-"""The rows of the work space, of which each intermediate takes some."""
+"""Allocation of the rows of the work space to intermediates."""
 
 from __future__ import annotations
 
 
 class Rows:
-    """Give out rows, and take back those that nobody reads any more.
+    """Allocate rows, and free those that later stages do not read.
 
     Args:
-        reused: Whether rows that were taken back are given out again; a derivative reads them all.
+        reused: Whether freed rows are allocated again. A derivative reads all rows.
     """
 
     def __init__(self, reused: bool):
@@ -16,7 +16,7 @@ class Rows:
         self.free: list[tuple[int, int]] = []
 
     def take(self, size: int) -> int:
-        """The first of so many rows in a row."""
+        """Allocate consecutive rows, and return the first."""
         for place, (start, room) in enumerate(self.free):
             if room >= size:
                 self.free[place] = (start + size, room - size)
@@ -25,7 +25,7 @@ class Rows:
         return self.count - size
 
     def release(self, start: int, size: int) -> None:
-        """Take rows back; neighbours become one."""
+        """Free rows, and merge adjacent free rows."""
         if not self.reused or not size:
             return
         rest = sorted([*self.free, (start, size)])

@@ -1,8 +1,8 @@
-"""The innermost products, written in LLVM's vectors: it makes none of loops that nest like these.
+"""The innermost products in LLVM vector code, as LLVM does not vectorise these nested loops.
 
-A tile is a few rows by one or two vectors of samples, or by a few other rows. Its sums stay in the
-registers until all terms are added, so that each number that is loaded is used more than once.
-Arrays are pointers here, which cost less to pass than numba's own.
+A tile is a few rows by one or two vectors of samples, or by a few other rows. Its sums stay in
+registers until all terms are added, so that each loaded value is used more than once. Arrays are
+passed as pointers, which is cheaper than numba's arrays.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 16 if get_host_cpu_features().get("avx512f") else 8
-"""Numbers in a vector: in float32, a register of AVX-512 or AVX2; two where they are shorter."""
+"""Elements of a vector: in float32, one AVX-512 or AVX2 register, or two shorter registers."""
 
 HEIGHT, WIDTH = 4, 2
-"""The largest tile: so many rows by so many vectors. With more, its sums leave the registers."""
+"""Rows and vectors of the largest tile. The sums of larger tiles do not fit the registers."""
 
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
 _FUSE = ("contract",)
@@ -28,7 +28,7 @@ _FUSE = ("contract",)
 
 @intrinsic
 def start(typing, array):
-    """A pointer to the first number of an array, which must outlive it."""
+    """Return a pointer to the first element of an array, which must outlive the pointer."""
 
     def generate(context, builder, signature, args):
         return context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -38,7 +38,7 @@ def start(typing, array):
 
 @intrinsic
 def pointer(typing, like, address):
-    """A pointer to an address, of the dtype of an array."""
+    """Convert an address to a pointer with the dtype of an array."""
 
     def generate(context, builder, signature, args):
         return builder.inttoptr(args[1], context.get_value_type(signature.return_type))
@@ -48,7 +48,7 @@ def pointer(typing, like, address):
 
 @intrinsic
 def at(typing, pointer, count):
-    """A pointer to what lies so many numbers behind."""
+    """Return a pointer advanced by ``count`` elements."""
 
     def generate(context, builder, signature, args):
         return builder.gep(args[0], [args[1]])
@@ -58,10 +58,10 @@ def at(typing, pointer, count):
 
 @intrinsic
 def tile(typing, out, adds, relu, a, row, column, x, terms, size, height, width):
-    """``out[i size + s] = sum_k a[i row + k column] x[k size + s]``, perhaps a ReLU.
+    """``out[i size + s] = sum_k a[i row + k column] x[k size + s]``, then a ReLU if ``relu``.
 
     For i below height, at most HEIGHT, and s below LANES times width, at most WIDTH. If ``adds``,
-    the sum is added to what is there.
+    the sum is added to ``out``.
     """
     one = types.intp
 
@@ -132,7 +132,7 @@ def _are_pointers(*given):
 
 
 class _Emit(NamedTuple):
-    """Instructions on vectors of one dtype."""
+    """Emits instructions on vectors of one dtype."""
 
     builder: Any
     vector: Any
@@ -140,15 +140,15 @@ class _Emit(NamedTuple):
 
     @classmethod
     def of(cls, context, builder, signature):
-        """For the dtype of the first argument."""
+        """Build an emitter for the dtype of the first argument."""
         dtype = signature.args[0].dtype
         vector = ir.VectorType(context.get_value_type(dtype), LANES)
         return cls(builder, vector, dtype.bitwidth // 8)
 
     def cases(self, *numbers):
-        """Go through all that numbers may be, ``(number, least, most)``.
+        """Iterate over all values of some numbers, given as ``(number, least, most)``.
 
-        Code that is made in a turn runs for these. For other numbers, none does.
+        The code emitted in an iteration runs for its values. Other values run no code.
         """
         builder, key = self.builder, _INDEX(0)
         for number, _, most in numbers:
@@ -166,25 +166,25 @@ class _Emit(NamedTuple):
         builder.position_at_end(end)
 
     def at(self, pointer, *steps):
-        """``pointer`` and products of two, added."""
+        """Return ``pointer`` advanced by the sum of ``count * step``."""
         for count, step in steps:
             count, step = (_INDEX(v) if isinstance(v, int) else v for v in (count, step))
             pointer = self.builder.gep(pointer, [self.builder.mul(count, step)])
         return pointer
 
     def variable(self, value):
-        """A variable, which LLVM will keep in a register."""
+        """Return a variable, which LLVM keeps in a register."""
         place = cgutils.alloca_once(self.builder, value.type)
         self.builder.store(value, place)
         return place
 
     def load(self, pointer):
-        """As many numbers as a vector has."""
+        """Load a vector."""
         place = self.builder.bitcast(pointer, self.vector.as_pointer())
         return self.builder.load(place, align=self.align)
 
     def store(self, value, pointer):
-        """Undo :meth:`load`."""
+        """Store a vector."""
         place = self.builder.bitcast(pointer, self.vector.as_pointer())
         self.builder.store(value, place, align=self.align)
 
@@ -194,26 +194,26 @@ class _Emit(NamedTuple):
         return ir.Constant(self.vector, None)
 
     def splat(self, pointer):
-        """A vector of the same number."""
+        """Return a vector of copies of one element."""
         none = ir.Constant(self.vector, ir.Undefined)
         one = self.builder.insert_element(none, self.builder.load(pointer), _LANE(0))
         return self.builder.shuffle_vector(one, none, ir.VectorType(_LANE, LANES)([0] * LANES))
 
     def add_products(self, totals, x, ys):
-        """Add the products of one with each to variables."""
+        """Add the product of ``x`` with each of ``ys`` to the variables ``totals``."""
         for total, y in zip(totals, ys, strict=True):
             term = self.builder.fmul(x, y, flags=_FUSE)
             value = self.builder.fadd(self.builder.load(total), term, flags=_FUSE)
             self.builder.store(value, total)
 
-    def relu(self, x, there):
-        """0 where it is negative, if ``there``; NaN stays."""
+    def relu(self, x, enabled):
+        """Apply ReLU if ``enabled``; NaN stays NaN."""
         negative = self.builder.fcmp_ordered("<", x, self.zero)
-        cut = self.builder.select(negative, self.zero, x)
-        return self.builder.select(there, cut, x)
+        clamped = self.builder.select(negative, self.zero, x)
+        return self.builder.select(enabled, clamped, x)
 
     def sum(self, x):
-        """The sum of a vector, by halves."""
+        """Return the sum of a vector, by repeated halving."""
         lanes = LANES
         while lanes > 1:
             lanes //= 2

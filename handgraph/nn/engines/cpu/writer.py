@@ -1,4 +1,4 @@
-"""How a plan is written out."""
+"""Convert a plan to the tables of its program."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Select, Shape, Stage, T
 
 
 class Writer:
-    """Writes the stages of a plan into tables, one after the other.
+    """Writes the stages of a plan into tables, in order.
 
     Args:
         plan: The plan. Its terms have a map, a graph, a map and a graph, or a selection.
         parts: Its tensors; slot s is ``parts[s - 1]``.
         found: The shapes of its input and of the outputs of its stages.
-        reused: Whether rows of the work space are used again when nothing reads them any more.
+        reused: Whether to reuse rows of the work space that no later stage reads.
     """
 
     def __init__(self, plan: Plan, parts: Sequence[Tensor], found: list[Shape], reused: bool):
@@ -49,7 +49,7 @@ class Writer:
             self.release(plan, number)
 
     def program(self) -> Program:
-        """Everything that was written."""
+        """Return the program."""
         tables = (_table(self.found[name]) for name in Tables._fields)
         made = Tables(*tables)
         weights, last = set(made.terms[:, 8]), self.starts[-1]
@@ -64,7 +64,7 @@ class Writer:
         return Program(made, *sizes, *slots, tuple(copied))
 
     def release(self, plan: Plan, number: int) -> None:
-        """Take back the rows that no stage behind this one reads."""
+        """Free the rows that no later stage reads."""
         for start, size in self.middles:
             self.rows.release(start, size)
         self.middles.clear()
@@ -73,17 +73,17 @@ class Writer:
             self.rows.release(self.starts[source], math.prod(self.shapes[source][1:]))
 
     def write_slots(self, parts: Sequence[Tensor]) -> Table:
-        """The strides of the fused maps and of tensors, and room for their addresses."""
+        """Return the strides of the fused maps and of tensors, with placeholders for addresses."""
         steps = [(0, part.stride(0) if len(part) > 1 else 0, part.stride(1)) for part in parts]
         return np.array([(0, self.fused, 0), *steps], dtype=np.int64)
 
     def take_fused(self, size: int) -> int:
-        """Where so many more numbers of fused maps begin."""
+        """Allocate memory for fused maps, and return its offset."""
         self.fused += size
         return self.fused - size
 
     def slot(self, tensor: Tensor | None) -> int:
-        """The slot of a tensor; 0 for none."""
+        """Return the slot of a tensor, 0 for ``None``."""
         return 0 if tensor is None else self.slots[id(tensor)]
 
     def write(self, stage: Stage, shape: Shape) -> int:
@@ -96,10 +96,10 @@ class Writer:
         bias = self.write_bias(stage, before, shape)
         scale, gate = (self.write_vector(vector, nodes) for vector in (stage.scale, stage.gate))
         total = -1 if scale < 0 else self.rows.take(size)
-        cut = -1 if gate < 0 else self.rows.take(size)
+        ungated = -1 if gate < 0 else self.rows.take(size)
         out, last = self.rows.take(size), len(self.found["terms"])
-        row = [out, nodes, channels, *bias, int(stage.relu), scale, gate, total, cut, first, last]
-        self.found["stages"].append(row)
+        ends = [scale, gate, total, ungated, first, last]
+        self.found["stages"].append([out, nodes, channels, *bias, int(stage.relu), *ends])
         return out
 
     def write_vector(self, vector: Tensor | None, nodes: int) -> int:
@@ -113,7 +113,7 @@ class Writer:
         return self.known[(slot,)]
 
     def write_bias(self, stage: Stage, shifts: list[list[int]], shape: Shape) -> list[int]:
-        """Slot, place and step of the bias of a stage, to which maps over nodes may add."""
+        """Return slot, offset and node stride of the bias of a stage, plus biases of maps."""
         slot, (_, nodes, channels) = self.slot(stage.bias), shape
         per_node = stage.bias is not None and stage.bias.dim() == 3 and stage.bias.shape[1] > 1
         step = channels if per_node else 0
@@ -125,7 +125,7 @@ class Writer:
         return [0, to, channels]
 
     def write_term(self, term: Term, shape: Shape) -> list[list[int]]:
-        """Write a term, and return what its maps add to the bias of the stage."""
+        """Write a term, and return the biases of its maps."""
         _, ins, inner = self.shapes[term.source]
         _, outs, channels = shape
         matrix, shift = self.write_maps(term.maps)
@@ -146,7 +146,7 @@ class Writer:
         return [[*shift, weight, outs, channels, inner]] if shift else []
 
     def write_maps(self, maps: tuple[Map, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Slot and place of the matrix of maps over nodes, and of what they add; () for none."""
+        """Return slot and offset of the matrix and of the bias of maps over nodes; () for none."""
         match maps:
             case (Graph() as graph,):
                 return (0, self.write_graph(graph)), ()
@@ -157,13 +157,13 @@ class Writer:
         return (), ()
 
     def write_index(self, one: Select) -> int:
-        """Write what a term selects, and return where."""
+        """Write the selected nodes of a term, and return their offset."""
         chosen, found = check_selection(one).chosen.flatten().tolist(), self.found["selected"]
         found += [[node] for node in chosen]
         return len(found) - len(chosen)
 
     def write_graph(self, graph: Graph) -> int:
-        """Where a normalised adjacency goes."""
+        """Write a graph once, and return the offset of the normalised adjacency."""
         slot, nodes = self.slot(graph.adjacency), graph.adjacency.shape[1]
         key = slot, -1, int(graph.normalization == "signed")
         if key not in self.known:
@@ -172,7 +172,7 @@ class Writer:
         return self.known[key]
 
     def write_product(self, steps: Tensor | None, graph: Graph) -> tuple[int, ...]:
-        """Slot and place of a graph times what a map has; () for nothing."""
+        """Write a graph times a map, and return slot and offset; () for ``None``."""
         if steps is None:
             return ()
         slot, start, (_, nodes, columns) = self.slot(steps), self.write_graph(graph), steps.shape

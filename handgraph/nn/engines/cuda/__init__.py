@@ -1,6 +1,6 @@
-"""The Triton engine: a plan in one kernel on CUDA, its stages as dense matrices.
+"""The Triton engine: a plan as one CUDA kernel over dense matrices.
 
-One kernel runs all stages for a block of samples, another their derivatives.
+One kernel runs all stages for a block of samples. A second one runs their derivatives.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["TritonForm", "offer", "prepare"]
 
 
 def offer(plan: Plan, x: Tensor) -> str | Callable[[], Tensor]:
-    """What runs a plan on ``[N, J, C, B]``, or why it cannot be run."""
+    """Return a function that runs a plan on ``[N, J, C, B]``, or the reason of a refusal."""
     given = Shape(*x.shape[:3])
     refused = refuses_input(x, tensors(plan)) or refuses_plan(plan, given)
     return partial(_run_plan, plan, given, x) if refused is None else refused
 
 
 def prepare(plan: Plan, given: Shape | None) -> TritonForm | None:
-    """Keep a fused plan for inference, unless this engine could never run it here."""
+    """Convert a fused plan for inference, or return ``None`` if it cannot run here."""
     is_float = any(part.is_floating_point() for part in tensors(plan))
     if given is None or not is_float or refuses_here() or refuses_plan(plan, given):
         return None
@@ -51,11 +51,11 @@ class TritonForm(Form):
         return pack(lowered, program).detach()
 
     def refuses(self, x: Tensor) -> str | None:
-        """Why the engine does not run it on an input; ``None`` if it does."""
+        """Return why the engine refuses an input, or ``None``."""
         return refuses_input(x, [self.table])
 
     def update(self, plan: Plan) -> None:
-        """Take the numbers of another plan of this structure."""
+        """Copy the values of another plan with the same structure."""
         self.table.copy_(self._lower(plan))
 
     def run(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Launch the kernels: how samples are divided among programs, and what memory they need."""
+"""Launch the kernels: grids, options and scratch memory."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from handgraph.nn.engines.cuda.tiles import Lists, lists
 
 FEW = {"BLOCK": 16, "num_warps": 8, "num_stages": 2}
 MANY = {"BLOCK": 32, "num_warps": 8, "num_stages": 2}
-"""Samples that a program takes at a time, its warps, and how far its loads run ahead. With few
-samples each program should be quick, with many the table be read less often."""
+"""Samples per block, warps and pipeline stages of a program. For few samples, small blocks reduce
+the latency. For many samples, large blocks read the table less often."""
 MANY_BLOCKS = 265
-"""From so many blocks of 16 on samples are many: two for each multiprocessor of a large GPU."""
+"""Smallest number of blocks of 16 for ``MANY``: two per multiprocessor of a large GPU."""
 PROGRAMS = 512
-"""Largest number of programs of the forward pass. Each has a scratch."""
+"""Largest number of programs of the forward pass. Each has its own scratch memory."""
 SAMPLES = 2**14
-"""Samples, over all branches, whose activations the backward pass holds at a time."""
+"""Number of samples, over all branches, whose activations the backward pass holds at a time."""
 PRECISION = {"none": "tf32x3", "ieee": "ieee", "tf32": "tf32"}
-"""How float32 is multiplied, by the switch of PyTorch; exact to rounding by default."""
+"""Precision of float32 products for each setting of PyTorch; exact to rounding by default."""
 
 
 def forward(x: Tensor, table: Tensor, text: str) -> Tensor:
@@ -45,7 +45,7 @@ def forward(x: Tensor, table: Tensor, text: str) -> Tensor:
 def backward(
     grad: Tensor, x: Tensor, table: Tensor, text: str, with_table: bool
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of ``[B, F]`` and ``[N, T]``, the second one empty if it is not wanted."""
+    """Return the gradients of ``[B, F]`` and ``[N, T]``; the second is empty if not needed."""
     size = max(SAMPLES // len(table), 1)
     pieces = zip(grad.split(size), x.split(size), strict=True)
     found = [_piece(*piece, table, text, with_table) for piece in pieces]
@@ -74,23 +74,23 @@ def _piece(
 
 
 def _of_x(read: Tensor, width: int, todo: Lists) -> Tensor:
-    """The gradient of the input, from that of the columns that are read."""
+    """Return the gradient of the input from that of the columns that are read."""
     if todo.columns is None:
         return read
     index = todo.columns.flatten()
-    out = read.new_zeros(len(read), width + 1)  # zeros are read from one column more
+    out = read.new_zeros(len(read), width + 1)  # one more column for index -1
     return out.index_add_(1, index.where(index >= 0, width), read)[:, :width]
 
 
 def _of_table(scratch: Tensor, todo: Lists) -> Tensor:
-    """The gradient of each part of the matrices, and of each bias, to be added up in float32."""
+    """Return the gradients of all matrix parts and biases, in float32 for later sums."""
     acts, grads = (scratch.index_select(2, i).transpose(1, 2) for i in todo.products.unbind(1))
     biases = scratch.index_select(2, todo.tiles[:, 0] + todo.half).sum(1)
     return torch.cat([(grads.mT @ acts).flatten(1), biases.flatten(1)], dim=1).float()
 
 
 def _sizes(x: Tensor, table: Tensor, program: Program, todo: Lists) -> tuple[int, ...]:
-    """The sizes that both kernels take, from ``batch`` to ``num_tiles``."""
+    """Return the size arguments of both kernels, from ``batch`` to ``num_tiles``."""
     x_branch = todo.in_width if todo.columns is None else 0
     widths = x.shape[1], x_branch, todo.in_width, program.widths[-1], table.shape[1]
     return len(x), len(table), *widths, len(todo.products), len(todo.tiles)
@@ -99,7 +99,7 @@ def _sizes(x: Tensor, table: Tensor, program: Program, todo: Lists) -> tuple[int
 def _options(x: Tensor, program: Program) -> dict[str, Any]:
     import triton.language as tl
 
-    operand = x.dtype if x.is_cuda else torch.float32  # the interpreter has no others
+    operand = x.dtype if x.is_cuda else torch.float32  # the interpreter's only dtype
     switch = PRECISION[torch.backends.cuda.matmul.fp32_precision]
     is_few = -(-len(x) // FEW["BLOCK"]) * program.branches < MANY_BLOCKS
     takes_registers = operand == torch.float32 and switch == "ieee"
@@ -107,6 +107,6 @@ def _options(x: Tensor, program: Program) -> dict[str, Any]:
         "TILE": program.tile,
         "OPERAND": getattr(tl, str(operand).removeprefix("torch.")),
         "PRECISION": switch if operand == torch.float32 else "ieee",
-        "enable_fp_fusion": True,  # the default, about which Triton 3.9 warns
+        "enable_fp_fusion": True,  # the default; Triton 3.9 warns about it
         **(FEW if is_few or takes_registers else MANY),
     }

@@ -28,7 +28,7 @@ def _check(x: Tensor, table: Tensor, text: str) -> None:
             f"chain: expected x and table of one floating dtype on one device, got {x.dtype} on "
             f"{x.device} and {table.dtype} on {table.device}"
         )
-    if table.numel() >= 2**31 or len(table) >= 2**16:  # the kernels count in 32 bits, a grid in 16
+    if table.numel() >= 2**31 or len(table) >= 2**16:  # indices have 32 bits, grids 16
         raise ValueError(f"chain: expected less than 2^31 numbers in 2^16 rows, got {expected}")
 
 
@@ -36,7 +36,7 @@ def _check(x: Tensor, table: Tensor, text: str) -> None:
     "handgraph::chain", mutates_args=(), schema="(Tensor x, Tensor table, str program) -> Tensor"
 )
 def chain(x: Tensor, table: Tensor, program: str) -> Tensor:
-    """Run a program: ``[B, F]`` with a table ``[N, T]`` to ``[B, F']``."""
+    """Run a program on ``[B, F]`` with a table ``[N, T]``, and return ``[B, F']``."""
     _check(x, table, program)
     return launch.forward(x.contiguous(), table.contiguous(), program)
 
@@ -56,7 +56,7 @@ def _(x: Tensor, table: Tensor, program: str) -> Tensor:
 def chain_backward(
     grad: Tensor, x: Tensor, table: Tensor, program: str, with_table: bool
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of x and, if wanted, of the table."""
+    """Return the gradients of x and, if ``with_table``, of the table."""
     _check(x, table, program)
     grad, x, table = grad.contiguous(), x.contiguous(), table.contiguous()
     return launch.backward(grad, x, table, program, with_table)
@@ -79,7 +79,7 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]
 
 
 def _refuse(ctx: Any, *grads: Tensor) -> NoReturn:  # noqa: ANN401
-    raise NotImplementedError("chain: for second derivatives, engines.use('reference')")
+    raise NotImplementedError("chain: for second derivatives, call engines.use('reference')")
 
 
 chain.register_autograd(_differentiate, setup_context=_save)

@@ -1,8 +1,8 @@
 """Products of float32 on the matrix units of a GPU, which multiply TF32: 11 bits of 24.
 
-A number is split in two, and a product is the sum of three; what is left out is below 2^-21 of it.
-The ``"tf32x3"`` of Triton takes 9 operations to split a number, to keep infinities apart from NaN.
-Here it takes 3, and both become NaN.
+Each number is split into two. A product is the sum of three TF32 products, without a fourth one
+below 2^-21 of the result. Triton's ``"tf32x3"`` splits a number in 9 operations, which keep
+infinity apart from NaN. This split takes 3 operations, and infinity becomes NaN.
 """
 
 # ruff: noqa: ANN001, ANN201
@@ -13,7 +13,7 @@ import triton.language as tl
 
 @triton.jit
 def split(number):
-    """A number rounded to 11 bits, and the rest of it."""
+    """Return a number rounded to 11 bits, and the remainder."""
     bits = number.to(tl.int32, bitcast=True)
     big = ((bits + 0x1000) & -0x2000).to(tl.float32, bitcast=True)
     return big, number - big
@@ -21,7 +21,7 @@ def split(number):
 
 @triton.jit
 def add_product(out, left, right, PRECISION: tl.constexpr):
-    """``out + left @ right``, the small products first."""
+    """Return ``out + left @ right``, with the small products added first."""
     if PRECISION == "tf32x3":
         left, left_rest = split(left)
         right, right_rest = split(right)

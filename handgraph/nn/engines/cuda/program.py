@@ -1,4 +1,4 @@
-"""A plan as the kernels read it: a chain of dense maps with skips."""
+"""Plans in the format of the kernels: chains of dense maps with skip connections."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from handgraph.nn.plan import Plan, Select, Shape, Stage, shapes
 from handgraph.nn.unroll import unroll
 
 TILE = 64
-"""Rows and columns of the parts that matrices are cut into."""
+"""Rows and columns of the parts of matrices."""
 
 
 class Program(NamedTuple):
-    """The sizes of a chain: all that the kernels need besides its numbers.
+    """The structure of a chain: all arguments of the kernels except its values.
 
-    A step adds up products of dense matrices, and a bias. Inputs are counted first, then the
-    outputs of the steps, of which the last is the output of the chain.
+    A step is a sum of products with dense matrices, plus a bias. Sources are numbered: first the
+    inputs, then the outputs of the steps. The last one is the output of the chain.
 
     Args:
         branches: Number of branches, the same in all steps.
-        in_width: Size of a sample of the input, all branches together.
-        columns: Of each branch, the columns of a sample that its inputs consist of; -1 for zeros.
+        in_width: Size of an input sample over all branches.
+        columns: For each branch, the columns of a sample that form its inputs; -1 for zeros.
             Empty if there is one input, and each branch reads its own part of the sample.
         widths: Size of each input, then of the output of each step, in one branch.
-        sources: What each step reads.
+        sources: The sources of each step.
         relus: Whether a ReLU follows each step.
         tile: Rows and columns of a part; a power of two, 16 or more.
     """
@@ -49,7 +49,7 @@ class Program(NamedTuple):
 
     @property
     def out_width(self) -> int:
-        """Size of a sample of the output, all branches together."""
+        """Size of an output sample over all branches."""
         return self.branches * self.widths[-1]
 
     @property
@@ -58,26 +58,26 @@ class Program(NamedTuple):
         return [-(-width // self.tile) for width in self.widths]
 
     def entries(self, sizes: Sequence[int]) -> int:
-        """Entries of the matrices of one branch, if inputs and outputs have these sizes."""
+        """Return the number of entries of the matrices of one branch, for these source sizes."""
         reads = (sum(sizes[source] for source in sources) for sources in self.sources)
         return sum(map(int.__mul__, sizes[self.inputs :], reads))
 
 
 @cache
 def encode(program: Program) -> str:
-    """The program as text, which an operator takes faster than lists of integers."""
+    """Encode a program as text, which is faster to pass to an operator than integers."""
     return json.dumps(program)
 
 
 @cache
 def decode(text: str) -> Program:
-    """Read what :func:`encode` wrote."""
+    """Decode the text from :func:`encode`."""
     return Program(*json.loads(text))
 
 
 @cache
 def table_size(text: str) -> int:
-    """Size of the table of one branch: all parts of matrices, then all biases."""
+    """Return the size of the table of one branch: all parts of matrices, then all biases."""
     program = decode(text)
     tiles, tile = program.tiles, program.tile
     return (program.entries(tiles) * tile + sum(tiles[program.inputs :])) * tile
@@ -92,13 +92,13 @@ def lower(plan: Plan, given: Shape) -> tuple[Plan, Program]:
 
 
 def is_uniform(found: list[Shape]) -> bool:
-    """Whether all stages have the same number of branches, and the input that number or one."""
+    """Return whether all stages have equally many branches, and the input as many or one."""
     branches = {shape.branches for shape in found[1:]}
     return len(branches) == 1 and found[0].branches in {1, *branches}
 
 
 def is_input(stage: Stage) -> bool:
-    """Whether a stage only selects nodes of the input."""
+    """Return whether a stage only selects nodes of the input."""
     term, *others = stage.terms
     plain = not (others or stage.relu or term.weight is not None or stage.bias is not None)
     return plain and term.source == 0 and any(isinstance(one, Select) for one in term.maps)
@@ -122,7 +122,7 @@ def _program(plan: Plan, given: Shape) -> Program:
 
 
 def _inputs(plan: Plan, given: Shape, branches: int) -> dict[int, torch.Tensor]:
-    """The sources of a plan that are inputs, and which columns of a sample they are."""
+    """Return the sources of a plan that are inputs, with their columns of a sample."""
     counts = torch.arange(branches, device="cpu").unsqueeze(1)
     starts = counts * given.nodes * (given.branches > 1)
     indices = {

@@ -1,4 +1,4 @@
-"""Why the Triton engine does not run a plan, in a few words."""
+"""Reasons for which the Triton engine refuses a plan."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from handgraph.nn.plan import Plan, Select, Shape, shapes
 HAS_TRITON = find_spec("triton") is not None
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 MAX_MATRIX = 2**17
-"""Largest number of entries of a dense matrix: with more, two small factors cost less."""
+"""Largest number of entries of a dense matrix. Beyond it, two small factors cost less."""
 
 
 def refuses_here() -> str | None:
-    """Why the engine runs nothing on this machine."""
+    """Return why the engine cannot run on this machine, or ``None``."""
     if not HAS_TRITON:
         return "Triton is not installed"
     return None if torch.cuda.is_available() or _is_interpreted() else "there is no CUDA device"
 
 
 def refuses_input(x: Tensor, parts: Iterable[Tensor]) -> str | None:
-    """Why it does not run on an input, with these tensors of a plan."""
+    """Return why the engine refuses an input with these tensors of a plan, or ``None``."""
     if not HAS_TRITON:
         return "Triton is not installed"
     if x.device.type != "cuda" and not (x.device.type == "cpu" and _is_interpreted()):
@@ -45,7 +45,7 @@ def refuses_input(x: Tensor, parts: Iterable[Tensor]) -> str | None:
 
 
 def refuses_plan(plan: Plan, given: Shape) -> str | None:
-    """Why it does not run a plan on inputs of this shape."""
+    """Return why the engine refuses a plan on inputs of this shape, or ``None``."""
     found = shapes(plan, given)
     if any(stage.scale is not None or stage.gate is not None for stage in plan):
         return "nodes of single samples are masked"

@@ -1,9 +1,9 @@
-"""A program cut into tiles: the lists of integers that the kernels walk.
+"""A program divided into tiles: the lists of integers that the kernels read.
 
-The kernels keep the activations of a block of samples in a scratch, one row for each sample: the
-inputs and the outputs of the steps beside each other, each filled up with zeros to whole tiles, and
-behind them their gradients in the same order. Places in the scratch are counted in tiles. Parts of
-matrices are counted in the order of the table, which is the order of the terms.
+The kernels store the activations of a block of samples in scratch memory, one row per sample. A row
+contains the inputs and the outputs of the steps, each zero-padded to whole tiles, then their
+gradients in the same order. Places in the scratch are counted in tiles. Parts of matrices are
+numbered in the order of the table, which is the order of the terms.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _Pairs = list[tuple[int, int]]
 
 
 class Lists(NamedTuple):
-    """The lists of a program, one row an entry.
+    """The lists of a program, one entry per row.
 
     Args:
-        tiles, back: The tiles to compute, forward and backward: the place, how many columns it has,
-            whether a ReLU or its derivative applies, its first term, and the one behind its last.
+        tiles, back: The tiles to compute, forward and backward: the place, the number of columns,
+            whether a ReLU or its derivative applies, the first term, and one after the last term.
         terms, back_terms: The place of a tile, and the number of the part that it is multiplied
-            with. The last entry belongs to no tile; it is only loaded ahead.
-        products: Of each part, the places of its activation and of its gradient.
-        columns: The columns of a sample that each branch reads, filled up to whole tiles with -1;
+            with. The last entry belongs to no tile; it is only prefetched.
+        products: The places of the activation and the gradient of each part.
+        columns: The columns of a sample that each branch reads, padded to whole tiles with -1;
             ``None`` if it reads its own part. ``[N, W]``
-        in_width: How many columns a branch reads.
+        in_width: Number of columns that a branch reads.
         out, half: The place of the output, and of the first gradient.
     """
 
@@ -50,7 +50,7 @@ class Lists(NamedTuple):
 
 @cache
 def lists(text: str, device: torch.device) -> Lists:
-    """Write an encoded program out as lists, on a device."""
+    """Convert an encoded program to lists on a device."""
     program = decode(text)
     starts = [0, *accumulate(program.tiles)]
     spans = [range(*ends) for ends in pairwise(starts)]
@@ -70,9 +70,9 @@ def lists(text: str, device: torch.device) -> Lists:
 def _tiles(
     program: Program, places: Iterable[int], shift: int, reads: _Pairs
 ) -> tuple[list[tuple[int, ...]], _Pairs]:
-    """The tiles at these places, or ``shift`` behind them, and their terms.
+    """Return the tiles at these places plus ``shift``, and their terms.
 
-    Of each part, ``reads`` has the tile that it is summed to, and what it is multiplied with.
+    For each part, ``reads`` has the tile of the sum, and the place of the other factor.
     """
     tile, relus = program.tile, [*[False] * program.inputs, *program.relus]
     pairs = zip(program.widths, relus, strict=True)

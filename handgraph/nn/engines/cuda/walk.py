@@ -1,15 +1,15 @@
-"""The kernels in Triton: one program walks a whole chain for one branch and some samples.
+"""The Triton kernels: one program runs a whole chain for one branch and some samples.
 
-What it does comes as lists of integers (:mod:`handgraph.nn.engines.cuda.tiles`), so it is compiled
-once for each dtype and tiling. Activations stand in a scratch of the program, small enough for the
-caches. Threads of a program read what others of it wrote, so a barrier follows every store.
+The chain is passed as lists of integers (:mod:`handgraph.nn.engines.cuda.tiles`), so the kernels
+are compiled once per dtype and tiling. Each program has its activations in scratch memory that fits
+the caches. Threads of a program read values of other threads, so a barrier follows every store.
 
-BLOCK is the number of samples that a program takes at a time, TILE the columns of a tile. Products
-are of dtype OPERAND and input precision PRECISION, sums are in float32.
+BLOCK is the number of samples per block, TILE the number of columns of a tile. Products have dtype
+OPERAND and input precision PRECISION. Sums are in float32.
 """
 
-# No postponed evaluation here: Triton reads the annotations of a kernel's arguments. One that has
-# none is a number, a pointer or a tensor.
+# No ``from __future__ import annotations``: Triton reads the annotations of kernel arguments. An
+# argument without one is a number, a pointer or a tensor.
 # ruff: noqa: ANN001, ANN201
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
 import triton
@@ -21,7 +21,7 @@ SIZES = ("batch", "branches", "x_width", "x_branch", "in_width", "out_width", "n
 LENGTHS = ("num_tiles", "num_back", "out_place", "half", "step")
 POINTERS = ("x_ptr", "grad_ptr", "read_ptr")
 kernel = triton.jit(do_not_specialize=SIZES + LENGTHS, do_not_specialize_on_alignment=POINTERS)
-"""Compile once for all sizes, and not anew where one is 1 or a multiple of 16."""
+"""Compile once for all sizes, without specialisation on 1 or multiples of 16."""
 
 
 @triton.jit
@@ -29,10 +29,10 @@ def walk(
     tiles, num_tiles, terms, scratch, table, num_parts, half, step, BACK: tl.constexpr,
     BLOCK: tl.constexpr, TILE: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Compute all tiles of a list, one after the other.
+    """Compute all tiles of a list in order.
 
     The scratch is ``[BLOCK, step * TILE]``. The biases follow the parts of the table. Each part is
-    loaded while the one before it is multiplied, also across tiles.
+    prefetched during the product with the previous one, also across tiles.
     """
     rows, columns = tl.arange(0, TILE)[:, None], tl.arange(0, TILE)[None, :]
     place = scratch + tl.arange(0, BLOCK)[:, None] * (step * TILE) + columns
@@ -67,9 +67,9 @@ def walk(
 @triton.jit
 def copy_in(source, source_step, index, width, number, scratch, step, BLOCK: tl.constexpr,
             TILE: tl.constexpr):  # fmt: skip
-    """Copy ``number`` rows into the scratch, filled up with zeros.
+    """Copy ``number`` zero-padded rows into the scratch.
 
-    All columns, or those of an index, in which -1 stands for zeros.
+    It copies all columns, or those of an index, where -1 gives zeros.
     """
     rows, tile = tl.arange(0, BLOCK)[:, None], tl.arange(0, TILE)[None, :]
     place = scratch + rows * (step * TILE) + tile
@@ -104,7 +104,7 @@ def forward(
     out_place, step, BLOCK: tl.constexpr, TILE: tl.constexpr, OPERAND: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """``[B, x_width]`` to ``[B, N, out_width]``; program p of P takes blocks p, p + P, ..."""
+    """Run a chain: ``[B, x_width]`` to ``[B, N, out_width]``, blocks p, p + P, ... in program p."""
     first, branch = tl.program_id(0), tl.program_id(1)
     program = (first * branches + branch).to(tl.int64)
     scratch = scratch_ptr + program * (BLOCK * step * TILE)
@@ -126,10 +126,10 @@ def backward(
     num_parts, num_tiles, num_back, out_place, half, step, BLOCK: tl.constexpr, TILE: tl.constexpr,
     OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of what is read, ``[B, N, in_width]``, and in the scratch those of all others.
+    """Write the gradient of the input columns, ``[B, N, in_width]``, and the others to the scratch.
 
-    Nothing is stored between the passes: the activations are computed again, and stand beside the
-    gradients in the scratch ``[N, R, step * TILE]``; R is B filled up to whole blocks.
+    The forward pass saves nothing. The activations are recomputed, and stored with the gradients in
+    the scratch ``[N, R, step * TILE]``. R is B rounded up to whole blocks.
     """
     branch = tl.program_id(1)
     row = tl.program_id(0).to(tl.int64) * BLOCK

@@ -1,4 +1,4 @@
-"""The reference engine: any plan by operations of PyTorch."""
+"""The reference engine: runs any plan with PyTorch operations."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["offer", "prepare", "run"]
 
 
 def offer(plan: Plan, x: Tensor) -> Callable[[], Tensor]:
-    """What runs a plan on ``[N, J, C, B]``."""
+    """Return a function that runs a plan on ``[N, J, C, B]``."""
     return partial(run, plan, x)
 
 
 def prepare(plan: Plan, given: Shape | None) -> ReferenceForm:
-    """Keep a fused plan for inference."""
+    """Convert a fused plan for inference."""
     return ReferenceForm(plan, given)

@@ -1,7 +1,7 @@
 """Products over the nodes and over the channels of a batch whose samples share their maps.
 
 A tensor is ``[N, J, S]``: branches, nodes, and the channels of all samples. A map over the nodes is
-one product for each branch. A map over the channels depends on how S is laid out: see
+one product per branch. The product of a map over the channels depends on the layout of S, see
 :class:`Batch`.
 """
 
@@ -15,15 +15,15 @@ from torch import Tensor
 from handgraph.nn.engines.looking import traced
 
 FEW = 32
-"""Largest batch whose samples come before the channels. A map over the channels is then one product
-for each branch; with more samples its matrices are too tall, and a product for each node, with the
+"""Largest batch with the samples before the channels in S. A map over the channels is then one
+product per branch. With more samples its matrices are too tall, and one product per node, with the
 samples as columns, is faster."""
 
 
 def multiply(
     a: Tensor, b: Tensor, onto: Tensor | None = None, in_place: bool = False, one: bool = False
 ) -> Tensor:
-    """The product of each branch, added to ``onto``. A single branch goes with all others.
+    """Return the product of each branch, plus ``onto``. A single branch is broadcast.
 
     Args:
         a: ``[N, I, K]``
@@ -58,11 +58,11 @@ def plus(x: Tensor, onto: Tensor | None, in_place: bool = False, one: bool = Fal
 
 
 class Batch(NamedTuple):
-    """The layout of S: ``[B, C]`` with few samples, ``[C, B]`` with many.
+    """The layout of S: ``[B, C]`` for small batches, ``[C, B]`` for large ones.
 
     Args:
         size: B.
-        last: Whether the samples are last.
+        last: Whether the samples are the last dimension.
     """
 
     size: int
@@ -70,20 +70,20 @@ class Batch(NamedTuple):
 
     @staticmethod
     def of(size: int) -> Batch:
-        """The fastest layout; a traced program has one for all sizes."""
+        """Return the fastest layout; traced programs have one layout for all sizes."""
         return Batch(size, traced() is not None or size > FEW)
 
     def enter(self, x: Tensor) -> Tensor:
-        """Take ``[N, J, C, B]`` to ``[N, J, S]``."""
+        """Rearrange ``[N, J, C, B]`` to ``[N, J, S]``."""
         return x.flatten(2) if self.last else x.transpose(2, 3).flatten(2)
 
     def leave(self, x: Tensor, channels: int) -> Tensor:
-        """Take ``[N, J, S]`` to ``[N, J, C, B]``."""
+        """Rearrange ``[N, J, S]`` to ``[N, J, C, B]``."""
         x = self.split(x, channels)
         return x if self.last else x.transpose(2, 3)
 
     def split(self, x: Tensor, channels: int) -> Tensor:
-        """Take ``[N, J, S]`` to four dimensions."""
+        """Split S of ``[N, J, S]`` into two dimensions."""
         size = (channels, self.size) if self.last else (self.size, channels)
         return x.reshape(x.shape[0], x.shape[1], *size)
 
@@ -97,7 +97,7 @@ class Batch(NamedTuple):
     ) -> Tensor:
         """Map the channels by ``[N, C', C]`` and add the result to ``onto``.
 
-        If the samples are last, and all have N branches, there may be a bias ``[N, J or 1, C']``.
+        A bias ``[N, J or 1, C']`` requires that the samples are last and all have N branches.
         """
         (branches, nodes, _), (_, outs, ins) = x.shape, weight.shape
         if not self.last:
@@ -117,15 +117,15 @@ class Batch(NamedTuple):
         return mixed.view(branches, nodes, outs * self.size)
 
     def _rows(self, x: Tensor, channels: int) -> Tensor:
-        """A row for each node of each sample."""
+        """Reshape to one row per node and sample."""
         return x if self.size == 1 else x.reshape(x.shape[0], x.shape[1] * self.size, channels)
 
     def _columns(self, x: Tensor, channels: int) -> Tensor:
-        """A matrix for each node, with a column for each sample."""
+        """Reshape to one matrix per node, with one column per sample."""
         return x.reshape(x.shape[0] * x.shape[1], channels, self.size)
 
     def mix_gradient(self, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        """The gradient of the weight, from that of the output of :meth:`mix`."""
+        """Return the gradient of the weight from that of the output of :meth:`mix`."""
         one, outs, ins = weight.shape[0] == 1, *weight.shape[1:]
         if not self.last:
             return multiply(self._rows(grad, outs).mT, self._rows(x, ins), one=one)
@@ -150,9 +150,9 @@ class Batch(NamedTuple):
         return (x.mul_(vector) if in_place else x * vector).flatten(2)
 
     def sum_samples(self, x: Tensor, channels: int) -> Tensor:
-        """The sum over the samples: ``[N, J, C]``."""
+        """Return the sum over the samples, ``[N, J, C]``."""
         return self.split(x, channels).sum(3 if self.last else 2)
 
     def sum_channels(self, x: Tensor, channels: int) -> Tensor:
-        """The sum over the channels: ``[N, J, B]``."""
+        """Return the sum over the channels, ``[N, J, B]``."""
         return self.split(x, channels).sum(2 if self.last else 3)

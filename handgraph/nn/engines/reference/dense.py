@@ -1,7 +1,7 @@
-"""Dense stages, for inference with few samples.
+"""Dense stages for inference with small batches.
 
-With few samples the calls of a run take longer than its products. Dense matrices need the fewest
-calls, and a loop over them does nothing else.
+For small batches, the overhead of calls exceeds the time of the products. Dense matrices need the
+fewest calls.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Outline(NamedTuple):
     """A stage without its tensors.
 
     Args:
-        terms: Of each term its source, its kind, and whether all branches read a single one.
+        terms: Source and kind of each term, and whether a single branch is broadcast.
         branches: The number of branches of the terms.
-        sums: Whether to sum over them.
-        bias: Whether there is a bias.
+        sums: Whether to sum over the branches.
+        bias: Whether the stage has a bias.
         relu: Whether a ReLU follows.
     """
 
@@ -38,14 +38,14 @@ class Outline(NamedTuple):
 
 
 class DenseStages(KeptTensors):
-    """A plan from :func:`handgraph.nn.dense.dense`, its tensors as buffers that are not saved.
+    """A plan from :func:`handgraph.nn.dense.dense`, with its tensors as non-persistent buffers.
 
     Args:
         plan: The plan; its tensors are copied.
         given: The shape of its input.
 
     Shapes:
-        - input: ``[N, B, F]``, the channels of all nodes in a row
+        - input: ``[N, B, F]``, the channels of all nodes
         - output: ``[N', B, F']``
     """
 
@@ -61,7 +61,7 @@ class DenseStages(KeptTensors):
         return sum(part.numel() for part in self.parts())
 
     def update(self, plan: Plan) -> None:
-        """Take the numbers of another plan of this structure."""
+        """Copy the values of another plan with the same structure."""
         for kept, part in zip(self.parts(), _parts(plan, self.stages), strict=True):
             kept.copy_(part)
 
@@ -87,7 +87,7 @@ class DenseStages(KeptTensors):
 
 
 def _parts(plan: Plan, stages: Sequence[Outline]) -> list[Tensor]:
-    """The tensors in the order of their use, with all branches, for products with rows."""
+    """Return the tensors in order of use, with all branches, transposed for row vectors."""
     parts = []
     for stage, (_, branches, *_) in zip(plan, stages, strict=True):
         tensors = [(one[0], _kind(term)) for term in stage.terms for one in term.maps]
@@ -97,7 +97,7 @@ def _parts(plan: Plan, stages: Sequence[Outline]) -> list[Tensor]:
 
 
 def _outline(stage: Stage, found: list[int]) -> Outline:
-    """Read a stage, from the number of branches of all that can be read."""
+    """Return the outline of a stage, given the number of branches of each source."""
     terms, bias, relu, _, _ = stage
     most = max([len(one[0]) for term in terms for one in term.maps], default=1)
     branches = max(most, *[found[term.source] for term in terms], 1 if bias is None else len(bias))
@@ -107,7 +107,7 @@ def _outline(stage: Stage, found: list[int]) -> Outline:
 
 
 def _read(term: Term) -> int:
-    """The number of branches that a term selects nodes for."""
+    """Return the number of branches of the selection of a term, else 1."""
     return len(term.maps[0][0]) if _kind(term) == SELECT else 1
 
 

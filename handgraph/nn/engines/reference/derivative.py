@@ -1,7 +1,7 @@
-"""Any plan as one node of autograd's graph, with its derivative written out.
+"""Any plan as one autograd function with an explicit derivative.
 
-Left to autograd, most of a training step goes into the bookkeeping of views and sums around small
-products. Second derivatives are left to autograd.
+If autograd differentiates each operation, the overhead of views and sums around small products
+dominates a training step. Second derivatives use autograd.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from handgraph.nn.plan import Plan, Stage, tensors
 
 
 def each_once(plan: Plan) -> list[Tensor]:
-    """The tensors of a plan, each once."""
+    """Return the distinct tensors of a plan."""
     return list({id(part): part for part in tensors(plan)}.values())
 
 
 class Run(Function):
-    """Run a plan. Its tensors are passed again, each once, so that autograd sees them."""
+    """Run a plan. Its distinct tensors are also arguments, so that autograd tracks them."""
 
     @staticmethod
     def forward(ctx: Any, plan: Plan, x: Tensor, *parts: Tensor) -> Tensor:  # noqa: ANN401
-        """Fuse the plan, run it, and keep what the derivative needs."""
+        """Fuse and run the plan, and save the tensors for the derivative."""
         fusion = Fusion()
         fused, batch = fusion.fuse(plan), Batch.of(x.shape[3])
         steps = [Step(batch.enter(x), x.shape[2])]
@@ -40,13 +40,13 @@ class Run(Function):
             steps.append(run_stage(stage, steps, batch, in_place=True))
         ctx.plan, ctx.fusion, ctx.fused, ctx.batch = plan, fusion, fused, batch
         ctx.steps = [(step.channels, step.maps, step.branches) for step in steps]
-        saved = [t for step in steps for t in (step.out, step.total, step.cut, *step.operands)]
+        saved = [t for step in steps for t in (step.out, step.total, step.ungated, *step.operands)]
         ctx.save_for_backward(x, *parts, *saved)
         return batch.leave(*steps[-1][:2])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        """The gradients of the input and of the tensors."""
+        """Return the gradients of the input and of the tensors."""
         needed = ctx.needs_input_grad[1:]
         saved = ctx.saved_tensors
         inputs, rest = saved[: len(needed)], iter(saved[len(needed) :])
@@ -54,9 +54,9 @@ class Run(Function):
             return None, *differentiate(ctx.plan, each_once(ctx.plan), inputs, needed, grad)
         steps = []
         for channels, maps, branches in ctx.steps:
-            out, total, cut = next(rest), next(rest), next(rest)
+            out, total, ungated = next(rest), next(rest), next(rest)
             operands = [next(rest) for _ in maps]
-            steps.append(Step(out, channels, maps, operands, branches, total, cut))
+            steps.append(Step(out, channels, maps, operands, branches, total, ungated))
         found, back = _gradients(ctx.fused, steps, ctx.batch, needed[0], grad)
         pull_fuse(ctx.plan, ctx.fusion, ctx.fused, found)
         return None, back, *[found.get(id(part)) for part in each_once(ctx.plan)]
@@ -65,7 +65,7 @@ class Run(Function):
 def _gradients(
     plan: Plan, steps: Sequence[Step], batch: Batch, with_x: bool, grad: Tensor
 ) -> tuple[Gradients, Tensor | None]:
-    """The gradients of the tensors of a fused plan, and of its input."""
+    """Return the gradients of the tensors of a fused plan, and of its input."""
     found = Gradients()
     backs: list[Tensor | None] = [*[None] * len(plan), batch.enter(grad)]
     for number in range(len(plan), 0, -1):
@@ -90,11 +90,11 @@ def _pull_end(
     _, bias, relu, scale, gate = stage
     channels = step.channels
     if gate is not None:
-        if gate.requires_grad and step.cut is not None:
-            found.add(gate, batch.sum_channels(grad * step.cut, channels))
+        if gate.requires_grad and step.ungated is not None:
+            found.add(gate, batch.sum_channels(grad * step.ungated, channels))
         grad, in_place = batch.weigh(grad, gate, channels), True
     if relu:
-        grad = _pull_relu(grad, step.out if step.cut is None else step.cut, in_place)
+        grad = _pull_relu(grad, step.out if step.ungated is None else step.ungated, in_place)
     if bias is not None:
         found.add(bias, batch.sum_samples(grad, channels).sum_to_size(bias.shape))
     if scale is not None:
@@ -122,16 +122,16 @@ def differentiate(
     needed: Sequence[bool],
     grad: Tensor,
 ) -> list[Tensor | None]:
-    """The gradients that are needed, by operations that can be differentiated and batched.
+    """Compute the needed gradients by operations that can be differentiated and batched.
 
     Args:
         plan: The plan.
         parts: Its tensors.
         inputs: The input of the plan, and the values of these tensors.
-        needed: Of which of these a gradient is needed.
+        needed: Whether each of ``inputs`` needs a gradient.
         grad: The gradient of the output.
     """
-    # one tensor may depend on another, as a scale on an adjacency: their views do not
+    # a tensor may depend on another one, as a scale on an adjacency; their views do not
     x, *views = [tensor.view_as(tensor) for tensor in inputs]
     swap = dict(zip(map(id, parts), views, strict=True))
     code, found_parts = outline(plan)

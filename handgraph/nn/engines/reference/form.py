@@ -1,4 +1,4 @@
-"""A kept plan for the reference engine."""
+"""Fused plans in the form of the reference engine."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from handgraph.nn.engines.reference.run import run_fused
 from handgraph.nn.plan import Plan, Shape, shapes, tensors
 
 DENSE_SIZE = 2**19
-"""Largest number of entries of the dense matrices of a plan for which they are kept."""
+"""Largest total number of entries of the dense matrices of a plan."""
 
 DENSE_WORK = 5 * 2**19
-"""Largest number of multiplications of a batch in a stage, on average over the stages, for which
-dense matrices are used: with more, the products take longer than the calls that are saved."""
+"""Largest number of multiplications of a batch per stage, averaged over the stages, for which dense
+matrices are used. Beyond it, the longer products cost more than the saved calls."""
 
 
 class ReferenceForm(Form):
-    """A fused plan, and beside it dense matrices if these are small.
+    """A fused plan, with additional dense matrices if they are small.
 
     Args:
         plan: The fused plan.
-        given: The shape of its input, if only one will do.
+        given: The shape of its input, if it is fixed.
     """
 
     def __init__(self, plan: Plan, given: Shape | None):
@@ -51,10 +51,10 @@ class ReferenceForm(Form):
         return made if sum(part.numel() for part in tensors(made)) <= DENSE_SIZE else None
 
     def refuses(self, x: Tensor) -> None:
-        """Nothing is refused."""
+        """Return ``None``, as the reference engine runs every plan."""
 
     def update(self, plan: Plan) -> None:
-        """Take the numbers of another plan of this structure."""
+        """Copy the values of another plan with the same structure."""
         made = self._make_dense(plan)
         if self.dense is not None and made is not None:
             self.dense.update(made)
@@ -71,7 +71,7 @@ class ReferenceForm(Form):
         return out.view(*out.shape[:2], nodes, channels).permute(0, 2, 3, 1)
 
     def _is_dense(self, x: Tensor) -> bool:
-        """Whether dense matrices are used; a compiled program has one way for all batches."""
+        """Return whether dense matrices are used; compiled programs use them for all batches."""
         if self.dense is None or torch.compiler.is_compiling():
             return self.dense is not None
         few = x.shape[3] * self.work <= DENSE_WORK

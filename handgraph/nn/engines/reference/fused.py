@@ -12,7 +12,7 @@ from handgraph.nn.plan import Plan, Stage
 
 
 def pull_fuse(plan: Plan, fusion: Fusion, fused: Plan, found: Gradients) -> None:
-    """Add the gradients of the tensors of a plan, from those of the fused plan."""
+    """Add the gradients of the tensors of a plan from those of the fused plan."""
     for stage, then in zip(plan, fused, strict=True):
         if then.bias is not stage.bias and id(then.bias) in found:
             _pull_bias(stage, then, fusion, found)
@@ -23,7 +23,7 @@ def pull_fuse(plan: Plan, fusion: Fusion, fused: Plan, found: Gradients) -> None
 
 
 def _pull_bias(stage: Stage, then: Stage, fusion: Fusion, found: Gradients) -> None:
-    """From the gradient of a bias that holds what maps over nodes add."""
+    """Add the gradients of the parts of a fused bias, which includes biases of maps."""
     grad = found[id(then.bias)]
     if stage.bias is not None:
         of_bias = grad.sum(1) if stage.bias.dim() == 2 else grad
@@ -43,7 +43,7 @@ def _pull_bias(stage: Stage, then: Stage, fusion: Fusion, found: Gradients) -> N
 
 
 def _pull_product(product: Product, found: Gradients) -> None:
-    """From the gradients of a product, both those of its matrix and of its bias."""
+    """Add the gradients of the factors from those of the product's matrix and bias."""
     then, first, both = product
     grad, shift = found.get(id(both.matrix)), found.get(id(both.bias))
     if then.bias is not None and then.bias is not both.bias and shift is not None:

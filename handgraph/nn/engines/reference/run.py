@@ -1,4 +1,4 @@
-"""How a plan is run: as one node of autograd's graph, operation by operation, or in blocks."""
+"""Run a plan: as one autograd function, operation by operation, or in blocks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from handgraph.nn.fuse import fuse
 from handgraph.nn.plan import Plan, Stage, tensors
 
 BLOCK = 1024
-"""Largest number of samples that are run at once on a CPU without gradients: intermediates of more
-do not stay in the cache."""
+"""Largest number of samples per block on a CPU without gradients. Larger intermediates do not fit
+the cache."""
 
 
 def run(plan: Plan, x: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def run(plan: Plan, x: Tensor) -> Tensor:
 
 
 def run_fused(plan: Plan, x: Tensor) -> Tensor:
-    """Run a plan whose maps are fused. Its derivative is left to autograd."""
+    """Run a plan whose maps are fused. Autograd computes its derivative."""
     wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *tensors(plan)))
     if wanted or _is_watched(x):
         out, bias = walk(plan, x, in_place=False), plan[-1].bias
@@ -40,23 +40,23 @@ def run_fused(plan: Plan, x: Tensor) -> Tensor:
     size = x.shape[3]
     if size <= BLOCK or not x.is_cpu:
         return walk(plan, x, in_place=True)
-    size = -(-size // -(-size // BLOCK))  # blocks of one size
+    size = -(-size // -(-size // BLOCK))  # blocks of equal size
     blocks = zip(_split(plan, size), x.split(size, 3), strict=False)
     return torch.cat([walk(*block, in_place=True).movedim(3, 0) for block in blocks]).movedim(0, 3)
 
 
 def _split(plan: Plan, size: int) -> Iterator[Plan]:
-    """The plan of each block of samples."""
+    """Return the plan of each block of samples."""
     return zip(*[_split_stage(stage, size) for stage in plan], strict=False)
 
 
 def _split_stage(stage: Stage, size: int) -> Iterator[Stage]:
-    """A stage for each block: scales and gates belong to samples."""
+    """Return the stage of each block; scales and gates are split, as they are per sample."""
     vectors = (stage.scale, stage.gate)
     parts = [repeat(None) if v is None else v.split(size, 2) for v in vectors]
     return (stage._replace(scale=scale, gate=gate) for scale, gate in zip(*parts, strict=False))
 
 
 def _is_watched(x: Tensor) -> bool:
-    """Whether operations must be such as PyTorch can trace, transform and cast."""
+    """Return whether PyTorch traces, transforms or casts the operations."""
     return bool(traced() or transformed(x) or is_cast(x))

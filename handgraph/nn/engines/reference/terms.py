@@ -1,4 +1,4 @@
-r"""A term of a fused plan by operations of PyTorch, and its derivative.
+r"""Terms of a fused plan in PyTorch operations, and their derivatives.
 
 With :math:`\bar Z` for the gradient of Z,
 
@@ -7,7 +7,7 @@ With :math:`\bar Z` for the gradient of Z,
     \bar W = \bar Z^\top Y, \quad \bar Y = \bar Z W, \quad
     \bar M = \bar Y X^\top, \quad \bar X = M^\top \bar Y
 
-and likewise in the other order, whichever takes fewer multiplications. Tensors are ``[N, J, S]``,
+The other order is analogous; the one with fewer multiplications is used. Tensors are ``[N, J, S]``,
 see :mod:`~handgraph.nn.engines.reference.batch`.
 """
 
@@ -27,14 +27,14 @@ Factor: TypeAlias = tuple[Tensor, bool]
 
 
 class Factors(NamedTuple):
-    """What a term does: select nodes if some are chosen, then apply maps in their order."""
+    """The operations of a term: an optional selection of nodes, then maps in order."""
 
     chosen: Tensor | None
     maps: tuple[Factor, ...]
 
 
 def factors(term: Term) -> Factors:
-    """Read a term."""
+    """Return the operations of a term."""
     _, maps, weight = term
     over_channels = () if weight is None else ((weight, False),)
     if not maps:
@@ -45,8 +45,8 @@ def factors(term: Term) -> Factors:
     over_nodes = ((one[0], True),)
     if weight is None:
         return Factors(None, over_nodes)
-    (_, goes, comes), (_, outs, ins) = one[0].shape, weight.shape
-    if ins * goes * (comes + outs) <= outs * comes * (ins + goes):
+    (_, nodes_out, nodes_in), (_, outs, ins) = one[0].shape, weight.shape
+    if ins * nodes_out * (nodes_in + outs) <= outs * nodes_in * (ins + nodes_out):
         return Factors(None, over_nodes + over_channels)
     return Factors(None, over_channels + over_nodes)
 
@@ -54,7 +54,7 @@ def factors(term: Term) -> Factors:
 def apply(
     factor: Factor, x: Tensor, batch: Batch, onto: Tensor | None = None, in_place: bool = False
 ) -> Tensor:
-    """Map x and add the result to ``onto``."""
+    """Apply a map to x, and add the result to ``onto``."""
     matrix, over_nodes = factor
     if over_nodes:
         return multiply(matrix, x, onto, in_place)
@@ -62,7 +62,7 @@ def apply(
 
 
 def operand(of: Factors, x: Tensor, batch: Batch) -> Tensor:
-    """What the last map of a term is applied to."""
+    """Return the operand of the last map of a term."""
     chosen, maps = of
     if chosen is not None:
         x = gather(x, chosen)
@@ -87,15 +87,15 @@ class Gradients(dict[int, Tensor]):
 def pull(
     of: Factors, x: Tensor, last: Tensor, grad: Tensor, batch: Batch, found: Gradients
 ) -> Tensor:
-    """Add the gradients of the maps of a term, from that of its value.
+    """Add the gradients of the maps of a term from that of its value.
 
     Args:
-        of: The term.
-        x: What it reads.
-        last: Its operand.
+        of: The operations of the term.
+        x: The source of the term.
+        last: The operand of its last map.
         grad: The gradient of its value.
         batch: The batch.
-        found: Where gradients are added.
+        found: The gradients to add to.
 
     Returns:
         The gradient of the output of the first map.
@@ -114,7 +114,7 @@ def pull(
 
 
 def pull_first(of: Factors, x: Tensor, grad: Tensor, batch: Batch, onto: Tensor | None) -> Tensor:
-    """The gradient of x from that of the output of the first map, added to ``onto`` in place."""
+    """Return the gradient of x from that of the first map's output, added to ``onto`` in place."""
     chosen, maps = of
     if maps:
         matrix, over_nodes = maps[0]
@@ -136,7 +136,7 @@ def gather(x: Tensor, index: Tensor) -> Tensor:
 
 
 def scatter(grad: Tensor, x: Tensor, index: Tensor) -> Tensor:
-    """The gradient of x from that of the output of :func:`gather`."""
+    """Return the gradient of x from that of the output of :func:`gather`."""
     places = _places(x, index)
     grad = plus(grad, None, one=places.shape[0] == 1).expand(places.shape[0], -1, -1)
     rows = grad.new_zeros(x.shape[0] * (x.shape[1] + 1), x.shape[2])
@@ -145,7 +145,7 @@ def scatter(grad: Tensor, x: Tensor, index: Tensor) -> Tensor:
 
 
 def _places(x: Tensor, index: Tensor) -> Tensor:
-    """The row of each node in the rows of all branches, each with a row of zeros at its end."""
+    """Return the row of each node among all branches, each padded with a row of zeros."""
     size = x.shape[1] + 1
     places = index.remainder(size)
     if x.shape[0] == 1:

@@ -1,4 +1,4 @@
-"""The stages of a fused plan, one after the other. Tensors are ``[N, J, S]``."""
+"""Run the stages of a fused plan in order. Tensors are ``[N, J, S]``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from handgraph.nn.plan import Plan, Stage
 
 
 class Step(NamedTuple):
-    """What a stage leaves. All but the first two fields are for its derivative.
+    """The result of a stage. All but the first two fields are for the derivative.
 
     Args:
-        out: Its output.
+        out: The output.
         channels: The channels of the output.
         maps: The maps of each term.
-        operands: What the last map of each term is applied to.
+        operands: The operand of the last map of each term.
         branches: The number of branches of the sum of the terms.
-        total: The sum of the terms, if there is a scale.
-        cut: The output before the gate, if there is one.
+        total: The sum of the terms, if the stage has a scale.
+        ungated: The output before the gate, if the stage has a gate.
     """
 
     out: Tensor
@@ -31,7 +31,7 @@ class Step(NamedTuple):
     operands: Sequence[Tensor] = ()
     branches: int = 1
     total: Tensor | None = None
-    cut: Tensor | None = None
+    ungated: Tensor | None = None
 
 
 def walk(plan: Plan, x: Tensor, in_place: bool) -> Tensor:
@@ -40,7 +40,7 @@ def walk(plan: Plan, x: Tensor, in_place: bool) -> Tensor:
     Args:
         plan: The plan.
         x: Its input.
-        in_place: Whether operations may be in place: where no gradient of them is wanted.
+        in_place: Whether operations may be in place, if no gradients are needed.
     """
     batch = Batch.of(x.shape[3])
     last = {term.source: number for number, stage in enumerate(plan) for term in stage.terms}
@@ -57,14 +57,14 @@ def walk(plan: Plan, x: Tensor, in_place: bool) -> Tensor:
 def run_stage(
     stage: Stage, steps: Sequence[Step], batch: Batch, in_place: bool, keep: bool = True
 ) -> Step:
-    """Run a stage on the outputs of the stages before it.
+    """Run a stage on the outputs of the previous stages.
 
     Args:
         stage: The stage.
-        steps: What can be read.
+        steps: The results of the input and the previous stages.
         batch: The batch.
         in_place: Whether operations may be in place.
-        keep: Whether the derivative will be wanted.
+        keep: Whether the derivative needs the intermediates.
     """
     terms, bias, relu, scale, gate = stage
     maps = [factors(term) for term in terms]
@@ -87,16 +87,16 @@ def run_stage(
         out, new = batch.add(out, late, channels, new), in_place
     if relu:
         out, new = out.relu_() if new else out.relu(), in_place
-    cut = None if gate is None else out
+    ungated = None if gate is None else out
     if gate is not None:
         out = batch.weigh(out, gate, channels, new and not keep)
-    return Step(out, channels, maps, operands, branches, total, cut)
+    return Step(out, channels, maps, operands, branches, total, ungated)
 
 
 def _takes_bias(
     maps: Sequence[Factors], operands: Sequence[Tensor], bias: Tensor, batch: Batch
 ) -> bool:
-    """Whether the bias can be part of a product: with many samples this saves a pass over them."""
+    """Return whether the bias can be part of a product, which saves a pass over many samples."""
     if not batch.last or len(maps) > 1 or not maps[0].maps:
         return False
     matrix, over_nodes = maps[0].maps[-1]
@@ -106,7 +106,7 @@ def _takes_bias(
 def _add_terms(
     maps: Sequence[Factors], operands: Sequence[Tensor], batch: Batch, in_place: bool
 ) -> Tensor:
-    """The sum of the terms."""
+    """Return the sum of the terms."""
     out = finish(maps[0], operands[0], batch, None, in_place)
     for of, x in zip(maps[1:], operands[1:], strict=True):
         out = finish(of, x, batch, out, in_place and out is not operands[0])

@@ -72,12 +72,12 @@ def node_products(out, x, y, nodes, channels, size):
 
 @compiled
 def cut(grad, out, size):
-    products.cut(start(grad), start(out), size)
+    products.relu_backward(start(grad), start(out), size)
 
 
 @compiled
-def cut_below(x, size):
-    products.cut_below(start(x), size)
+def apply_relu(x, size):
+    products.apply_relu(start(x), size)
 
 
 @compiled
@@ -196,7 +196,7 @@ def test_relu():
     expected = np.append(np.where(SPECIAL < 0, 0, SPECIAL), -1.0)
     np.testing.assert_array_equal(out, expected)
     out = np.append(SPECIAL, -1.0)
-    cut_below(out, len(SPECIAL))
+    apply_relu(out, len(SPECIAL))
     np.testing.assert_array_equal(out, expected)
 
 
