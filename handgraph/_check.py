@@ -18,7 +18,7 @@ def check_tensor(value: object, name: str, like: Tensor | None = None) -> None:
     """Raise unless ``value`` is a tensor on the device of ``like``; suggest a conversion."""
     if isinstance(value, Tensor):
         if like is not None:
-            check_device(value, like, name)
+            check_device(value, name, like)
         return
     remedy = ""
     if isinstance(value, Data):
@@ -30,7 +30,7 @@ def check_tensor(value: object, name: str, like: Tensor | None = None) -> None:
     raise TypeError(f"expected {name} as torch.Tensor, got {type(value).__name__}{remedy}")
 
 
-def check_device(value: Tensor, like: Tensor, name: str) -> None:
+def check_device(value: Tensor, name: str, like: Tensor) -> None:
     """Raise unless ``value`` is on the device of ``like``."""
     if value.device != like.device:
         raise ValueError(
@@ -58,7 +58,7 @@ def check_whole(**sizes: object) -> None:
             raise ValueError(f"expected {name} to be at most {LARGEST}, got {value}")
 
 
-def check_count(name: str, value: int, low: int, high: int | None = None) -> None:
+def check_count(value: int, name: str, low: int, high: int | None = None) -> None:
     """Raise unless ``value`` is an integer from ``low`` to ``high``."""
     check_whole(**{name: value})
     if value < low or (high is not None and value > high):
@@ -66,14 +66,14 @@ def check_count(name: str, value: int, low: int, high: int | None = None) -> Non
         raise ValueError(f"expected {name} to be {limit}, got {value}")
 
 
-def check_sides(name: str, size: int | Sequence[int]) -> tuple[int, int]:
+def check_sides(size: int | Sequence[int], name: str) -> tuple[int, int]:
     """Return ``size`` as (height, width), and raise unless both are positive integers."""
     sides = size if isinstance(size, Sequence) and not isinstance(size, str) else (size, size)
     if len(sides) != 2:
         raise ValueError(f"expected {name} to be an int or (height, width), got {size}")
     height, width = sides
-    check_count(name, height, 1)
-    check_count(name, width, 1)
+    check_count(height, name, 1)
+    check_count(width, name, 1)
     return height, width
 
 
@@ -84,7 +84,7 @@ def check_floating(tensor: Tensor, name: str) -> None:
         raise TypeError(f"expected {name} to be floating point, got {tensor.dtype}")
 
 
-def check_points(points: Tensor, channels: int, name: str) -> None:
+def check_points(points: Tensor, name: str, channels: int) -> None:
     """Raise unless ``points`` is a floating-point ``[*, J, channels]`` tensor."""
     check_floating(points, name)
     if points.ndim < 2 or points.shape[-1] != channels:
@@ -93,7 +93,7 @@ def check_points(points: Tensor, channels: int, name: str) -> None:
 
 def check_hand(xyz: Tensor, skeleton: Skeleton) -> None:
     """Raise unless ``xyz`` is ``[*, J, 3]`` with as many joints as the skeleton."""
-    check_points(xyz, 3, "xyz")
+    check_points(xyz, "xyz", 3)
     if xyz.shape[-2] != skeleton.num_joints:
         raise ValueError(
             f"expected xyz with the {skeleton.num_joints} joints of skeleton {skeleton.name!r}, "
@@ -101,7 +101,7 @@ def check_hand(xyz: Tensor, skeleton: Skeleton) -> None:
         )
 
 
-def check_joints(x: Tensor, skeleton: Skeleton, name: str, like: Tensor | None = None) -> None:
+def check_joints(x: Tensor, name: str, skeleton: Skeleton, like: Tensor | None = None) -> None:
     """Raise unless ``x`` is ``[*, J, C]`` for the skeleton, on the device of ``like``."""
     check_tensor(x, name, like)
     joints = skeleton.num_joints
@@ -113,7 +113,7 @@ def check_joints(x: Tensor, skeleton: Skeleton, name: str, like: Tensor | None =
         )
 
 
-def check_shape(value: Tensor, shape: torch.Size, like: Tensor, name: str) -> None:
+def check_shape(value: Tensor, name: str, shape: torch.Size, like: Tensor) -> None:
     """Raise unless ``value`` has exactly this shape, and the dtype and device of ``like``."""
     check_tensor(value, name, like)
     if value.dtype != like.dtype:
@@ -124,7 +124,7 @@ def check_shape(value: Tensor, shape: torch.Size, like: Tensor, name: str) -> No
         raise ValueError(f"expected {name} of shape {list(shape)}, got {list(value.shape)}")
 
 
-def check_matrix(matrix: Tensor, points: Tensor, name: str) -> None:
+def check_matrix(matrix: Tensor, name: str, points: Tensor) -> None:
     """Raise unless ``matrix`` is ``[3, 3]``, or ``[*, 3, 3]`` with the leading dims of points."""
     check_tensor(matrix, name, points)
     if matrix.dtype != points.dtype:
@@ -163,13 +163,13 @@ def check_between(value: float, name: str, low: float = -math.inf, high: float =
         raise ValueError(f"expected {name} to be {limit}, got {value}")
 
 
-def check_limit(owner: str, name: str, value: float, limit: float) -> None:
+def check_limit(value: float, name: str, limit: float, owner: str) -> None:
     """Raise unless ``value`` is from 0 to ``limit``."""
     if not 0 <= value <= limit:
         raise ValueError(f"{owner}: expected {name} from 0 to {limit:g}, got {value}")
 
 
-def check_range(owner: str, name: str, pair: tuple[float, float], limit: float) -> None:
+def check_range(pair: tuple[float, float], name: str, limit: float, owner: str) -> None:
     """Raise unless ``pair`` is (least, largest), finite and from 0 to ``limit``."""
     low, high = pair
     if not (0 <= low <= high <= limit and high < math.inf):

@@ -140,7 +140,7 @@ def coarsen(skeleton: Skeleton, max_levels: int | None = None) -> tuple[Coarseni
     """
     check_skeleton(skeleton, "coarsen")
     if max_levels is not None:
-        check_count("max_levels", max_levels, 1)
+        check_count(max_levels, "max_levels", 1)
     largest_share = 0.75 if max_levels is None else 1.0
     ladder = [_pair(skeleton)]
     while max_levels is None or len(ladder) < max_levels:

@@ -162,8 +162,8 @@ def stratified_levels(
         >>> stratified_levels(4, 21).sort(dim=0).values[:, 0].tolist()
         [0.125, 0.375, 0.625, 0.875]
     """
-    check_count("num_draws", num_draws, 1)
-    check_count("num_joints", num_joints, 1)
+    check_count(num_draws, "num_draws", 1)
+    check_count(num_joints, "num_joints", 1)
     shape, device = (num_draws, num_joints), _device(generator)
     order = torch.rand(shape, generator=generator, device=device).argsort(dim=0)
     return (order + 0.5) / num_draws
@@ -223,7 +223,7 @@ def drop_region(
         True
     """
     check_skeleton(skeleton, "skeleton")
-    check_count("hops", hops, 0)
+    check_count(hops, "hops", 0)
     device = _device(generator)
     near = (skeleton.hops() <= hops).to(device)
     centre = torch.randint(skeleton.num_joints, lead, generator=generator, device=device)

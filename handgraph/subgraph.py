@@ -137,7 +137,7 @@ class RemovalSets:
             >>> RemovalSets.none(HAND, 2)
             RemovalSets(HAND, full_0: -0, full_1: -0)
         """
-        check_count("num_sets", num_sets, 1, MOST_SETS)
+        check_count(num_sets, "num_sets", 1, MOST_SETS)
         return cls(skeleton, {f"full_{n}": () for n in range(num_sets)})
 
     @classmethod
@@ -170,8 +170,8 @@ class RemovalSets:
         """
         everything = [joint for joint in skeleton.joints if joint != skeleton.root]
         pool = skeleton.select(everything if among is None else among)
-        check_count("num_sets", num_sets, 1, MOST_SETS)
-        check_count("size", size, 0)
+        check_count(num_sets, "num_sets", 1, MOST_SETS)
+        check_count(size, "size", 0)
         if size > len(pool):
             raise ValueError(
                 f"{skeleton.name}: cannot draw {num_sets} sets of {size} joints from "

@@ -35,7 +35,7 @@ def as_detectors(detector: Detector | Sequence[Detector] | None) -> tuple[Detect
     return tuple(detectors)
 
 
-def check_integer(name: str, value: object, *, least: int) -> None:
+def check_integer(value: object, name: str, *, least: int) -> None:
     """Raise unless ``value`` is an integer of at least ``least``."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"SyntheticHands: {name} must be an integer, got {value!r}")
@@ -43,7 +43,7 @@ def check_integer(name: str, value: object, *, least: int) -> None:
         raise ValueError(f"SyntheticHands: {name} must be at least {least}, got {value}")
 
 
-def check_real(name: str, value: object, *, least: float, most: float = math.inf) -> None:
+def check_real(value: object, name: str, *, least: float, most: float = math.inf) -> None:
     """Raise unless ``value`` is a finite number from ``least`` to ``most``."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"SyntheticHands: {name} must be a number, got {value!r}")

@@ -80,7 +80,7 @@ class HandPose:
                     f"HandPose: expected {name} as (least, largest), got {low}, {high}"
                 )
         for name, largest in _LARGEST.items():
-            check_limit("HandPose", name, getattr(self, name), largest)
+            check_limit(getattr(self, name), name, largest, "HandPose")
 
     @classmethod
     def narrow(cls) -> HandPose:

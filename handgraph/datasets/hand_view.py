@@ -54,11 +54,11 @@ class HandView:
                 "HandView: expected focal lengths from 0.1 to 100 sides of the image, "
                 f"got {self.focal}"
             )
-        check_range("HandView", "palm", self.palm, 180.0)
-        check_range("HandView", "fill", self.fill, 0.95)
+        check_range(self.palm, "palm", 180.0, "HandView")
+        check_range(self.fill, "fill", 0.95, "HandView")
         if self.fill[0] < 0.05:
             raise ValueError(f"HandView: expected fill of at least 0.05, got {self.fill[0]}")
-        check_limit("HandView", "shift", self.shift, 0.5)
+        check_limit(self.shift, "shift", 0.5, "HandView")
 
     @classmethod
     def narrow(cls) -> HandView:

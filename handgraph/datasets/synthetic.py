@@ -148,10 +148,10 @@ class SyntheticHands(WithFeatures):
         transform: Callable[[Data], Any] | None = None,
         progress: bool = True,
     ) -> None:
-        check_integer("num_samples", num_samples, least=1)
-        check_integer("seed", seed, least=0)
+        check_integer(num_samples, "num_samples", least=1)
+        check_integer(seed, "seed", least=0)
         if image_size is not None:
-            check_integer("image_size", image_size, least=_SMALLEST)
+            check_integer(image_size, "image_size", least=_SMALLEST)
         size = _FRAME if image_size is None else int(image_size)
         model = hand_model(shape, pose, view)
         if image_size is not None and min(model.view.focal) * size < _SHORTEST:
@@ -159,9 +159,9 @@ class SyntheticHands(WithFeatures):
                 f"SyntheticHands: expected focal lengths of at least {_SHORTEST:g} pixels, "
                 f"got {min(model.view.focal) * size:g}"
             )
-        check_real("severe_fraction", severe_fraction, least=0.0, most=1.0)
-        check_real("occluder_fraction", occluder_fraction, least=0.0, most=1.0)
-        check_real("left_fraction", left_fraction, least=0.0, most=1.0)
+        check_real(severe_fraction, "severe_fraction", least=0.0, most=1.0)
+        check_real(occluder_fraction, "occluder_fraction", least=0.0, most=1.0)
+        check_real(left_fraction, "left_fraction", least=0.0, most=1.0)
         self.settings = Settings(
             int(seed),
             size,

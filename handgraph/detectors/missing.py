@@ -73,9 +73,9 @@ class Missing:
             raise ValueError(f"Missing: expected ways of {WAYS}, got {self.ways!r}")
         limits = {"share": 1.0, "joints": float(self.skeleton.num_joints), "fingers": 5.0}
         for name, limit in limits.items():
-            check_limit("Missing", name, getattr(self, name), limit)
-        check_range("Missing", "radius", self.radius, float("inf"))
-        check_range("Missing", "threshold", self.threshold, 1.0)
+            check_limit(getattr(self, name), name, limit, "Missing")
+        check_range(self.radius, "radius", float("inf"), "Missing")
+        check_range(self.threshold, "threshold", 1.0, "Missing")
 
     def sample(
         self,
@@ -99,12 +99,12 @@ class Missing:
         Raises:
             ValueError: If a shape is wrong.
         """
-        check_points(uv, 2, "uv")
+        check_points(uv, "uv", 2)
         if uv.ndim != 3 or uv.shape[1] != self.skeleton.num_joints:
             raise ValueError(
                 f"expected uv of shape [n, {self.skeleton.num_joints}, 2], got {list(uv.shape)}"
             )
-        check_shape(score, uv.shape[:2], uv, "score")
+        check_shape(score, "score", uv.shape[:2], uv)
         return self.draw(TorchRandom(uv, generator), uv, score, image_size)
 
     def draw(self, rng: Random, uv: Tensor, score: Tensor, image_size: int) -> Tensor:

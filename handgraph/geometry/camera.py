@@ -44,8 +44,8 @@ def project(xyz: Tensor, K: Tensor) -> Tensor:
         >>> project(torch.tensor([[0.1, -0.05, 0.5]]), K).tolist()
         [[220.0, 130.0]]
     """
-    check_points(xyz, 3, "xyz")
-    check_matrix(K, xyz, "K")
+    check_points(xyz, "xyz", 3)
+    check_matrix(K, "K", xyz)
     front = xyz[..., 2:] > 0
     xyz = torch.where(front, xyz, 1)  # avoids 0 / 0, whose gradient is NaN
     # Products and sums: a matmul under autocast or TF32 would round pixels to integers.
@@ -83,9 +83,9 @@ def back_project(uv: Tensor, depth: Tensor, K: Tensor) -> Tensor:
         >>> [round(value, 4) for value in xyz[0].tolist()]
         [0.1, -0.05, 0.5]
     """
-    check_points(uv, 2, "uv")
-    check_shape(depth, uv.shape[:-1], uv, "depth")
-    check_matrix(K, uv, "K")
+    check_points(uv, "uv", 2)
+    check_shape(depth, "depth", uv.shape[:-1], uv)
+    check_matrix(K, "K", uv)
     # At least single precision: the product of two focal lengths overflows float16.
     rows = K.unsqueeze(-3).to(torch.promote_types(K.dtype, torch.float32))
     # The ray is the intersection of two planes: the points of column u and of row v.
@@ -176,5 +176,5 @@ def uvd_to_camera(uvd: Tensor, K: Tensor, scale: Tensor, root_depth: Tensor) -> 
         >>> [round(value, 4) for value in xyz[0].tolist()]
         [0.1, -0.05, 0.5]
     """
-    check_points(uvd, 3, "uvd")
+    check_points(uvd, "uvd", 3)
     return back_project(uvd[..., :2], absolute_depth(uvd[..., 2], scale, root_depth), K)

@@ -80,7 +80,7 @@ def normalize_uv(uv: Tensor, size: int) -> Tensor:
         >>> normalize_uv(torch.tensor([[127.5, 255.5]]), 256).tolist()
         [[0.0, 1.0]]
     """
-    check_points(uv, 2, "uv")
+    check_points(uv, "uv", 2)
     check_positive(size, "size")
     return (2 * uv + 1) / size - 1
 
@@ -110,7 +110,7 @@ def denormalize_uv(uv: Tensor, size: int) -> Tensor:
         >>> denormalize_uv(torch.tensor([[0.0, 1.0]]), 256).tolist()
         [[127.5, 255.5]]
     """
-    check_points(uv, 2, "uv")
+    check_points(uv, "uv", 2)
     check_positive(size, "size")
     return ((uv + 1) * size - 1) / 2
 
@@ -123,7 +123,7 @@ def in_frame(uv: Tensor, height: int, width: int) -> Tensor:
 
 def _box(uv: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the minimum and maximum coordinates of the joints, each ``[*, 2]``."""
-    check_points(uv, 2, "uv")
+    check_points(uv, "uv", 2)
     if uv.shape[-2] == 0:
         raise ValueError(f"expected uv with at least one joint, got {list(uv.shape)}")
     if mask is None:

@@ -93,7 +93,7 @@ def relative_depth(xyz: Tensor, scale: Tensor, skeleton: Skeleton = HAND) -> Ten
     """
     root = root_index(skeleton)
     check_hand(xyz, skeleton)
-    check_shape(scale, xyz.shape[:-2], xyz, "scale")
+    check_shape(scale, "scale", xyz.shape[:-2], xyz)
     z = xyz[..., 2]
     return (z - z[..., root : root + 1]) / _positive_or_nan(scale).unsqueeze(-1)
 
@@ -126,9 +126,9 @@ def absolute_depth(d: Tensor, scale: Tensor, root_depth: Tensor) -> Tensor:
         >>> [round(value, 4) for value in z.tolist()]
         [0.5, 0.56]
     """
-    check_points(d.unsqueeze(-1), 1, "d")
-    check_shape(scale, d.shape[:-1], d, "scale")
-    check_shape(root_depth, d.shape[:-1], d, "root_depth")
+    check_points(d.unsqueeze(-1), "d", 1)
+    check_shape(scale, "scale", d.shape[:-1], d)
+    check_shape(root_depth, "root_depth", d.shape[:-1], d)
     return d * _positive_or_nan(scale).unsqueeze(-1) + root_depth.unsqueeze(-1)
 
 

@@ -70,8 +70,8 @@ def mirror_hand(xyz: Tensor, K: Tensor, width: int) -> tuple[Tensor, Tensor]:
         >>> project(xyz, K)[0].tolist(), project(*mirror_hand(xyz, K, 320))[0].tolist()
         ([210.0, 160.0], [109.0, 160.0])
     """
-    check_points(xyz, 3, "xyz")
-    check_matrix(K, xyz, "K")
+    check_points(xyz, "xyz", 3)
+    check_matrix(K, "K", xyz)
     mirror = mirror_matrix(width, dtype=K.dtype, device=K.device)
     return _negate_first(xyz), _negate_first(transform_intrinsics(mirror, K))
 

@@ -31,8 +31,8 @@ def transform_points(A: Tensor, uv: Tensor) -> Tensor:
         >>> transform_points(mirror_matrix(320), torch.tensor([[0.0, 5.0]])).tolist()
         [[319.0, 5.0]]
     """
-    check_points(uv, 2, "uv")
-    check_matrix(A, uv, "A")
+    check_points(uv, "uv", 2)
+    check_matrix(A, "A", uv)
     points = torch.cat([uv, torch.ones_like(uv[..., :1])], dim=-1)
     image = (A.unsqueeze(-3) * points.unsqueeze(-2)).sum(dim=-1)
     return image[..., :2] / image[..., 2:]
@@ -66,14 +66,14 @@ def transform_intrinsics(A: Tensor, K: Tensor) -> Tensor:
     _check_square(A, "A")
     _check_square(K, "K")
     if A.ndim > 2 or K.ndim == 2:
-        check_matrix(K, A, "K")
+        check_matrix(K, "K", A)
     else:
-        check_matrix(A, K, "A")
+        check_matrix(A, "A", K)
     return (A.unsqueeze(-1) * K.unsqueeze(-3)).sum(dim=-2)
 
 
 def _check_square(matrix: Tensor, name: str) -> None:
     """Raise unless ``matrix`` is a floating-point ``[*, 3, 3]`` tensor."""
-    check_points(matrix, 3, name)
+    check_points(matrix, name, 3)
     if matrix.shape[-2] != 3:
         raise ValueError(f"expected {name} of shape [*, 3, 3], got {list(matrix.shape)}")

@@ -51,7 +51,7 @@ def warp_image(
         >>> warp_image(image, half, (1, 2)).tolist()  # means of two blocks
         [[[4, 15]]]
     """
-    shape = check_sides("size", size)
+    shape = check_sides(size, "size")
     _check(image, A, mode)
     flat = image.reshape(-1, *image.shape[-3:])
     back = _inverse(A).expand(*image.shape[:-3], 3, 3).reshape(-1, 3, 3)
@@ -75,7 +75,7 @@ def _check(image: Tensor, A: Tensor, mode: str) -> None:
     if image.ndim < 3 or 0 in image.shape[-3:]:
         raise ValueError(f"expected image of shape [*, C, H, W], got {list(image.shape)}")
     check_floating(A, "A")
-    check_device(A, image, "A")
+    check_device(A, "A", image)
     lead = list(image.shape[:-3])
     if list(A.shape) not in ([*lead, 3, 3], [3, 3]):
         raise ValueError(

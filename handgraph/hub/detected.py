@@ -71,7 +71,7 @@ def read_detected(
 ) -> Detected:
     """Check detections, convert them to the dtype of ``like``, and find missing joints."""
     uv = _real("uv", uv, like)
-    check_points(uv, 2, "uv")
+    check_points(uv, "uv", 2)
     if uv.shape[-2] != skeleton.num_joints:
         raise ValueError(
             f"expected uv [*, {skeleton.num_joints}, 2] for {skeleton.name}, got {list(uv.shape)}"

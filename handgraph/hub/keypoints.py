@@ -89,7 +89,7 @@ class KeypointLifter(SavedModule):
             )
         self.skeleton = skeleton
         self.has_sides = any(other_side(joint) != joint for joint in skeleton.joints)
-        check_count("hypotheses", hypotheses, 1)
+        check_count(hypotheses, "hypotheses", 1)
         self.width = width
         self.hypotheses = hypotheses
         self.about["Units"] = dict(UNITS)

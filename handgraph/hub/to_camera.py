@@ -64,8 +64,8 @@ def to_camera(
         >>> bool((xyz - hand.xyz).norm(dim=-1).mean() < 0.05)
         True
     """
-    check_points(pose, 3, "pose")
-    check_shape(uv, torch.Size((*pose.shape[:-1], 2)), pose, "uv")
+    check_points(pose, "pose", 3)
+    check_shape(uv, "uv", torch.Size((*pose.shape[:-1], 2)), pose)
     if skeleton.root is None:
         raise ValueError(f"to_camera: expected a skeleton with a root, got {skeleton.name}")
     if reading not in ("rays", "direct"):

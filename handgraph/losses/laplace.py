@@ -72,7 +72,7 @@ def laplace_loss(
 
 def _check_log_scale(log_scale: Tensor, pose: Tensor) -> None:
     check_floating(log_scale, "log_scale")
-    check_device(log_scale, pose, "log_scale")
+    check_device(log_scale, "log_scale", pose)
     if pose.ndim < 2:
         raise ValueError(f"expected poses [*, J, C], got {list(pose.shape)}")
     one, each = [*pose.shape[:-1], 1], list(pose.shape)

@@ -211,7 +211,7 @@ def _check_branches(partial: Tensor, target: Tensor, removal: RemovalSets) -> No
     check_removal(removal, "removal")
     check_floating(partial, "partial")
     check_floating(target, "the target")
-    check_device(target, partial, "the target")
+    check_device(target, "the target", partial)
     joints = removal.skeleton.num_joints
     if target.ndim < 2 or list(target.shape[-2:]) != [joints, 3]:
         raise ValueError(

@@ -16,14 +16,14 @@ AVERAGES: tuple[str, ...] = get_args(Average)
 NAN_POLICIES: tuple[str, ...] = get_args(NanPolicy)
 
 
-def check_float(name: str, value: Tensor) -> None:
+def check_float(value: Tensor, name: str) -> None:
     """Raise unless ``value`` is float32 or float64; counts and means need this precision."""
     check_tensor(value, name)
     if value.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"expected {name} as float32 or float64, got {value.dtype}")
 
 
-def check_same(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
+def check_same(value: Tensor, name: str, like: Tensor, like_name: str) -> None:
     """Raise unless ``value`` has the dtype, device and exact shape of ``like``."""
     check_tensor(value, name)
     if value.dtype != like.dtype:
@@ -39,15 +39,15 @@ def check_same(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
 
 def check_poses(pred: Tensor, target: Tensor) -> None:
     """Raise unless both are ``[*, J, 2]`` or ``[*, J, 3]`` of equal shape, dtype and device."""
-    check_float("pred", pred)
+    check_float(pred, "pred")
     if pred.ndim < 2 or pred.shape[-1] not in (2, 3):
         raise ValueError(f"expected pred of shape [*, J, 2] or [*, J, 3], got {list(pred.shape)}")
-    check_same("target", target, "pred", pred)
+    check_same(target, "target", pred, "pred")
 
 
-def check_values(name: str, values: Tensor) -> None:
+def check_values(values: Tensor, name: str) -> None:
     """Raise unless ``values`` holds one float for each joint: ``[*, J]``."""
-    check_float(name, values)
+    check_float(values, name)
     if values.ndim < 1 or values.shape[-1] < 1:
         raise ValueError(f"expected {name} of shape [*, J], got {list(values.shape)}")
 
@@ -74,7 +74,7 @@ def joint_mask(visible: Tensor | None, values: Tensor) -> Tensor:
     return visible
 
 
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+def check_choice(value: str, name: str, choices: Sequence[str]) -> None:
     """Raise unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"expected {name} to be one of {', '.join(choices)}, got {value!r}")
@@ -82,7 +82,7 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 def check_thresholds(thresholds: Tensor, device: torch.device, least: int) -> None:
     """Raise unless ``thresholds`` is ``[T]``, T at least ``least``, finite and increasing."""
-    check_float("thresholds", thresholds)
+    check_float(thresholds, "thresholds")
     if thresholds.ndim != 1 or len(thresholds) < least or thresholds.device != device:
         raise ValueError(
             f"expected thresholds of shape [T], T at least {least}, on {device}, "
@@ -99,7 +99,7 @@ def check_level(level: float) -> None:
         raise ValueError(f"expected level between 0 and 1, got {level}")
 
 
-def check_numbers(name: str, values: Tensor) -> None:
+def check_numbers(values: Tensor, name: str) -> None:
     """Raise if the ``values`` of visible joints contain NaN."""
     if values.isnan().any():
         raise ValueError(

@@ -92,7 +92,7 @@ def bootstrap_means(
         [0.81, 0.82]
     """
     sums, counts = _image_sums(values, visible, average)
-    check_count("num_resamples", num_resamples, 1)
+    check_count(num_resamples, "num_resamples", 1)
     table = torch.cat([sums, counts], dim=-1)
     drawn_sums, drawn_counts = resample(table, num_resamples, generator).chunk(2, dim=-1)
     return combine_joints(drawn_sums, drawn_counts, average).to(values.dtype)
@@ -194,8 +194,8 @@ def bootstrap_difference(
         >>> [round(x.item(), 3) for x in bootstrap_difference(errors + 0.5, errors, generator=rng)]
         [0.5, 0.5, 0.5]
     """
-    check_values("values", values)
-    check_same("other", other, "values", values)
+    check_values(values, "values")
+    check_same(other, "other", values, "values")
     return bootstrap_interval(
         values - other,
         visible,
@@ -208,9 +208,9 @@ def bootstrap_difference(
 
 def _image_sums(values: Tensor, visible: Tensor | None, average: Average) -> tuple[Tensor, Tensor]:
     """Return each image's sum and count of visible joints: ``[n, 1]``, by joint ``[n, J]``."""
-    check_values("values", values)
+    check_values(values, "values")
     mask = joint_mask(visible, values).reshape(-1, values.shape[-1])
-    check_choice("average", average, AVERAGES)
+    check_choice(average, "average", AVERAGES)
     kept = torch.where(mask, values.detach().reshape(mask.shape), 0).double()
     if not kept.isfinite().all():
         raise ValueError("expected finite values at visible joints, got NaN or infinite ones")

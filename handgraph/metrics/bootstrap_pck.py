@@ -58,9 +58,9 @@ def bootstrap_pck(
         >>> [[round(share, 2) for share in part.tolist()] for part in curve]
         [[0.25, 0.5], [0.24, 0.49], [0.25, 0.51]]
     """
-    check_values("errors", errors)
+    check_values(errors, "errors")
     check_level(level)
-    check_count("num_resamples", num_resamples, 1)
+    check_count(num_resamples, "num_resamples", 1)
     images = errors.reshape(-1, errors.shape[-1])
     mask = joint_mask(visible, errors).reshape(images.shape)
     hits, counts = pck_counts(images.t(), thresholds, mask.t(), nan=nan)  # per image

@@ -56,13 +56,13 @@ def calibration_curve(
         >>> [round(share, 2) for share in too_large.tolist()]  # 1 - (1 - p)^2
         [0.44, 0.75, 0.94]
     """
-    check_values("residuals", residuals)
-    check_same("scale", scale, "residuals", residuals)
+    check_values(residuals, "residuals")
+    check_same(scale, "scale", residuals, "residuals")
     _check_levels(levels, residuals.device)
     mask = joint_mask(visible, residuals)
     b = scale[mask]
     standard = residuals[mask].abs() / b
-    check_numbers("residuals and scales", standard)
+    check_numbers(standard, "residuals and scales")
     if (b <= 0).any():
         raise ValueError("expected positive scales, got 0 or negative ones")
     widths = -torch.log1p(-levels.to(standard.dtype))
@@ -97,7 +97,7 @@ def expected_calibration_error(coverage: Tensor, levels: Tensor) -> Tensor:
         >>> round(expected_calibration_error(1 - (1 - levels) ** 2, levels).item(), 2)
         0.17
     """
-    check_values("coverage", coverage)
+    check_values(coverage, "coverage")
     _check_levels(levels, coverage.device)
     if coverage.shape[-1] != levels.shape[0]:
         raise ValueError(

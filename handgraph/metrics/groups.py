@@ -46,7 +46,7 @@ def occlusion_groups(visible: Tensor, min_visible: int = 11) -> dict[str, Tensor
         [False, False, True]
     """
     check_bool(visible)
-    check_count("min_visible", min_visible, 1, visible.shape[-1])
+    check_count(min_visible, "min_visible", 1, visible.shape[-1])
     small = visible.sum(-1) >= min_visible
     return {"all": torch.ones_like(small), "small": small, "severe": ~small}
 
@@ -82,7 +82,7 @@ def per_occlusion(
         >>> {name: value.item() for name, value in table.items()}
         {'all': 2.0, 'small': 1.0, 'severe': 6.0}
     """
-    check_values("values", values)
+    check_values(values, "values")
     joint_mask(visible, values)
     groups = occlusion_groups(visible, min_visible)
     return {
@@ -118,8 +118,8 @@ def relative_value(*, small: Tensor, severe: Tensor) -> Tensor:
         >>> round(ratio.item(), 4)  # Table 2: 0.8965, from unrounded AUCs
         0.8966
     """
-    check_float("small", small)
-    check_same("severe", severe, "small", small)
+    check_float(small, "small")
+    check_same(severe, "severe", small, "small")
     return torch.where(small == 0, torch.nan, severe / small)
 
 
@@ -199,7 +199,7 @@ def _table(
     names: Iterable[str],
     average: Average,
 ) -> dict[str, Tensor]:
-    check_values("values", values)
+    check_values(values, "values")
     if values.shape[-1] != skeleton.num_joints:
         raise ValueError(
             f"expected values of the {skeleton.num_joints} joints of skeleton {skeleton.name!r}, "

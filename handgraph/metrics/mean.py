@@ -69,9 +69,9 @@ def visible_mean(
         >>> visible_mean(values, visible, average="joint").item()
         3.0
     """
-    check_values("values", values)
+    check_values(values, "values")
     mask = joint_mask(visible, values).reshape(-1, values.shape[-1])
-    check_choice("average", average, AVERAGES)
+    check_choice(average, "average", AVERAGES)
     sums = torch.where(mask, values.reshape(mask.shape), 0).sum(0)
     return combine_joints(sums, mask.sum(0), average)
 
@@ -102,7 +102,7 @@ def visible_median(values: Tensor, visible: Tensor | None = None) -> Tensor:
         >>> visible_median(torch.tensor([[1.0, 4.0], [3.0, 9.0]])).item()
         3.5
     """
-    check_values("values", values)
+    check_values(values, "values")
     shown = values[joint_mask(visible, values)]
     if shown.numel() == 0:
         return values.new_full((), torch.nan)

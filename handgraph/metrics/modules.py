@@ -103,7 +103,7 @@ class MPJPE(Metric):
         self, *, average: Average = "pooled", skeleton: Skeleton = HAND, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        check_choice("average", average, AVERAGES)
+        check_choice(average, "average", AVERAGES)
         self.average = average
         self.skeleton = skeleton
         zeros = torch.zeros(skeleton.num_joints, dtype=torch.float64)
@@ -158,8 +158,8 @@ class _PCKCounts(Metric):
         super().__init__(**kwargs)
         grid = default_thresholds() if thresholds is None else thresholds
         check_thresholds(grid, grid.device, 2)
-        check_choice("average", average, AVERAGES)
-        check_choice("nan", nan, NAN_POLICIES)
+        check_choice(average, "average", AVERAGES)
+        check_choice(nan, "nan", NAN_POLICIES)
         self.thresholds = grid.clone()  # not a buffer, which module.half() would round
         self.average = average
         self.nan = nan
@@ -337,7 +337,7 @@ class OcclusionAUC(_PCKCounts):
         **kwargs: Any,
     ) -> None:
         super().__init__(thresholds, average=average, nan=nan, skeleton=skeleton, **kwargs)
-        check_count("min_visible", min_visible, 1, skeleton.num_joints)
+        check_count(min_visible, "min_visible", 1, skeleton.num_joints)
         self.min_visible = min_visible
         self._set_apart(*self.settings.tolist(), min_visible)
 

@@ -54,7 +54,7 @@ def thresholds(
         >>> [round(t, 4) for t in thresholds(0.05, steps=3).tolist()]
         [0.0, 0.025, 0.05]
     """
-    check_count("steps", steps, 2)
+    check_count(steps, "steps", 2)
     check_number(low, "low")
     check_number(high, "high")
     if not 0 <= low < high < float("inf"):
@@ -147,7 +147,7 @@ def pck_curve(
         >>> pck_curve(errors, torch.tensor([0.01, 0.03, 0.05])).tolist()
         [0.25, 0.75, 1.0]
     """
-    check_choice("average", average, AVERAGES)
+    check_choice(average, "average", AVERAGES)
     hits, counts = pck_counts(errors, thresholds, visible, nan=nan)
     return combine_joints(hits.to(errors.dtype), counts, average)
 
@@ -178,7 +178,7 @@ def auc(pck: Tensor, thresholds: Tensor) -> Tensor:
         >>> auc(torch.tensor([0.0, 0.5, 1.0]), torch.tensor([0.0, 0.025, 0.05])).item()
         0.5
     """
-    check_values("pck", pck)
+    check_values(pck, "pck")
     check_thresholds(thresholds, pck.device, 2)
     if pck.shape[-1] != thresholds.shape[0]:
         raise ValueError(
@@ -235,9 +235,9 @@ def joint_auc(
 
 def _scored(errors: Tensor, visible: Tensor | None, nan: NanPolicy) -> tuple[Tensor, Tensor]:
     """Return errors, infinite for hidden joints and NaN, and the mask of visible joints."""
-    check_values("errors", errors)
+    check_values(errors, "errors")
     mask = joint_mask(visible, errors)
-    check_choice("nan", nan, NAN_POLICIES)
+    check_choice(nan, "nan", NAN_POLICIES)
     lost = mask & errors.isnan()
     if nan == "raise" and lost.any():
         raise ValueError(

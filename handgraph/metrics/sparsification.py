@@ -41,12 +41,12 @@ def sparsification_curve(
         >>> [round(mean, 3) for mean in sparsification_curve(errors, uncertainty).tolist()]
         [0.333, 0.5, 1.0]
     """
-    check_values("errors", errors)
-    check_same("uncertainty", uncertainty, "errors", errors)
+    check_values(errors, "errors")
+    check_same(uncertainty, "uncertainty", errors, "errors")
     mask = joint_mask(visible, errors)
     scored = errors[mask].double()
-    check_numbers("errors", scored)
-    check_numbers("uncertainties", uncertainty[mask])
+    check_numbers(scored, "errors")
+    check_numbers(uncertainty[mask], "uncertainties")
     if (scored < 0).any():
         raise ValueError("expected errors of at least 0 (lengths), got negative ones")
     _, rank, ties = uncertainty[mask].unique(return_inverse=True, return_counts=True)

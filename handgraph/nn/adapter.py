@@ -68,7 +68,7 @@ class SkeletonConv(HasConstants):
         self.conv = conv
         self.skeleton = skeleton
         self.in_channels = _in_channels(conv) if in_channels is None else in_channels
-        check_count("in_channels", self.in_channels, 1)
+        check_count(self.in_channels, "in_channels", 1)
         parameter = next(conv.parameters(), torch.empty(0))
         self.register_constants(parameter.device, edge_index=skeleton.edge_index)
         self.is_static, self.out_channels = _probe(conv, skeleton, self.in_channels)
@@ -79,7 +79,7 @@ class SkeletonConv(HasConstants):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve every pose on the skeleton."""
-        check_joints(x, self.skeleton, "the input of SkeletonConv", self.edge_index)
+        check_joints(x, "the input of SkeletonConv", self.skeleton, self.edge_index)
         graphs = math.prod(x.shape[:-2])
         flat = x.reshape(graphs, *x.shape[-2:])
         if graphs == 0:  # run one pose of zeros, and drop its output

@@ -60,7 +60,7 @@ def gate_plan(plan: Plan, level: Finest, gate: Tensor, gating: tuple[Gating, Gat
         gating: How the first and the last convolution sum degrees.
     """
     (graph,) = level.encode.terms[0].maps
-    check_device(gate, graph[0], "the input and its node_mask")
+    check_device(gate, "the input and its node_mask", graph[0])
     scales = {how: gate_scales(graph[0], gate, *how) for how in set(gating)}
     (receive, send), (receive_last, send_last) = (scales[how] for how in gating)
     sent = Stage((Term(0),), relu=False, gate=send)

@@ -55,8 +55,8 @@ class JointHead(nn.Module):
     ):
         super().__init__()
         check_skeleton(skeleton, "JointHead")
-        check_count("in_channels", in_channels, 1)
-        check_count("hidden_channels", hidden_channels, 1)
+        check_count(in_channels, "in_channels", 1)
+        check_count(hidden_channels, "hidden_channels", 1)
         self.net = net
         self.lin = BranchLinear(hidden_channels + in_channels, out_channels, skeleton.num_joints)
 

@@ -15,7 +15,7 @@ def halving_ladder(num_nodes: int) -> tuple[int, ...]:
         >>> halving_ladder(21)
         (21, 11, 6, 3, 2, 1)
     """
-    check_count("num_nodes", num_nodes, 1)
+    check_count(num_nodes, "num_nodes", 1)
     nodes = [num_nodes]
     while nodes[-1] > 1 or len(nodes) < 2:
         nodes.append((nodes[-1] + 1) // 2)

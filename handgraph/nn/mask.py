@@ -62,7 +62,7 @@ class SubgraphMask(HasConstants, MadeFor):
 
     def forward(self, x: Tensor) -> Tensor:
         """Gather the kept joints of every branch."""
-        check_joints(x, self.removal.skeleton, "the input of SubgraphMask", self.kept)
+        check_joints(x, "the input of SubgraphMask", self.removal.skeleton, self.kept)
         nodes = samples_last(x, 2).contiguous().index_select(0, self.kept.flatten())
         out = samples_first(nodes.unflatten(0, self.kept.shape), x.shape[:-2])
         return out.masked_fill(~self.node_mask.unsqueeze(-1), 0) if self.is_ragged else out

@@ -147,7 +147,7 @@ def from_dense(x: Tensor, skeleton: Skeleton) -> Batch:
         8
     """
     check_skeleton(skeleton, "from_dense")
-    check_joints(x, skeleton, "x of from_dense")
+    check_joints(x, "x of from_dense", skeleton)
     graphs = math.prod(x.shape[:-2])
     if graphs == 0:
         raise ValueError(f"x of from_dense: expected at least one graph, got {list(x.shape)}")

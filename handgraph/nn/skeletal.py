@@ -54,7 +54,7 @@ class SkeletalPool(HasConstants):
 
     def forward(self, x: Tensor) -> Tensor:
         """Reduce the joints of each cluster."""
-        check_joints(x, self.coarsening.fine, "the input of SkeletalPool", self.cluster)
+        check_joints(x, "the input of SkeletalPool", self.coarsening.fine, self.cluster)
         count = self.coarsening.coarse.num_joints
         return scatter(x, self.cluster, dim=-2, dim_size=count, reduce=self.reduce)
 
@@ -98,7 +98,7 @@ class SkeletalUnpool(HasConstants):
 
     def forward(self, x: Tensor) -> Tensor:
         """Copy each node to the joints of its cluster."""
-        check_joints(x, self.coarsening.coarse, "the input of SkeletalUnpool", self.cluster)
+        check_joints(x, "the input of SkeletalUnpool", self.coarsening.coarse, self.cluster)
         return x.index_select(-2, self.cluster)
 
     def __repr__(self) -> str:

@@ -85,8 +85,8 @@ class VisibilityLifter(nn.Module):
 
     def logit(self, x: Tensor, score: Tensor) -> Tensor:
         """Return the logit of each joint's visibility. ``[*, J]``."""
-        check_joints(x, self.skeleton, "x of VisibilityLifter")
-        check_joints(score, self.skeleton, "score of VisibilityLifter", x)
+        check_joints(x, "x of VisibilityLifter", self.skeleton)
+        check_joints(score, "score of VisibilityLifter", self.skeleton, x)
         out: Tensor = self.visibility(torch.cat([x, score], dim=-1))
         return out.squeeze(-1)
 

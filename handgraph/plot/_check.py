@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
-def to_array(tensor: Tensor, shape: Sequence[int], name: str, what: str) -> Array:
+def to_array(tensor: Tensor, name: str, shape: Sequence[int], what: str) -> Array:
     """Convert a floating-point tensor of this shape to an array."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"expected {name} as torch.Tensor, got {type(tensor).__name__}")
@@ -28,9 +28,9 @@ def to_array(tensor: Tensor, shape: Sequence[int], name: str, what: str) -> Arra
     return array
 
 
-def to_points(points: Tensor, skeleton: Skeleton, channels: int, name: str) -> Array:
+def to_points(points: Tensor, name: str, skeleton: Skeleton, channels: int) -> Array:
     """Convert the coordinates of a skeleton's joints to an array ``[J, channels]``."""
-    return to_array(points, (skeleton.num_joints, channels), name, f"the joints of {skeleton.name}")
+    return to_array(points, name, (skeleton.num_joints, channels), f"the joints of {skeleton.name}")
 
 
 def to_hidden(visible: Tensor | None, skeleton: Skeleton) -> Mask:

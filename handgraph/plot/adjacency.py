@@ -101,7 +101,7 @@ def draw_adjacency_edges(
     if not 0 <= threshold < math.inf:
         raise ValueError(f"expected threshold to be finite and at least 0, got {threshold}")
     positions = skeleton_layout(skeleton) if positions is None else positions
-    points = to_points(positions, skeleton, 2, "positions")
+    points = to_points(positions, "positions", skeleton, 2)
     ax = plain(flat_axes(ax))
     styles = [Style("")] * skeleton.num_joints
     mark_bones(ax, points, skeleton, styles, skeleton.edges, color=FAINT, linewidth=1)
@@ -127,7 +127,7 @@ def _arc(start: Array, end: Array, weight: float, width: float) -> PathPatch:
 
 def _square(adjacency: Tensor, skeleton: Skeleton) -> Array:
     shape = (skeleton.num_joints, skeleton.num_joints)
-    return to_array(adjacency, shape, "adjacency", f"joints by joints of {skeleton.name}").copy()
+    return to_array(adjacency, "adjacency", shape, f"joints by joints of {skeleton.name}").copy()
 
 
 def _largest(weights: Array) -> float:

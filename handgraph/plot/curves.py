@@ -151,13 +151,13 @@ def _draw_curves(curves: Mapping[str, Tensor | Interval], x: Array, ax: Axes | N
 def _curve_values(curve: Tensor | Interval, length: int, name: str) -> list[Array]:
     """Return the values of a curve, and the ends of its interval if it has one."""
     parts = list(curve) if isinstance(curve, Interval) else [curve]
-    return [to_array(part, (length,), name, "one value for each point") for part in parts]
+    return [to_array(part, name, (length,), "one value for each point") for part in parts]
 
 
 def _axis_values(values: Tensor, name: str) -> Array:
     """Convert a tensor ``[T]`` to an array."""
     length = values.numel() if isinstance(values, Tensor) else 0
-    return to_array(values, (length,), name, "one dimension")
+    return to_array(values, name, (length,), "one dimension")
 
 
 def _check_any(curves: Mapping[str, Tensor | Interval]) -> None:

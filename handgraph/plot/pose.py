@@ -55,7 +55,7 @@ def draw_pose(
         >>> bool(ax.yaxis_inverted()), ax.get_xlabel()
         (True, 'u (pixels)')
     """
-    points, hidden = to_points(uv, skeleton, 2, "uv"), to_hidden(visible, skeleton)
+    points, hidden = to_points(uv, "uv", skeleton, 2), to_hidden(visible, skeleton)
     ax = flat_axes(ax)
     _mark(ax, points, hidden, skeleton, _styles(skeleton, color))
     return _image_plane(ax)
@@ -101,7 +101,7 @@ def draw_pose_3d(
         >>> ax.get_ylabel(), ax.get_zlabel(), bool(ax.zaxis_inverted())
         ('z (m)', 'y (m)', True)
     """
-    points, hidden = to_points(xyz, skeleton, 3, "xyz"), to_hidden(visible, skeleton)
+    points, hidden = to_points(xyz, "xyz", skeleton, 3), to_hidden(visible, skeleton)
     ax = solid_axes(ax)
     _mark(ax, points[:, [0, 2, 1]], hidden, skeleton, _styles(skeleton, color))
     return _camera_frame(ax, unit)
@@ -147,7 +147,7 @@ def draw_poses(
         ['truth', 'detected']
     """
     channels = _channels(poses)
-    arrays = [to_points(pose, skeleton, channels, name) for name, pose in poses.items()]
+    arrays = [to_points(pose, name, skeleton, channels) for name, pose in poses.items()]
     hidden = to_hidden(visible, skeleton)
     ax = flat_axes(ax) if channels == 2 else solid_axes(ax)
     for position, (name, points) in enumerate(zip(poses, arrays, strict=True)):

@@ -126,4 +126,4 @@ def draw_removal_set(
 def _points(skeleton: Skeleton, positions: Tensor | None) -> Array:
     if positions is None:
         positions = skeleton_layout(skeleton)
-    return to_points(positions, skeleton, 2, "positions")
+    return to_points(positions, "positions", skeleton, 2)

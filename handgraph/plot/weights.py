@@ -48,7 +48,7 @@ def draw_weights(weights: Tensor, removal: RemovalSets, *, ax: Axes | None = Non
         ((21, 4), [0.25, 0.25, 0.25, 0.25])
     """
     shape = (len(removal), removal.num_nodes)
-    table = _by_joint(to_array(weights, shape, "weights", "branches by kept joints"), removal)
+    table = _by_joint(to_array(weights, "weights", shape, "branches by kept joints"), removal)
     ax = flat_axes(ax, 4.5, 5.5)
     largest = float(np.nan_to_num(table, posinf=0).max()) or 1.0
     joints = removal.skeleton.joints

@@ -46,7 +46,7 @@ class GraphNet(nn.Module):
         channels: tuple[int, int] = (128, 16),
     ):
         super().__init__()
-        check_count("num_nodes", num_nodes, 1)
+        check_count(num_nodes, "num_nodes", 1)
         self.adjacency = nn.Parameter(torch.eye(num_nodes))
         sizes = (in_channels, *channels, out_channels)
         self.convs = nn.ModuleList(

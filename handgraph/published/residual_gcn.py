@@ -62,7 +62,7 @@ class ResidualGCN(HasConstants):
     ):
         super().__init__()
         check_skeleton(skeleton, "ResidualGCN")
-        check_count("num_blocks", num_blocks, 0)
+        check_count(num_blocks, "num_blocks", 0)
         self.skeleton = skeleton
         self.register_constants(edge_index=skeleton.edge_index)
         wide = partial(conv, channels, channels, skeleton)

@@ -106,9 +106,9 @@ def simulate_occlusion(
 def _check_shapes(
     uv: Tensor, cue: Tensor, confidence: Tensor, hidden: Tensor, visible: Tensor | None
 ) -> None:
-    check_points(uv, 2, "uv")
-    check_shape(cue, uv[..., :1].shape, uv, "cue")
-    check_shape(confidence, uv[..., :1].shape, uv, "confidence")
+    check_points(uv, "uv", 2)
+    check_shape(cue, "cue", uv[..., :1].shape, uv)
+    check_shape(confidence, "confidence", uv[..., :1].shape, uv)
     check_mask(hidden, uv.shape[:-1])
     if visible is not None:
         check_mask(visible, uv.shape[:-1])

@@ -56,7 +56,7 @@ def sample_region(
         True
     """
     check_region(probability, radius, hops)
-    check_points(uv, 2, "uv")
+    check_points(uv, "uv", 2)
     if uv.shape[-2] != skeleton.num_joints:
         raise ValueError(
             f"expected uv with the {skeleton.num_joints} joints of skeleton {skeleton.name!r}, "

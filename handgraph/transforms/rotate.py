@@ -80,7 +80,7 @@ class RotateInPlane(RandomTransform):
         require_camera(self, data)
         require_pixels(self, data)
         if "xyz" in data:
-            check_points(data.xyz, 3, "xyz")
+            check_points(data.xyz, "xyz", 3)
         low, high = self.degrees
         share = torch.rand((), generator=self.generator, dtype=torch.float64).item()
         turn = _about_z(math.radians(low + (high - low) * share), data.K)

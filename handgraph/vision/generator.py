@@ -104,7 +104,7 @@ class HeatmapGenerator(nn.Module):
         head: str = "conv",
     ):
         super().__init__()
-        check_count("num_joints", num_joints, 1)
+        check_count(num_joints, "num_joints", 1)
         if head not in HEADS:
             raise ValueError(f"head: expected one of {', '.join(HEADS)}, got {head!r}")
         self.num_joints = num_joints
@@ -171,7 +171,7 @@ class HeatmapGenerator(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return heatmaps and features."""
         check_images(images)
-        check_device(images, self.mean, "images")
+        check_device(images, "images", self.mean)
         x = (to_unit_range(images, self.mean.dtype) - self.mean) / self.std
         branches, features = self.backbone(x)
         return self.head(concatenate(branches)), features

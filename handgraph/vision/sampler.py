@@ -69,8 +69,8 @@ class JointFeatureSampler(nn.Module):
     def forward(self, features: Tensor, uv: Tensor) -> Tensor:
         """Sample the map at uv."""
         check_features(self, features)
-        check_points(uv, 2, "uv")
-        check_device(uv, features, "uv")
+        check_points(uv, "uv", 2)
+        check_device(uv, "uv", features)
         if uv.dim() != 3 or uv.shape[0] != features.shape[0]:
             raise ValueError(
                 f"{self!r}: expected uv [{features.shape[0]}, J, 2] for features "

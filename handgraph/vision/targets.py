@@ -60,7 +60,7 @@ def gaussian_heatmaps(
         >>> gaussian_heatmaps(torch.tensor([[5.5, 1.5]]), 16, sigma=1.0)[0, 0]  # the topmost row
         tensor([0.6065, 1.0000, 0.6065, 0.1353])
     """
-    check_points(uv, 2, "uv")
+    check_points(uv, "uv", 2)
     check_positive(sigma, "sigma")
     check_positive(stride, "stride")
     height, width = _map_size(image_size, stride)
@@ -77,7 +77,7 @@ def _gaussian(centre: Tensor, size: int, sigma: float) -> Tensor:
 
 
 def _map_size(image_size: int | tuple[int, int], stride: int) -> tuple[int, int]:
-    height, width = check_sides("image_size", image_size)
+    height, width = check_sides(image_size, "image_size")
     if height % stride or width % stride:
         raise ValueError(
             f"expected an image_size whose sides are multiples of the stride {stride}, "

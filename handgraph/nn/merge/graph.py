@@ -81,7 +81,7 @@ class GraphMerger(HasConstants, MadeFor, Merger):
     ) -> Tensor:
         """Regress every joint from the hypotheses of all joints."""
         self.check(partial, feature, node_mask)
-        check_device(partial, self.slot, "partial of GraphMerger")
+        check_device(partial, "partial of GraphMerger", self.slot)
         values, there = self._by_joint(partial), self.there
         if node_mask is not None:
             there = there & self._by_joint(node_mask.unsqueeze(-1))

@@ -65,7 +65,7 @@ class HypothesisGraphMerger(MadeFor, Merger):
     ):
         feature_channels = in_channels if feature_nodes else 0
         super().__init__(in_channels, out_channels, removal, feature_channels=feature_channels)
-        check_count("feature_nodes", feature_nodes, 0)
+        check_count(feature_nodes, "feature_nodes", 0)
         self.feature_nodes = feature_nodes
         self.hypotheses = Hypotheses(removal)
         graph = Skeleton.edgeless(len(self.hypotheses.index) + feature_nodes)

@@ -76,7 +76,7 @@ def check(x: Tensor, parts: Sequence[Tensor]) -> None:
     """Raise unless all tensors have the dtype of the input and are on the CPU."""
     for part in parts:
         if not part.is_cpu:
-            check_device(x, part, "the input")
+            check_device(x, "the input", part)
         if part.dtype != x.dtype:
             raise TypeError(f"expected an input in the net's {part.dtype}, got {x.dtype}")
 

@@ -61,7 +61,7 @@ class ReferenceForm(Form):
 
     def run(self, x: Tensor) -> Tensor:
         """Run the plan on ``[N, J, C, B]``."""
-        check_device(x, next(iter(self.kept.parts()), x), "the input")
+        check_device(x, "the input", next(iter(self.kept.parts()), x))
         if self.dense is None or not self._is_dense(x):
             return run_fused(self.kept.plan(), x)
         rows = x.permute(0, 3, 1, 2)

@@ -22,7 +22,7 @@ the cache."""
 
 def run(plan: Plan, x: Tensor) -> Tensor:
     """Run a plan on ``[N, J, C, B]``."""
-    check_device(x, next(iter(tensors(plan)), x), "the input")
+    check_device(x, "the input", next(iter(tensors(plan)), x))
     if torch.is_grad_enabled() and not _is_watched(x):
         parts = each_once(plan)
         if x.requires_grad or any(part.requires_grad for part in parts):
