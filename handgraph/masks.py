@@ -5,8 +5,8 @@ A mask is Bool ``[*, J]``, ``True`` for a joint that is kept. It is the ``node_m
 visibility is a mask, too. Training and evaluation may use different masks::
 
     mask = keep_always(sample_visible(score), HAND, "wrist")            # training: one draw
-    masks, speaks = cover(sample_visible(score.expand(8, *score.shape)))  # test: eight draws
-    pose = merge_draws(net(x.expand(9, *x.shape), masks), speaks)
+    masks, used = cover(sample_visible(score.expand(8, *score.shape)))  # test: eight draws
+    pose = merge_draws(net(x.expand(9, *x.shape), masks), used)
 """
 
 from __future__ import annotations
@@ -289,18 +289,18 @@ class Covered(NamedTuple):
 
     Shapes:
         - node_mask: Bool ``[K + 1, *, J]``, the K draws and one draw that keeps all joints
-        - speaks: Bool ``[K + 1, *, J]``, ``True`` where a draw contributes to a joint's estimate
+        - used: Bool ``[K + 1, *, J]``, ``True`` where a draw contributes to a joint's estimate
 
     Example:
         >>> import torch
         >>> from handgraph.masks import cover
-        >>> node_mask, speaks = cover(torch.tensor([[True, False], [True, False]]))
-        >>> speaks.sum(dim=0).tolist()
+        >>> node_mask, used = cover(torch.tensor([[True, False], [True, False]]))
+        >>> used.sum(dim=0).tolist()
         [2, 1]
     """
 
     node_mask: Tensor
-    speaks: Tensor
+    used: Tensor
 
 
 def cover(mask: Tensor) -> Covered:
@@ -322,7 +322,7 @@ def cover(mask: Tensor) -> Covered:
     Example:
         >>> import torch
         >>> from handgraph.masks import cover
-        >>> cover(torch.tensor([[True, False]])).speaks.tolist()
+        >>> cover(torch.tensor([[True, False]])).used.tolist()
         [[True, False], [False, True]]
     """
     if mask.dtype != torch.bool:
@@ -333,20 +333,20 @@ def cover(mask: Tensor) -> Covered:
     return Covered(torch.cat([mask, torch.ones_like(lost)]), torch.cat([mask, lost]))
 
 
-def merge_draws(pose: Tensor, speaks: Tensor) -> Tensor:
+def merge_draws(pose: Tensor, used: Tensor) -> Tensor:
     r"""Average the poses of several draws, for each joint over the draws that contribute to it.
 
     .. math:: y_j = \frac{\sum_k s_{kj} \, y_{kj}}{\sum_k s_{kj}}
 
     Args:
         pose: Output of the net for each draw. ``[K, *, J, C]``
-        speaks: Which draws contribute to each joint. Bool ``[K, *, J]``
+        used: Which draws contribute to each joint. Bool ``[K, *, J]``
 
     Returns:
         ``[*, J, C]``; NaN for a joint to which no draw contributes.
 
     Raises:
-        TypeError: If ``speaks`` is not Bool.
+        TypeError: If ``used`` is not Bool.
         ValueError: If its shape is not that of the poses.
 
     Example:
@@ -357,8 +357,8 @@ def merge_draws(pose: Tensor, speaks: Tensor) -> Tensor:
         2.0
     """
     check_tensor(pose, "pose")
-    check_mask(speaks, pose.shape[:-1], pose)
-    picked = speaks.unsqueeze(-1)
+    check_mask(used, pose.shape[:-1], pose)
+    picked = used.unsqueeze(-1)
     total = pose.where(picked, 0).sum(dim=0)
     return total / picked.sum(dim=0)
 

@@ -103,30 +103,30 @@ def test_some_joints_are_always_kept():
 
 def test_a_full_draw_speaks_only_for_what_no_other_kept():
     drawn = torch.rand(3, 50, 21, generator=rng()) < 0.3
-    node_mask, speaks = masks.cover(drawn)
+    node_mask, used = masks.cover(drawn)
     assert torch.equal(node_mask[:3], drawn)
-    assert torch.equal(speaks[:3], drawn)
+    assert torch.equal(used[:3], drawn)
     assert node_mask[3].all()
-    assert torch.equal(speaks[3], (drawn.sum(dim=0) == 0))
-    assert speaks.any(dim=0).all()
+    assert torch.equal(used[3], (drawn.sum(dim=0) == 0))
+    assert used.any(dim=0).all()
 
 
 def test_draws_are_averaged_where_they_speak():
-    poses, speaks = torch.randn(4, 5, 21, 3).double(), torch.rand(4, 5, 21, generator=rng()) < 0.5
-    speaks[:, 0, 0] = False
-    merged = masks.merge_draws(poses, speaks)
+    poses, used = torch.randn(4, 5, 21, 3).double(), torch.rand(4, 5, 21, generator=rng()) < 0.5
+    used[:, 0, 0] = False
+    merged = masks.merge_draws(poses, used)
     for b in range(5):
         for j in range(21):
-            said = [poses[k, b, j] for k in range(4) if speaks[k, b, j]]
+            said = [poses[k, b, j] for k in range(4) if used[k, b, j]]
             expected = sum(said) / len(said) if said else torch.full((3,), torch.nan).double()
             assert_close(merged[b, j], expected, equal_nan=True)
 
 
 def test_what_does_not_speak_has_no_influence():
     poses = torch.randn(2, 21, 3, requires_grad=True)
-    speaks = torch.ones(2, 21, dtype=torch.bool)
-    speaks[1, 4] = False
-    masks.merge_draws(poses, speaks).sum().backward()
+    used = torch.ones(2, 21, dtype=torch.bool)
+    used[1, 4] = False
+    masks.merge_draws(poses, used).sum().backward()
     assert poses.grad[1, 4].eq(0).all()
     assert poses.grad[0, 4].eq(1).all()
 
@@ -134,10 +134,10 @@ def test_what_does_not_speak_has_no_influence():
 def test_masks_compose_and_go_into_the_net():
     score = torch.rand(8, 6, 21, generator=rng())
     mask = masks.keep_confident(score, 0.2) & masks.drop_joints((8, 6, 21), 0.1, rng())
-    node_mask, speaks = masks.cover(masks.keep_always(mask, HAND, "wrist"))
+    node_mask, used = masks.cover(masks.keep_always(mask, HAND, "wrist"))
     x = torch.rand(6, 21, 2)
     pose = masks.merge_draws(
-        AdaptiveGraphUNet(2, 3, HAND)(x.expand(9, 6, 21, 2), node_mask), speaks
+        AdaptiveGraphUNet(2, 3, HAND)(x.expand(9, 6, 21, 2), node_mask), used
     )
     assert pose.shape == (6, 21, 3)
     assert pose.isfinite().all()

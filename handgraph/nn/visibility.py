@@ -99,7 +99,7 @@ class VisibilityLifter(nn.Module):
         """Average the poses of all draws, for each joint over the draws that keep it."""
         probability = torch.sigmoid(self.logit(x, score))
         levels = self.levels.view(len(self.levels), *(1,) * (x.dim() - 2), -1)
-        masks, speaks = cover(keep_always(~(probability <= levels), self.skeleton, self.keep))
+        masks, used = cover(keep_always(~(probability <= levels), self.skeleton, self.keep))
         poses = self.lifter(x.expand(len(masks), *x.shape), masks)
         unknown = probability.isnan().any(dim=-1)[..., None, None]
-        return merge_draws(cast("Tensor", poses), speaks).masked_fill(unknown, torch.nan)
+        return merge_draws(cast("Tensor", poses), used).masked_fill(unknown, torch.nan)
