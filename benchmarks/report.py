@@ -103,8 +103,8 @@ def pipeline(result: dict[str, Any]) -> str:
     if "fit" in sizes:
         text += (
             " *pixels*: how far joints are from eager's, median and largest. The generator is "
-            f"fitted to its images for {sizes['fit']} steps, so that heatmaps have peaks; the other "
-            "parts are not trained."
+            f"fitted to its images for {sizes['fit']} steps, so that heatmaps have peaks; the "
+            "other parts are not trained."
         )
     parts = [f"## From an image, {_device(result)}", origin(result), text]
     for found in result["tables"]:
