@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from benchmarks.contestants import Call
 from benchmarks.core import make_plan
+from benchmarks.forms import infer
 from benchmarks.machine import machine, write
 from benchmarks.measures import flops
 from benchmarks.parts import Pipeline
@@ -60,10 +61,10 @@ def measure(pipeline: Pipeline, image: Tensor) -> tuple[dict[str, Any], dict[str
     """Count parameters and operations for one image, and return the calls to time."""
     generator: HeatmapGenerator = pipeline.detector.generator
     calls = {
-        "detector": _infer(for_inference(generator)),
-        "whole": _infer(for_inference(pipeline)),
+        "detector": infer(for_inference(generator)),
+        "whole": infer(for_inference(pipeline)),
     }
-    parts = {"detector": _infer(generator), "whole": _infer(pipeline)}
+    parts = {"detector": infer(generator), "whole": infer(pipeline)}
     row = {
         "name": generator.backbone_name,
         "features": generator.feature_channels,
@@ -71,14 +72,6 @@ def measure(pipeline: Pipeline, image: Tensor) -> tuple[dict[str, Any], dict[str
         "macs": {form: flops(call, image) // 2 for form, call in parts.items()},
     }
     return row, calls
-
-
-def _infer(module: nn.Module) -> Call:
-    def call(x: Tensor) -> object:
-        with torch.no_grad():
-            return module(x)
-
-    return call
 
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:

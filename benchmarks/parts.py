@@ -11,6 +11,8 @@ from handgraph.vision import (
     BranchFeatureEncoder,
     FeatureEncoder,
     HeatmapGenerator,
+    JointFeatureSampler,
+    SharedFeatureEncoder,
     decode_heatmaps,
 )
 
@@ -30,17 +32,46 @@ class Detector(nn.Module):
 
 
 class Encoders(nn.Module):
-    """Feature encoders of the branches and the merger for a feature map ``[B, C, h, w]``."""
+    """Feature encoders of the branches and the merger for a feature map ``[B, C, h, w]``.
 
-    def __init__(self, in_channels: int, removal: RemovalSets, hidden_channels: int) -> None:
+    Args:
+        in_channels: Channels of the map.
+        removal: The removal sets.
+        hidden_channels: Width of the encoders.
+        shared: Whether the branches' encoders share a trunk.
+    """
+
+    def __init__(
+        self, in_channels: int, removal: RemovalSets, hidden_channels: int, shared: bool = False
+    ) -> None:
         super().__init__()
         joints, hidden = removal.skeleton.num_joints, hidden_channels
-        self.branches = BranchFeatureEncoder(in_channels, 2, removal, hidden_channels=hidden)
+        encoder = SharedFeatureEncoder if shared else BranchFeatureEncoder
+        self.branches = encoder(in_channels, 2, removal, hidden_channels=hidden)
         self.merge = FeatureEncoder(in_channels, joints, 3, hidden_channels=hidden)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return features for the branches ``[B, N, K, 2]`` and for the merger ``[B, J, 3]``."""
         return self.branches(features), self.merge(features)
+
+
+class Samplers(nn.Module):
+    """Features sampled at the joints in the place of encoders, the joints on a diagonal."""
+
+    uv: Tensor
+
+    def __init__(self, in_channels: int, removal: RemovalSets) -> None:
+        super().__init__()
+        self.split = SubgraphMask(removal)
+        self.branches = JointFeatureSampler(in_channels, 2)
+        self.merge = JointFeatureSampler(in_channels, 3)
+        line = torch.linspace(0, 60, removal.skeleton.num_joints)
+        self.register_buffer("uv", torch.stack([line, line], dim=-1)[None])
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Sample for the branches ``[B, N, K, 2]``, and for the merger ``[B, J, 3]``."""
+        uv = self.uv.expand(len(features), -1, -1)
+        return self.split(self.branches(features, uv)), self.merge(features, uv)
 
 
 class GraphCore(nn.Module):

@@ -6,27 +6,41 @@
 from __future__ import annotations
 
 import argparse
-import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from tqdm import tqdm
 
-from benchmarks.contestants import Call, in_cuda_graph
+from benchmarks.contestants import Call, Unavailable, in_cuda_graph
 from benchmarks.core import make_plan
+from benchmarks.fitting import fit, rendered
+from benchmarks.forms import by_triton, compiled, exported, in_torch, infer
 from benchmarks.machine import machine, write
 from benchmarks.measures import operations
-from benchmarks.parts import Pipeline
+from benchmarks.parts import Encoders, Pipeline, Samplers
 from benchmarks.tables import plain, shares
 from benchmarks.timing import Plan, cpu_stopwatch, cuda_stopwatch, interleave, summary
-from handgraph.nn import engines, fold
+from handgraph.nn import fold
 
-FULL = {"backbone": "hrnet_w32", "hidden_channels": 256, "image_size": 256, "batches": [1, 32]}
-QUICK = {"backbone": "hrnet_w18_small", "hidden_channels": 32, "image_size": 64, "batches": [1, 4]}
-CONVOLUTIONAL = ("whole", "HRNet", "encoders")
+FULL = {
+    "backbone": "hrnet_w32",
+    "hidden_channels": 256,
+    "image_size": 256,
+    "batches": [1, 8],
+    "fit": 40,
+}
+QUICK = {
+    "backbone": "hrnet_w18_small",
+    "hidden_channels": 32,
+    "image_size": 64,
+    "batches": [1, 4],
+    "fit": 2,
+}
+SAMPLED = "features sampled"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -41,68 +55,49 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--image-size", type=int, help="pixels")
     parser.add_argument("--batches", type=int, nargs="+")
     parser.add_argument("--compile", action="store_true", help="torch.compile too: minutes each")
+    parser.add_argument("--export", action="store_true", help="onnxruntime and OpenVINO too")
+    parser.add_argument("--fit", type=int, help="steps that fit the generator to its images")
     parser.add_argument("--budget", type=float, help="seconds a form")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="where the JSON goes")
     args = parser.parse_args(arguments)
     for name, value in (QUICK if args.quick else FULL).items():
         setattr(args, name, value if getattr(args, name) is None else getattr(args, name))
+    if args.export and args.device != "cpu":
+        parser.error("--export: expected --device cpu")
     return args
 
 
 def forms(part: str, module: nn.Module, args: argparse.Namespace) -> dict[str, Call]:
-    """The ways to run a part."""
+    """The ways to run a part by PyTorch."""
     device = args.device
-    found: dict[str, Call] = {"eager": _infer(module), "bf16": _autocast(module, device)}
-    if part in CONVOLUTIONAL:
-        last = copy.deepcopy(module).to(memory_format=torch.channels_last)
-        found |= {"channels_last": _infer(last), "channels_last, bf16": _autocast(last, device)}
-    found["folded"] = _infer(fold(module))
+    found = in_torch(module, device, convolutional=part != "core")
+    if part != SAMPLED:  # it has nothing to fold
+        found["folded"] = infer(fold(module))
     if device == "cuda" and part == "core":
-        found["Triton"] = _by_triton(module)
-        found["folded, Triton"] = _by_triton(fold(module))
-    if args.compile:
-        found["compiled"] = _infer(torch.compile(copy.deepcopy(module), dynamic=False))
+        found |= by_triton(module)
+    if args.compile and part == "whole":
+        found |= compiled(module)
     return found
 
 
-def _infer(module: Call) -> Call:
-    def call(x: Tensor) -> object:
-        with torch.no_grad():
-            return module(x)
-
-    return call
-
-
-def _autocast(module: Call, device: str) -> Call:
-    def call(x: Tensor) -> object:
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16):
-            return module(x)
-
-    return call
-
-
-def _by_triton(module: Call) -> Call:
-    def call(x: Tensor) -> object:
-        with torch.no_grad(), engines.use("triton"):
-            return module(x)
-
-    return call
-
-
-def parts(pipeline: Pipeline, batch: int, size: int) -> dict[str, tuple[nn.Module, list[Tensor]]]:
-    """Each part with its inputs, computed by the parts before it from random images."""
-    device = next(pipeline.parameters()).device
-    images = [
-        torch.randint(256, (batch, 3, size, size), dtype=torch.uint8, device=device)
-        for _ in range(2)
-    ]
+def parts(
+    pipeline: Pipeline, images: list[Tensor], hidden_channels: int
+) -> dict[str, tuple[nn.Module, list[Tensor]]]:
+    """Each part with its inputs, computed by the parts before it, and two other encoders."""
+    generator, removal = pipeline.detector.generator, pipeline.core.split.removal
+    channels = generator.feature_channels
+    shared = Encoders(channels, removal, hidden_channels, shared=True)
+    others = {"encoders, shared trunk": shared, SAMPLED: Samplers(channels, removal)}
     with torch.no_grad():
         found = [pipeline.detector(image) for image in images]
+    maps = [features for _, features in found]
+    device = images[0].device
     return {
         "whole": (pipeline, images),
         "HRNet": (pipeline.detector, images),
-        "encoders": (pipeline.encoders, [features for _, features in found]),
+        "encoders": (pipeline.encoders, maps),
+        **{name: (module.to(device).eval(), maps) for name, module in others.items()},
         "core": (pipeline.core, [uv for uv, _ in found]),
     }
 
@@ -111,34 +106,64 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield one table for each batch size."""
     torch.manual_seed(args.seed)
     pipeline = Pipeline(args.backbone, args.hidden_channels).to(args.device).eval()
+    hands, uv = rendered(args.image_size, args.seed, args.device)
+    fit(pipeline.detector.generator, hands, uv, args.fit)
+    whole = {"whole": pipeline, "HRNet": pipeline.detector} if args.export else {}
+    elsewhere = {name: exported(module, hands[:2]) for name, module in whole.items()}
     plan = make_plan(args)
-    bar = tqdm(total=4 * len(args.batches), desc="parts", disable=None)
+    bar = tqdm(total=6 * len(args.batches), desc="parts", disable=None)
     for batch in args.batches:
         rows = []
-        for name, (part, inputs) in parts(pipeline, batch, args.image_size).items():
-            rows += time_part(name, forms(name, part, args), inputs, plan)
+        images = [hands[torch.arange(first, first + batch) % len(hands)] for first in range(2)]
+        for name, (part, inputs) in parts(pipeline, images, args.hidden_channels).items():
+            calls = forms(name, part, args)
+            rows += time_part(name, calls, elsewhere.get(name, {}), inputs, plan)
             bar.update()
         yield {"batch": batch, "rows": rows}
     bar.close()
 
 
 def time_part(
-    part: str, calls: dict[str, Call], inputs: list[Tensor], plan: Plan
+    part: str,
+    calls: dict[str, Call],
+    elsewhere: Mapping[str, nn.Module],
+    inputs: list[Tensor],
+    plan: Plan,
 ) -> list[dict[str, Any]]:
-    """Time all forms of a part in turn."""
+    """Time all forms of a part in turn; those of other runtimes have no operations to count."""
     batch, is_cuda = len(inputs[0]), inputs[0].is_cuda
     rows: list[dict[str, Any]] = [{"part": part, "form": form} for form in calls]
     for row, call in zip(rows, list(calls.values()), strict=True):
-        row["operations"] = operations(call, inputs[0])
+        if row["form"] != "compiled":
+            row["operations"] = operations(call, inputs[0])
     if is_cuda:
         graphs = {f"{form}, CUDA graph": call for form, call in calls.items()}
         rows += [{"part": part, "form": form} for form in graphs]
         calls = calls | {form: in_cuda_graph(call, inputs[0]) for form, call in graphs.items()}
+    absent = {form: m.reason for form, m in elsewhere.items() if isinstance(m, Unavailable)}
+    calls = calls | {form: infer(m) for form, m in elsewhere.items() if form not in absent}
+    rows += [{"part": part, "form": form} for form in elsewhere if form not in absent]
     times = interleave(calls, inputs, cuda_stopwatch if is_cuda else cpu_stopwatch, plan)
     for row in rows:
         row |= {"time": summary(times[row["form"]])}
         row["images_per_second"] = batch / row["time"]["median"]
-    return rows
+        if part in ("whole", "HRNet"):
+            row["pixels"] = apart(calls[row["form"]], calls["eager"], inputs)
+    return rows + [{"part": part, "form": form, "reason": why} for form, why in absent.items()]
+
+
+def apart(call: Call, reference: Call, inputs: list[Tensor]) -> dict[str, float]:
+    """Distances in pixels between the joints of two forms: median and largest."""
+    half = inputs[0].shape[-1] / 2
+    found = [half * (_uv(call(x)) - _uv(reference(x))).norm(dim=-1).flatten() for x in inputs]
+    distances = torch.cat(found)
+    return {"median": distances.median().item(), "max": distances.max().item()}
+
+
+def _uv(output: object) -> Tensor:
+    """(u, v) in [-1, 1] of a part's output."""
+    first: Tensor = tree_leaves(output)[0]
+    return first[..., :2].double()
 
 
 def main(arguments: list[str] | None = None) -> None:

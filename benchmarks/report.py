@@ -97,8 +97,15 @@ def pipeline(result: dict[str, Any]) -> str:
     sizes = result["sizes"]
     text = (
         f"{sizes['backbone']}, images of {sizes['image_size']} pixels, encoders of width "
-        f"{sizes['hidden_channels']}, threads 1. *share*: of the time of the whole in this form."
+        f"{sizes['hidden_channels']}, threads 1. *share*: of the time of the whole in this form. "
+        "*vs eager*: times faster."
     )
+    if "fit" in sizes:
+        text += (
+            " *pixels*: how far joints are from eager's, median and largest. The generator is "
+            f"fitted to its images for {sizes['fit']} steps, so that heatmaps have peaks; the "
+            "other parts are not trained."
+        )
     parts = [f"## From an image, {_device(result)}", origin(result), text]
     for found in result["tables"]:
         parts += [f"### batch {found['batch']}", markdown(shares(found["rows"]))]

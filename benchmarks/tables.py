@@ -82,19 +82,25 @@ def table(rows: Sequence[Row], rate: float) -> list[list[str]]:
 
 def shares(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
     """Return the cells of a pipeline table, with each part's share of the whole in its form."""
-    whole = {row["form"]: row["time"]["median"] for row in rows if row["part"] == "whole"}
-    lines = [["part", "form", "ms", "share", "images/s", "operations"]]
+    medians = {(row["part"], row["form"]): row["time"]["median"] for row in rows if "time" in row}
+    lines = [["part", "form", "ms", "share", "vs eager", "images/s", "operations", "pixels"]]
     for row in rows:
-        median = row["time"]["median"]
-        share = median / whole.get(row["form"], whole["eager"])
+        part, form = row["part"], row["form"]
+        if "reason" in row:
+            lines.append([part, form, row["reason"], *[""] * 5])
+            continue
+        median, pixels = medians[part, form], row.get("pixels")
+        whole = medians.get(("whole", form), medians["whole", "eager"])
         lines.append(
             [
-                row["part"],
-                row["form"],
+                part,
+                form,
                 milliseconds(median),
-                f"{share:.1%}",
+                f"{median / whole:.1%}",
+                faster(medians[part, "eager"] / median),
                 digits(row["images_per_second"]),
                 str(row.get("operations", "")),
+                f"{pixels['median']:.2f}, {pixels['max']:.2f}" if pixels else "",
             ]
         )
     return lines

@@ -1,9 +1,11 @@
 """Take nets out of Python: torch.export, ONNX and AOTInductor, and how far the files are off.
 
-Writes the paper's core (split, branches, merge), the same folded, and the lifter that comes with
-the package, for batches of any size. Each file is loaded again and compared with the net. The core
-has random parameters here: put your own in its place. AOTInductor needs a C++ compiler and a minute
-a net, so it takes the core only.
+Writes the paper's core (split, branches, merge), the same folded, the lifter that comes with the
+package, the heatmap generator and the whole PSJNet, for batches of any size. Each file is loaded
+again and compared with the net; ONNX files in onnxruntime, and in OpenVINO where it is installed.
+Parameters are random here, but for the lifter: ``--run`` takes generator and PSJNet of a run of
+``train.py``. AOTInductor needs a C++ compiler and a minute a net, so it takes the core only;
+torch.export cannot save PSJNet's named tuple.
 """
 
 from __future__ import annotations
@@ -12,21 +14,27 @@ import argparse
 import shutil
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-import onnxruntime
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.utils._pytree import tree_leaves
 
 from handgraph import HAND, RemovalSets
+from handgraph.export import load_onnxruntime, load_openvino, to_onnx, trace
 from handgraph.hub import pretrained_lifter
 from handgraph.nn import AdaptiveGraphUNet, GraphMerger, SubgraphMask, fold
+from handgraph.vision import HeatmapGenerator
+from pipeline.store import load_run
+from psjnet import PoseNet, PSJNetLifter
 
 BATCHES = (1, 3, 8)
 """Sizes that are compared; the nets are exported with another one."""
 
-Run = Callable[..., Tensor]
+Inputs = tuple[Tensor, ...]
+Runs = dict[str, Callable[..., Any]]
 
 
 def core() -> nn.Module:
@@ -36,46 +44,74 @@ def core() -> nn.Module:
     return nn.Sequential(SubgraphMask(removal), branches, merge).eval()
 
 
-def export(net: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
-    """Trace a net for any number of samples."""
-    dynamic = tuple({0: Dim.DYNAMIC} for _ in inputs)  # before torch 2.13, a named one is refused
-    return torch.export.export(net, inputs, dynamic_shapes=dynamic)
+def psjnet(run: Path | None) -> tuple[PoseNet, int]:
+    """The PSJNet of a run, or a small one, and the size of its images."""
+    if run is not None:
+        settings, net = load_run(run)
+        return net, settings.image_size
+    generator = HeatmapGenerator(backbone="hrnet_w18_small")
+    lifter = PSJNetLifter(generator.feature_channels, encoder_channels=16)
+    return PoseNet(generator, lifter).eval(), 64
 
 
-def write_pt2(program: ExportedProgram, path: Path) -> Run:
+def nets(run: Path | None) -> dict[str, tuple[nn.Module, Inputs]]:
+    """All nets, each with an example of its inputs."""
+    net, (whole, side) = core(), psjnet(run)
+    uv, score = torch.rand(2, HAND.num_joints, 2), torch.rand(2, HAND.num_joints)
+    images = torch.randint(256, (2, 3, side, side), dtype=torch.uint8)
+    return {
+        "core": (net, (uv,)),
+        "folded": (fold(net), (uv,)),
+        "lifter": (pretrained_lifter(), (uv, score)),
+        "generator": (whole.generator, (images,)),
+        "psjnet": (whole, (images,)),
+    }
+
+
+def write_pt2(net: nn.Module, inputs: Inputs, path: Path) -> Runs:
     """Save the program as it is, for Python with torch and without handgraph."""
-    torch.export.save(program, path)
-    return torch.export.load(path).module()
+    torch.export.save(trace(net, *inputs), path)
+    return {"torch": torch.export.load(path).module()}
 
 
-def write_onnx(program: ExportedProgram, path: Path) -> Run:
-    """Convert the program for onnxruntime, and everything else that reads ONNX."""
-    torch.onnx.export(program, dynamo=True, verbose=False).save(path)  # type: ignore[union-attr]
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [entry.name for entry in session.get_inputs()]
-
-    def run(*inputs: Tensor) -> Tensor:
-        feed = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
-        return torch.from_numpy(session.run(None, feed)[0])
-
-    return run
+def write_onnx(net: nn.Module, inputs: Inputs, path: Path) -> Runs:
+    """Convert the net for onnxruntime, OpenVINO, and everything else that reads ONNX."""
+    path.write_bytes(to_onnx(net, *inputs))
+    runs: Runs = {"onnxruntime": load_onnxruntime(path)}
+    return runs | ({"OpenVINO": load_openvino(path)} if find_spec("openvino") else {})
 
 
-def write_aoti(program: ExportedProgram, path: Path) -> Run:
-    """Compile the program to machine code for this processor, for Python and C++."""
-    torch._inductor.aoti_compile_and_package(program, package_path=str(path))
-    return torch._inductor.aoti_load_package(str(path))
+def write_aoti(net: nn.Module, inputs: Inputs, path: Path) -> Runs:
+    """Compile the net to machine code for this processor, for Python and C++."""
+    torch._inductor.aoti_compile_and_package(trace(net, *inputs), package_path=str(path))
+    return {"AOTInductor": torch._inductor.aoti_load_package(str(path))}
 
 
-def largest_difference(run: Run, net: nn.Module, inputs: tuple[Tensor, ...]) -> float:
-    """How far file and net are apart, over all batch sizes."""
-    draws = [tuple(torch.rand(batch, *x.shape[1:]) for x in inputs) for batch in BATCHES]
-    return max((run(*draw) - net(*draw)).abs().max().item() for draw in draws)
+def largest_difference(run: Callable[..., Any], net: nn.Module, inputs: Inputs) -> float:
+    """How far file and net are apart over all batch sizes, relative to the largest value."""
+    found = []
+    for batch in BATCHES:
+        draw = [fresh(x, batch) for x in inputs]
+        pairs = zip(tree_leaves(run(*draw)), tree_leaves(net(*draw)), strict=True)
+        found += [((x - y).abs().max() / y.abs().max().clamp(min=1)).item() for x, y in pairs]
+    return max(found)
+
+
+def fresh(x: Tensor, batch: int) -> Tensor:
+    """Draw an input like this one."""
+    shape = (batch, *x.shape[1:])
+    return torch.randint(256, shape, dtype=x.dtype) if x.dtype == torch.uint8 else torch.rand(shape)
+
+
+def left_out(kind: str, name: str) -> bool:
+    """Whether a net is not written in a format."""
+    return (kind == "aoti.pt2" and name != "core") or (kind == "pt2" and name == "psjnet")
 
 
 WRITE = {"pt2": write_pt2, "onnx": write_onnx, "aoti.pt2": write_aoti}
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--formats", nargs="+", choices=list(WRITE), default=list(WRITE))
+parser.add_argument("--run", type=Path, help="folder that train.py wrote, of PSJNet")
 parser.add_argument("--out", type=Path, default=Path("runs/export"))
 args = parser.parse_args()
 if "aoti.pt2" in args.formats and shutil.which("g++") is None:
@@ -84,14 +120,11 @@ if "aoti.pt2" in args.formats and shutil.which("g++") is None:
 args.out.mkdir(parents=True, exist_ok=True)
 warnings.simplefilter("ignore")  # the exporters warn of what they will change
 torch.manual_seed(0)
-uv, score, net = torch.rand(2, 21, 2), torch.rand(2, 21), core()
-nets = {"core": (net, (uv,)), "folded": (fold(net), (uv,))}
-nets["lifter"] = (pretrained_lifter(), (uv, score))
-print(f"{'file':20s}{'kB':>8s}   largest difference at batch sizes {BATCHES}")
+print(f"{'file':20s}{'kB':>8s}  {'in':12s} largest difference at batch sizes {BATCHES}")
 with torch.no_grad():
-    for name, (net, inputs) in nets.items():
-        program = export(net, inputs)
-        for kind in [k for k in args.formats if k != "aoti.pt2" or name == "core"]:
+    for name, (net, inputs) in nets(args.run).items():
+        for kind in [k for k in args.formats if not left_out(k, name)]:
             path = args.out / f"{name}.{kind}"
-            difference = largest_difference(WRITE[kind](program, path), net, inputs)
-            print(f"{path.name:20s}{path.stat().st_size / 1024:8.0f}   {difference:.1e}")
+            for runtime, run in WRITE[kind](net, inputs, path).items():
+                size, apart = path.stat().st_size / 1024, largest_difference(run, net, inputs)
+                print(f"{path.name:20s}{size:8.0f}  {runtime:12s} {apart:.1e}", flush=True)

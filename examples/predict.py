@@ -1,17 +1,28 @@
-"""Estimate the 3D hand in any image: ``python examples/predict.py --run runs/psjnet hand.jpg``.
+"""Estimate the 3D hand in any image or video.
+
+    python examples/predict.py --run runs/psjnet hand.jpg
+    python examples/predict.py --run runs/psjnet --video hand.mp4
+    python examples/predict.py --run runs/psjnet --webcam 0      # until Ctrl-C, or --frames
 
 For each image a folder gets its heatmaps, an overlay with the hand in space, and the joints as
-JSON. One image does not tell how large a hand is or how far away: joints are (u, v) in pixels, and
-depth is relative to the wrist, in keybone lengths. ``--scale``, ``--root-depth`` and ``--focal``
-together give metres too.
+JSON. A video (extra ``video``) gives a video and an npz of all frames; the crop follows the hand,
+and a One-Euro filter smooths it.
+
+One image does not tell how large a hand is or how far away: joints are (u, v) in pixels, and depth
+is relative to the wrist, in keybone lengths. ``--scale``, ``--root-depth`` and ``--focal`` together
+give metres too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from time import perf_counter
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,40 +34,91 @@ from handgraph.geometry import (
     uvd_to_camera,
     warp_image,
 )
+from images.folders import folders
+from images.follow import Followed, Pose, follow
 from images.read import read_image
+from images.skeleton import draw_hand
+from images.video import VideoWriter, read_frames
 from pipeline.pictures import save_heatmaps, save_overlay
 from pipeline.store import load_run
+from psjnet import Detection, PoseNet
 
 
 def main() -> None:
-    """Estimate the hand in each image."""
+    """Estimate the hand in each image, or in each frame."""
     args = parse()
     settings, model = load_run(args.run)
-    for path in args.images:
-        image = read_image(path)
-        if args.left:
-            image = image.flip(-1)
-        to_crop = crop_matrix(box_corners(args.box, image, mirrored=args.left), settings.image_size)
-        crop = warp_image(image, to_crop, settings.image_size)
-        with torch.no_grad():
-            found = model.detect(crop[None])
-            pose = model.lifter(found)[0][0]
-        uv = denormalize_uv(pose[:, :2], settings.image_size)
-        out = args.out / path.stem
-        out.mkdir(parents=True, exist_ok=True)
-        detected = denormalize_uv(found.uv[0], settings.image_size)
-        save_heatmaps(crop, found.heatmaps[0], detected, out / "heatmaps.png")
-        save_overlay(crop, uv, pose[:, 2], out / "overlay.png")
-        peaks = found.heatmaps[0].amax(dim=(-2, -1))
-        joints = describe(uv, pose[:, 2], to_crop, image, args) | {"peak": name_joints(peaks)}
-        (out / "joints.json").write_text(json.dumps(joints, indent=1) + "\n", encoding="utf-8")
-        print(f"{path} -> {out}: {joints['note']}")
+    if args.images:
+        for path, folder in zip(args.images, folders(args.images), strict=True):
+            predict_image(model, settings.image_size, path, args.out / folder, args)
+    else:
+        predict_video(model, settings.image_size, args)
+
+
+def predict_image(
+    model: PoseNet, size: int, path: Path, out: Path, args: argparse.Namespace
+) -> None:
+    """Estimate the hand in an image, and write pictures and joints."""
+    image = mirrored(read_image(path), args)
+    to_crop = crop_matrix(box_corners(args.box, image, mirrored=args.left), size)
+    crop, found, pose = estimate(model, image, to_crop, size)
+    out.mkdir(parents=True, exist_ok=True)
+    detected = denormalize_uv(found.uv[0], size)
+    save_heatmaps(crop, found.heatmaps[0], detected, out / "heatmaps.png")
+    save_overlay(crop, pose.uv, pose.d, out / "overlay.png")
+    joints = describe(pose.uv, pose.d, to_crop, image, args) | {"peak": name_joints(pose.peak)}
+    (out / "joints.json").write_text(json.dumps(joints, indent=1) + "\n", encoding="utf-8")
+    print(f"{path} -> {out}: {joints['note']}")
+
+
+def predict_video(model: PoseNet, size: int, args: argparse.Namespace) -> None:
+    """Estimate the hand in each frame, and write a video and an npz."""
+    source = args.webcam if args.video is None else args.video
+    frames = islice(read_frames(source), args.frames)
+    hands = follow(
+        ((seconds, mirrored(image, args)) for seconds, image in frames),
+        lambda image: box_corners(args.box, image, mirrored=args.left),
+        lambda image, to_crop: estimate(model, image, to_crop, size)[2],
+        size,
+        args.min_cutoff,
+        args.beta,
+    )
+    args.out.mkdir(parents=True, exist_ok=True)
+    start = perf_counter()
+    rows = list(written(hands, args.out / "hands.mp4", args))
+    if not rows:
+        raise SystemExit(f"{source} has no frames")
+    seconds = perf_counter() - start
+    arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    np.savez(args.out / "hands.npz", joints=np.array(HAND.joints), **arrays)
+    print(f"{len(rows)} frames, {len(rows) / seconds:.1f} a second -> {args.out}")
+
+
+def written(
+    hands: Iterator[Followed], path: Path, args: argparse.Namespace
+) -> Iterator[dict[str, np.ndarray]]:
+    """Draw each frame into a video, and give what is known of it; Ctrl-C ends a webcam."""
+    with VideoWriter(path) as video:
+        try:
+            for seconds, image, pose in hands:
+                joints = in_image(pose.uv, pose.d, image, args)
+                video.write(seconds, draw_hand(mirrored(image, args), joints["uv"]))
+                row = joints | {"peak": pose.peak, "seconds": torch.tensor(seconds)}
+                yield {name: value.numpy() for name, value in row.items()}
+        except KeyboardInterrupt:
+            if args.webcam is None:
+                raise
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", type=Path, nargs="+")
+    parser.add_argument("images", type=Path, nargs="*")
+    parser.add_argument("--video", type=Path, help="a file, in place of images")
+    parser.add_argument("--webcam", type=int, help="its number, in place of images")
+    parser.add_argument("--frames", type=int, help="stop after as many; all by default")
+    parser.add_argument("--min-cutoff", type=float, default=1.0, help="One-Euro filter, in Hz")
+    parser.add_argument("--beta", type=float, default=0.02, help="its Hz per pixel a second")
     parser.add_argument("--run", type=Path, required=True, help="folder that train.py wrote")
     parser.add_argument("--out", type=Path, default=Path("runs/predictions"))
     parser.add_argument("--box", type=float, nargs=4, metavar=("U0", "V0", "U1", "V1"),
@@ -69,7 +131,26 @@ def parse() -> argparse.Namespace:
     known = [x is not None for x in (args.scale, args.root_depth, args.focal)]
     if any(known) and not all(known):
         parser.error("--scale, --root-depth and --focal go together: metres need all three")
+    if (len(args.images) > 0) + (args.video is not None) + (args.webcam is not None) != 1:
+        parser.error("expected images, --video or --webcam, one of them")
     return args
+
+
+def mirrored(image: Tensor, args: argparse.Namespace) -> Tensor:
+    """The image of a left hand in the mirror; that of a right hand as it is."""
+    return image.flip(-1) if args.left else image
+
+
+def estimate(
+    model: PoseNet, image: Tensor, to_crop: Tensor, size: int
+) -> tuple[Tensor, Detection, Pose]:
+    """The crop of an image, what is detected in it, and the pose in its pixels."""
+    crop = warp_image(image, to_crop, size)
+    with torch.no_grad():
+        found = model.detect(crop[None])
+        pose = model.lifter(found)[0][0]
+    peaks = found.heatmaps[0].amax(dim=(-2, -1))
+    return crop, found, Pose(denormalize_uv(pose[:, :2], size), pose[:, 2], peaks)
 
 
 def box_corners(box: list[float] | None, image: Tensor, *, mirrored: bool) -> Tensor:
@@ -94,20 +175,26 @@ def describe(
     uv: Tensor, d: Tensor, to_crop: Tensor, image: Tensor, args: argparse.Namespace
 ) -> dict[str, object]:
     """The joints by name; pixels are those of the image, as it was given."""
-    height, width = image.shape[-2:]
-    uv = transform_points(torch.linalg.inv(to_crop), uv)
+    joints = in_image(transform_points(torch.linalg.inv(to_crop), uv), d, image, args)
     note = "depth is relative to the wrist, in keybone lengths; no scale is known"
-    joints: dict[str, object] = {}
+    if "xyz" in joints:
+        note = "xyz in metres, camera frame: x right, y down, z forward; by the given scale"
+    return {"note": note} | {name: name_joints(values) for name, values in joints.items()}
+
+
+def in_image(uv: Tensor, d: Tensor, image: Tensor, args: argparse.Namespace) -> dict[str, Tensor]:
+    """Joints of an image, which was mirrored for a left hand, in the image as it was given."""
+    height, width = image.shape[-2:]
+    joints = {"uv": uv, "d": d}
     if args.scale is not None:
         K = torch.diag(torch.tensor([args.focal, args.focal, 1.0]))
         K[:2, 2] = torch.tensor([width - 1, height - 1]) / 2
         known = torch.tensor(args.scale), torch.tensor(args.root_depth)
         xyz = uvd_to_camera(torch.cat([uv, d[:, None]], dim=-1), K, *known)
-        joints["xyz"] = name_joints(xyz * torch.tensor([-1.0 if args.left else 1.0, 1, 1]))
-        note = "xyz in metres, camera frame: x right, y down, z forward; by the given scale"
+        joints["xyz"] = xyz * torch.tensor([-1.0 if args.left else 1.0, 1, 1])
     if args.left:
-        uv = torch.stack([width - 1 - uv[:, 0], uv[:, 1]], dim=-1)
-    return {"note": note, "uv": name_joints(uv), "d": name_joints(d), **joints}
+        joints["uv"] = torch.stack([width - 1 - uv[:, 0], uv[:, 1]], dim=-1)
+    return joints
 
 
 def name_joints(values: Tensor) -> dict[str, object]:

@@ -8,6 +8,7 @@ MODULES = (
     "handgraph",
     "handgraph.datasets",
     "handgraph.detectors",
+    "handgraph.export",
     "handgraph.formats",
     "handgraph.geometry",
     "handgraph.hub",

@@ -19,7 +19,6 @@ from torch import nn
 from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.geometry import crop_matrix, normalize_uv, transform_points, uvd_to_camera
-from images.read import read_image
 from pipeline.pictures import ranked, save_curves, write_curves
 from pipeline.scores import RANGES, Predictions, counts, markdown, row
 from pipeline.scores import predict as predict_all
@@ -222,28 +221,6 @@ def test_runs_of_other_hands_are_refused_before_the_first_is_scored(tmp_path, mo
     monkeypatch.setattr(sys, "argv", ["evaluate.py", *hands, "--out", str(tmp_path)])
     with pytest.raises(ValueError, match="must agree in data, root, image_size"):
         evaluate.main()
-
-
-def test_photographs_are_turned_as_their_camera_was(tmp_path):
-    pixels = np.zeros((8, 16, 3), dtype=np.uint8)
-    pixels[:, :8] = 200  # bright on the left; on top after a quarter turn
-    exif = Image.Exif()
-    exif[274] = 6
-    Image.fromarray(pixels).save(tmp_path / "hand.png", exif=exif)
-    image = read_image(tmp_path / "hand.png")
-    assert image.shape == (3, 16, 8)
-    assert image[:, :8].eq(200).all()
-    assert image[:, 8:].eq(0).all()
-
-
-def test_images_are_read_as_people_see_them(tmp_path):
-    deep = np.array([[0, 257 * 100, 65535]], dtype=np.uint16)
-    Image.fromarray(deep).save(tmp_path / "deep.png")
-    assert read_image(tmp_path / "deep.png")[:, 0].tolist() == [[0, 100, 255]] * 3
-    clear = np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], dtype=np.uint8)
-    Image.fromarray(clear).save(tmp_path / "clear.png")
-    seen = read_image(tmp_path / "clear.png")[:, 0]
-    assert seen.T.tolist() == [[10, 20, 30], [255, 255, 255]]
 
 
 def test_detection_is_that_of_the_heatmaps():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from handgraph import HAND, RemovalSets
+from handgraph.export import load_onnxruntime, load_openvino, to_onnx, trace
 from handgraph.hub import BranchLifter, pretrained_lifter
 from handgraph.nn import (
     AdaptiveGraphUNet,
@@ -67,24 +69,13 @@ def inputs(batch, count):
 
 
 def program(net, count):
-    dynamic = tuple([{0: torch.export.Dim.DYNAMIC}] * count)
-    return torch.export.export(net, inputs(2, count), dynamic_shapes=dynamic)
+    return trace(net, *inputs(2, count))
 
 
-def onnx_session(exported):
+def onnx_session(net, *examples):
     pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    model = torch.onnx.export(exported, dynamo=True, verbose=False).model_proto
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    names = [entry.name for entry in session.get_inputs()]
-
-    def run(*values):
-        feed = {name: value.numpy() for name, value in zip(names, values, strict=True)}
-        return torch.from_numpy(session.run(None, feed)[0])
-
-    return run
+    pytest.importorskip("onnxruntime")
+    return load_onnxruntime(to_onnx(net, *examples))
 
 
 @torch.no_grad()
@@ -114,7 +105,7 @@ NO_SEGMENTS = pytest.mark.xfail(raises=RuntimeError, reason="ONNX has no segment
 def test_onnx_computes_the_same(name):
     build, count = NETS[name]
     net = build()
-    assert_agrees(onnx_session(program(net, count)), net, count)
+    assert_agrees(onnx_session(net, *inputs(2, count)), net, count)
 
 
 @pytest.mark.slow
@@ -122,8 +113,7 @@ def test_lifters_that_remove_what_is_hidden_run_in_onnx():
     nets = (AdaptiveGraphUNet(channels, out, HAND) for channels, out in ((3, 1), (2, 3)))
     net = VisibilityLifter(*nets, HAND).eval()
     some = torch.rand(2, 21, 2), torch.rand(2, 21, 1)
-    dynamic = ({0: torch.export.Dim.DYNAMIC},) * 2
-    run = onnx_session(torch.export.export(net, some, dynamic_shapes=dynamic))
+    run = onnx_session(net, *some)
     for batch in BATCHES:
         some = torch.rand(batch, 21, 2), torch.rand(batch, 21, 1)
         assert_close(run(*some), net(*some), **CLOSE)
@@ -132,7 +122,7 @@ def test_lifters_that_remove_what_is_hidden_run_in_onnx():
 @pytest.mark.slow
 def test_removed_joints_stay_without_influence_in_onnx():
     net = nn.Sequential(SubgraphMask(RAGGED), AdaptiveGraphUNet(2, 3, RAGGED)).eval()
-    run = onnx_session(program(net, 1))
+    run = onnx_session(net, *inputs(2, 1))
     pose = torch.rand(2, 21, 2)
     before = run(pose)[:, 0]
     pose[:, HAND.select("TIP")] = torch.nan  # the first set removes them
@@ -141,36 +131,123 @@ def test_removed_joints_stay_without_influence_in_onnx():
     assert after[:, 2].isnan().any()
 
 
-class Pose(nn.Module):
-    """PSJNet without what it gives beside the pose."""
-
-    def __init__(self, net):
-        super().__init__()
-        self.net = net
-
-    def forward(self, image):
-        return self.net(image).pose
+@torch.no_grad()
+def settle(net, side):
+    """Give batch norms the statistics of noise: the outputs of random nets become about 1."""
+    for _ in range(30):
+        net.train()(torch.randint(256, (4, 3, side, side), dtype=torch.uint8))
+    return net.eval()
 
 
-@pytest.mark.slow
-def test_psjnet_computes_the_same_from_images(monkeypatch):
+def psjnet(monkeypatch):
     pytest.importorskip("timm")
     monkeypatch.syspath_prepend(str(EXAMPLE.parent))
     from handgraph.vision import HeatmapGenerator
     from psjnet import PoseNet, PSJNetLifter
 
+    torch.manual_seed(0)
     lifter = PSJNetLifter(128, encoder_channels=16)
-    net = Pose(PoseNet(HeatmapGenerator(backbone="hrnet_w18_small"), lifter)).eval()
-    dynamic = ({0: torch.export.Dim.DYNAMIC},)
-    exported = torch.export.export(net, (torch.rand(2, 3, 64, 64),), dynamic_shapes=dynamic)
-    session, module = onnx_session(exported), exported.module()
-    with torch.no_grad():
+    return settle(PoseNet(HeatmapGenerator(backbone="hrnet_w18_small"), lifter), 64)
+
+
+LOADERS = {"onnxruntime": load_onnxruntime, "openvino": load_openvino}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", LOADERS)
+@torch.no_grad()
+def test_psjnet_and_its_generator_compute_the_same_from_images(runtime, monkeypatch):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip(runtime)
+    whole = psjnet(monkeypatch)
+    example = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
+    for net in (whole, whole.generator):
+        run = LOADERS[runtime](to_onnx(net, example))
         for batch in BATCHES:
-            image = torch.rand(batch, 3, 64, 64)
-            expected = net(image)
-            assert net.net.detect(image).uv.std() > 0.1  # joints are found in different places
-            assert_close(module(image), expected, **CLOSE)
-            assert_close(session(image), expected, **CLOSE)
+            image = torch.randint(256, (batch, 3, 64, 64), dtype=torch.uint8)
+            assert whole.detect(image).uv.std() > 0.1  # joints are found in different places
+            for out, expected in zip(run(image), net(image), strict=True):
+                assert_close(out, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_bfloat16_is_near(monkeypatch):
+    openvino = pytest.importorskip("openvino")
+    pytest.importorskip("onnxscript")
+    generator = psjnet(monkeypatch).generator
+    image = torch.randint(256, (3, 3, 64, 64), dtype=torch.uint8)
+    model = to_onnx(generator, image)
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(ValueError, match="this processor has no bfloat16"):
+            load_openvino(model, dtype=torch.bfloat16)
+        return
+    features, expected = load_openvino(model, dtype=torch.bfloat16)(image)[1], generator(image)[1]
+    error = (features - expected).abs().max() / expected.abs().max()
+    assert 1e-5 < error < 0.1  # not float32, and not far
+
+
+class Two(nn.Module):
+    """Two inputs, two outputs."""
+
+    def forward(self, x, y):
+        return {"sum": x + y, "product": x * y}
+
+
+@pytest.mark.parametrize("runtime", LOADERS)
+def test_several_inputs_and_outputs_keep_their_order(runtime, tmp_path):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip(runtime)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(to_onnx(Two().eval(), torch.rand(2, 3), torch.rand(2, 3)))
+    run = LOADERS[runtime](path, threads=1)
+    x, y = torch.rand(3, 5).mT, torch.rand(5, 3)  # the first is not contiguous
+    total, product = run(x, y)
+    assert_close(total, x + y)
+    assert_close(product, x * y)
+    again = run(y, y)[0]
+    assert_close(total, x + y)  # the memory of one call is not the next one's
+    assert_close(again, 2 * y)
+    with pytest.raises(ValueError, match="expected 2 inputs, got 1"):
+        run(x)
+
+
+def test_openvino_takes_no_other_dtype():
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("openvino")
+    run = load_openvino(to_onnx(nn.ReLU().eval(), torch.rand(2, 3)))
+    with pytest.raises(TypeError, match="expected inputs of float32, got uint8"):
+        run(torch.zeros(2, 3, dtype=torch.uint8))
+
+
+def test_export_says_what_it_takes(monkeypatch):
+    relu, x = nn.ReLU().eval(), torch.rand(2, 3)
+    with pytest.raises(ValueError, match=r"'1' is in training mode: call .eval\(\) first"):
+        trace(nn.Sequential(relu).eval().append(nn.Dropout()), x)
+    with pytest.raises(ValueError, match=r"same B >= 2, got \[1, 3\] for input 0"):
+        trace(relu, x[:1])
+    with pytest.raises(ValueError, match=r"same B >= 2, got \[3, 3\] for input 1"):
+        trace(Two().eval(), x, torch.rand(3, 3))
+    with pytest.raises(TypeError, match="expected input 0 as torch.Tensor, got ndarray"):
+        trace(relu, x.numpy())
+    with pytest.raises(ValueError, match="an example of each input, got none"):
+        trace(relu)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ImportError, match=r"pip install 'handgraph\[export\]'"):
+        to_onnx(relu, x)
+
+
+def test_loading_says_what_it_takes(monkeypatch):
+    for name, load in LOADERS.items():
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, name, None)
+            with pytest.raises(ImportError, match=r"pip install 'handgraph\["):
+                load(b"")
+    if find_spec("openvino"):
+        with pytest.raises(ValueError, match=r"float32 or torch.bfloat16, got torch.float16"):
+            load_openvino(b"", dtype=torch.float16)
+        with pytest.raises(ValueError, match="threads to be at least 1, got 0"):
+            load_openvino(b"", threads=0)
 
 
 @pytest.mark.slow
@@ -186,12 +263,16 @@ def test_compiled_package_computes_the_same(tmp_path):
 @pytest.mark.slow
 def test_example_writes_what_it_says(tmp_path):
     pytest.importorskip("onnxruntime")
+    pytest.importorskip("timm")
     command = [sys.executable, str(EXAMPLE), "--out", str(tmp_path), "--formats", "pt2", "onnx"]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
-    rows = [line.split() for line in run.stdout.splitlines()[1:]]
-    files = {row[0]: row[1:] for row in rows}
-    nets = ("core", "folded", "lifter")
-    assert files.keys() == {f"{net}.{kind}" for net in nets for kind in ("pt2", "onnx")}
-    for name, (size, error) in files.items():
-        assert float(error) <= 1e-5
-        assert int(size) == pytest.approx((tmp_path / name).stat().st_size / 1024, abs=1)
+    rows = [line.rsplit(maxsplit=3) for line in run.stdout.splitlines()[1:]]
+    nets = ("core", "folded", "lifter", "generator", "psjnet")
+    kinds = {"pt2": ["torch"], "onnx": ["onnxruntime"]}
+    kinds["onnx"] += ["OpenVINO"] if find_spec("openvino") else []
+    expected = [(f"{n}.{kind}", runs) for n in nets for kind in kinds for runs in kinds[kind]]
+    expected.remove(("psjnet.pt2", "torch"))
+    assert [(file.strip(), runtime) for file, _, runtime, _ in rows] == expected
+    for file, size, _, error in rows:
+        assert float(error) <= 1e-4
+        assert int(size) == pytest.approx((tmp_path / file.strip()).stat().st_size / 1024, abs=1)

@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gpu, pipeline, report, tables, tune
+from benchmarks import fitting, gpu, pipeline, report, tables, tune
+from benchmarks.contestants import Unavailable
 from benchmarks.measures import flops
+from benchmarks.timing import Plan
 from handgraph.nn.engines.cuda import launch
 from handgraph.nn.engines.cuda.op import chain, chain_backward
 from handgraph.nn.engines.cuda.program import encode, lower
 from handgraph.nn.engines.cuda.table import pack
 from handgraph.nn.plan import NodeMap, Shape, Stage, Term
+from handgraph.vision import HeatmapGenerator, decode_heatmaps
 
 
 def ones(source, *size):
@@ -26,21 +29,76 @@ def ones(source, *size):
 TOY = Stage((ones(0, 2, 5, 3),)), Stage((ones(0, 2, 4, 3), ones(1, 2, 4, 5)), relu=False)
 
 
+PARTS = {
+    "whole",
+    "HRNet",
+    "encoders",
+    "encoders, shared trunk",
+    "features sampled",
+    "core",
+}
+
+
 def test_pipeline(tmp_path, capsys):
     pytest.importorskip("timm")
     out = tmp_path / "pipeline.json"
     options = ["--batches", "1", "--image-size", "32", "--hidden-channels", "4"]
     pipeline.main(["--quick", "--budget", "0.01", *options, "--out", str(out)])
     (table,) = json.loads(out.read_text())["tables"]
-    parts = {row["part"] for row in table["rows"]}
-    assert parts == {"whole", "HRNet", "encoders", "core"}
+    assert {row["part"] for row in table["rows"]} == PARTS
     for row in table["rows"]:
         assert row["images_per_second"] * row["time"]["median"] == pytest.approx(1)
+        assert ("pixels" in row) == (row["part"] in ("whole", "HRNet"))
+        if row["form"] == "eager" and "pixels" in row:
+            assert row["pixels"] == {"median": 0, "max": 0}
     assert tables.shares(table["rows"])[1][:2] == ["whole", "eager"]
     text = report.page(report.read(tmp_path))
     assert "## From an image, CPU" in text
     assert "| whole | eager |" in text
     assert "100.0%" in capsys.readouterr().out
+
+
+class Shifted(torch.nn.Module):
+    """A detector whose joints are some way off."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.shift = shift
+
+    def forward(self, x):
+        uv = x[:, 0, :2, :2] + self.shift
+        return uv, x
+
+
+def test_rows_of_runtimes_have_ratios_distances_or_the_reason():
+    inputs = [torch.rand(3, 3, 8, 8) for _ in range(2)]
+    calls = {"eager": Shifted(torch.zeros(2))}
+    away = Shifted(torch.tensor([0.75, 1.0]))  # 1.25 half sides
+    elsewhere = {"there": away, "absent": Unavailable("No module")}
+    rows = pipeline.time_part("whole", calls, elsewhere, inputs, Plan(2, 0, 0, 2, 1))
+    assert [row["form"] for row in rows] == ["eager", "there", "absent"]
+    assert rows[1]["pixels"]["max"] == pytest.approx(5)
+    assert "operations" not in rows[1]
+    rows[0]["time"]["median"], rows[1]["time"]["median"] = 0.4, 0.1
+    head, *body = tables.shares(rows)
+    cells = [dict(zip(head, line, strict=True)) for line in body]
+    assert cells[1]["vs eager"] == "4.00"
+    assert cells[1]["pixels"] == "5.00, 5.00"
+    assert cells[2]["ms"] == "No module"
+
+
+def test_fitted_generator_has_its_peaks_nearer_to_the_joints():
+    pytest.importorskip("timm")
+    torch.manual_seed(0)
+    images, uv = fitting.rendered(64, 0, "cpu")
+    generator = HeatmapGenerator(backbone="lcnet_050")
+    error = []
+    for steps in (2, 60):
+        fitting.fit(generator, images, uv, steps)
+        found = decode_heatmaps(generator(images)[0])[0]
+        error.append((found - uv).norm(dim=-1).median().item())
+    assert not generator.training
+    assert error[1] < min(8, error[0] / 2)
 
 
 def test_tune(tmp_path, monkeypatch):
