@@ -18,7 +18,7 @@ from handgraph.metrics import joint_auc, joint_errors, per_occlusion, thresholds
 Hands = dict[str, Tensor]
 """Tensors of many hands by name, as ``SyntheticHands.tensors``."""
 
-Loss = Callable[[object, Tensor], tuple[Tensor, Tensor]]
+PoseLoss = Callable[[object, Tensor], tuple[Tensor, Tensor]]
 """From a net's inputs and the wanted pose to a loss and the poses behind it."""
 
 MAX_NORM = 1.0
@@ -43,9 +43,9 @@ def to_pixels(pose: Tensor) -> Tensor:
 
 def camera_space(pose: Tensor, hands: Hands, image_size: int = 256) -> Tensor:
     """Poses in the camera frame; scale, root depth and K are known, as in the paper (3.1)."""
-    uv = denormalize_uv(pose[..., :2].float(), image_size)
-    root_depth = hands["xyz"][:, HAND.index("wrist"), 2]
-    return uvd_to_camera(torch.cat([uv, pose[..., 2:]], -1), hands["K"], hands["s"], root_depth)
+    pose, root_depth = pose.float(), hands["xyz"][:, HAND.index("wrist"), 2]
+    uvd = torch.cat([denormalize_uv(pose[..., :2], image_size), pose[..., 2:]], dim=-1)
+    return uvd_to_camera(uvd, hands["K"], hands["s"], root_depth)
 
 
 def errors(pose: Tensor, hands: Hands, image_size: int = 256) -> Tensor:
@@ -59,7 +59,7 @@ def table2(pose: Tensor, hands: Hands) -> dict[str, Tensor]:
     return per_occlusion(areas, hands["visible"])
 
 
-def psjnet_losses(net: nn.Module) -> tuple[Loss, Loss, Loss]:
+def psjnet_losses(net: nn.Module) -> tuple[PoseLoss, PoseLoss, PoseLoss]:
     """Steps 2 to 4 of the paper (2.2): the sum of Eq. 3 over branches, Eq. 3 of the merger, Eq. 4.
 
     Args:

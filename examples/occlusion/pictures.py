@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
 from torch import Tensor
 
+from curves import GRID, draw_curves
 from handgraph.metrics import Interval, pck_curve, visible_mean
 from handgraph.plot import draw_pose, draw_pose_3d
 from occlusion.methods import METHODS
 from occlusion.running import images_shown
 from occlusion.settings import ALL_INPUTS, MAIN_INPUTS, REGIMES, Job
-from pipeline.pictures import GRID, draw_curves
 
 Result = dict[str, Any]
 

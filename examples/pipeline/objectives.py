@@ -12,7 +12,7 @@ from baselines import CaiLifter, PoseMachine
 from handgraph import HAND
 from handgraph.losses import heatmap_loss, pose_loss
 from handgraph.vision import gaussian_heatmaps
-from lifters import Hands, psjnet_losses, target, to_pixels
+from lifters import Hands, PoseLoss, psjnet_losses, target, to_pixels
 from psjnet import Detection, PoseNet, PSJNetLifter, detection
 
 DEPTH_WEIGHT = 0.1
@@ -101,18 +101,19 @@ def psjnet_steps(model: PoseNet, image_size: int) -> dict[int, Step]:
     first = [lifter.branches, lifter.encode]
     second = [part for part in (lifter.merge, lifter.merge_encode) if part is not None]
 
-    def made(loss: Callable[..., tuple[Tensor, Tensor]]) -> Loss:
-        def with_hands(found: Detection, hands: Hands) -> tuple[Tensor, Tensor]:
+    branches, merger, everything = psjnet_losses(lifter)
+
+    def step(parts: list[nn.Module], loss: PoseLoss) -> Step:
+        def of_hands(found: Detection, hands: Hands) -> tuple[Tensor, Tensor]:
             value, pose = loss(found, pose_target(hands, image_size))
             return value, lifter.split.scatter(pose) if pose.dim() == 4 else pose
 
-        return with_hands
+        return Step(parts, of_hands)
 
-    steps = zip((first, second, [*first, *second]), psjnet_losses(lifter), strict=True)
-    made_of = {n: Step(parts, made(loss)) for n, (parts, loss) in enumerate(steps, start=2)}
-    if next(lifter.merge.parameters(), None) is None:
-        del made_of[3]
-    return {1: generator_step(model, image_size), **made_of}
+    steps = {1: generator_step(model, image_size), 2: step(first, branches)}
+    if next(lifter.merge.parameters(), None) is not None:
+        steps[3] = step(second, merger)
+    return {**steps, 4: step([*first, *second], everything)}
 
 
 def hopenet_steps(model: PoseNet, image_size: int) -> dict[int, Step]:

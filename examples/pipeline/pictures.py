@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
+from curves import GRID, draw_curves
 from handgraph import HAND
-from handgraph.metrics import (
-    Interval,
-    bootstrap_pck,
-    occlusion_groups,
-    pck_curve,
-    thresholds,
-    visible_mean,
-)
-from handgraph.plot import draw_image, draw_pck, draw_pose, draw_pose_3d, draw_poses
+from handgraph.metrics import Interval, bootstrap_pck, occlusion_groups, pck_curve, visible_mean
+from handgraph.plot import draw_image, draw_pose, draw_pose_3d, draw_poses
 from pipeline.scores import GROUPS, Predictions
-
-GRID = thresholds(0.05, 51)
-
-
-def draw_curves(
-    axes: Iterable[Axes], visible: Tensor, curves: Callable[[Tensor], dict[str, Interval]]
-) -> None:
-    """PCK of visible joints under small and severe occlusion, from images to curves by name."""
-    groups = occlusion_groups(visible)
-    for ax, group in zip(axes, ("small", "severe"), strict=True):
-        images = groups[group]
-        ax.set_title(f"{group} occlusion, {int(images.sum())} images", fontsize="medium")
-        if images.any():
-            draw_pck(curves(images), GRID, ax=ax)
 
 
 def save_curves(nets: Mapping[str, list[Predictions]], path: Path) -> None:
