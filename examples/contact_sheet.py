@@ -11,25 +11,14 @@ import argparse
 from pathlib import Path
 
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 
-INK = ("#0072B2", "#D55E00")  # visible, hidden
-
-
-def draw_joints(ax: Axes, uv: Tensor, visible: Tensor) -> None:
-    """Draw bones, and joints that differ by whether they are visible."""
-    ax.plot(*uv[HAND.bones].unbind(-1), color="white", linewidth=0.9, alpha=0.8)
-    for shown, marker, color in ((visible, "o", INK[0]), (~visible, "x", INK[1])):
-        ax.scatter(*uv[shown].T, s=9, marker=marker, color=color, linewidths=1.0, zorder=3)
-
 
 def contact_sheet(dataset: SyntheticHands, columns: int) -> Figure:
-    """Lay out the images row by row, every row twice."""
+    """Lay out the images row by row, every row twice, joints over the second."""
     image, size = dataset.render(slice(None))["image"], dataset.settings.image_size
     rows = image.view(-1, columns, 3, size, size).repeat_interleave(2, dim=0)
     sheet = rows.permute(0, 3, 1, 4, 2).reshape(len(rows) * size, columns * size, 3)
@@ -37,17 +26,17 @@ def contact_sheet(dataset: SyntheticHands, columns: int) -> Figure:
     ax = figure.add_axes((0, 0, 1, 1))
     ax.imshow((sheet // 4 * 4).numpy(), interpolation="nearest")  # 64 levels: a small file
     ax.set_axis_off()
-    for k, (uv, visible) in enumerate(
-        zip(dataset.tensors["uv_true"], dataset.tensors["visible"], strict=True)
-    ):
-        corner = torch.tensor([k % columns, 2 * (k // columns) + 1]) * size
-        draw_joints(ax, uv + corner, visible)
+    joints = zip(dataset.tensors["uv_true"], dataset.tensors["visible"], strict=True)
+    for k, (uv, visible) in enumerate(joints):
+        uv = uv + torch.tensor([k % columns, 2 * (k // columns) + 1]) * size
+        ax.plot(*uv[HAND.bones].unbind(-1), color="white", linewidth=0.9, alpha=0.8)
+        for shown, marker, color in ((visible, "o", "#0072B2"), (~visible, "x", "#D55E00")):
+            ax.scatter(*uv[shown].T, s=9, marker=marker, color=color, linewidths=1.0, zorder=3)
     ax.set(xlim=(-0.5, sheet.shape[1] - 0.5), ylim=(sheet.shape[0] - 0.5, -0.5))
     return figure
 
 
-def main() -> None:
-    """Render, draw and save."""
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=2, help="each is shown twice")
     parser.add_argument("--columns", type=int, default=7)
@@ -59,7 +48,3 @@ def main() -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(dataset, args.columns).savefig(args.out, pil_kwargs={"optimize": True})
     print(f"{len(dataset)} hands in {args.out}")
-
-
-if __name__ == "__main__":
-    main()

@@ -15,19 +15,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from pipeline.hands import batches, load
+from files import write_text
+from pipeline.hands import batches, chunks, load
 from pipeline.methods import METHODS
 from pipeline.pictures import ranked, save_curves, save_hands, write_curves
-from pipeline.scores import (
-    RANGES,
-    Predictions,
-    as_json,
-    counts,
-    heading,
-    markdown,
-    predict,
-    row,
-)
+from pipeline.scores import RANGES, Predictions, counts, heading, markdown, predict, row
 from pipeline.settings import Settings
 from pipeline.store import load_run
 
@@ -44,8 +36,7 @@ def main() -> None:
     check_same_hands(seen)
     for run, (settings, model) in zip(args.runs, found, strict=True):
         hands = load(settings, "evaluation", args.samples)
-        size, device = args.batch_size, torch.device(args.device)
-        index = [list(range(i, min(i + size, len(hands)))) for i in range(0, len(hands), size)]
+        index, device = chunks(len(hands), args.batch_size), torch.device(args.device)
         source = batches(hands, tqdm(index, desc=str(run)), device, args.workers)
         title = METHODS[settings.method].title
         nets[title].append(predict(model.to(device), source, settings.image_size))
@@ -81,14 +72,14 @@ def report(
     """Print and write the tables, the numbers behind them, and the curves."""
     visible = next(iter(nets.values()))[0].visible
     tables = {how: [row(title, some, how) for title, some in nets.items()] for how in RANGES}
-    text = "\n\n".join(
-        [heading(seen[0]), counts(visible), *(markdown(r, h) for h, r in tables.items())]
-    )
+    parts = [heading(seen[0]), counts(visible), *(markdown(r, how) for how, r in tables.items())]
+    text = "\n\n".join(parts)
     print(text)
-    (args.out / "table2.md").write_text(text + "\n", encoding="utf-8")
+    write_text(args.out / "table2.md", text + "\n")
     runs = [asdict(settings) | {"root": ""} for settings in seen]
-    content = {"runs": runs, "tables": {h.title: as_json(h, r) for h, r in tables.items()}}
-    (args.out / "table2.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    numbers = {how.title: [each._asdict() for each in rows] for how, rows in tables.items()}
+    content = json.dumps({"runs": runs, "tables": numbers}, indent=1, default=float)
+    write_text(args.out / "table2.json", content + "\n")
     save_curves(nets, args.out / "pck.png")
     write_curves(nets, args.out / "pck.csv")
 
@@ -97,16 +88,13 @@ def show(hands: object, predictions: Predictions, title: str, out: Path) -> None
     """Draw the median and the worst images of both groups."""
     name = "".join(c if c.isalnum() else "_" for c in title).strip("_").lower()
     for group in ("small", "severe"):
-        order = ranked(predictions, group)
+        order = ranked(predictions, group).tolist()
         middle = max(0, len(order) // 2 - SHOWN // 2)
-        for which, some in {
-            "median": order[middle : middle + SHOWN],
-            "worst": order[-SHOWN:],
-        }.items():
-            images = {i: hands[i].image[0] for i in some.tolist()}
-            if images:
-                path = out / f"{name}_{group}_{which}.png"
-                save_hands(images, predictions, path, f"{title}: {which} of {group} occlusion")
+        choice = {"median": order[middle : middle + SHOWN], "worst": order[-SHOWN:]}
+        for which, some in choice.items() if order else ():
+            images = {i: hands[i].image[0] for i in some}
+            path = out / f"{name}_{group}_{which}.png"
+            save_hands(images, predictions, path, f"{title}: {which} of {group} occlusion")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 import torch
-from lifters import fit, inputs, lift
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from handgraph.datasets import SyntheticHands
 from handgraph.detectors import Missing
 from handgraph.hub import pretrained_lifter
 from handgraph.nn import AdaptiveGraphUNet, GatedMerger, SubgraphMask
+from lifters import camera_space, errors, fit, inputs
 
 REMOVAL = RemovalSets.by_level(HAND)
 SHOWN = 38  # a hand that is held up, eight joints visible
@@ -74,7 +74,8 @@ def hand_in_space(hands: dict[str, Tensor]) -> Figure:
 
 def truth_and_prediction(net: nn.Module, hands: dict[str, Tensor]) -> Figure:
     """Several poses over each other, in 2D or in 3D."""
-    poses = {"truth": hands["xyz"][SHOWN], "lifted": lift(net, hands)[SHOWN]}
+    lifted = camera_space(net(inputs(hands, "cue")), hands)
+    poses = {"truth": hands["xyz"][SHOWN], "lifted": lifted[SHOWN]}
     return plot.draw_poses(poses, visible=hands["visible"][SHOWN]).figure
 
 
@@ -88,22 +89,22 @@ def learned_graph(net: AdaptiveGraphUNet) -> Figure:
 
 def gate_weights(net: nn.Sequential, hands: dict[str, Tensor]) -> Figure:
     """Which branch a gate listens to, joint by joint, on average."""
-    _, weights = net[-1](net[:-1](inputs(hands)), return_weights=True)
+    _, weights = net[-1](net[:-1](inputs(hands, "cue")), return_weights=True)
     return plot.draw_weights(weights.mean(dim=0), REMOVAL).figure
 
 
 def pck_curves(nets: dict[str, nn.Module], hands: dict[str, Tensor]) -> Figure:
     """Severe occlusion; bands hold 95 % of the bootstrap resamples of the images."""
     grid, severe = metrics.thresholds(steps=51), hands["visible"].sum(dim=1) <= 10
-    errors = {n: metrics.joint_errors(lift(net, hands), hands["xyz"]) for n, net in nets.items()}
+    found = {name: errors(net(inputs(hands, "cue")), hands)[severe] for name, net in nets.items()}
     seen = hands["visible"][severe]
-    curves = {name: metrics.bootstrap_pck(e[severe], grid, seen) for name, e in errors.items()}
+    curves = {name: metrics.bootstrap_pck(e, grid, seen) for name, e in found.items()}
     return plot.draw_pck(curves, grid).figure
 
 
 def uncertainty(net: nn.Sequential, hands: dict[str, Tensor]) -> Figure:
     """Does the disagreement of the branches say how large the error of the depth is."""
-    partial = net[:-1](inputs(hands))
+    partial = net[:-1](inputs(hands, "cue"))
     pose, weights = net[-1](partial, return_weights=True)
     error, spread = (pose[..., 2] - hands["d"]).abs(), net[-1].spread(partial, weights)[..., 2]
     left, right = Figure(figsize=(10, 4), layout="constrained").subplots(1, 2)

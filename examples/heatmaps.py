@@ -11,56 +11,39 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
-from torch_geometric.loader import DataLoader
 from tqdm import tqdm
 
 from handgraph.datasets import SyntheticHands
 from handgraph.losses import heatmap_loss
 from handgraph.metrics import per_occlusion, visible_mean
+from handgraph.plot import draw_image, draw_poses
 from handgraph.vision import HeatmapGenerator, decode_heatmaps, gaussian_heatmaps
-from images.genuine import read_sample
-from images.pictures import save_errors, save_hands
-
-Hands = dict[str, Tensor]
-"""``image [B, 3, S, S]``, ``uv [B, 21, 2]`` and ``visible [B, 21]``; what the net ``found``, ..."""
+from lifters import Hands, batches, minimize
 
 
-def batches(hands: SyntheticHands, args: argparse.Namespace, title: str) -> Iterator[Hands]:
-    """Render hands while they are taken out, in a random order if they are for training."""
-    loader = DataLoader(hands, args.batch_size, shuffle=title == "training")
-    for batch in tqdm(loader, title):
-        batch = batch.to(args.device)
-        uv, visible = (x.unflatten(0, (-1, 21)) for x in (batch.uv_true, batch.visible))
-        yield {"image": batch.image, "uv": uv, "visible": visible}
-
-
-def train(net: HeatmapGenerator, hands: SyntheticHands, args: argparse.Namespace) -> None:
+def losses(net: HeatmapGenerator, args: argparse.Namespace, steps: int) -> Iterator[Tensor]:
     """Step 1 of the paper's training: Eq. 2, with a Gaussian at each joint, hidden or not."""
-    steps = args.epochs * -(-len(hands) // args.batch_size)
-    optimizer = torch.optim.Adam(net.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.rate, total_steps=steps)
-    net.train()
-    for _ in range(args.epochs):
-        for hand in batches(hands, args, "training"):
-            target = gaussian_heatmaps(hand["uv"], args.image_size, sigma=args.sigma)
-            loss = heatmap_loss(net(hand["image"])[0], target)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+    hands = SyntheticHands(args.samples, seed=1000, image_size=args.image_size)
+    for some in tqdm(batches(len(hands), args.batch_size, args.epochs), "training", steps):
+        image = hands.render(some, args.device)["image"]
+        uv = hands.tensors["uv_true"][some].to(args.device)
+        wanted = gaussian_heatmaps(uv, args.image_size, sigma=args.sigma)
+        yield heatmap_loss(net(image)[0], wanted)
 
 
 @torch.no_grad()
-def find(net: HeatmapGenerator, hands: Iterator[Hands] | list[Hands]) -> Hands:
-    """All hands, and what the net finds: ``heatmaps``, ``found [B, 21, 2]`` and its ``peak``."""
-    net.eval()
+def find(net: HeatmapGenerator, hands: SyntheticHands, args: argparse.Namespace) -> Hands:
+    """Images and labels of all hands, and what the net finds: heatmaps, joints, their peaks."""
     parts = []
-    for hand in hands:
-        heatmaps, _ = net(hand["image"])
+    for some in tqdm(torch.arange(len(hands)).split(args.batch_size), "testing"):
+        image = hands.render(some, args.device)["image"]
+        heatmaps, _ = net.eval()(image)
         uv, peak = decode_heatmaps(heatmaps)
-        parts.append({**hand, "heatmaps": heatmaps, "found": uv, "peak": peak})
-    return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
+        parts.append({"image": image, "heatmaps": heatmaps, "found": uv, "peak": peak})
+    found = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
+    return {"uv": hands.tensors["uv_true"], "visible": hands.tensors["visible"], **found}
 
 
 def report(title: str, hand: Hands) -> None:
@@ -77,6 +60,26 @@ def choose(hand: Hands, wanted: tuple[int, ...] = (21, 18, 15, 12, 9, 6)) -> Han
     return {name: value[index] for name, value in hand.items()}
 
 
+def draw(hand: Hands) -> Figure:
+    """The highest heatmap over each image, and below it the joints: hidden ones are hollow."""
+    figure = Figure(figsize=(2.6 * len(hand["image"]), 5.4), layout="constrained")
+    axes = figure.subplots(2, len(hand["image"]), squeeze=False)
+    for i, (top, bottom) in enumerate(axes.T):
+        image, highest = hand["image"][i], hand["heatmaps"][i].amax(dim=0).clamp(0, 1).numpy()
+        draw_image(image, ax=top).set_axis_off()
+        edge = image.shape[-1] - 0.5
+        extent = (-0.5, edge, edge, -0.5)
+        top.imshow(highest, cmap="inferno", vmin=0, vmax=1, alpha=highest**0.5, extent=extent)
+        poses = {"truth": hand["uv"][i], "found": hand["found"][i]}
+        draw_image(image, ax=bottom).set_axis_off()
+        draw_poses(poses, visible=hand["visible"][i], ax=bottom)
+        error = (hand["found"][i] - hand["uv"][i]).norm(dim=-1).mean().item()
+        bottom.set_title(f"{error:.1f} pixels off", fontsize=10)
+        if i > 0:
+            bottom.get_legend().remove()
+    return figure
+
+
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--samples", type=int, default=40000, help="hands to train on")
 parser.add_argument("--epochs", type=int, default=1)
@@ -88,26 +91,21 @@ parser.add_argument("--sigma", type=float, default=1.5, help="of the Gaussians, 
 parser.add_argument("--device", default="cpu")
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--out", type=Path, default=Path("runs/heatmaps"))
-parser.add_argument("--rhd-sample", type=Path, help="folder of test_rhd.json and its images")
 args = parser.parse_args()
 torch.manual_seed(args.seed)
 args.out.mkdir(parents=True, exist_ok=True)
 net = HeatmapGenerator(backbone=args.backbone)
 net = net.to(args.device, memory_format=torch.channels_last)
 tests = SyntheticHands(min(args.samples, 1000), seed=2000, image_size=args.image_size)
-before = find(net, batches(tests, args, "testing"))
-train(net, SyntheticHands(args.samples, seed=1000, image_size=args.image_size), args)
-after = find(net, batches(tests, args, "testing"))
+before = find(net, tests, args)
+steps = args.epochs * -(-args.samples // args.batch_size)
+minimize(losses(net.train(), args, steps), [net.parameters()], args.rate, steps)
+after = find(net, tests, args)
 print(f"Mean error in pixels of {args.image_size}\n{'':16}      all    small   severe   hidden")
 report("before training", before)
 report("mean position", {**after, "found": after["uv"].mean(dim=0).expand_as(after["uv"])})
 report("after training", after)
 peaks = [after["peak"][mask].mean().item() for mask in (after["visible"], ~after["visible"])]
 print(f"Mean peak: {peaks[0]:.2f} of visible joints, {peaks[1]:.2f} of hidden ones")
-save_errors(after, args.out / "errors.png")
-save_hands(choose(after), args.out / "hands.png")
-if args.rhd_sample:
-    genuine = read_sample(args.rhd_sample, args.image_size)
-    genuine = {name: value.to(args.device) for name, value in genuine.items()}
-    save_hands(find(net, [genuine]), args.out / "rhd.png")
-print(f"Pictures: {', '.join(str(path) for path in sorted(args.out.glob('*.png')))}")
+draw(choose(after)).savefig(args.out / "hands.png", dpi=110)
+print(f"Picture: {args.out / 'hands.png'}")

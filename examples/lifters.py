@@ -1,33 +1,155 @@
-"""What the gallery draws: small nets that lift detected joints."""
+"""What the examples share that lift detected joints: inputs, targets, training, scores."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from handgraph import HAND
 from handgraph.geometry import denormalize_uv, normalize_uv, uvd_to_camera
+from handgraph.losses import branch_losses, pose_loss, psjnet_loss
+from handgraph.metrics import joint_auc, joint_errors, per_occlusion, thresholds
+
+Hands = dict[str, Tensor]
+"""Tensors of many hands by name, as ``SyntheticHands.tensors``."""
+
+PoseLoss = Callable[[object, Tensor], tuple[Tensor, Tensor]]
+"""From a net's inputs and the wanted pose to a loss and the poses behind it."""
+
+MAX_NORM = 1.0
+"""Gradients are scaled down to this norm: without it, some seeds of graph U-Nets collapse."""
 
 
-def inputs(hands: dict[str, Tensor]) -> Tensor:
-    """Detected positions in [-1, 1] and a depth cue."""
-    return torch.cat([normalize_uv(hands["uv"], 256), hands["cue"]], dim=-1)
+def inputs(hands: Hands, *more: str) -> Tensor:
+    """Detected (u, v) in [-1, 1], and more of each joint, such as ``"cue"``. ``[n, J, C]``."""
+    return torch.cat([normalize_uv(hands["uv"], 256), *(hands[name] for name in more)], dim=-1)
 
 
-def fit(net: nn.Module, hands: dict[str, Tensor], epochs: int) -> None:
-    """Learn positions in [-1, 1] and relative depth."""
-    target = torch.cat([normalize_uv(hands["uv_true"], 256), hands["d"].unsqueeze(-1)], dim=-1)
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-    for batch in (b for _ in range(epochs) for b in torch.randperm(len(target)).split(64)):
+def target(hands: Hands, image_size: int = 256) -> Tensor:
+    """True (u, v) in [-1, 1] and relative depth d (Eq. 1). ``[n, J, 3]``."""
+    uv = normalize_uv(hands["uv_true"], image_size)
+    return torch.cat([uv, hands["d"].unsqueeze(-1)], dim=-1)
+
+
+def to_pixels(pose: Tensor) -> Tensor:
+    """Scale (u, v) to pixels of an image of 256 (decision 17), from its centre: Eq. 3's units."""
+    return pose.float() * pose.new_tensor([128.0, 128.0, 1.0]).float()
+
+
+def camera_space(pose: Tensor, hands: Hands, image_size: int = 256) -> Tensor:
+    """Poses in the camera frame; scale, root depth and K are known, as in the paper (3.1)."""
+    pose, root_depth = pose.float(), hands["xyz"][:, HAND.index("wrist"), 2]
+    uvd = torch.cat([denormalize_uv(pose[..., :2], image_size), pose[..., 2:]], dim=-1)
+    return uvd_to_camera(uvd, hands["K"], hands["s"], root_depth)
+
+
+def errors(pose: Tensor, hands: Hands, image_size: int = 256) -> Tensor:
+    """Distance of each joint from the truth in metres. ``[n, J]``."""
+    return joint_errors(camera_space(pose, hands, image_size), hands["xyz"])
+
+
+def table2(pose: Tensor, hands: Hands) -> dict[str, Tensor]:
+    """AUC x 100 of visible joints (0 to 50 mm): of all images, with small and severe occlusion."""
+    areas = 100 * joint_auc(errors(pose, hands), thresholds())
+    return per_occlusion(areas, hands["visible"])
+
+
+def psjnet_losses(net: nn.Module) -> tuple[PoseLoss, PoseLoss, PoseLoss]:
+    """Steps 2 to 4 of the paper (2.2): the sum of Eq. 3 over branches, Eq. 3 of the merger, Eq. 4.
+
+    Args:
+        net: Has ``branch_poses(x)``, ``merged(partial, x)`` and ``split``.
+    """
+    removal = net.split.removal
+
+    def branches(x: object, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        partial = net.branch_poses(x)
+        return branch_losses(to_pixels(partial), wanted, removal).sum(), partial
+
+    def merger(x: object, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():  # the branches stand still
+            partial = net.branch_poses(x)
+        pose = net.merged(partial, x)
+        return pose_loss(to_pixels(pose), wanted), pose
+
+    def everything(x: object, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        partial = net.branch_poses(x)
+        pose = net.merged(partial, x)
+        return psjnet_loss(to_pixels(pose), to_pixels(partial), wanted, removal), pose
+
+    return branches, merger, everything
+
+
+def count(net: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(p.numel() for p in net.parameters())
+
+
+def batches(
+    num_samples: int, size: int, epochs: int, rng: torch.Generator | None = None
+) -> Iterator[Tensor]:
+    """Sample numbers of each batch, in another order in each epoch."""
+    for _ in range(epochs):
+        yield from torch.randperm(num_samples, generator=rng).split(size)
+
+
+def minimize(
+    losses: Iterable[Tensor],
+    groups: Iterable[Iterable[nn.Parameter]],
+    rate: float,
+    steps: int,
+    **options: bool,
+) -> None:
+    """Train groups of parameters by Adam with a one-cycle rate.
+
+    Args:
+        losses: One for each step, computed when it is taken out: a generator.
+        groups: Parameters; the gradients of each group are clipped apart.
+        rate: The highest learning rate.
+        steps: Number of losses.
+        options: Of Adam.
+    """
+    optimizer = Adam([{"params": list(group)} for group in groups], lr=rate, **options)
+    schedule = OneCycleLR(optimizer, rate, total_steps=steps + 1)
+    for loss in losses:
+        descend(loss, optimizer, schedule)
+
+
+def descend(
+    loss: Tensor,
+    optimizer: Optimizer,
+    schedule: LRScheduler | None = None,
+    backward: Callable[[Tensor], None] = Tensor.backward,
+) -> None:
+    """Take one optimiser step, with the gradient of each parameter group clipped.
+
+    Raises:
+        FloatingPointError: If the loss or a gradient is not finite; no parameter is changed then.
+    """
+    optimizer.zero_grad()
+    backward(loss)
+    for group in optimizer.param_groups:
+        parameters = [p for p in group["params"] if p.grad is not None]
+        norm = get_total_norm([p.grad for p in parameters])
+        if not (loss.detach() + norm).isfinite():
+            raise FloatingPointError(f"the gradient has norm {norm}, the loss is {loss.item()}")
+        clip_grads_with_norm_(parameters, MAX_NORM, norm)
+    optimizer.step()
+    if schedule is not None:
+        schedule.step()
+
+
+def fit(net: nn.Module, hands: Hands, epochs: int) -> None:
+    """Learn positions in [-1, 1] and relative depth from positions and cue, at a constant rate."""
+    x, wanted = inputs(hands, "cue"), target(hands)
+    optimizer = Adam(net.parameters(), lr=0.01)
+    for batch in batches(len(x), 64, epochs):
         optimizer.zero_grad()
-        nn.functional.mse_loss(net(inputs(hands)[batch]), target[batch]).backward()
+        nn.functional.mse_loss(net(x[batch]), wanted[batch]).backward()
         optimizer.step()
     net.requires_grad_(False)
-
-
-def lift(net: nn.Module, hands: dict[str, Tensor]) -> Tensor:
-    """Metres in the camera frame, with the true root depth and scale."""
-    pose = net(inputs(hands))
-    uvd = torch.cat([denormalize_uv(pose[..., :2], 256), pose[..., 2:]], dim=-1)
-    root = hands["xyz"][:, HAND.index("wrist"), 2]
-    return uvd_to_camera(uvd, hands["K"], hands["s"].flatten(), root)

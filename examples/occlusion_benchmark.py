@@ -13,8 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from locking import lock
-
+from files import lock, write_text
 from handgraph.metrics import joint_auc, thresholds, visible_mean
 from occlusion.inputs import Source, load
 from occlusion.pictures import save_curves, save_hands
@@ -34,12 +33,17 @@ from occlusion.table import make_rows
 
 def main() -> None:
     """Tune if asked for, train, score, and write table and pictures."""
-    args = parse()
-    preset, out = PRESETS[args.preset], args.out
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", choices=PRESETS, default="quick")
+    parser.add_argument("--out", type=Path, default=Path("runs/occlusion"))
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--seeds", type=int, help="how many seeds, instead of the preset's")
+    args = parser.parse_args()
+    preset = PRESETS[args.preset]
     if args.seeds is not None:
         preset = replace(preset, seeds=tuple(range(args.seeds)))
-    with lock(out):
-        benchmark(preset, out, args)
+    with lock(args.out):
+        benchmark(preset, args.out, args)
 
 
 def benchmark(preset: Preset, out: Path, args: argparse.Namespace) -> None:
@@ -57,20 +61,10 @@ def benchmark(preset: Preset, out: Path, args: argparse.Namespace) -> None:
         save_curves(found, hands["visible"], out / f"pck_curves{ending}.png")
         save_hands(found, hands, out / f"hands{ending}.png")
     report = table2(rows, preset, args.preset, hands["visible"])
-    (out / "table2.md").write_text(report + "\n", encoding="utf-8")
-    (out / "results.json").write_text(results_json(rows, preset, args.preset, rates, tuning))
+    write_text(out / "table2.md", report + "\n")
+    write_text(out / "results.json", results_json(rows, preset, args.preset, rates, tuning))
     print(report)
     print(f"\nWritten to {out}: table2.md, results.json, and pictures")
-
-
-def parse() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", choices=PRESETS, default="quick")
-    parser.add_argument("--out", type=Path, default=Path("runs/occlusion"))
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
-    parser.add_argument("--seeds", type=int, help="how many seeds, instead of the preset's")
-    return parser.parse_args()
 
 
 def tune(preset: Preset, out: Path, workers: int) -> list[dict[str, Any]]:
@@ -92,8 +86,7 @@ def best_rates(scores: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for score in scores:
         key = (score["method"], score["regime"])
-        if key not in best or score["auc"] > best[key]["auc"]:
-            best[key] = score
+        best[key] = max(best.get(key, score), score, key=lambda each: each["auc"])
     return {key: score["rate"] for key, score in best.items()}
 
 

@@ -1,6 +1,4 @@
-"""The six lines of the README, and a loop of ten that trains them on simulated hands."""
-
-from __future__ import annotations
+"""The core of PSJNet, trained on simulated hands."""
 
 import argparse
 
@@ -12,37 +10,30 @@ from handgraph.geometry import normalize_uv
 from handgraph.losses import psjnet_loss
 from handgraph.nn import AdaptiveGraphUNet, GraphMerger, SubgraphMask
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--samples", type=int, default=4000)
 parser.add_argument("--epochs", type=int, default=30)
 args = parser.parse_args()
 torch.manual_seed(0)
-
-# The core of PSJNet.
 removal = RemovalSets.by_level(HAND)  # TIP, DIP, PIP, MCP of every finger: N = 4 sets of 5
 split = SubgraphMask(removal)  # [*, 21, C] -> [*, 4, 16, C]
 branches = AdaptiveGraphUNet(3, 3, removal)  # 4 graph U-Nets, computed as one
 merge = GraphMerger(3, 3, removal)  # [*, 4, 16, 3] -> [*, 21, 3]
 
-# Detected 2D joints in [-1, 1] and a depth cue in; (u, v) in pixels and relative depth out.
 hands = SyntheticHands(args.samples, seed=0).tensors
-keypoints = torch.cat([normalize_uv(hands["uv"], 256), hands["cue"]], dim=-1)
-target = torch.cat([hands["uv_true"] - 127.5, hands["d"].unsqueeze(-1)], dim=-1)
+x = torch.cat([normalize_uv(hands["uv"], 256), hands["cue"]], dim=-1)  # detected 2D, depth cue
+target = torch.cat([hands["uv_true"] - 127.5, hands["d"].unsqueeze(-1)], dim=-1)  # (u, v, d)
 pixels = torch.tensor([128.0, 128.0, 1.0])
-
-parameters = [*branches.parameters(), *merge.parameters()]
-optimizer = torch.optim.Adam(parameters, lr=1e-2)
+optimizer = torch.optim.Adam([*branches.parameters(), *merge.parameters()], lr=1e-2)
 for epoch in range(args.epochs):
     for batch in torch.randperm(args.samples).split(256):
-        partial = branches(split(keypoints[batch]))  # one incomplete pose a branch
-        pose = merge(partial)  # the whole pose
+        partial = branches(split(x[batch]))  # the incomplete pose of each branch
+        pose = merge(partial)
         loss = psjnet_loss(pose * pixels, partial * pixels, target[batch], removal)  # Eq. 4
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     print(f"epoch {epoch + 1}: loss of the last batch (Eq. 4) {loss.item():.2f}")
-
-with torch.no_grad():
-    depth = merge(branches(split(keypoints)))[..., 2]
-error = (depth - hands["d"]).abs().mean(dim=1) * hands["s"].reshape(-1)
+depth = merge(branches(split(x)))[..., 2].detach()
+error = (depth - hands["d"]).abs().mean(dim=1) * hands["s"]
 print(f"mean depth error on the training hands: {1000 * error.mean().item():.1f} mm")

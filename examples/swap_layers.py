@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -17,9 +18,8 @@ from tqdm import tqdm
 import handgraph.nn as hnn
 from handgraph import H36M, HAND, RemovalSets
 from handgraph.datasets import SyntheticHands
-from handgraph.geometry import denormalize_uv, normalize_uv, uvd_to_camera
 from handgraph.losses import pose_loss
-from handgraph.metrics import joint_auc, joint_errors, per_occlusion, thresholds
+from lifters import Hands, batches, count, inputs, minimize, table2, target, to_pixels
 
 LAYERS = {
     "GCNConv": GCNConv,
@@ -37,7 +37,6 @@ NETS["AdaptiveGraphUNet"] = partial(hnn.AdaptiveGraphUNet, 3, 3, HAND)
 # Human3.6M as SemGCN and Modulated GCN lift it: 16 of its 17 joints, the neck (or nose) left out.
 H36M_16 = RemovalSets(H36M, {"without neck": "neck", "all": ()}).subgraph("without neck")
 PUBLISHED = {hnn.SemGraphConv: "0.27 M", hnn.ModulatedGraphConv: "0.29 M"}
-IMAGE_SIZE = 256
 BATCH_SIZE = 128
 
 
@@ -57,45 +56,18 @@ def published_net(conv: type[nn.Module], channels: int = 128) -> nn.Module:
     return Sequential("x, edge_index", [*layer(2), *blocks, last])
 
 
-def count(net: nn.Module) -> int:
-    """Give the number of parameters."""
-    return sum(p.numel() for p in net.parameters())
-
-
-def inputs(hands: dict[str, Tensor]) -> Tensor:
-    """Detected 2D joints in [-1, 1] beside a depth cue."""
-    return torch.cat([normalize_uv(hands["uv"], IMAGE_SIZE), hands["cue"]], dim=-1)
-
-
-def train(net: nn.Module, hands: dict[str, Tensor], epochs: int, rate: float, bar: tqdm) -> float:
-    """Fit (u, v) in pixels and relative depth d; give the seconds of a step."""
-    x, pixels = inputs(hands), torch.tensor([IMAGE_SIZE / 2, IMAGE_SIZE / 2, 1.0])
-    uv = normalize_uv(hands["uv_true"], IMAGE_SIZE)
-    target = torch.cat([uv, hands["d"].unsqueeze(-1)], dim=-1) * pixels
-    batches = [b for _ in range(epochs) for b in torch.randperm(len(x)).split(BATCH_SIZE)]
-    optimizer = torch.optim.Adam(net.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=len(batches) + 1)
-    start = time.perf_counter()
-    for batch in batches:
-        loss = pose_loss(net(x[batch]) * pixels, target[batch])  # Eq. 3
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+def losses(net: nn.Module, hands: Hands, epochs: int, bar: tqdm) -> Iterator[Tensor]:
+    """Eq. 3 of each batch."""
+    x, wanted = inputs(hands, "cue"), to_pixels(target(hands))
+    for batch in batches(len(x), BATCH_SIZE, epochs):
+        yield pose_loss(to_pixels(net(x[batch])), wanted[batch])
         bar.update()
-    return (time.perf_counter() - start) / len(batches)
 
 
 @torch.no_grad()
-def severe_auc(net: nn.Module, hands: dict[str, Tensor]) -> float:
-    """AUC x 100 of the visible joints on severe images; scale, root depth and K are known."""
-    pose = net(inputs(hands))
-    uvd = torch.cat([denormalize_uv(pose[..., :2], IMAGE_SIZE), pose[..., 2:]], dim=-1)
-    root_depth = hands["xyz"][:, HAND.index(HAND.root), 2]
-    xyz = uvd_to_camera(uvd, hands["K"], hands["s"].flatten(), root_depth)
-    areas = joint_auc(joint_errors(xyz, hands["xyz"]), thresholds(), hands["visible"])
-    return 100 * per_occlusion(areas, hands["visible"])["severe"].item()
+def severe_auc(net: nn.Module, hands: Hands) -> float:
+    """AUC x 100 of the visible joints on images with severe occlusion."""
+    return table2(net(inputs(hands, "cue")), hands)["severe"].item()
 
 
 def main(args: argparse.Namespace) -> None:
@@ -103,8 +75,7 @@ def main(args: argparse.Namespace) -> None:
     for conv, size in PUBLISHED.items():
         rebuilt = count(published_net(conv))
         print(f"net of {conv.__name__}: {rebuilt:,} parameters, published {size}")
-    hands = SyntheticHands(args.samples, seed=1000).tensors
-    test = SyntheticHands(args.samples, seed=3000).tensors
+    hands, test = (SyntheticHands(args.samples, seed=seed).tensors for seed in (1000, 3000))
     print(f"\nAUC x 100 of visible joints on severe images: mean and range of {args.seeds} seeds")
     print(f"{'layer':<26}{'parameters':>10}{'ms a step':>11}{'AUC':>8}{'range':>16}")
     steps = args.epochs * -(-args.samples // BATCH_SIZE)
@@ -113,8 +84,10 @@ def main(args: argparse.Namespace) -> None:
             times, scores = [], []
             for seed in range(args.seeds):
                 torch.manual_seed(seed)
-                net = make()
-                times.append(1000 * train(net, hands, args.epochs, args.rate, bar))
+                net, start = make(), time.perf_counter()
+                found = losses(net, hands, args.epochs, bar)
+                minimize(found, [net.parameters()], args.rate, steps)
+                times.append(1000 * (time.perf_counter() - start) / steps)
                 scores.append(severe_auc(net, test))
             mean, spread = sum(scores) / len(scores), f"{min(scores):.1f} to {max(scores):.1f}"
             bar.write(f"{name:<26}{count(net):>10,}{min(times):>11.1f}{mean:>8.1f}{spread:>16}")

@@ -12,13 +12,12 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from lightning.fabric import Fabric
-from locking import lock
 
-from pipeline.generator import check_same, take_generator
+from files import lock, write_text
 from pipeline.methods import METHODS
 from pipeline.run import Options, Run
 from pipeline.settings import PRECISIONS, STEPS, Settings, differences
-from pipeline.store import finished, load_settings, write_text
+from pipeline.store import check_generator, finished, load_settings, take_generator
 
 
 def main() -> None:
@@ -26,9 +25,9 @@ def main() -> None:
     args = parse()
     settings = read_settings(args)
     check_folder(args, settings)
-    many = "ddp" if args.devices > 1 else "auto"
+    many, precision = "ddp" if args.devices > 1 else "auto", args.precision
     fabric = Fabric(
-        accelerator=args.device, devices=args.devices, strategy=many, precision=args.precision
+        accelerator=args.device, strategy=many, devices=args.devices, precision=precision
     )
     fabric.launch()
     with lock(args.out) if fabric.is_global_zero else nullcontext():
@@ -44,9 +43,8 @@ def train(args: argparse.Namespace, settings: Settings, fabric: Fabric) -> None:
         if args.generator is not None:
             take_generator(args.generator, out, settings)
     fabric.barrier()
-    options = Options(
-        args.cache, args.cache_limit, args.workers, args.checkpoint_every, args.validate
-    )
+    known = Options.__dataclass_fields__
+    options = Options(**{name: value for name, value in vars(args).items() if name in known})
     run = Run(fabric, settings, out, options)
     steps = [step for step in run.steps if step in args.steps]
     if not steps:
@@ -112,7 +110,7 @@ def check_folder(args: argparse.Namespace, settings: Settings) -> None:
     if changed:
         raise ValueError(f"{out} holds a run with other settings: {'; '.join(changed)}")
     if args.generator is not None:
-        check_same(args.generator, settings)
+        check_generator(args.generator, settings)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ import handgraph.metrics as hm
 import handgraph.nn as hnn
 from handgraph import HAND, RemovalSets
 from handgraph.datasets import SyntheticHands
-from handgraph.geometry import denormalize_uv, normalize_uv, uvd_to_camera
 from handgraph.losses import laplace_loss
+from lifters import batches, descend, errors, inputs
 
 REMOVAL = RemovalSets.by_level(HAND)
 SPLIT, PRECISION = hnn.SubgraphMask(REMOVAL), hnn.PrecisionMerger(6, 3, REMOVAL)
@@ -28,8 +28,8 @@ COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00")  # colour-blind-safe (Oka
 def load(num_samples: int, seed: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Simulated hands; 2D, cue and score of each joint; true (u, v, d), from the centre, pixels."""
     hands = SyntheticHands(num_samples, seed=seed).tensors
-    x = torch.cat([normalize_uv(hands["uv"], 256), hands["cue"], hands["confidence"]], dim=-1)
-    return hands, x, torch.cat([hands["uv_true"] - 127.5, hands["d"].unsqueeze(-1)], dim=-1)
+    target = torch.cat([hands["uv_true"] - 127.5, hands["d"].unsqueeze(-1)], dim=-1)
+    return hands, inputs(hands, "cue", "confidence"), target
 
 
 def train(x: Tensor, target: Tensor, epochs: int, seed: int) -> nn.Module:
@@ -39,13 +39,10 @@ def train(x: Tensor, target: Tensor, epochs: int, seed: int) -> nn.Module:
     optimizer = torch.optim.Adam(net.parameters(), lr=0.03)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for _ in trange(epochs, desc=f"training, seed {seed}"):
-        for batch in torch.randperm(len(x)).split(256):
+        for batch in batches(len(x), 256, 1):
             pose, log_scale = net(SPLIT(x[batch])).split(3, dim=-1)
-            loss = laplace_loss(pose * UNITS, SPLIT(target[batch]), log_scale + UNITS.log())
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimizer.step()
+            wanted = SPLIT(target[batch])
+            descend(laplace_loss(pose * UNITS, wanted, log_scale + UNITS.log()), optimizer)
         schedule.step()
     return net
 
@@ -59,10 +56,7 @@ def predict(net: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, 
 
 def areas(pose: Tensor, hands: dict[str, Tensor]) -> Tensor:
     """AUC x 100 on visible joints of all, small and severe images, and on hidden joints."""
-    uvd = torch.cat([denormalize_uv(pose[..., :2], 256), pose[..., 2:]], dim=-1)
-    true, seen = hands["xyz"], hands["visible"]
-    xyz = uvd_to_camera(uvd, hands["K"], hands["s"].reshape(-1), true[:, HAND.index("wrist"), 2])
-    area = hm.joint_auc(hm.joint_errors(xyz, true), hm.thresholds())
+    area, seen = hm.joint_auc(errors(pose, hands), hm.thresholds()), hands["visible"]
     return 100 * torch.stack([*hm.per_occlusion(area, seen).values(), hm.visible_mean(area, ~seen)])
 
 

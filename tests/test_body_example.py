@@ -3,8 +3,8 @@ from __future__ import annotations
 import body
 import pytest
 import torch
+from body import LENGTH, LIMBS, detect, pose, walkers
 from torch.testing import assert_close
-from walkers import LENGTH, LIMBS, detect, pose, walkers
 
 from handgraph import H36M
 

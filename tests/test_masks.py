@@ -136,9 +136,7 @@ def test_masks_compose_and_go_into_the_net():
     mask = masks.keep_confident(score, 0.2) & masks.drop_joints((8, 6, 21), 0.1, rng())
     node_mask, used = masks.cover(masks.keep_always(mask, HAND, "wrist"))
     x = torch.rand(6, 21, 2)
-    pose = masks.merge_draws(
-        AdaptiveGraphUNet(2, 3, HAND)(x.expand(9, 6, 21, 2), node_mask), used
-    )
+    pose = masks.merge_draws(AdaptiveGraphUNet(2, 3, HAND)(x.expand(9, 6, 21, 2), node_mask), used)
     assert pose.shape == (6, 21, 3)
     assert pose.isfinite().all()
 

@@ -8,8 +8,9 @@ from occlusion_benchmark import best_rates
 from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.metrics import joint_auc, thresholds, visible_mean
+from lifters import count, errors, target, to_pixels
 from occlusion import inputs, masked, pictures, running, table, training
-from occlusion.methods import METHODS, PSJNetCore, count
+from occlusion.methods import METHODS, PSJNetCore
 from occlusion.settings import (
     ALL_INPUTS,
     CHOSEN_RATES,
@@ -54,9 +55,9 @@ def test_what_is_compared_on_all_inputs_has_the_size_of_psjnet(name):
 def test_step_3_gives_the_branches_no_gradient(hands):
     net = METHODS["psjnet"].build(3)
     x = inputs.assemble(hands, ("uv", "cue"), clean=False)[:8]
-    target = inputs.to_pixels(inputs.targets(hands))[:8]
+    wanted = to_pixels(target(hands))[:8]
     branches, merge, everything = training.psjnet_stages(net)
-    batch = training.Batch(x, target, hands["visible"][:8], torch.Generator())
+    batch = training.Batch(x, wanted, hands["visible"][:8], torch.Generator())
     merge.loss(batch).backward()
     assert all(p.grad is None for p in net.branches.parameters())
     assert all(p.grad is not None for p in net.merge.parameters())
@@ -169,8 +170,8 @@ def test_every_row_of_the_table_has_a_rate():
 
 
 def test_true_poses_have_no_error(hands):
-    errors = inputs.errors(inputs.targets(hands), hands)
-    assert errors.max() < 1e-5  # metres
+    off = errors(target(hands), hands)
+    assert off.max() < 1e-5  # metres
 
 
 def test_hiding_zeroes_and_flags(hands):

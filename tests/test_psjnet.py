@@ -12,11 +12,18 @@ from handgraph import HAND, RemovalSets, Skeleton
 from handgraph.geometry import normalize_uv
 from handgraph.nn import AdaptiveGraphUNet, HypothesisGraphMerger, MeanMerger
 from handgraph.vision import HeatmapGenerator, decode_heatmaps
-from pipeline.methods import METHODS, build, count, steps_of
-from pipeline.objectives import DEPTH_WEIGHT, depth_map_loss, psjnet_losses
+from lifters import camera_space, count, psjnet_losses, to_pixels
+from pipeline.methods import METHODS, build, steps_of
+from pipeline.objectives import (
+    DEPTH_WEIGHT,
+    StepModule,
+    depth_map_loss,
+    pose_target,
+    set_step,
+    trains_generator,
+)
+from pipeline.scores import REACH, hits_2d
 from pipeline.settings import Settings
-from pipeline.step import StepModule, set_step, trains_generator
-from pipeline.targets import camera_space, pixel_errors, pose_target, to_pixels
 from psjnet import Detection, PoseNet, PSJNetLifter, detection
 
 SIZE, BATCH = 64, 3
@@ -266,8 +273,9 @@ def test_set_step_keeps_batch_norms_of_frozen_parts_in_eval_mode(tiny):
 
 
 def test_branches_get_no_gradient_from_the_ensemble_of_step_3(hands):
-    lifter = PSJNetLifter(8, encoder_channels=8)  # nothing is frozen in this lifter
-    psjnet_losses(lifter, SIZE)[1](found(dtype=torch.float32), hands)[0].backward()
+    lifter = PSJNetLifter(8, encoder_channels=8)  # nothing is frozen here
+    seen, wanted = found(dtype=torch.float32), pose_target(hands, SIZE)
+    psjnet_losses(lifter)[1](seen, wanted)[0].backward()
     assert all(p.grad is None for p in [*lifter.branches.parameters(), *lifter.encode.parameters()])
 
 
@@ -278,8 +286,11 @@ def test_loss_counts_pixels_of_a_crop_of_256(hands):
     error = to_pixels(pose) - target
     wanted = torch.tensor([4.0, 4.0, 0.0]).expand_as(error)
     torch.testing.assert_close(error, wanted, atol=1e-3, rtol=0)
-    off = pixel_errors(pose[..., :2], hands, SIZE)
-    torch.testing.assert_close(off, torch.full_like(off, 2**0.5), atol=1e-4, rtol=0)
+    near = REACH * SIZE / 2**0.5  # each joint is off by so much in u and in v
+    for reach, wanted in ((near - 1e-3, hands["visible"].sum()), (near + 1e-3, 0)):
+        moved = {**hands, "uv_true": hands["uv_true"] + reach}
+        uv = normalize_uv(moved["uv_true"], SIZE)
+        assert hits_2d(uv, hands, SIZE) == (wanted, hands["visible"].sum())
 
 
 def test_true_poses_lead_back_to_the_camera():

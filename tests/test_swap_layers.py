@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from handgraph import H36M
 from handgraph.datasets import SyntheticHands
+from handgraph.geometry import normalize_uv
 from handgraph.nn import ModulatedGraphConv, SemGraphConv, from_dense
 
 
@@ -52,9 +53,7 @@ def test_every_net_maps_joints_to_poses(name):
 
 def test_true_poses_have_the_full_area():
     hands = SyntheticHands(100, seed=0, progress=False).tensors
-    truth = torch.cat(
-        [swap_layers.normalize_uv(hands["uv_true"], 256), hands["d"].unsqueeze(-1)], dim=-1
-    )
+    truth = torch.cat([normalize_uv(hands["uv_true"], 256), hands["d"].unsqueeze(-1)], dim=-1)
     assert swap_layers.severe_auc(lambda _: truth, hands) > 97  # at 0 mm, rounding is an error
     assert swap_layers.severe_auc(lambda _: truth.roll(1, dims=-2), hands) < 50
 

@@ -12,15 +12,15 @@ lightning_fabric = pytest.importorskip("lightning.fabric")
 
 import evaluate  # noqa: E402
 import train  # noqa: E402
-from locking import lock  # noqa: E402
 
+from files import lock  # noqa: E402
 from handgraph.datasets import SyntheticHands, write_rhd  # noqa: E402
 from pipeline.cache import cache_folder  # noqa: E402
 from pipeline.hands import batches  # noqa: E402
-from pipeline.order import Batches  # noqa: E402
+from pipeline.loop import Training  # noqa: E402
+from pipeline.objectives import set_step  # noqa: E402
 from pipeline.run import Options, Run  # noqa: E402
 from pipeline.settings import Settings  # noqa: E402
-from pipeline.step import set_step  # noqa: E402
 from pipeline.store import finished, load_run, load_settings, load_weights, step_path  # noqa: E402
 
 SETTINGS = Settings(
@@ -130,7 +130,7 @@ def test_an_interrupted_step_goes_on_bit_by_bit(tmp_path, cached, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(Run, "finish", interrupt)
             if step == 1:
-                patch.setattr("pipeline.trained.Trained.iterate", after(5))
+                patch.setattr(Training, "iterate", after(5))
             with pytest.raises(KeyboardInterrupt):
                 run.run([step])
         make_run(tmp_path / "cut", settings, **options).run([step])
@@ -144,9 +144,7 @@ def interrupt(*args):
 
 
 def after(count):
-    from pipeline.trained import Trained
-
-    calls, iterate = [], Trained.iterate
+    calls, iterate = [], Training.iterate
 
     def counted(self, *args):
         calls.append(1)
@@ -167,7 +165,7 @@ def test_checkpoints_are_plain_tensors_and_numbers(tmp_path, monkeypatch):
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
     run = make_run(tmp_path)
-    hands = list(batches(run.hands, Batches(run.order(1), 0, 3), CPU))
+    hands = list(batches(run.hands, run.order(1).batches(0, 3), CPU))
     hands[2]["uv_true"][0, 0, 0] = torch.nan
     checkpoint = tmp_path / "resume.pt"
     monkeypatch.setattr(Run, "batches", lambda *args: iter(hands))
@@ -195,7 +193,7 @@ def test_the_parameter_that_is_not_finite_is_named(tmp_path):
 def test_cache_holds_what_the_generator_finds(tmp_path):
     run = make_run(tmp_path, cache=tmp_path / "cache")
     set_step(run.model, run.steps[2])
-    todo = Batches(run.order(2), 1, 3)
+    todo = run.order(2).batches(1, 3)
     with torch.no_grad():
         plain = list(batches(run.hands, todo, CPU))
         cached = list(run.cached(todo, tmp_path / "cache", frozen=True))
@@ -214,7 +212,7 @@ def test_filling_a_cache_leaves_the_modes_alone(tmp_path):
     run = make_run(tmp_path)
     set_step(run.model, run.steps[2])
     modes = [module.training for module in run.model.modules()]
-    next(run.cached(Batches(run.order(2), 0, 1), tmp_path / "cache", frozen=True))
+    next(run.cached(run.order(2).batches(0, 1), tmp_path / "cache", frozen=True))
     assert [module.training for module in run.model.modules()] == modes
     assert any(modes)
 
@@ -232,21 +230,6 @@ def test_a_cache_belongs_to_hands_and_weights(tmp_path):
     assert folder != cache_folder(tmp_path, replace(SETTINGS, samples=13), model.generator)
     model.generator.norm.running_mean += 1
     assert folder != cache_folder(tmp_path, SETTINGS, model.generator)
-
-
-def test_a_cache_that_changed_is_refused(tmp_path):
-    run = make_run(tmp_path, cache=tmp_path / "cache")
-    set_step(run.model, run.steps[2])
-    todo = Batches(run.order(2), 0, 1)
-    next(run.cached(todo, tmp_path / "cache", frozen=True))
-    (path,) = (tmp_path / "cache").rglob("features.npy")
-    content = bytearray(path.read_bytes())
-    content[-100:] = b"<" * 100
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"features\.npy is damaged: remove it"):
-        next(run.cached(todo, tmp_path / "cache", frozen=True))
-    path.unlink()
-    next(run.cached(todo, tmp_path / "cache", frozen=True))
 
 
 def test_a_cache_that_is_too_large_is_refused(tmp_path):

@@ -13,10 +13,10 @@ import torch
 lightning_fabric = pytest.importorskip("lightning.fabric")
 
 from pipeline.hands import batches  # noqa: E402
-from pipeline.measure import score  # noqa: E402
+from pipeline.objectives import StepModule  # noqa: E402
 from pipeline.run import Options, Run  # noqa: E402
+from pipeline.scores import score  # noqa: E402
 from pipeline.settings import Settings  # noqa: E402
-from pipeline.step import StepModule  # noqa: E402
 from pipeline.store import load_weights, step_path  # noqa: E402
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -75,12 +75,10 @@ import time
 from pathlib import Path
 import torch
 from lightning.fabric import Fabric
-from pipeline.hands import batches
-from pipeline.order import Batches
+from pipeline.loop import Training
+from pipeline.objectives import StepModule
 from pipeline.run import Options, Run
 from pipeline.settings import Settings
-from pipeline.step import StepModule
-from pipeline.trained import Trained
 
 number, out = int(sys.argv[1]), Path(sys.argv[2])
 settings = Settings(samples=8, image_size=32, backbone="hrnet_w18_small", encoder_channels=4,
@@ -92,10 +90,10 @@ run.model.double()  # else argmax differs where sums are rounded in another orde
 found = {}
 for step in (1, 2, 3, 4):
     module = StepModule(run.model, run.steps[step])
-    trained = Trained(fabric, module, 1e-3, 1)
+    training = Training(fabric, module, run.order(step), 1, settings)
     module.eval()
-    hands = next(run.batches(module.step, Batches(run.order(step), 0, 1)))
-    fabric.backward(trained.module(hands)[0])
+    hands = next(run.batches(run.order(step), 0, 1))
+    fabric.backward(training.module(hands)[0])
     grads = {n: p.grad.clone() for n, p in run.model.named_parameters() if p.grad is not None}
     run.model.zero_grad()
     found[str(step)] = {"grads": grads, "scores": run.validate(module)}

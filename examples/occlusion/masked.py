@@ -27,83 +27,57 @@ from handgraph.nn import AdaptiveGraphUNet, JointHead
 NUM_DRAWS, DROPOUT, HOPS, HIDDEN_CHANNELS, VISIBILITY_WIDTH = 8, 0.25, 2, 8, 6
 """Draws in the test; dropped share and reach of a region in training; sizes of the nets."""
 
-Train = Callable[[Tensor, Tensor, torch.Generator], Tensor]
-"""From score ``[B, J]``, true visibility and random numbers to one mask, or gate, a sample."""
-
 PoseLoss = Callable[[Tensor, Tensor], Tensor]
 """From poses and the joints that count to a loss."""
 
-Test = Callable[[Tensor, Tensor], Covered]
-"""From score and true visibility to the draws, and which speaks for which joint."""
-
 
 class Law(NamedTuple):
-    """How masks are chosen in training and in the test."""
+    """How masks are chosen in training and in the test, from score and true visibility."""
 
-    train: Train
-    test: Test
+    train: Callable[[Tensor, Tensor, torch.Generator], Tensor]  # one mask, or gate, a sample
+    test: Callable[[Tensor, Tensor], Covered]  # draws, and which speaks for which joint
 
 
 _FINGERS, _LEVELS = RemovalSets.by_finger(HAND), RemovalSets.by_level(HAND)
-_DRAWS = stratified_levels(NUM_DRAWS, HAND.num_joints, torch.Generator().manual_seed(0))
+_LEVELS_OF_DRAWS = stratified_levels(NUM_DRAWS, HAND.num_joints, torch.Generator().manual_seed(0))
+
+
+def _keep(mask: Tensor) -> Tensor:
+    return keep_always(mask, HAND, "wrist")
 
 
 def _drawn(score: Tensor, visible: Tensor) -> Covered:
-    return cover(keep_always(score > _DRAWS.unsqueeze(1), HAND, "wrist"))
+    return cover(_keep(score > _LEVELS_OF_DRAWS.unsqueeze(1)))
 
 
-def _confident(score: Tensor, visible: Tensor) -> Covered:
-    return cover(keep_always(keep_confident(score, 0.5), HAND, "wrist").unsqueeze(0))
-
-
-def _visible(score: Tensor, visible: Tensor) -> Covered:
-    return cover(visible.unsqueeze(0))
-
-
-def _every_level(score: Tensor, visible: Tensor) -> Covered:
-    return cover(_LEVELS.keep_mask.unsqueeze(1).expand(-1, *visible.shape))
-
-
-def _all(score: Tensor, visible: Tensor) -> Covered:
-    mask = torch.ones_like(visible).unsqueeze(0)
-    return Covered(mask, mask)
-
-
-def _gate(score: Tensor, visible: Tensor) -> Covered:
-    gate = keep_always(score, HAND, "wrist").unsqueeze(0)
-    return Covered(gate, torch.ones_like(gate, dtype=torch.bool))
-
-
-def _dropout(score: Tensor, visible: Tensor, rng: torch.Generator) -> Tensor:
-    return keep_always(drop_joints(tuple(visible.shape), DROPOUT, rng), HAND, "wrist")
-
-
-def _region(score: Tensor, visible: Tensor, rng: torch.Generator) -> Tensor:
-    return drop_region(HAND, (len(visible),), HOPS, rng)
-
-
-def _finger(score: Tensor, visible: Tensor, rng: torch.Generator) -> Tensor:
-    return drop_set(_FINGERS, (len(visible),), rng)
-
-
-def _level(score: Tensor, visible: Tensor, rng: torch.Generator) -> Tensor:
-    return drop_set(_LEVELS, (len(visible),), rng)
-
-
-def _sampled(score: Tensor, visible: Tensor, rng: torch.Generator) -> Tensor:
-    return keep_always(sample_visible(score, generator=rng), HAND, "wrist")
+def _one(mask: Tensor) -> Covered:
+    """One draw, which speaks for all joints."""
+    return Covered(mask.unsqueeze(0), torch.ones_like(mask, dtype=torch.bool).unsqueeze(0))
 
 
 LAWS = {
-    "nothing": Law(lambda score, visible, rng: torch.ones_like(visible), _all),
-    "threshold": Law(_dropout, _confident),
-    "dropout": Law(_dropout, _drawn),
-    "region": Law(_region, _drawn),
-    "finger": Law(_finger, _drawn),
-    "level": Law(_level, _every_level),
-    "score": Law(_sampled, _drawn),
-    "gate": Law(lambda score, visible, rng: _gate(score, visible).node_mask[0], _gate),
-    "truth": Law(lambda score, visible, rng: visible, _visible),
+    "nothing": Law(
+        lambda score, visible, rng: torch.ones_like(visible),
+        lambda score, visible: _one(torch.ones_like(visible)),
+    ),
+    "threshold": Law(
+        lambda score, visible, rng: _keep(drop_joints(tuple(visible.shape), DROPOUT, rng)),
+        lambda score, visible: cover(_keep(keep_confident(score, 0.5)).unsqueeze(0)),
+    ),
+    "dropout": Law(
+        lambda score, visible, rng: _keep(drop_joints(tuple(visible.shape), DROPOUT, rng)), _drawn
+    ),
+    "region": Law(lambda score, visible, rng: drop_region(HAND, (len(score),), HOPS, rng), _drawn),
+    "finger": Law(lambda score, visible, rng: drop_set(_FINGERS, (len(score),), rng), _drawn),
+    "level": Law(
+        lambda score, visible, rng: drop_set(_LEVELS, (len(score),), rng),
+        lambda score, visible: cover(_LEVELS.keep_mask.unsqueeze(1).expand(-1, *visible.shape)),
+    ),
+    "score": Law(lambda score, visible, rng: _keep(sample_visible(score, generator=rng)), _drawn),
+    "gate": Law(lambda score, visible, rng: _keep(score), lambda score, _: _one(_keep(score))),
+    "truth": Law(
+        lambda score, visible, rng: visible, lambda score, visible: cover(visible.unsqueeze(0))
+    ),
 }
 """All laws; the wrist is always kept where chance or a score decides."""
 
@@ -134,21 +108,14 @@ class MaskedLifter(nn.Module):
         in_channels: int,
         width: int,
         law: str,
-        *,
         learned: bool = False,
         as_channel: bool = False,
     ):
         super().__init__()
         self.law, self.as_channel = LAWS[law], as_channel
         self.lifter = with_head(in_channels if as_channel else in_channels - 1, width)
-        self.visibility = (
-            AdaptiveGraphUNet(in_channels, 1, HAND, channels=VISIBILITY_WIDTH) if learned else None
-        )
-
-    def parameter_groups(self) -> list[list[nn.Parameter]]:
-        """The parameters of each net, whose gradients are clipped apart."""
-        nets = [self.lifter] if self.visibility is None else [self.lifter, self.visibility]
-        return [list(net.parameters()) for net in nets]
+        options = {"channels": VISIBILITY_WIDTH}
+        self.visibility = AdaptiveGraphUNet(in_channels, 1, HAND, **options) if learned else None
 
     def logit(self, x: Tensor) -> Tensor:
         """How likely each joint is to be visible, as a logit. ``[*, J]``."""

@@ -20,6 +20,7 @@ from handgraph.nn import (
     Merger,
     SubgraphMask,
 )
+from lifters import count
 from occlusion.masked import MaskedLifter, with_head
 
 WIDTH = 8
@@ -62,14 +63,21 @@ class PSJNetCore(nn.Module):
     ):
         super().__init__()
         sized = {"channels": width} if merger in (GraphMerger, HypothesisGraphMerger) else {}
-        self.removal = removal
         self.split = SubgraphMask(removal)
         self.branches = AdaptiveGraphUNet(in_channels, 3, removal, channels=width)
         self.merge = merger(3, 3, removal, **sized)
 
+    def branch_poses(self, x: Tensor) -> Tensor:
+        """Lift what each branch kept. ``[*, N, K, 3]``."""
+        return self.branches(self.split(x))
+
+    def merged(self, partial: Tensor, x: Tensor) -> Tensor:
+        """Merge the branches' poses. ``[*, J, 3]``."""
+        return self.merge(partial)
+
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[*, J, C]`` to ``[*, J, 3]``."""
-        return self.merge(self.branches(self.split(x)))
+        return self.merge(self.branch_poses(x))
 
 
 @dataclass(frozen=True)
@@ -88,11 +96,6 @@ class Method:
     build: Callable[[int], nn.Module]
     hide: Hide = "nothing"
     simulate: Simulate | None = None
-
-
-def count(net: nn.Module) -> int:
-    """Number of parameters."""
-    return sum(p.numel() for p in net.parameters())
 
 
 def of_psjnet_size(build: Callable[[int, int], nn.Module]) -> Callable[[int], nn.Module]:

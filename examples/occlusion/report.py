@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +55,10 @@ def table2(rows: dict[str, Sequence[Row]], preset: Preset, name: str, visible: t
         f"images, nets averaged. {preset.num_train} training and {preset.num_test} test images "
         f"({severe} severe), {preset.epochs} epochs for every method.",
     ]
-    for detector, found in rows.items():
-        for regime in REGIMES:
-            title = f"## {regime.capitalize()}: {TRAINING[regime]}"
-            law = "" if len(rows) == 1 else f" Detector: {detector}."
-            parts += [title + law, markdown(found, regime)]
+    for (detector, found), regime in product(rows.items(), REGIMES):
+        law = "" if len(rows) == 1 else f" Detector: {detector}."
+        title = f"## {regime.capitalize()}: {TRAINING[regime]}{law}"
+        parts += [title, markdown(found, regime)]
     parts += [
         "*One graph U-Net, joint dropout* and *true masks* zero the inputs of hidden joints and "
         f"flag them: {100 * DROPOUT:.0f} % of the joints at random in training and none in the "
@@ -83,32 +84,25 @@ def results_json(
     tuning: list[dict[str, Any]],
 ) -> str:
     """Give all numbers, settings, versions and the machine as JSON."""
-    return json.dumps(
-        {
-            "preset": name,
-            "settings": asdict(preset),
-            "rates": {f"{method}, {regime}": rate for (method, regime), rate in rates.items()},
-            "tuning": tuning,
-            "rows": [
-                {"title": METHODS[row.method].title, "detector": detector, **row._asdict()}
-                for detector, found in rows.items()
-                for row in found
-            ],
-            "versions": {"python": platform.python_version()}
-            | {module.__name__: module.__version__ for module in MODULES},
-            "machine": {
-                "processor": _processor(),
-                "cores": os.cpu_count(),
-                "os": platform.platform(),
-            },
-        },
-        indent=1,
-    )  # fmt: skip
-
-
-def _processor() -> str:
-    """The processor's name, where the system tells it."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    text = info.read_text(encoding="utf-8") if info.exists() else ""
+    processor = re.search(r"model name\s*:\s*(.*)", text)
+    content = {
+        "preset": name,
+        "settings": asdict(preset),
+        "rates": {f"{method}, {regime}": rate for (method, regime), rate in rates.items()},
+        "tuning": tuning,
+        "rows": [
+            {"title": METHODS[row.method].title, "detector": detector, **row._asdict()}
+            for detector, found in rows.items()
+            for row in found
+        ],
+        "versions": {"python": platform.python_version()}
+        | {module.__name__: module.__version__ for module in MODULES},
+        "machine": {
+            "processor": processor[1] if processor else platform.processor(),
+            "cores": os.cpu_count(),
+            "os": platform.platform(),
+        },
+    }
+    return json.dumps(content, indent=1)

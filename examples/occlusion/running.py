@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -14,23 +13,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from files import written
 from handgraph.metrics import occlusion_groups
-from occlusion.inputs import (
-    Epochs,
-    Source,
-    as_they_are,
-    assemble,
-    camera_space,
-    errors,
-    hide,
-    load,
-    num_channels,
-    simulated,
-    targets,
-    to_pixels,
-)
+from lifters import Hands, camera_space, count, errors, target, to_pixels
+from occlusion.inputs import Epochs, Source, assemble, hide, load, simulated
 from occlusion.masked import MaskedLifter
-from occlusion.methods import METHODS, Hide, Method, count
+from occlusion.methods import METHODS, Hide, Method
 from occlusion.settings import INPUTS, TRAIN_SEED, Job
 from occlusion.training import fit
 
@@ -40,25 +28,15 @@ NUM_SHOWN = 3
 
 def train_and_score(job: Job, out: Path) -> dict[str, Any]:
     """Train the net of a job and measure the errors of its joints, in metres."""
-    method, names = METHODS[job.method], INPUTS[job.inputs]
-    clean = job.regime == "unseen"
+    method, clean = METHODS[job.method], job.regime == "unseen"
     hands = load(training_hands(job), out)
+    source = epochs(method, hands, INPUTS[job.inputs], job.detector, clean=clean)
+    channels = assemble(hands, INPUTS[job.inputs], clean=clean).shape[-1]
     torch.manual_seed(job.seed)
-    net = method.build(num_channels(names) + (method.hide != "nothing"))
-    fit(
-        net,
-        epochs(method, hands, names, job.detector, clean=clean),
-        to_pixels(targets(hands)),
-        how="at random" if clean and method.hide == "the hidden" else method.hide,
-        rate=job.rate,
-        epochs=job.epochs,
-        batch_size=job.batch_size,
-        rng=torch.Generator().manual_seed(job.seed),
-    )
-    return {
-        "parameters": count(net),
-        **score(net.eval(), job, load(test_hands(job), out)),
-    }
+    net = method.build(channels + (method.hide != "nothing"))
+    how = "at random" if clean and method.hide == "the hidden" else method.hide
+    fit(net, source, to_pixels(target(hands)), how, job)
+    return {"parameters": count(net), **score(net.eval(), job, load(test_hands(job), out))}
 
 
 def training_hands(job: Job) -> Source:
@@ -72,21 +50,17 @@ def test_hands(job: Job) -> Source:
 
 
 def epochs(
-    method: Method,
-    hands: dict[str, Tensor],
-    names: tuple[str, ...],
-    detector: str,
-    *,
-    clean: bool,
+    method: Method, hands: Hands, names: tuple[str, ...], detector: str, *, clean: bool
 ) -> Epochs:
     """Inputs of training; occlusions are simulated only where training holds none."""
     if clean and method.simulate:
         return simulated(hands, method.simulate, detector)
-    return as_they_are(hands, names, clean=clean)
+    x = assemble(hands, names, clean=clean)
+    return lambda rng: (x, hands["visible"])
 
 
 @torch.no_grad()
-def score(net: nn.Module, job: Job, hands: dict[str, Tensor]) -> dict[str, Tensor]:
+def score(net: nn.Module, job: Job, hands: Hands) -> dict[str, Tensor]:
     """Errors on the test images, with their inputs and with clean ones, and a few hands."""
     names, visible = INPUTS[job.inputs], hands["visible"]
     hide = METHODS[job.method].hide
@@ -151,8 +125,6 @@ def _begin() -> None:
 
 def _run(job: Job, out: Path) -> str:
     result = train_and_score(job, out)
-    path = job.path(out)
-    partial = path.with_suffix(f".{os.getpid()}")
-    torch.save(result, partial)
-    partial.replace(path)
+    with written(job.path(out)) as part:
+        torch.save(result, part)
     return f"{job.method}, {job.regime}, {job.detector}"

@@ -80,53 +80,42 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Preset:
-    """How much of everything.
+    """How much of everything."""
 
-    Args:
-        rows: The rows of the table.
-        num_train: Training samples.
-        num_test: Test samples.
-        epochs: Passes over the training samples, for every method alike.
-        seeds: Seeds of nets and of the order of samples.
-        draws: Training sets.
-        tune: Whether rates are tuned here, or those that the full preset chose are taken.
-        hands: Of which hands, by name.
-        detectors: By which detectors they are seen, by name; each is a benchmark of its own.
-    """
-
-    rows: tuple[Row, ...]
-    num_train: int
+    rows: tuple[Row, ...]  # of the table
+    num_train: int  # samples
     num_test: int
-    epochs: int
-    seeds: tuple[int, ...]
-    draws: tuple[int, ...]
-    tune: bool
+    epochs: int  # passes over the training samples, for every method alike
+    seeds: tuple[int, ...]  # of nets and of the order of samples
+    draws: tuple[int, ...]  # training sets
+    tune: bool  # tune rates, or take those that the full preset chose
     hands: str = "default"
-    detectors: tuple[str, ...] = ("heatmap",)
+    detectors: tuple[str, ...] = ("heatmap",)  # each is a benchmark of its own
     num_validation: int = 4000
     batch_size: int = 256
 
 
-def rows_with(inputs: str, *methods: str, all_draws: bool = True) -> tuple[Row, ...]:
-    """Rows of both regimes."""
-    return tuple(Row(method, inputs, on_all_draws=all_draws) for method in methods)
+def rows(inputs: str, *methods: str, **options: object) -> tuple[Row, ...]:
+    """Rows with the same inputs."""
+    return tuple(Row(method, inputs, **options) for method in methods)
 
 
 FULL = (
-    *rows_with(MAIN_INPUTS, *_METHODS),
-    *rows_with("2D", *_RIVALS, all_draws=False),
-    *rows_with(ALL_INPUTS, *_RIVALS, "unet", *_MASKED),
-    Row("simulate", ALL_INPUTS, ("unseen",)),
-    *rows_with(ALL_INPUTS, *_MASKED_CONTROLS, all_draws=False),
-    *(Row(m, ALL_INPUTS, ("unseen",), on_all_draws=False) for m in _UNSEEN_CONTROLS),
+    *rows(MAIN_INPUTS, *_METHODS),
+    *rows("2D", *_RIVALS, on_all_draws=False),
+    *rows(ALL_INPUTS, *_RIVALS, "unet", *_MASKED),
+    *rows(ALL_INPUTS, "simulate", regimes=("unseen",)),
+    *rows(ALL_INPUTS, *_MASKED_CONTROLS, on_all_draws=False),
+    *rows(ALL_INPUTS, *_UNSEEN_CONTROLS, regimes=("unseen",), on_all_draws=False),
 )
 
 BY_DETECTOR = (
-    *rows_with(ALL_INPUTS, "cai", "psjnet", "ensemble", "head", "mask_dropout", "learned"),
-    *rows_with(ALL_INPUTS, "mask_truth", "learned_channel"),
-    Row("simulate", ALL_INPUTS, ("unseen",)),
-    Row("mask_score", ALL_INPUTS, ("unseen",)),
+    *rows(ALL_INPUTS, "cai", "psjnet", "ensemble", "head", "mask_dropout", "learned"),
+    *rows(ALL_INPUTS, "mask_truth", "learned_channel"),
+    *rows(ALL_INPUTS, "simulate", "mask_score", regimes=("unseen",)),
 )
+
+_THREE = {"epochs": 24, "seeds": (0, 1, 2), "num_train": 20_000, "num_test": 20_000}
 
 PRESETS = {
     "smoke": Preset(
@@ -134,21 +123,15 @@ PRESETS = {
         num_train=512, num_test=300, epochs=1, seeds=(0,), draws=(0,), tune=False,
     ),
     "detectors": Preset(
-        BY_DETECTOR, num_train=20_000, num_test=20_000, epochs=24, seeds=(0, 1, 2), draws=(0,),
-        tune=False, detectors=tuple(DETECTORS),
+        BY_DETECTOR, draws=(0,), tune=False, detectors=tuple(DETECTORS), **_THREE,
     ),
     "quick": Preset(
-        rows_with(MAIN_INPUTS, *_RIVALS) + rows_with(ALL_INPUTS, "learned"),
+        rows(MAIN_INPUTS, *_RIVALS) + rows(ALL_INPUTS, "learned"),
         num_train=8000, num_test=4000, epochs=40, seeds=(0, 1, 2), draws=(0,), tune=False,
     ),
-    "full": Preset(
-        FULL,
-        num_train=20_000, num_test=20_000, epochs=24, seeds=(0, 1, 2), draws=(0, 1), tune=True,
-        hands="narrow",
-    ),
+    "full": Preset(FULL, draws=(0, 1), tune=True, hands="narrow", **_THREE),
 }  # fmt: skip
 """``smoke`` only shows that everything runs; its numbers mean nothing."""
-
 
 RECIPE = 1
 """Version of how nets are trained: raise it, and no result of before is taken for one of now."""

@@ -24,6 +24,10 @@ REFERENCE = "ensemble"
 """The control that every other row is compared with: branches that lost nothing."""
 
 
+Key = tuple[str, str, str]
+"""Regime, inputs and method of a row."""
+
+
 class Row(NamedTuple):
     """One method with one kind of input, over all its nets; AUC and differences times 100."""
 
@@ -40,50 +44,33 @@ class Row(NamedTuple):
 
 def make_rows(results: dict[Job, dict[str, Any]], visible: Tensor) -> list[Row]:
     """Score every row; each is compared with the reference on the same inputs."""
-    groups: dict[tuple[str, str, str], list[Job]] = {}
-    for job in results:
-        groups.setdefault((job.regime, job.inputs, job.method), []).append(job)
-    areas = {key: _mean_area([results[job] for job in jobs]) for key, jobs in groups.items()}
-    return [
-        _row(key, [results[job] for job in jobs], areas, visible)
-        for key, jobs in sorted(groups.items(), key=_as_listed)
-    ]
+    groups: dict[Key, list[dict[str, Any]]] = {}
+    for job, result in results.items():
+        groups.setdefault((job.regime, job.inputs, job.method), []).append(result)
+    order = list(METHODS)
+    listed = sorted(groups, key=lambda key: (key[0], len(key[1]), order.index(key[2])))
+    areas = {
+        key: torch.stack([joint_auc(net["errors"], thresholds()) for net in nets]).mean(dim=0)
+        for key, nets in groups.items()
+    }
+    return [_row(key, groups[key], areas, visible) for key in listed]
 
 
-def _as_listed(group: tuple[tuple[str, str, str], list[Job]]) -> tuple[str, int, int]:
-    (regime, inputs, method), _ = group
-    return regime, len(inputs), list(METHODS).index(method)
-
-
-def _row(
-    key: tuple[str, str, str],
-    nets: Sequence[dict[str, Any]],
-    areas: dict[tuple[str, str, str], Tensor],
-    visible: Tensor,
-) -> Row:
+def _row(key: Key, nets: list[dict[str, Any]], areas: dict[Key, Tensor], visible: Tensor) -> Row:
     regime, inputs, method = key
     values = [measures(net["errors"], net["errors_clean"], visible) for net in nets]
     stacked = {name: torch.tensor([value[name] for value in values]) for name in values[0]}
-    severe = occlusion_groups(visible)["severe"]
-    rng = torch.Generator().manual_seed(0)
+    severe, rng = occlusion_groups(visible)["severe"], torch.Generator().manual_seed(0)
     ends = bootstrap_interval(areas[key][severe], visible[severe], generator=rng)
     reference, difference = areas.get((regime, inputs, REFERENCE)), None
     if reference is not None and method != REFERENCE:
-        paired = bootstrap_difference(
-            areas[key][severe], reference[severe], visible[severe], generator=rng
-        )
+        pair = areas[key][severe], reference[severe]
+        paired = bootstrap_difference(*pair, visible[severe], generator=rng)
         difference = tuple(100 * end.item() for end in paired)
-    return Row(
-        method,
-        inputs,
-        regime,
-        len(nets),
-        nets[0]["parameters"],
-        {name: value.mean().item() for name, value in stacked.items()},
-        {name: value.std().item() if len(nets) > 1 else 0.0 for name, value in stacked.items()},
-        (100 * ends.low.item(), 100 * ends.high.item()),
-        difference,
-    )
+    mean = {name: value.mean().item() for name, value in stacked.items()}
+    spread = {name: value.std().item() if len(nets) > 1 else 0.0 for name, value in stacked.items()}
+    interval, size = (100 * ends.low.item(), 100 * ends.high.item()), nets[0]["parameters"]
+    return Row(method, inputs, regime, len(nets), size, mean, spread, interval, difference)
 
 
 def measures(errors: Tensor, errors_clean: Tensor, visible: Tensor) -> dict[str, float]:
@@ -103,28 +90,20 @@ def measures(errors: Tensor, errors_clean: Tensor, visible: Tensor) -> dict[str,
     return percent
 
 
-def _mean_area(nets: Sequence[dict[str, Any]]) -> Tensor:
-    """Area under each joint's curve, averaged over the nets of a row."""
-    return torch.stack([joint_auc(net["errors"], thresholds()) for net in nets]).mean(dim=0)
-
-
 def markdown(rows: Sequence[Row], regime: str) -> str:
     """The table of one regime."""
     head = (
         "| method | inputs | parameters | nets | All | Small | Severe | Rel | Gap | Hidden "
         f"| Severe: 95 % over images | Severe over {METHODS[REFERENCE].title} |\n"
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
     )
-    return head + "\n".join(_line(row) for row in rows if row.regime == regime)
-
-
-def _line(row: Row) -> str:
-    cells = [f"{row.mean[name]:.1f} ± {row.spread[name]:.1f}" for name in row.mean]
-    low, high = row.severe_interval
-    over = "" if row.severe_over_reference is None else (
-        "{:+.1f} [{:+.1f}, {:+.1f}]".format(*row.severe_over_reference)
-    )  # fmt: skip
-    title = METHODS[row.method].title
-    size, nets = f"{row.parameters:,}", str(row.num_nets)
-    cells = [title, row.inputs, size, nets, *cells, f"[{low:.1f}, {high:.1f}]", over]
-    return f"| {' | '.join(cells)} |"
+    lines = [head]
+    for row in (row for row in rows if row.regime == regime):
+        title, size = METHODS[row.method].title, f"{row.parameters:,}"
+        cells = [f"{mean:.1f} ± {row.spread[name]:.1f}" for name, mean in row.mean.items()]
+        over = row.severe_over_reference
+        ends = "[{:.1f}, {:.1f}]".format(*row.severe_interval)
+        difference = "" if over is None else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*over)
+        cells = [title, row.inputs, size, str(row.num_nets), *cells, ends, difference]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

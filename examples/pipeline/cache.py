@@ -10,44 +10,28 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
-from torch import Tensor, nn
+from torch import nn
 from torch_geometric.data import Dataset
 from tqdm import tqdm
 
-from pipeline.hands import batches
+from files import written
+from lifters import Hands
+from pipeline.hands import batches, chunks, to
 from pipeline.settings import Settings
-from pipeline.targets import Hands
 from psjnet import PoseNet
 
 HALF = ("features", "heatmaps")
-FOUND = ("uv", "features", "heatmaps")
+FOUND = ("uv", *HALF)
 LABELS = ("uv_true", "d", "visible", "xyz", "K", "s")
 BATCH = 64
 VERSION = 2  # of what is found: raise it when the same images give another result
-
-
-class Cache(NamedTuple):
-    """Arrays over all hands, by name; the first axis is the hand."""
-
-    arrays: dict[str, np.ndarray]
-
-    def batches(self, index: Iterator[list[int]], device: torch.device) -> Iterator[Hands]:
-        """Take out the hands of each batch, in single precision."""
-        for some in index:
-            taken = {name: torch.from_numpy(array[some]) for name, array in self.arrays.items()}
-            yield {name: _single(value.to(device)) for name, value in taken.items()}
-
-
-def _single(value: Tensor) -> Tensor:
-    return value.float() if value.dtype == torch.float16 else value
 
 
 def cache_folder(root: Path, settings: Settings, generator: nn.Module | None) -> Path:
@@ -61,19 +45,18 @@ def cache_folder(root: Path, settings: Settings, generator: nn.Module | None) ->
 
 
 @torch.no_grad()
-def detect(model: PoseNet, hands: Hands, names: tuple[str, ...]) -> Hands:
+def detect(model: PoseNet, hands: Hands, names: Iterable[str]) -> Hands:
     """Everything that a cache holds of a batch."""
-    everything = dict(hands)
-    if set(names) & set(FOUND):
-        everything |= model.detect(hands["image"])._asdict()
-    return {name: everything[name].half() if name in HALF else everything[name] for name in names}
+    if not set(names).isdisjoint(FOUND):
+        hands = hands | model.detect(hands["image"])._asdict()
+    return {name: hands[name].half() if name in HALF else hands[name] for name in names}
 
 
 def fill(
     folder: Path,
     model: PoseNet,
     hands: Dataset,
-    names: tuple[str, ...],
+    names: Iterable[str],
     device: torch.device,
     workers: int,
     limit: float,
@@ -83,26 +66,24 @@ def fill(
     Raises:
         ValueError: If they need more than ``limit`` GB, or than the disk has.
     """
-    missing = tuple(name for name in names if not (folder / f"{name}.npy").exists())
+    missing = [name for name in names if not (folder / f"{name}.npy").exists()]
     if not missing:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    number = len(hands)
-    starts = range(0, number, BATCH)
-    index = [list(range(i, min(i + BATCH, number))) for i in starts]
+    index, arrays = chunks(len(hands), BATCH), {}
     first = detect(model, next(batches(hands, index[:1], device)), missing)
-    check_size(folder, first, number, limit)
-    parts = {name: folder / f"{name}.npy.part{os.getpid()}" for name in missing}
-    arrays = {name: _create(parts[name], first[name], number) for name in missing}
-    bar = tqdm(zip(index, batches(hands, index, device, workers), strict=True), total=len(index))
-    bar.set_description("caching")
-    for some, batch in bar:
-        for name, value in detect(model, batch, missing).items():
-            arrays[name][some] = value.cpu().numpy()
-    for name, array in arrays.items():
-        array.flush()
-        _sum_path(folder, name).write_text(_checksum(parts[name]), encoding="ascii")
-        os.replace(parts[name], folder / f"{name}.npy")
+    check_size(folder, first, len(hands), limit)
+    with ExitStack() as stack:
+        for name, value in to(first, torch.device("cpu")).items():
+            part = stack.enter_context(written(folder / f"{name}.npy", f".{os.getpid()}"))
+            shape, dtype = (len(hands), *value.shape[1:]), value.numpy().dtype
+            arrays[name] = open_memmap(part, mode="w+", dtype=dtype, shape=shape)
+        source = batches(hands, index, device, workers)
+        for some, batch in zip(tqdm(index, desc="caching"), source, strict=True):
+            for name, value in detect(model, batch, missing).items():
+                arrays[name][some] = value.cpu().numpy()
+        for array in arrays.values():
+            array.flush()
 
 
 def check_size(folder: Path, first: Hands, number: int, limit: float) -> None:
@@ -117,31 +98,11 @@ def check_size(folder: Path, first: Hands, number: int, limit: float) -> None:
         )
 
 
-def open_cache(folder: Path, names: tuple[str, ...]) -> Cache:
-    """Map the arrays into memory.
-
-    Raises:
-        ValueError: If a file is not what was written.
-    """
-    for name in names:
-        path, kept = folder / f"{name}.npy", _sum_path(folder, name)
-        if not kept.exists() or kept.read_text(encoding="ascii") != _checksum(path):
-            raise ValueError(f"{path} is damaged: remove it, and it is made again")
-    return Cache({name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})
-
-
-def _sum_path(folder: Path, name: str) -> Path:
-    return folder / f"{name}.crc"
-
-
-def _checksum(path: Path) -> str:
-    found = 0
-    with path.open("rb") as file:
-        while chunk := file.read(2**24):
-            found = zlib.crc32(chunk, found)
-    return f"{found:08x}"
-
-
-def _create(path: Path, like: Tensor, number: int) -> np.ndarray:
-    dtype = like.cpu().numpy().dtype
-    return open_memmap(path, mode="w+", dtype=dtype, shape=(number, *like.shape[1:]))
+def cached(
+    folder: Path, names: Iterable[str], index: Iterable[list[int]], device: torch.device
+) -> Iterator[Hands]:
+    """Take out the hands of each batch, in single precision."""
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
+    for some in index:
+        hands = to({name: torch.from_numpy(array[some]) for name, array in arrays.items()}, device)
+        yield hands | {name: hands[name].float() for name in HALF if name in hands}

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Batch, Dataset
+from torch_geometric.data import Dataset
 from torch_geometric.loader import DataLoader
 
 from handgraph import HAND
 from handgraph.datasets import RHDHands, SyntheticHands
+from lifters import Hands
 from pipeline.settings import Settings
-from pipeline.targets import Hands
 
 SEEDS = {"training": 0, "validation": 1000, "evaluation": 2000}
 """Of the rendered hands, whatever the seed of the run is: all runs train on the same."""
@@ -25,28 +25,25 @@ PER_HAND = ("image", "K", "s", "depth", "mask")
 
 
 def load(settings: Settings, split: str, num_samples: int = 0) -> Dataset:
-    """Open the hands of a split: ``"training"``, ``"validation"`` or ``"evaluation"``.
-
-    Args:
-        settings: Of the run.
-        split: Which.
-        num_samples: How many; 0 for all, of rendered hands as many as are trained on.
-    """
+    """Open hands of a split; 0 for all, of rendered hands as many as are trained on."""
     if num_samples < 0:
         raise ValueError(f"expected 0 or more {split} hands, got {num_samples}")
+    size = settings.image_size
     if settings.data == "synthetic":
         number = num_samples or settings.samples
-        seed, size = SEEDS[split], settings.image_size
-        return SyntheticHands(number, seed=seed, image_size=size)
+        return SyntheticHands(number, seed=SEEDS[split], image_size=size)
     name = "evaluation" if split == "evaluation" else "training"
-    hands = RHDHands(settings.root, name, image_size=settings.image_size)
-    if split == "evaluation":
-        return hands[:num_samples] if num_samples else hands
+    hands = RHDHands(settings.root, name, image_size=size)
     trained_on = len(hands) - min(HELD_OUT, max(1, len(hands) // 10))
     if split == "training":
         return hands[: min(settings.samples or trained_on, trained_on)]
-    hands = hands[trained_on:]
+    hands = hands[trained_on:] if split == "validation" else hands
     return hands[:num_samples] if num_samples else hands
+
+
+def chunks(num_samples: int, size: int) -> list[list[int]]:
+    """Numbers of the hands of each batch, in order."""
+    return [some.tolist() for some in torch.arange(num_samples).split(size)]
 
 
 def batches(
@@ -57,30 +54,18 @@ def batches(
     Rendered hands are rendered there, a batch at once; others are read by ``workers`` processes.
     """
     if hasattr(hands, "render"):
-        return rendered(hands, index, device)
-    loader = DataLoader(hands, batch_sampler=index, num_workers=workers)
-    return (to(as_dict(batch), device) for batch in loader)
-
-
-def rendered(
-    hands: SyntheticHands, index: Iterable[list[int]], device: torch.device
-) -> Iterator[Hands]:
-    """Render the hands of each batch on the device."""
-    labels = {name: hands.tensors[name] for name in (*PER_JOINT, "K", "s")}
-    for some in index:
-        chosen = to({name: value[some] for name, value in labels.items()}, device)
-        yield {**chosen, **hands.render(some, device)}
+        for some in index:
+            labels = {name: hands.tensors[name][some] for name in (*PER_JOINT, "K", "s")}
+            yield {**to(labels, device), **hands.render(some, device)}
+        return
+    for batch in DataLoader(hands, batch_sampler=index, num_workers=workers):
+        joints = {name: batch[name].unflatten(0, (-1, HAND.num_joints)) for name in PER_JOINT}
+        yield to(joints | {name: batch[name] for name in PER_HAND if name in batch}, device)
 
 
 def to(hands: Hands, device: torch.device) -> Hands:
     """Move hands to a device."""
     return {name: value.to(device) for name, value in hands.items()}
-
-
-def as_dict(batch: Batch) -> Hands:
-    """Stack the hands of a PyG batch."""
-    joints = {name: batch[name].unflatten(0, (-1, HAND.num_joints)) for name in PER_JOINT}
-    return joints | {name: batch[name] for name in PER_HAND if name in batch}
 
 
 def jittered(hands: Hands, amounts: Tensor) -> Hands:

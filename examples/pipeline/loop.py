@@ -1,110 +1,112 @@
-"""The loop over the iterations of a step, with its bar, its log and its checkpoints."""
+"""A step under way: optimiser, schedule, loop, log and checkpoints."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from pipeline.measure import hits_2d
-from pipeline.order import Order
-from pipeline.targets import Hands
-from pipeline.trained import Position, Trained, save
+from lifters import Hands, descend
+from pipeline.objectives import StepModule
+from pipeline.order import Order, warm_cosine
+from pipeline.scores import hits_2d
+from pipeline.settings import Settings
+from pipeline.store import load_weights, save
+
+ROW = ("step", "iteration", "loss", "pck_2d", "rate", "images_per_second")
+"""A row of the log: means over hands and processes since the row before."""
 
 ROW_EVERY = 10
-"""Iterations between rows of the log."""
 
 
-class Row(NamedTuple):
-    """A row of the log: means over hands and processes since the row before."""
+class Training:
+    """What a step trains, in so many iterations, and where it stands."""
 
-    step: int
-    iteration: int
-    loss: float
-    pck_2d: float
-    rate: float
-    images_per_second: float
+    def __init__(
+        self, fabric: Fabric, module: StepModule, order: Order, length: int, settings: Settings
+    ):
+        self.fabric, self.order, self.length = fabric, order, length
+        self.model, self.image_size = module.model, settings.image_size
+        trained = [p for p in module.parameters() if p.requires_grad]
+        optimizer = AdamW(trained, lr=settings.rates[order.step - 1], weight_decay=1e-4)
+        self.module, self.optimizer = fabric.setup(module, optimizer)
+        self.schedule = LambdaLR(self.optimizer, lambda iteration: warm_cosine(iteration, length))
+        self.iteration, self.seconds, self.rows = 0, 0.0, []
 
-
-@dataclass
-class Loop:
-    """The loop of a step.
-
-    Args:
-        trained: What it trains.
-        order: Which hands when.
-        length: Iterations.
-        image_size: Side of the images.
-        checkpoint: Where checkpoints go.
-        checkpoint_every: Iterations between them.
-    """
-
-    trained: Trained
-    order: Order
-    length: int
-    image_size: int
-    checkpoint: Path
-    checkpoint_every: int
-
-    def run(self, batches: Iterator[Hands], position: Position) -> None:
-        """Run the iterations that are left, and keep the position up to date."""
-        start, fabric = time.perf_counter() - position.seconds, self.trained.fabric
-        meter, quiet = Meter(fabric, self.image_size), not fabric.is_global_zero
-        title = f"step {self.order.step}"
-        bar = tqdm(initial=position.iteration, total=self.length, desc=title, disable=quiet)
+    def run(self, batches: Iterable[Hands], checkpoint: Path, every: int) -> None:
+        """Run the iterations that are left; write a checkpoint after ``every`` so many."""
+        start, sums, since = time.perf_counter() - self.seconds, 0, time.perf_counter()
+        title, quiet = f"step {self.order.step}", not self.fabric.is_global_zero
+        bar = tqdm(initial=self.iteration, total=self.length, desc=title, disable=quiet)
         for hands in batches:
-            meter.add(*self.iterate(hands, position.iteration), hands)
-            position.iteration += 1
-            position.seconds = time.perf_counter() - start
-            self.log(meter, position, bar)
-            if position.iteration % self.checkpoint_every == 0:
-                save(fabric, self.checkpoint, self.trained.state(self.order.step, position))
+            sums = sums + self.iterate(hands)
+            self.iteration, now = self.iteration + 1, time.perf_counter()
+            self.seconds = now - start
+            if self.iteration % ROW_EVERY == 0 or self.iteration == self.length:
+                row = self.row(sums, now - since)
+                bar.set_postfix_str("loss {2:.4g}, 2D PCK {3:.1f}, {5:.0f} images/s".format(*row))
+                self.rows.append(row)
+                sums, since = 0, now
+            if self.iteration % every == 0:
+                save(self.fabric, checkpoint, self.state())
             bar.update()
         bar.close()
 
-    def iterate(self, hands: Hands, iteration: int) -> tuple[Tensor, Tensor]:
-        """Take an optimiser step, with random numbers of its own for dropout, if there is any."""
-        torch.manual_seed(self.order.seed * 1_000_003 + iteration)
-        some = self.order.mine(iteration).tolist()
-        where = f"step {self.order.step}, iteration {iteration}, hands {some}"
-        return self.trained.iterate(hands, where)
+    def iterate(self, hands: Hands) -> Tensor:
+        """Take an optimiser step; give the loss, 1, and how many joints and hands were scored.
 
-    def log(self, meter: Meter, position: Position, bar: tqdm) -> None:
-        """Write a row, if it is time."""
-        if position.iteration % ROW_EVERY and position.iteration != self.length:
+        Raises:
+            FloatingPointError: If loss or gradient are not finite; no parameter is changed then.
+        """
+        torch.manual_seed(self.order.seed * 1_000_003 + self.iteration)  # dropout, if any
+        loss, pose = self.module(hands)
+        try:
+            descend(loss, self.optimizer, self.schedule, self.fabric.backward)
+        except FloatingPointError as error:
+            some = self.order.mine(self.iteration).tolist()
+            raise FloatingPointError(
+                f"step {self.order.step}, iteration {self.iteration}, hands {some}: {error}; "
+                f"{culprit(self.model)}. Nothing was written: the last checkpoint is as it was"
+            ) from error
+        correct, visible = hits_2d(pose.detach()[..., :2], hands, self.image_size)
+        one = torch.ones_like(loss.detach())
+        return torch.stack([loss.detach(), one, correct, visible, len(pose) * one])
+
+    def row(self, sums: Tensor, seconds: float) -> list[float]:
+        """Means over all processes, for the log."""
+        summed = self.fabric.all_reduce(sums, reduce_op="sum")
+        loss, batches, correct, visible, number = summed.tolist()
+        rate, pck = self.schedule.get_last_lr()[0], 100 * correct / max(visible, 1)
+        return [self.order.step, self.iteration, loss / batches, pck, rate, number / seconds]
+
+    def state(self) -> dict[str, Any]:
+        """Everything that going on needs: order and chance follow from the position."""
+        plain = {name: getattr(self, name) for name in ("iteration", "seconds", "rows")}
+        parts = {name: getattr(self, name) for name in ("model", "optimizer", "schedule")}
+        states = {name: part.state_dict() for name, part in parts.items()}
+        return {"step": self.order.step, **plain, **states}
+
+    def restore(self, path: Path) -> None:
+        """Go on where a checkpoint of this step stands, if there is one."""
+        state = load_weights(path) if path.exists() else {}
+        if state.pop("step", None) != self.order.step:
             return
-        rate = self.trained.schedule.get_last_lr()[0]
-        row = meter.row(self.order.step, position.iteration, rate)
-        position.rows.append(list(row))
-        speed = f"{row.images_per_second:.0f} images/s"
-        bar.set_postfix_str(f"loss {row.loss:.4g}, 2D PCK {row.pck_2d:.1f}, {speed}")
+        for name in ("model", "optimizer", "schedule"):
+            getattr(self, name).load_state_dict(state.pop(name))
+        vars(self).update(state)
 
 
-class Meter:
-    """Sums since the last row of the log."""
-
-    def __init__(self, fabric: Fabric, image_size: int):
-        self.fabric, self.image_size = fabric, image_size
-        self.sums, self.since = torch.zeros(5, device=fabric.device), time.perf_counter()
-
-    def add(self, loss: Tensor, pose: Tensor, hands: Hands) -> None:
-        """Add a batch."""
-        correct, visible = hits_2d(pose[..., :2], hands, self.image_size)
-        one = torch.ones_like(loss)
-        self.sums += torch.stack([loss, one, correct, visible, len(pose) * one])
-
-    def row(self, step: int, iteration: int, rate: float) -> Row:
-        """Give the means, and begin anew."""
-        sums = self.fabric.all_reduce(self.sums, reduce_op="sum")
-        loss, batches, correct, visible, number = sums.tolist()
-        now = time.perf_counter()
-        speed, self.since = number / (now - self.since), now
-        self.sums = torch.zeros_like(self.sums)
-        return Row(step, iteration, loss / batches, 100 * correct / max(visible, 1), rate, speed)
+def culprit(model: nn.Module) -> str:
+    """Name a parameter that is not finite, or whose gradient is not."""
+    trained = [(name, p) for name, p in model.named_parameters() if p.grad is not None]
+    bad = [f"{name} is not finite" for name, p in trained if not p.isfinite().all()]
+    bad += [f"the gradient of {n} is not finite" for n, p in trained if not p.grad.isfinite().all()]
+    return next(iter(bad), "all gradients are finite")

@@ -1,22 +1,70 @@
-"""The losses of all steps (sections 2.1 and 2.2), for PSJNet, HopeNet and Cai et al."""
+"""What each step trains, on which loss (sections 2.1 and 2.2): PSJNet, HopeNet and Cai et al."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import l1_loss, smooth_l1_loss
 
 from baselines import CaiLifter, PoseMachine
-from handgraph.losses import branch_losses, heatmap_loss, pose_loss, psjnet_loss
+from handgraph import HAND
+from handgraph.losses import heatmap_loss, pose_loss
 from handgraph.vision import gaussian_heatmaps
-from pipeline.step import Step
-from pipeline.targets import Hands, depth_map_target, pose_target, to_pixels
+from lifters import Hands, PoseLoss, psjnet_losses, target, to_pixels
 from psjnet import Detection, PoseNet, PSJNetLifter, detection
 
 DEPTH_WEIGHT = 0.1
 """Weight of the depths in the loss of Cai et al."""
+
+RIGHT_HAND = 18
+"""RHD's mask: from here on, it is the right hand (left ones are mirrored)."""
+
+Loss = Callable[[Detection, Hands], tuple[Tensor, Tensor]]
+"""From what was detected, and the hands, to a loss and the poses behind it: ``[B, J, 2 or 3]``."""
+
+
+class Step(NamedTuple):
+    """A training step: what it trains (all else is frozen), on which loss, after what detection."""
+
+    parts: list[nn.Module]
+    loss: Loss
+    detect: Callable[[Tensor], Detection] | None = None
+
+
+class StepModule(nn.Module):
+    """A model in one of its steps: from a batch of hands to a loss, and the poses behind it."""
+
+    def __init__(self, model: PoseNet, step: Step):
+        super().__init__()
+        self.model, self.step = set_step(model, step), step
+
+    def forward(self, hands: Hands) -> tuple[Tensor, Tensor]:
+        """Detect, unless that is cached, and give the loss and (u, v, d), or (u, v) in step 1."""
+        if "uv" in hands:
+            found = Detection(hands["uv"], hands.get("features"), hands.get("heatmaps"))
+        else:
+            found = (self.step.detect or self.model.detect)(hands["image"])
+        return self.step.loss(found, hands)
+
+
+def set_step(model: PoseNet, step: Step) -> PoseNet:
+    """Freeze all but the parts of the step: no gradient, and batch norms in eval mode."""
+    model.eval().requires_grad_(False)
+    for part in step.parts:
+        part.train().requires_grad_(True)
+    return model
+
+
+def trains_generator(model: PoseNet, step: Step) -> bool:
+    """Whether the generator changes in this step, so that what it finds cannot be cached."""
+    return any(part is model.generator for part in step.parts)
+
+
+def pose_target(hands: Hands, image_size: int) -> Tensor:
+    """Wanted (u, v, d) in the units of Eq. 3. ``[B, J, 3]``."""
+    return to_pixels(target(hands, image_size))
 
 
 def generator_step(model: PoseNet, image_size: int) -> Step:
@@ -50,37 +98,22 @@ def stage_detector(generator: PoseMachine) -> Callable[[Tensor], Detection]:
 def psjnet_steps(model: PoseNet, image_size: int) -> dict[int, Step]:
     """Steps 1 to 4 of the paper; a merger without parameters has no step 3."""
     lifter = cast("PSJNetLifter", model.lifter)
-    branches, merger, everything = psjnet_losses(lifter, image_size)
     first = [lifter.branches, lifter.encode]
     second = [part for part in (lifter.merge, lifter.merge_encode) if part is not None]
-    steps = {1: generator_step(model, image_size), 2: Step(first, branches)}
+
+    branches, merger, everything = psjnet_losses(lifter)
+
+    def step(parts: list[nn.Module], loss: PoseLoss) -> Step:
+        def of_hands(found: Detection, hands: Hands) -> tuple[Tensor, Tensor]:
+            value, pose = loss(found, pose_target(hands, image_size))
+            return value, lifter.split.scatter(pose) if pose.dim() == 4 else pose
+
+        return Step(parts, of_hands)
+
+    steps = {1: generator_step(model, image_size), 2: step(first, branches)}
     if next(lifter.merge.parameters(), None) is not None:
-        steps[3] = Step(second, merger)
-    return {**steps, 4: Step([*first, *second], everything)}
-
-
-Loss = Callable[[Detection, Hands], tuple[Tensor, Tensor]]
-
-
-def psjnet_losses(lifter: PSJNetLifter, image_size: int) -> tuple[Loss, Loss, Loss]:
-    """Eq. 3 summed over branches, Eq. 3 of the merger on branches that stand still, Eq. 4."""
-    removal = lifter.split.removal
-
-    def branches(found: Detection, hands: Hands) -> tuple[Tensor, Tensor]:
-        partial = lifter.branch_poses(found)
-        losses = branch_losses(to_pixels(partial), pose_target(hands, image_size), removal)
-        return losses.sum(), lifter.split.scatter(partial)
-
-    def merger(found: Detection, hands: Hands) -> tuple[Tensor, Tensor]:
-        pose = lifter.merged(lifter.branch_poses(found).detach(), found)
-        return pose_loss(to_pixels(pose), pose_target(hands, image_size)), pose
-
-    def everything(found: Detection, hands: Hands) -> tuple[Tensor, Tensor]:
-        pose, partial = lifter(found)
-        target = pose_target(hands, image_size)
-        return psjnet_loss(to_pixels(pose), to_pixels(partial), target, removal), pose
-
-    return branches, merger, everything
+        steps[3] = step(second, merger)
+    return {**steps, 4: step([*first, *second], everything)}
 
 
 def hopenet_steps(model: PoseNet, image_size: int) -> dict[int, Step]:
@@ -113,7 +146,13 @@ def cai_steps(model: PoseNet, image_size: int) -> dict[int, Step]:
 
 
 def depth_map_loss(drawn: Tensor, hands: Hands) -> Tensor:
-    """L1 distance of depth maps ``[B, S/4, S/4]``, mean over the pixels that show the hand."""
-    wanted, hand = depth_map_target(hands)
+    """L1 distance of depth maps ``[B, S/4, S/4]``, mean over the pixels that show the hand.
+
+    Depths are relative to the wrist's, in keybone lengths, at every fourth pixel of the image.
+    """
+    depth, mask = (hands[name][:, ::4, ::4] for name in ("depth", "mask"))
+    root_depth = hands["xyz"][:, HAND.index("wrist"), 2]
+    wanted = (depth - root_depth[:, None, None]) / hands["s"][:, None, None]
+    hand = mask >= RIGHT_HAND
     total = l1_loss(drawn.where(hand, 0), wanted.where(hand, 0), reduction="sum")
     return total / hand.sum().clamp(min=1)

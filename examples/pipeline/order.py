@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,16 +22,7 @@ def keyed(*key: object) -> torch.Generator:
 
 
 class Order(NamedTuple):
-    """The order of the hands in one step.
-
-    Args:
-        num_samples: Hands there are.
-        batch_size: Hands of an iteration, over all processes.
-        seed: Of the run.
-        step: Of the training.
-        rank: Which process this is.
-        world: How many processes there are.
-    """
+    """The order of the hands in a step, and the share of process ``rank`` of ``world``."""
 
     num_samples: int
     batch_size: int
@@ -59,23 +49,15 @@ class Order(NamedTuple):
         """Hands of this process."""
         return self.whole(iteration)[self.rank :: self.world]
 
+    def batches(self, first: int, last: int) -> list[list[int]]:
+        """Hands of this process in the iterations from ``first`` to before ``last``."""
+        return [self.mine(iteration).tolist() for iteration in range(first, last)]
+
     def jitter(self, iteration: int, amount: float) -> Tensor:
         """Gain and shift of each colour of this process's images, ``[B, 2, 3]``."""
         rng = keyed("jitter", self.seed, self.step, iteration)
         drawn = amount * (2 * torch.rand(self.batch_size, 2, 3, generator=rng) - 1)
         return drawn[self.rank :: self.world]
-
-
-class Batches(NamedTuple):
-    """The batches of the iterations from ``first`` to before ``last``, for a data loader."""
-
-    order: Order
-    first: int
-    last: int
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Give the numbers of the hands of each batch."""
-        return (self.order.mine(i).tolist() for i in range(self.first, self.last))
 
 
 @lru_cache(maxsize=2)

@@ -6,35 +6,29 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
+from curves import GRID, draw_curves
 from handgraph import HAND
-from handgraph.metrics import bootstrap_pck, occlusion_groups, pck_curve, thresholds, visible_mean
-from handgraph.plot import draw_image, draw_pck, draw_pose, draw_pose_3d, draw_poses
+from handgraph.metrics import Interval, bootstrap_pck, occlusion_groups, pck_curve, visible_mean
+from handgraph.plot import draw_image, draw_pose, draw_pose_3d, draw_poses
 from pipeline.scores import GROUPS, Predictions
-
-GRID = thresholds(0.05, 51)
 
 
 def save_curves(nets: Mapping[str, list[Predictions]], path: Path) -> None:
-    """PCK of visible joints under small and severe occlusion, with intervals over the images."""
+    """The curves of the first net of each method, with intervals over the images."""
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     visible = next(iter(nets.values()))[0].visible
-    groups = occlusion_groups(visible)
-    for ax, group in zip(figure.subplots(1, 2, sharey=True), ("small", "severe"), strict=True):
-        images = groups[group]
-        ax.set(title=f"{group} occlusion, {int(images.sum())} images")
-        if not images.any():
-            continue
+
+    def curves(images: Tensor) -> dict[str, Interval]:
         rng = torch.Generator().manual_seed(0)
-        curves = {
-            title: bootstrap_pck(some[0].errors()[images], GRID, visible[images], generator=rng)
-            for title, some in nets.items()
-        }
-        draw_pck(curves, GRID, ax=ax)
+        errors = {title: some[0].errors()[images] for title, some in nets.items()}
+        seen = visible[images]
+        return {t: bootstrap_pck(e, GRID, seen, generator=rng) for t, e in errors.items()}
+
+    draw_curves(figure.subplots(1, 2, sharey=True), visible, curves)
     figure.savefig(path, dpi=110)
 
 
@@ -78,18 +72,12 @@ def save_hands(
         ax.axis("off")
         space = figure.add_subplot(2, len(images), len(images) + column, projection="3d")
         hands = {"truth": predictions.true_xyz[i], "prediction": predictions.xyz[i]}
-        draw_poses(hands, HAND, visible=visible, ax=space)
-        without_numbers(space)
+        draw_poses(hands, HAND, visible=visible, ax=space).get_legend().remove()
+        space.set(xlabel="", ylabel="", zlabel="")
+        for axis in (space.xaxis, space.yaxis, space.zaxis):
+            axis.set_major_formatter(NullFormatter())  # empty tick labels confuse the layout
     figure.suptitle(title)
     figure.savefig(path, dpi=90)
-
-
-def without_numbers(space: Axes) -> None:
-    """Leave out the numbers and labels of 3D axes, which small panels have no room for."""
-    space.set(xlabel="", ylabel="", zlabel="")
-    for axis in (space.xaxis, space.yaxis, space.zaxis):
-        axis.set_major_formatter(NullFormatter())  # empty tick labels would confuse the layout
-    space.get_legend().remove()
 
 
 def save_heatmaps(image: Tensor, heatmaps: Tensor, uv: Tensor, path: Path) -> None:
@@ -97,13 +85,13 @@ def save_heatmaps(image: Tensor, heatmaps: Tensor, uv: Tensor, path: Path) -> No
     figure = Figure(figsize=(15, 6.5), layout="constrained")
     size = image.shape[-1]
     extent = (-0.5, size - 0.5, size - 0.5, -0.5)
-    for position, ax in enumerate(figure.subplots(3, 7).flat):
-        draw_image(image, ax=ax)
-        heatmap = heatmaps[position].float().numpy()
+    for ax, heatmap, joint, name in zip(
+        figure.subplots(3, 7).flat, heatmaps.float().numpy(), uv.tolist(), HAND.joints, strict=True
+    ):
+        draw_image(image, ax=ax).axis("off")
         ax.imshow(heatmap, extent=extent, alpha=0.6, cmap="cividis", vmin=0)
-        ax.plot(*uv[position].tolist(), "x", color="white", markersize=6)
-        ax.set_title(f"{HAND.joints[position]}: {heatmap.max():.2f}", fontsize=9)
-        ax.axis("off")
+        ax.plot(*joint, "x", color="white", markersize=6)
+        ax.set_title(f"{name}: {heatmap.max():.2f}", fontsize=9)
     figure.savefig(path, dpi=80)
 
 
@@ -116,10 +104,6 @@ def save_overlay(crop: Tensor, uv: Tensor, d: Tensor, path: Path) -> None:
     space = figure.add_subplot(1, 2, 2, projection="3d")
     draw_pose_3d(torch.cat([flat, d[:, None]], dim=-1), HAND, ax=space)
     space.locator_params(axis="y", nbins=2)  # a flat hand has no room for more
-    space.set(
-        title="depth relative to the wrist",
-        xlabel="u (projected keybones)",
-        ylabel="d (keybones)",
-        zlabel="v",
-    )
+    space.set(title="depth relative to the wrist", xlabel="u (projected keybones)")
+    space.set(ylabel="d (keybones)", zlabel="v")
     figure.savefig(path, dpi=90)

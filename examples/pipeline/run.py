@@ -13,47 +13,32 @@ import timm
 import torch
 from lightning.fabric import Fabric
 
-from pipeline.cache import FOUND, LABELS, cache_folder, fill, open_cache
-from pipeline.hands import batches, jittered, load
-from pipeline.loop import Loop, Row
-from pipeline.measure import score
-from pipeline.methods import METHODS, build, count, steps_of
-from pipeline.order import Batches, Order
+from files import write_text
+from lifters import Hands, count
+from pipeline.cache import FOUND, LABELS, cache_folder, cached, fill
+from pipeline.hands import batches, chunks, jittered, load
+from pipeline.loop import ROW, Training
+from pipeline.methods import METHODS, build, steps_of
+from pipeline.objectives import StepModule, trains_generator
+from pipeline.order import Order
+from pipeline.scores import score
 from pipeline.settings import Settings
-from pipeline.step import Step, StepModule, trains_generator
-from pipeline.store import load_weights, step_path, write_text
-from pipeline.targets import Hands
-from pipeline.trained import Position, Trained, save
+from pipeline.store import load_weights, save, step_path
 
 
 @dataclass
 class Options:
-    """What the weights do not depend on; the cache apart, which rounds features.
+    """What the weights do not depend on; the cache apart, which rounds features."""
 
-    Args:
-        cache: Folder for what the frozen generator finds; ``None`` for none.
-        cache_limit: Most that it may take, in GB.
-        workers: Processes that read RHD.
-        checkpoint_every: Iterations between checkpoints.
-        validate: Held-out hands to score after each step; 0 for none.
-    """
-
-    cache: Path | None = None
-    cache_limit: float = 20.0
-    workers: int = 0
-    checkpoint_every: int = 200
-    validate: int = 500
+    cache: Path | None = None  # folder for what the frozen generator finds
+    cache_limit: float = 20.0  # most that it may take, in GB
+    workers: int = 0  # processes that read RHD
+    checkpoint_every: int = 200  # iterations
+    validate: int = 500  # held-out hands to score after each step; 0 for none
 
 
 class Run:
-    """One model on its way through the steps.
-
-    Args:
-        fabric: Where it is trained.
-        settings: What its weights depend on.
-        out: Its folder.
-        options: What they do not depend on.
-    """
+    """One model on its way through the steps, in a folder of its own."""
 
     def __init__(self, fabric: Fabric, settings: Settings, out: Path, options: Options):
         self.fabric, self.settings, self.out, self.options = fabric, settings, out, options
@@ -70,22 +55,14 @@ class Run:
     def train(self, number: int) -> None:
         """Train one step, and write weights, log and scores."""
         self.load_before(number)
-        settings, fabric = self.settings, self.fabric
-        length = settings.length(number, tuple(self.steps), len(self.hands))
-        module = StepModule(self.model, self.steps[number])
-        trained = Trained(fabric, module, settings.rates[number - 1], length)
-        position = trained.restore(self.out / "resume.pt", number)
-        todo = Batches(self.order(number), position.iteration, length)
-        loop = Loop(
-            trained,
-            todo.order,
-            length,
-            settings.image_size,
-            self.out / "resume.pt",
-            self.options.checkpoint_every,
-        )
-        loop.run(self.batches(module.step, todo), position)
-        self.finish(number, module, position)
+        length = self.settings.length(number, tuple(self.steps), len(self.hands))
+        module, order = StepModule(self.model, self.steps[number]), self.order(number)
+        training = Training(self.fabric, module, order, length, self.settings)
+        checkpoint = self.out / "resume.pt"
+        training.restore(checkpoint)
+        source = self.batches(order, training.iteration, length)
+        training.run(source, checkpoint, self.options.checkpoint_every)
+        self.finish(training, module)
 
     def order(self, number: int) -> Order:
         """The order of the hands in a step, and this process's share of them."""
@@ -105,22 +82,20 @@ class Run:
             raise FileNotFoundError(f"step {number} goes on from step {before[-1]}: no {path}")
         self.model.load_state_dict(load_weights(path)["model"])
 
-    def batches(self, step: Step, todo: Batches) -> Iterator[Hands]:
-        """Give the batches of a step, whose colours are jittered if the generator is trained."""
-        frozen = not trains_generator(self.model, step)
-        if self.options.cache is None:
-            source = batches(self.hands, todo, self.fabric.device, self.options.workers)
+    def batches(self, order: Order, first: int, last: int) -> Iterator[Hands]:
+        """Batches of the iterations; colours are jittered if the generator is trained."""
+        frozen = not trains_generator(self.model, self.steps[order.step])
+        index, options, device = order.batches(first, last), self.options, self.fabric.device
+        if options.cache is None:
+            source = batches(self.hands, index, device, options.workers)
         else:
-            source = self.cached(todo, self.options.cache, frozen=frozen)
+            source = self.cached(index, options.cache, frozen=frozen)
         if frozen:
             return source
-        amount, order = self.settings.jitter, todo.order
-        return (
-            jittered(hands, order.jitter(iteration, amount))
-            for iteration, hands in enumerate(source, todo.first)
-        )
+        drawn = (order.jitter(i, self.settings.jitter) for i in range(first, last))
+        return (jittered(*pair) for pair in zip(source, drawn, strict=True))
 
-    def cached(self, todo: Batches, root: Path, *, frozen: bool) -> Iterator[Hands]:
+    def cached(self, index: list[list[int]], root: Path, *, frozen: bool) -> Iterator[Hands]:
         """Hands, with images or what the frozen generator found: the first process makes them."""
         device, options = self.fabric.device, self.options
         reads = METHODS[self.settings.method].reads
@@ -131,60 +106,50 @@ class Run:
             source = (self.hands, names, device, options.workers, options.cache_limit)
             fill(folder, self.model, *source)
         self.fabric.barrier()
-        return open_cache(folder, names).batches(todo, device)
+        return cached(folder, names, index, device)
 
-    def finish(self, number: int, module: StepModule, position: Position) -> None:
+    def finish(self, training: Training, module: StepModule) -> None:
         """Score the model, then write what the step gave; its checkpoint is of no more use."""
-        report = json.dumps(self.report(number, module, position), indent=1)
-        if self.fabric.is_global_zero:
+        number, first = training.order.step, self.fabric.is_global_zero
+        report = json.dumps(self.report(training, module), indent=1)
+        if first:
             write_text(self.out / f"step{number}.json", report + "\n")
-            write_text(self.out / f"log{number}.csv", table(position.rows))
+            rows = [",".join(f"{value:.6g}" for value in row) for row in training.rows]
+            write_text(self.out / f"log{number}.csv", "\n".join([",".join(ROW), *rows, ""]))
             print(report)
         content = {"step": number, "model": self.model.state_dict()}
         save(self.fabric, step_path(self.out, number), content)
-        if self.fabric.is_global_zero:
+        if first:
             (self.out / "resume.pt").unlink(missing_ok=True)
 
-    def report(self, number: int, module: StepModule, position: Position) -> dict[str, Any]:
-        """What the step took, and how good it is."""
-        images, model = position.iteration * self.settings.batch_size, self.model
+    def report(self, training: Training, module: StepModule) -> dict[str, Any]:
+        """What the step took, how good it is, and where and with what it was trained."""
+        images, device = training.iteration * self.settings.batch_size, self.fabric.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
         return {
-            "step": number,
-            "iterations": position.iteration,
-            "seconds": round(position.seconds, 2),
-            "images_per_second": round(images / max(position.seconds, 1e-9), 2),
-            "generator_parameters": count(model.generator),
-            "lifter_parameters": count(model.lifter),
+            "step": training.order.step,
+            "iterations": training.iteration,
+            "seconds": round(training.seconds, 2),
+            "images_per_second": round(images / max(training.seconds, 1e-9), 2),
+            "generator_parameters": count(self.model.generator),
+            "lifter_parameters": count(self.model.lifter),
             "held_out": self.validate(module),
-            "machine": machine(self.fabric),
+            "machine": {
+                "device": name,
+                "processes": self.fabric.world_size,
+                "threads": torch.get_num_threads(),
+                "torch": torch.__version__,
+                "timm": timm.__version__,
+            },
         }
 
     def validate(self, module: StepModule) -> dict[str, float]:
         """Score held-out hands, shared among the processes."""
         if not self.options.validate:
             return {}
-        fabric, size = self.fabric, self.settings.batch_size
-        hands = load(self.settings, "validation", self.options.validate)
-        mine = list(range(len(hands)))[fabric.global_rank :: fabric.world_size]
-        index = [mine[i : i + size] for i in range(0, len(mine), size)]
+        fabric, settings = self.fabric, self.settings
+        hands = load(settings, "validation", self.options.validate)
+        mine = range(len(hands))[fabric.global_rank :: fabric.world_size]
+        index = [[mine[i] for i in some] for some in chunks(len(mine), settings.batch_size)]
         source = batches(hands, index, fabric.device, self.options.workers)
-        return score(module, source, self.settings.image_size)
-
-
-def table(rows: list[list[float]]) -> str:
-    """Write the log as CSV."""
-    lines = [",".join(Row._fields), *(",".join(f"{v:.6g}" for v in row) for row in rows)]
-    return "\n".join(lines) + "\n"
-
-
-def machine(fabric: Fabric) -> dict[str, Any]:
-    """Where it was trained, and with what."""
-    device = fabric.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {
-        "device": name,
-        "processes": fabric.world_size,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "timm": timm.__version__,
-    }
+        return score(module, source, settings.image_size)

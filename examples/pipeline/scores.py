@@ -1,8 +1,8 @@
-"""Table 2 for trained runs: predictions, AUC by occlusion with intervals, in every range of PCK."""
+"""How good poses are: scores of a step, and Table 2 of trained runs in every range of PCK."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import torch
@@ -10,7 +10,10 @@ from torch import Tensor
 
 from handgraph.geometry import denormalize_uv
 from handgraph.metrics import (
+    MPJPE,
+    PCK,
     Interval,
+    OcclusionAUC,
     bootstrap_interval,
     bootstrap_means,
     joint_auc,
@@ -20,11 +23,48 @@ from handgraph.metrics import (
     thresholds,
     visible_mean,
 )
+from lifters import Hands, camera_space
+from pipeline.objectives import StepModule
 from pipeline.settings import Settings
-from pipeline.targets import Hands, camera_space
 from psjnet import PoseNet
 
+REACH = 0.05
+"""A 2D joint is correct within this share of the image's side: 12.8 pixels of 256."""
+
 GROUPS = ("all", "small", "severe")
+
+
+def hits_2d(uv: Tensor, hands: Hands, image_size: int) -> tuple[Tensor, Tensor]:
+    """Count the visible joints within the reach, and all visible ones; (u, v) in [-1, 1]."""
+    off = joint_errors(denormalize_uv(uv.float(), image_size), hands["uv_true"])
+    return ((off <= REACH * image_size) & hands["visible"]).sum(), hands["visible"].sum()
+
+
+@torch.no_grad()
+def score(module: StepModule, batches: Iterable[Hands], image_size: int) -> dict[str, float]:
+    """Score the visible joints of a step's poses, over all batches and processes.
+
+    Returns:
+        PCK in percent and errors in pixels; if the poses are lifted, also errors in mm, and 100 x
+        AUC by Table 2's groups.
+    """
+    module.eval()
+    device = next(module.parameters()).device
+    pck = PCK(torch.tensor([0.0, REACH * image_size])).to(device)
+    pixels, metres, auc = (metric.to(device) for metric in (MPJPE(), MPJPE(), OcclusionAUC()))
+    for hands in batches:
+        pose, visible = module(hands)[1], hands["visible"]
+        for metric in (pck, pixels):
+            uv = denormalize_uv(pose[..., :2].float(), image_size)
+            metric.update(uv, hands["uv_true"], visible)
+        for metric in (metres, auc) if pose.shape[-1] == 3 else ():
+            metric.update(camera_space(pose, hands, image_size), hands["xyz"], visible)
+    found = {"pck_2d": 100 * pck.compute()[-1], "pixels_2d": pixels.compute()}
+    if pose.shape[-1] == 3:
+        found["mm"] = 1000 * metres.compute()
+        found |= {f"auc_{name}": 100 * value for name, value in auc.compute().items()}
+        found["auc_relative"] /= 100
+    return {name: round(value.item(), 4) for name, value in found.items()}
 
 
 class Range(NamedTuple):
@@ -86,6 +126,7 @@ class Row(NamedTuple):
 
     title: str
     nets: int
+    average: str
     auc: dict[str, Interval]
     relative: Interval
     millimetres: float
@@ -94,42 +135,19 @@ class Row(NamedTuple):
 
 def row(title: str, nets: list[Predictions], how: Range, seed: int = 0) -> Row:
     """Score the nets of a method: joint areas are averaged over the nets, images are resampled."""
-    visible = nets[0].visible
+    visible, rng = nets[0].visible, torch.Generator().manual_seed(seed)
+    draws = {"average": how.average, "generator": rng}
     areas = torch.stack([joint_auc(net.errors(), how.grid, visible) for net in nets]).mean(dim=0)
-    groups = occlusion_groups(visible)
-    rng = torch.Generator().manual_seed(seed)
-    auc = {
-        name: bootstrap_interval(areas[m], visible[m], average=how.average, generator=rng)
-        for name, m in groups.items()
-    }
+    parts = {name: (areas[m], visible[m]) for name, m in occlusion_groups(visible).items()}
+    auc = {name: bootstrap_interval(*part, **draws) for name, part in parts.items()}
+    small, severe = (bootstrap_means(*parts[name], **draws) for name in ("small", "severe"))
+    ratios = relative_value(small=small, severe=severe)
+    value = relative_value(small=auc["small"].value, severe=auc["severe"].value)
+    relative = Interval(value, *ratios.quantile(ratios.new_tensor([0.025, 0.975])))
     errors = torch.stack([net.errors() for net in nets]).mean(dim=0)
     pixels = torch.stack([joint_errors(net.detected, net.true_uv) for net in nets]).mean(dim=0)
-    return Row(
-        title,
-        len(nets),
-        auc,
-        _relative(areas, visible, groups, auc, how, rng),
-        1000 * visible_mean(errors, visible).item(),
-        visible_mean(pixels, visible).item(),
-    )
-
-
-def _relative(
-    areas: Tensor,
-    visible: Tensor,
-    groups: Mapping[str, Tensor],
-    auc: Mapping[str, Interval],
-    how: Range,
-    rng: torch.Generator,
-) -> Interval:
-    small, severe = (
-        bootstrap_means(areas[groups[g]], visible[groups[g]], average=how.average, generator=rng)
-        for g in ("small", "severe")
-    )
-    ratios = relative_value(small=small, severe=severe)
-    low, high = ratios.quantile(ratios.new_tensor([0.025, 0.975]))
-    value = relative_value(small=auc["small"].value, severe=auc["severe"].value)
-    return Interval(value, low, high)
+    off = 1000 * visible_mean(errors, visible).item(), visible_mean(pixels, visible).item()
+    return Row(title, len(nets), how.average, auc, relative, *off)
 
 
 def counts(visible: Tensor) -> str:
@@ -160,19 +178,3 @@ def heading(settings: Settings) -> str:
         "joints visible; [95 % bootstrap over images]. mm: mean error in 3D; px: of the heatmaps' "
         "joints."
     )
-
-
-def as_json(how: Range, rows: list[Row]) -> list[dict[str, object]]:
-    """The numbers of a table."""
-    return [
-        {
-            "title": each.title,
-            "nets": each.nets,
-            "average": how.average,
-            "auc": {group: [x.item() for x in value] for group, value in each.auc.items()},
-            "relative": [x.item() for x in each.relative],
-            "millimetres": each.millimetres,
-            "pixels": each.pixels,
-        }
-        for each in rows
-    ]

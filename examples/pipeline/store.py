@@ -1,26 +1,29 @@
-"""The run folder: what is in it, how it is written, how it is read.
+"""The run folder: what is in it, and how it is read.
 
 - ``run.json``: the settings (:class:`pipeline.settings.Settings`)
 - ``step1.pt`` to ``step4.pt``: ``{"step", "model"}``, the weights of the whole model after a step
 - ``step1.json`` ...: iterations, seconds, images per second, and scores on held-out hands
 - ``log1.csv`` ...: step, iteration, loss, 2D PCK, learning rate, images per second
 - ``resume.pt``: where an unfinished step stands
-
-Each is written under another name first, so that it is whole or not there.
 """
 
 from __future__ import annotations
 
-import os
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric import Fabric
 
+from files import written
 from pipeline.methods import build
-from pipeline.settings import STEPS, Settings, from_json
+from pipeline.settings import STEPS, Settings, differences
 from psjnet import PoseNet
+
+SAME = ("data", "root", "samples", "image_size", "backbone")
+"""Settings that two runs must share to share a generator."""
 
 
 def step_path(out: Path, step: int) -> Path:
@@ -28,23 +31,17 @@ def step_path(out: Path, step: int) -> Path:
     return out / f"step{step}.pt"
 
 
-def publish(part: Path, path: Path) -> None:
-    """Bring a written file to the disk, then give it its name."""
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in one step."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    publish(part, path)
-
-
 def finished(out: Path) -> list[int]:
     """The steps whose weights a run folder has."""
     return [step for step in STEPS if step_path(out, step).exists()]
+
+
+def save(fabric: Fabric, path: Path, content: dict[str, Any]) -> None:
+    """Let the first process write a file, in one step; all processes call this."""
+    if fabric.is_global_zero:
+        with written(path) as part:
+            torch.save(content, part)
+    fabric.barrier()
 
 
 def load_weights(path: Path) -> dict[str, Any]:
@@ -62,24 +59,40 @@ def load_settings(out: Path) -> Settings:
     """Read the settings of a run."""
     path = out / "run.json"
     try:
-        return from_json(path.read_text(encoding="utf-8"))
+        return Settings(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} does not hold the settings of a run: {error}") from error
 
 
 def load_run(out: Path, step: int | None = None) -> tuple[Settings, PoseNet]:
-    """Read a trained model, on the CPU and in eval mode.
-
-    Args:
-        out: The run folder.
-        step: After which step; by default the last that is there.
-
-    Raises:
-        FileNotFoundError: If there is no such step.
-    """
+    """Read a trained model, after its last step by default, on the CPU and in eval mode."""
     settings, done = load_settings(out), finished(out)
     if not done or (step is not None and step not in done):
         raise FileNotFoundError(f"{out} has the weights of steps {done}, not of {step or 'any'}")
     model = build(replace(settings, weights=""))
     model.load_state_dict(load_weights(step_path(out, step or done[-1]))["model"])
     return settings, model.eval()
+
+
+def take_generator(source: Path, out: Path, settings: Settings) -> None:
+    """Write ``step1.pt`` with the generator of another run, unless there is one."""
+    if 1 in finished(out):
+        return
+    model, prefix = build(settings), "generator."
+    theirs = load_weights(step_path(source, 1))["model"]
+    weights = {k.removeprefix(prefix): v for k, v in theirs.items() if k.startswith(prefix)}
+    model.generator.load_state_dict(weights)
+    with written(step_path(out, 1)) as part:
+        torch.save({"step": 1, "model": model.state_dict()}, part)
+
+
+def check_generator(source: Path, settings: Settings) -> None:
+    """Raise unless another run has a generator of this kind that has seen these hands."""
+    if 1 not in finished(source):
+        raise FileNotFoundError(f"{source} has no {step_path(source, 1).name}")
+    theirs = load_settings(source)
+    changed = differences(theirs, settings, SAME)
+    if (theirs.method == "cai_literal") != (settings.method == "cai_literal"):
+        changed.append(f"{theirs.method} and {settings.method} have different generators")
+    if changed:
+        raise ValueError(f"the generator of {source} does not fit: {'; '.join(changed)}")

@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""Folders and files that outlive an interruption."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from filelock import FileLock, Timeout
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder; a process that is killed holds it no longer.
-
-    Args:
-        folder: The folder, which is made if there is none.
+    """Keep other processes out of a folder, which is made if needed; the lock ends with us.
 
     Raises:
         RuntimeError: If another process holds it; the message says which.
@@ -33,3 +30,19 @@ def lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+@contextmanager
+def written(path: Path, tag: str = "") -> Iterator[Path]:
+    """Give another name to write to; the file gets its own when it is whole and on the disk."""
+    part = path.with_name(f"{path.name}{tag}.part")
+    yield part
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step."""
+    with written(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -1,0 +1,77 @@
+"""What the examples share: the training step, the order of samples, files that are whole."""
+
+from itertools import islice
+
+import pytest
+import torch
+from torch import nn
+
+from files import write_text, written
+from lifters import MAX_NORM, batches, descend, minimize
+
+
+def nets():
+    torch.manual_seed(0)
+    return nn.Linear(3, 4), nn.Linear(4, 1)
+
+
+def losses(first, second, steps):
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        x = torch.randn(8, 3, generator=rng)
+        yield 100 * second(first(x).relu()).square().mean()
+
+
+def test_minimize_is_adam_with_one_cycle_and_a_clip_for_each_group():
+    ours, theirs = nets(), nets()
+    minimize(losses(*ours, 6), [net.parameters() for net in ours], 0.05, 6)
+    parameters = [p for net in theirs for p in net.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.05, total_steps=7)
+    for loss in losses(*theirs, 6):
+        optimizer.zero_grad()
+        loss.backward()
+        norms = [nn.utils.clip_grad_norm_(net.parameters(), MAX_NORM) for net in theirs]
+        assert min(norms) > MAX_NORM
+        optimizer.step()
+        schedule.step()
+    for net, twin in zip(ours, theirs, strict=True):
+        for value, wanted in zip(net.parameters(), twin.parameters(), strict=True):
+            assert torch.equal(value, wanted)
+
+
+@pytest.mark.parametrize("power", [0.5, -1.0])  # an infinite gradient, and an infinite loss too
+def test_what_is_not_finite_changes_nothing(power):
+    first, second = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([{"params": [second]}, {"params": [first]}], lr=1.0)
+    with pytest.raises(FloatingPointError, match="the gradient has norm .*, the loss is"):
+        descend((first.abs() ** power).sum() + second.sum(), optimizer)
+    assert torch.equal(first, torch.zeros(2))
+    assert torch.equal(second, torch.ones(2))
+
+
+def test_an_epoch_has_every_sample_once_and_the_next_another_order():
+    found = list(batches(10, 4, 2, torch.Generator().manual_seed(0)))
+    assert [len(some) for some in found] == [4, 4, 2] * 2
+    epochs = [torch.cat(found[:3]), torch.cat(found[3:])]
+    assert all(epoch.sort().values.tolist() == list(range(10)) for epoch in epochs)
+    assert not torch.equal(*epochs)
+    again = islice(batches(10, 4, 2, torch.Generator().manual_seed(0)), 3)
+    assert torch.equal(torch.cat(list(again)), epochs[0])
+
+
+def write_half(path):
+    with written(path) as part:
+        part.write_text("half")
+        raise RuntimeError("stop")
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "first")
+    with pytest.raises(RuntimeError, match="stop"):
+        write_half(path)
+    assert path.read_text() == "first"
+    write_text(path, "second")
+    assert path.read_text() == "second"
+    assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
