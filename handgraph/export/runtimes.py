@@ -115,7 +115,7 @@ def _precision(dtype: torch.dtype, capabilities: Sequence[str]) -> str:
 def _threads(threads: int | None) -> int:
     if threads is None:
         return torch.get_num_threads()
-    check_count("threads", threads, 1)
+    check_count(threads, "threads", 1)
     return threads
 
 
