@@ -34,8 +34,8 @@ __all__ = [
 ]
 
 SUBPACKAGES = (
-    *("datasets", "detectors", "export", "formats", "geometry", "hub", "losses", "masks", "metrics"),
-    *("nn", "plot", "published", "testing", "transforms", "vision"),
+    *("datasets", "detectors", "export", "formats", "geometry", "hub", "losses", "masks"),
+    *("metrics", "nn", "plot", "published", "testing", "transforms", "vision"),
 )
 """Imported on first access: ``import handgraph`` is enough to use ``handgraph.nn``."""
 
