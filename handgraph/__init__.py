@@ -34,8 +34,8 @@ __all__ = [
 ]
 
 SUBPACKAGES = (
-    *("datasets", "detectors", "formats", "geometry", "hub", "losses", "masks", "metrics", "nn"),
-    *("plot", "published", "testing", "transforms", "vision"),
+    *("datasets", "detectors", "export", "formats", "geometry", "hub", "losses", "masks"),
+    *("metrics", "nn", "plot", "published", "testing", "transforms", "vision"),
 )
 """They are imported at their first use, such as ``handgraph.nn`` after ``import handgraph``."""
 
