@@ -1,6 +1,7 @@
 """Hands in videos: the filter, the crop that follows, frames in and out, and the command."""
 
 import math
+import struct
 import sys
 
 import numpy as np
@@ -195,6 +196,31 @@ def test_frames_come_back_with_their_times(tmp_path):
         assert image.shape == (3, 22, 34)  # odd sides get a row and a column
         inside = image[:, :20, :30].float()
         assert (inside - colored(i, 20, 30)).abs().mean() < 8
+
+
+def matrix(*entries):
+    """The matrix of a track's header in an MP4: 16.16 numbers, the last column 2.30."""
+    return struct.pack(">9i", *(round(x * 2**16) for x in entries[:8]), 2**30)
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])  # clockwise: x goes down, to the left, up
+def test_frames_are_turned_as_their_file_says(quarters, tmp_path):
+    pytest.importorskip("av")
+    path = tmp_path / "a.mp4"
+    image = torch.zeros(3, 32, 64, dtype=torch.uint8)
+    image[:, :16, :32] = 200  # at the top left
+    with VideoWriter(path) as video:
+        video.write(0.0, image)
+    cos, sin = (round(f(quarters * math.pi / 2)) for f in (math.cos, math.sin))
+    upright, turned = matrix(1, 0, 0, 0, 1, 0, 0, 0), matrix(cos, sin, 0, -sin, cos, 0, 0, 0)
+    whole = path.read_bytes()
+    start = whole.index(b"tkhd")
+    at = whole.index(upright, start)
+    path.write_bytes(whole[:at] + turned + whole[at + len(turned) :])
+    ((_, found),) = read_frames(path)
+    expected = image.rot90(-quarters, (1, 2))  # torch counts the other way round
+    assert found.shape == expected.shape
+    assert (found.float() - expected).abs().mean() < 8
 
 
 def test_what_is_no_video_is_refused(tmp_path):

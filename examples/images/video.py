@@ -23,7 +23,8 @@ CLOCK = Fraction(1, 90_000)
 def read_frames(source: Path | int) -> Iterator[tuple[float, Tensor]]:
     """Give time in seconds and pixels ``[3, H, W]`` (RGB, uint8) of each frame.
 
-    Times grow from frame to frame: where a file has none or goes back, its frame rate counts on.
+    Frames are turned by quarters as their file says: phones store upright videos lying. Times grow
+    from frame to frame: where a file has none or goes back, its frame rate counts on.
 
     Args:
         source: A file, or the number of a webcam.
@@ -41,7 +42,8 @@ def read_frames(source: Path | int) -> Iterator[tuple[float, Tensor]]:
         for i, frame in enumerate(container.decode(stream)):
             time = i * step if frame.time is None else frame.time
             last = time if time > last else last + step
-            yield last, torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
+            pixels = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
+            yield last, pixels.rot90(frame.rotation // 90, (1, 2))
 
 
 class VideoWriter:
