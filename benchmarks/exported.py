@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from benchmarks.contestants import Contestant, Unavailable, folded
 from benchmarks.sizes import Core, poses
-from handgraph.export import Run, load_onnxruntime, load_openvino, to_onnx
+from handgraph.export import load_onnxruntime, load_openvino, to_onnx
+from handgraph.export.runtimes import Run
 
 
 class Exported(nn.Module):

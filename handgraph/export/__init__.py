@@ -4,6 +4,6 @@ The extra ``handgraph[export]`` has what these need, ``handgraph[openvino]`` Ope
 """
 
 from handgraph.export.onnx import to_onnx, trace
-from handgraph.export.runtimes import Run, load_onnxruntime, load_openvino
+from handgraph.export.runtimes import load_onnxruntime, load_openvino
 
-__all__ = ["Run", "load_onnxruntime", "load_openvino", "to_onnx", "trace"]
+__all__ = ["load_onnxruntime", "load_openvino", "to_onnx", "trace"]

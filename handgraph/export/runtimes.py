@@ -122,7 +122,7 @@ def _threads(threads: int | None) -> int:
 def _arrays(inputs: tuple[Tensor, ...], count: int) -> list[NDArray[Any]]:
     if len(inputs) != count:
         raise ValueError(f"expected {count} inputs, got {len(inputs)}")
-    return [x.contiguous().numpy() for x in inputs]
+    return [x.numpy() for x in inputs]
 
 
 def _tensors(arrays: Iterable[NDArray[Any]]) -> Tensor | tuple[Tensor, ...]:
