@@ -31,11 +31,11 @@ test-scatter:  ## run the mergers with torch-scatter, in .venv-scatter
 	@.ci/scatter .venv-scatter
 	HANDGRAPH_REQUIRE_SCATTER=1 .venv-scatter/bin/python -m pytest tests/nn/test_mergers.py tests/test_scatter_extra.py
 
-# benchmarks are run with the newest versions only
+# examples and benchmarks are run with the newest versions only
 test-oldest:  ## run the tests with the oldest versions that are allowed, in .venv-oldest
 	@UV_RESOLUTION=lowest-direct .ci/env .venv-oldest vision,train,plot,hub,export,numba test
 	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile \
-	    --ignore tests/test_benchmarks.py --ignore tests/test_gpu_benchmarks.py
+	    --ignore tests/examples --ignore tests/benchmarks
 
 lint: env  ## run ruff and mypy, as the pre-commit hooks do
 	$(PY) -m ruff check .

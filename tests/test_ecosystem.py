@@ -9,7 +9,7 @@ PyG; `functional_call`, `vmap` and `jacrev`; activation checkpoints; the number 
 - `tests/nn/test_constants.py`: `AveragedModel`, EMA and SWA, with buffers
 - `tests/nn/engines/test_looking.py`: pruning, parametrisations, hooks, FSDP2, Captum
 - `tests/nn/test_skeleton_convs.py`: `Explainer` and `GNNExplainer`
-- `tests/test_train_slow.py`: DDP, as Lightning Fabric runs it
+- `tests/examples/test_train_slow.py`: DDP, as Lightning Fabric runs it
 - `tests/nn/test_core.py`, `tests/test_export.py`: `torch.export` with any batch and with one
   sample, Inductor, ONNX, AOTInductor
 - `tests/hub/test_saved.py`: safetensors and the Hugging Face Hub

@@ -19,7 +19,7 @@ from pipeline.scores import score  # noqa: E402
 from pipeline.settings import Settings  # noqa: E402
 from pipeline.store import load_weights, step_path  # noqa: E402
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 TINY_RUN = (
     *("--samples", "16", "--image-size", "32", "--batch-size", "4", "--encoder-channels", "4"),
     *("--backbone", "hrnet_w18_small", "--device", "cpu", "--validate", "6"),

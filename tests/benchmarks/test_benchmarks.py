@@ -30,7 +30,7 @@ from handgraph.nn.engines.cpu import refusal
 from handgraph.nn.plan import NodeMap, Stage, Term
 from handgraph.vision import HeatmapGenerator
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 QUICK = timing.Plan(rounds=2, block=0, budget=0, min_rounds=2, warm_up=1)
 
 

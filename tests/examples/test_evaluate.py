@@ -24,7 +24,7 @@ from pipeline.scores import RANGES, Predictions, counts, markdown, row
 from pipeline.scores import predict as predict_all
 from psjnet import PoseNet, detection
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 JOINTS = HAND.num_joints
 
 

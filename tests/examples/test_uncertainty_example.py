@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from handgraph.metrics import calibration_curve, occlusion_groups
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "uncertainty.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "uncertainty.py"
 NUMBER = re.compile(r"(-?\d+\.\d\d) \((\d+\.\d\d)\)")
 
 

@@ -16,7 +16,7 @@ from handgraph.datasets import HandView, SyntheticHands
 from handgraph.detectors import RegressionDetector
 from handgraph.hub import Estimate, KeypointLifter
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture

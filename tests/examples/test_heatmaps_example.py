@@ -14,7 +14,7 @@ import torch
 pytest.importorskip("timm")
 Image = pytest.importorskip("PIL.Image")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "heatmaps.py"
 NUMBER = re.compile(r"\d+\.\d\d")
 

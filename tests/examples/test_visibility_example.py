@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "visibility_masks.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "visibility_masks.py"
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 
 from handgraph.datasets import SyntheticHands
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "examples" / "contact_sheet.py"
 
 
