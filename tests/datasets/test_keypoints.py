@@ -294,7 +294,7 @@ WRONG_NPZ = [
     (npz_arrays(uv=ONE.astype(str)), TypeError, "uv as a tensor or an array of numbers, got <U32"),
     (npz_arrays(uv=np.array(1.0)), TypeError, r"array of numbers, got float64 of \[\]"),
     (npz_arrays(visible=ONE[..., 0]), TypeError, "visible to be bool, got torch.float64"),
-    (npz_arrays(xyz=-HANDS["xyz"].numpy()), ValueError, "record 0: a joint is not before"),
+    (npz_arrays(xyz=-HANDS["xyz"].numpy()), ValueError, "record 0: a joint is not in front"),
     ({"joints": HAND.joints, "uv": ONE[:0]}, ValueError, "at least one record, got none"),
     (npz_arrays(uv=np.array([[{}]])), ValueError, "not an .npz file of plain arrays"),
 ]

@@ -51,7 +51,7 @@ def test_whole_numbers(tmp_path):
         ({"xyz": [[], []]}, "_xyz.json: record 0: expected 21 rows of 3 numbers, got 0"),
         ({"K": K.tolist()[:2]}, "_K.json: expected 3 records as of xyz, got 2"),
         ({"K": [*K.tolist()[:2], np.eye(3).tolist()[::-1]]}, "_K.json: record 2: K is not a"),
-        ({"xyz": [*XYZ.tolist()[:2], (-XYZ[2]).tolist()]}, "_xyz.json: record 2: .* not before"),
+        ({"xyz": [*XYZ.tolist()[:2], (-XYZ[2]).tolist()]}, "_xyz.json: record 2: .* not in front"),
         ({"xyz": [XYZ.tolist(), []]}, r"_xyz.json: record 0\[0\]: expected 3 numbers"),  # pred.json
     ],
 )
