@@ -44,6 +44,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
+nb_output_stderr = "remove"  # progress bars, and warnings with paths
 
 summaries.WELL_KNOWN_ABBREVIATIONS += ("Eq.", "Fig.")  # no sentence ends there
 autosummary_generate = True
