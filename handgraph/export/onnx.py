@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import redirect_stdout
 from importlib.util import find_spec
+from io import StringIO
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +95,7 @@ def to_onnx(module: nn.Module, *inputs: Tensor) -> bytes:
     """
     if find_spec("onnxscript") is None:
         raise ImportError("to_onnx needs onnxscript: pip install 'handgraph[export]'")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):  # old exporters print
         warnings.simplefilter("ignore")  # the exporter's, about itself
         exported = torch.onnx.export(trace(module, *inputs), dynamo=True, verbose=False)
     model: bytes = exported.model_proto.SerializeToString()  # type: ignore[union-attr]
