@@ -409,7 +409,8 @@ def test_errors_say_what_was_expected():
 
 @pytest.mark.parametrize("nodes", [(20, 10), (21,), (), (21, 0), (21, -1, 1)])
 def test_a_ladder_that_does_not_fit_is_an_error(nodes):
-    with pytest.raises(ValueError, match=r"nodes: expected two or more positive.*the first 21 as in HAND"):
+    message = r"nodes: expected two or more positive.*the first 21 as in HAND"
+    with pytest.raises(ValueError, match=message):
         AdaptiveGraphUNet(2, 3, HAND, nodes=nodes)
 
 
