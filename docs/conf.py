@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -12,10 +11,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", FutureWarning)  # importing torch_geometric uses torch.jit
-    import handgraph
-    from handgraph.hub import SavedModule
+import handgraph
+from handgraph.hub import SavedModule
 
 sys.path.insert(0, str(Path(__file__).parent))
 from joints import write_joints

@@ -26,6 +26,7 @@ from handgraph.formats import Keypoints, read_coco, read_mediapipe, read_mmpose,
 from handgraph.geometry import transform_points, view_rotation
 from handgraph.hub import KeypointLifter, pretrained_lifter, to_camera
 from handgraph.plot import draw_image, draw_pose, draw_pose_3d
+from images.joints import camera, name_joints
 from images.read import read_image
 
 READERS = {"coco": read_coco, "mmpose": read_mmpose, "openpose": read_openpose}
@@ -48,9 +49,7 @@ def main() -> None:
     """Find the joints, lift them, and write what is found."""
     args = parse()
     image = read_image(args.photo)
-    height, width = image.shape[1:]
-    focal = args.focal or FOCAL * max(width, height)
-    K = torch.tensor([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+    K = camera(args.focal or FOCAL * max(image.shape[1:]), image)
     found, lifter = read(args, image), pretrained_lifter()
     hands = [lift(lifter, found, i, K, args) for i in range(len(found))]
     args.out.mkdir(parents=True, exist_ok=True)
@@ -150,13 +149,9 @@ def draw(image: Tensor, hands: list[Hand]) -> Figure:
 def describe(hand: Hand) -> dict[str, object]:
     """The joints by name, to a tenth of a millimetre; pixels of those that were found."""
     lost = dict(zip(HAND.joints, hand.missing.tolist(), strict=True))
-    xyz, uv = (
-        dict(zip(HAND.joints, values.double().round(decimals=4).tolist(), strict=True))
-        for values in (hand.xyz, hand.uv)
-    )
-    found = {joint: place for joint, place in uv.items() if not lost[joint]}
+    found = {joint: place for joint, place in name_joints(hand.uv).items() if not lost[joint]}
     missing = [joint for joint in lost if lost[joint]]
-    return {"side": hand.side, "xyz": xyz, "uv": found, "missing": missing}
+    return {"side": hand.side, "xyz": name_joints(hand.xyz), "uv": found, "missing": missing}
 
 
 if __name__ == "__main__":

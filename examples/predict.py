@@ -36,6 +36,7 @@ from handgraph.geometry import (
 )
 from images.folders import folders
 from images.follow import Followed, Pose, follow
+from images.joints import camera, name_joints
 from images.read import read_image
 from images.skeleton import draw_hand
 from images.video import VideoWriter, read_frames
@@ -184,22 +185,14 @@ def describe(
 
 def in_image(uv: Tensor, d: Tensor, image: Tensor, args: argparse.Namespace) -> dict[str, Tensor]:
     """Joints of an image, which was mirrored for a left hand, in the image as it was given."""
-    height, width = image.shape[-2:]
     joints = {"uv": uv, "d": d}
     if args.scale is not None:
-        K = torch.diag(torch.tensor([args.focal, args.focal, 1.0]))
-        K[:2, 2] = torch.tensor([width - 1, height - 1]) / 2
         known = torch.tensor(args.scale), torch.tensor(args.root_depth)
-        xyz = uvd_to_camera(torch.cat([uv, d[:, None]], dim=-1), K, *known)
+        xyz = uvd_to_camera(torch.cat([uv, d[:, None]], dim=-1), camera(args.focal, image), *known)
         joints["xyz"] = xyz * torch.tensor([-1.0 if args.left else 1.0, 1, 1])
     if args.left:
-        joints["uv"] = torch.stack([width - 1 - uv[:, 0], uv[:, 1]], dim=-1)
+        joints["uv"] = torch.stack([image.shape[-1] - 1 - uv[:, 0], uv[:, 1]], dim=-1)
     return joints
-
-
-def name_joints(values: Tensor) -> dict[str, object]:
-    """Values by the names of the joints."""
-    return dict(zip(HAND.joints, values.double().round(decimals=4).tolist(), strict=True))
 
 
 if __name__ == "__main__":

@@ -91,11 +91,10 @@ def read(path: Path, args: argparse.Namespace) -> tuple[Keypoints, str]:
 def _arguments(args: argparse.Namespace, form: str, name: str) -> dict[str, Any]:
     """Return the arguments of the reader."""
     own = FORMATS[form].options
-    for option in OPTIONS:
+    for option in (option for option in OPTIONS if option not in own):
         forms = [key for key, other in FORMATS.items() if option in other.options]
-        if option not in own:
-            why = f"is for {' and '.join(forms)}, but the file's format is {form}"
-            refuse(args, [option], name, why)
+        why = f"is for {' and '.join(forms)}, but the file's format is {form}"
+        refuse(args, [option], name, why)
     given = {key: value for key in own if (value := getattr(args, key)) is not None}
     if form == "mediapipe":
         if "image_size" not in given:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.examples.running import run_example
+
 pytest.importorskip("timm")
 Image = pytest.importorskip("PIL.Image")
 
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "examples" / "heatmaps.py"
 NUMBER = re.compile(r"\d+\.\d\d")
 
 
@@ -23,14 +20,8 @@ NUMBER = re.compile(r"\d+\.\d\d")
 def run(tmp_path_factory):
     """What the script leaves behind, what it prints, and its folder."""
     out = tmp_path_factory.mktemp("heatmaps")
-    flags = ["--samples", "48", "--batch-size", "16", "--out", str(out)]
-    with pytest.MonkeyPatch.context() as patch:
-        printed = []
-        patch.syspath_prepend(str(EXAMPLE.parent))
-        patch.setattr(sys, "argv", [str(EXAMPLE), *flags])
-        patch.setattr("builtins.print", lambda *lines: printed.extend(lines))
-        names = runpy.run_path(str(EXAMPLE))
-    return names, "\n".join(printed), out
+    flags = ("--samples", 48, "--batch-size", 16, "--out", out)
+    return *run_example("heatmaps.py", *flags), out
 
 
 def test_the_table_holds_mean_errors(run):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,25 +12,12 @@ from torch.testing import assert_close
 from handgraph.datasets import HandView, SyntheticHands
 from handgraph.detectors import RegressionDetector
 from handgraph.hub import Estimate, KeypointLifter
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run an example in this process; return its namespace and the rows it prints."""
-
-    def run(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        names = runpy.run_path(str(EXAMPLES / name))
-        return names, capsys.readouterr().out
-
-    return run
+from tests.examples.running import run_example
 
 
-def test_training_saves_a_lifter_with_its_card(run, tmp_path):
+def test_training_saves_a_lifter_with_its_card(tmp_path):
     flags = ("--samples", 512, "--epochs", 1, "--seeds", 2, "--out", tmp_path / "lifter")
-    names, out = run("train_lifter.py", *flags)
+    names, out = run_example("train_lifter.py", *flags)
     again = KeypointLifter.from_pretrained(tmp_path / "lifter")
     uv = 100 * torch.rand(3, 21, 2)
     assert torch.equal(again(uv), names["lifters"][0](uv))
@@ -53,10 +37,10 @@ def test_training_saves_a_lifter_with_its_card(run, tmp_path):
     assert "± " in out
 
 
-def test_measured_errors_are_millimetres_of_what_is_visible(run, tmp_path):
+def test_measured_errors_are_millimetres_of_what_is_visible(tmp_path):
     """A lifter with an error of 10 mm at each hidden joint and 2 mm at all others."""
     flags = ("--samples", 512, "--epochs", 1, "--seeds", 1, "--out", tmp_path / "lifter")
-    names, _ = run("train_lifter.py", *flags)
+    names, _ = run_example("train_lifter.py", *flags)
     hands = names["held_out"]
     off = torch.where(hands["visible"], 0.002, 0.010) / hands["s"].reshape(-1, 1)
     shift = torch.stack([off, 0 * off, 0 * off], dim=-1)
@@ -79,10 +63,10 @@ def test_measured_errors_are_millimetres_of_what_is_visible(run, tmp_path):
         assert 2 < lost < 10 if missing else math.isnan(lost)
 
 
-def test_loss_is_that_of_a_mixture(run, tmp_path):
+def test_loss_is_that_of_a_mixture(tmp_path):
     """One hypothesis: the mean distance. Two: by hand, and least where each is right."""
     flags = ("--samples", 512, "--epochs", 1, "--seeds", 1, "--out", tmp_path / "lifter")
-    names, _ = run("train_lifter.py", *flags)
+    names, _ = run_example("train_lifter.py", *flags)
     wanted = torch.randn(4, 21, 3, dtype=torch.float64)
     poses = wanted[:, None] + torch.randn(4, 2, 21, 3, dtype=torch.float64)
     weights = torch.tensor([[0.3, 0.7]], dtype=torch.float64).expand(4, 2)
@@ -100,11 +84,11 @@ def test_loss_is_that_of_a_mixture(run, tmp_path):
     assert loss(poses, weights) == pytest.approx(by_hand.mean().item(), abs=1e-4)
 
 
-def test_real_hands_and_a_graph_net_are_printed_beside_it(run, tmp_path):
+def test_real_hands_and_a_graph_net_are_printed_beside_it(tmp_path):
     hands = SyntheticHands(20, seed=4, progress=False).tensors
     np.savez(tmp_path / "some.npz", xyz=hands["xyz"], K=hands["K"])
     flags = ("--samples", 512, "--epochs", 1, "--seeds", 1, "--out", tmp_path / "lifter")
-    names, _ = run("train_lifter.py", *flags, "--control", "--real", tmp_path / "some.npz")
+    names, _ = run_example("train_lifter.py", *flags, "--control", "--real", tmp_path / "some.npz")
     about = names["lifters"][0].about
     assert "real, true 2D, 3 missing" in about["Errors"]
     (graph,) = (table for title, table in about.items() if "graph U-Net" in title)
@@ -112,9 +96,9 @@ def test_real_hands_and_a_graph_net_are_printed_beside_it(run, tmp_path):
     assert "Real: 20 hands of some" in about["How they are measured"]
 
 
-def test_depths_are_in_pixels_and_of_regressed_hands_only(run, tmp_path):
+def test_depths_are_in_pixels_and_of_regressed_hands_only(tmp_path):
     flags = ("--samples", 512, "--epochs", 1, "--seeds", 1, "--out", tmp_path / "lifter")
-    names, _ = run("train_lifter.py", *flags)
+    names, _ = run_example("train_lifter.py", *flags)
     exact = RegressionDetector(noise=0, cue_bias=0, cue_scale=0, cue_noise=0, cue_growth=0)
     hands = SyntheticHands(50, view=HandView(focal=(4.7,)), detector=exact).tensors
     depth = names["depth_of"](hands)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-import runpy
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from handgraph.metrics import calibration_curve, occlusion_groups
+from tests.examples.running import run_example
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "uncertainty.py"
 NUMBER = re.compile(r"(-?\d+\.\d\d) \((\d+\.\d\d)\)")
 
 
@@ -21,13 +18,8 @@ NUMBER = re.compile(r"(-?\d+\.\d\d) \((\d+\.\d\d)\)")
 def run(tmp_path_factory):
     """What the script leaves behind, what it prints, and its picture."""
     picture = tmp_path_factory.mktemp("uncertainty") / "calibration.png"
-    flags = ["--samples", "300", "--epochs", "2", "--seeds", "2", "--picture", str(picture)]
-    with pytest.MonkeyPatch.context() as patch:
-        printed = []
-        patch.setattr(sys, "argv", [str(EXAMPLE), *flags])
-        patch.setattr("builtins.print", lambda *lines: printed.extend(lines))
-        names = runpy.run_path(str(EXAMPLE))
-    return names, "\n".join(printed), picture
+    flags = ("--samples", 300, "--epochs", 2, "--seeds", 2, "--picture", picture)
+    return *run_example("uncertainty.py", *flags), picture
 
 
 def test_tables_show_every_merger_and_group(run):

@@ -20,6 +20,7 @@ from handgraph.vision import (
     decode_heatmaps,
     gaussian_heatmaps,
 )
+from tests.vision.generators import images, ready_generator
 
 timm = pytest.importorskip("timm")
 
@@ -28,17 +29,7 @@ LIGHT = "lcnet_050"
 
 @pytest.fixture(scope="module")
 def ready():
-    """Return a generator in eval mode with non-trivial statistics and head."""
-    torch.manual_seed(0)
-    generator = HeatmapGenerator(backbone=LIGHT)
-    for _ in range(3):
-        generator(torch.rand(8, 3, 64, 64))
-    torch.nn.init.normal_(generator.head.weight, std=0.1)
-    return generator.eval()
-
-
-def images(batch=2, height=64, width=64):
-    return torch.randint(256, (batch, 3, height, width), dtype=torch.uint8)
+    return ready_generator(LIGHT)
 
 
 def norm(x, state, name):

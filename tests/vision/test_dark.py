@@ -110,11 +110,3 @@ def test_flat_maps_give_their_first_pixel(value):
 def test_sigma_is_positive():
     with pytest.raises(ValueError, match="sigma"):
         decode_dark(torch.zeros(4, 4), sigma=0.0)
-
-
-def test_the_confidence_has_a_gradient_and_the_place_none():
-    maps = torch.rand(2, 9, 9, requires_grad=True)
-    uv, confidence = decode_dark(maps)
-    assert not uv.requires_grad
-    confidence.sum().backward()
-    assert maps.grad.sum() == 2

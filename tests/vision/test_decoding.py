@@ -135,9 +135,11 @@ def test_soft_argmax_has_gradients():
     assert torch.autograd.gradcheck(lambda x: soft_argmax(x, temperature=0.5), maps)
 
 
-def test_argmax_has_gradients_of_the_confidence_only():
-    maps = torch.rand(2, 4, 5, requires_grad=True)
-    uv, confidence = decode_heatmaps(maps)
+@pytest.mark.parametrize("decode", [decode_heatmaps, decode_dark])
+@pytest.mark.parametrize("size", [(4, 5), (9, 9)])
+def test_argmax_has_gradients_of_the_confidence_only(decode, size):
+    maps = torch.rand(2, *size, requires_grad=True)
+    uv, confidence = decode(maps)
     assert not uv.requires_grad
     confidence.sum().backward()
     assert maps.grad.sum() == 2

@@ -14,6 +14,7 @@ from handgraph.losses import heatmap_loss
 from handgraph.nn import fold
 from handgraph.testing import assert_compiles
 from handgraph.vision import HeatmapGenerator, decode_heatmaps, gaussian_heatmaps
+from tests.vision.generators import images, ready_generator
 
 timm = pytest.importorskip("timm")
 
@@ -22,17 +23,7 @@ SMALL = "hrnet_w18_small"
 
 @pytest.fixture(scope="module")
 def ready():
-    """Return a small generator in eval mode with non-trivial statistics and head."""
-    torch.manual_seed(0)
-    generator = HeatmapGenerator(backbone=SMALL)
-    for _ in range(3):
-        generator(torch.rand(8, 3, 64, 64))
-    torch.nn.init.normal_(generator.head.weight, std=0.1)
-    return generator.eval()
-
-
-def images(batch=2, height=64, width=64):
-    return torch.randint(256, (batch, 3, height, width), dtype=torch.uint8)
+    return ready_generator(SMALL)
 
 
 def whole(name):

@@ -1,0 +1,21 @@
+"""Run an example in this process."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run_example(name, *arguments):
+    """Return the namespace that a script leaves, and what it prints by ``print``."""
+    printed = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *map(str, arguments)])
+        patch.setattr("builtins.print", lambda *values: printed.append(" ".join(map(str, values))))
+        names = runpy.run_path(str(EXAMPLES / name))
+    return names, "\n".join(printed)
