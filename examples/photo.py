@@ -5,9 +5,10 @@
     python examples/photo.py                                    # a rendered hand, found before
 
 MediaPipe 0.10.21 has a detector that needs no download (``pip install mediapipe==0.10.21``). A file
-of landmarks may have any format of ``handgraph.formats``. Writes a picture, and the joints as JSON,
-in metres: the length of the keybone (middle MCP to PIP) and the focal length are assumed, and the
-depth of the wrist is what makes a hand of this size cover the detected joints.
+of landmarks may have any format that ``handgraph.formats.read_keypoints`` reads. Writes a picture,
+and the joints as JSON, in metres: the length of the keybone (middle MCP to PIP) and the focal
+length are assumed, and the depth of the wrist is what makes a hand of this size cover the detected
+joints.
 """
 
 from __future__ import annotations
@@ -22,14 +23,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from handgraph import HAND
-from handgraph.formats import Keypoints, read_coco, read_mediapipe, read_mmpose, read_openpose
+from handgraph.formats import Keypoints, guess_format, read_keypoints
 from handgraph.geometry import transform_points, view_rotation
 from handgraph.hub import KeypointLifter, pretrained_lifter, to_camera
 from handgraph.plot import draw_image, draw_pose, draw_pose_3d
 from images.joints import camera, name_joints
 from images.read import read_image
 
-READERS = {"coco": read_coco, "mmpose": read_mmpose, "openpose": read_openpose}
 DEMO = Path(__file__).parent / "images"
 """A rendered hand, ``SyntheticHands``' own, and what MediaPipe 0.10.21 finds in it."""
 FOCAL = 0.72
@@ -68,7 +68,6 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photo", type=Path, nargs="?", help="an image file")
     parser.add_argument("--landmarks", type=Path, help="a detector's file for this photo")
-    parser.add_argument("--format", choices=("mediapipe", *READERS), default="mediapipe")
     parser.add_argument("--side", choices=("left", "right"), help="which hand all of them are")
     parser.add_argument("--keybone", type=float, default=0.047, help="in metres; 0.047: an adult's")
     parser.add_argument("--focal", type=float, help="in pixels (default: that of a phone)")
@@ -84,12 +83,9 @@ def parse() -> argparse.Namespace:
 def read(args: argparse.Namespace, image: Tensor) -> Keypoints:
     """The joints, from the file of landmarks or from the photo."""
     height, width = image.shape[1:]
-    if args.landmarks is None:
-        return read_mediapipe(detect(image), (width, height))
-    if args.format == "mediapipe":
-        labels = None if args.side is None else False  # with a side, labels do not count
-        return read_mediapipe(args.landmarks, (width, height), mirrored_labels=labels)
-    return READERS[args.format](args.landmarks)
+    source = args.landmarks or detect(image)
+    size = (width, height) if guess_format(source) == "mediapipe" else None
+    return read_keypoints(source, side=args.side, image_size=size)
 
 
 def detect(image: Tensor) -> object:
@@ -109,7 +105,7 @@ def lift(
     lifter: KeypointLifter, found: Keypoints, i: int, K: Tensor, args: argparse.Namespace
 ) -> Hand:
     """Lift one hand, and put it before the camera."""
-    side = args.side or found.side[i]
+    side = found.side[i]
     if side is None:
         raise SystemExit(f"{args.landmarks} does not say which hand it is: expected --side")
     uv, score, depth = (x if x is None else x[i] for x in (found.uv, found.score, found.depth))

@@ -16,7 +16,6 @@ from torch.testing import assert_close
 from handgraph import HAND, RHD, __version__
 from handgraph.__main__ import main
 from handgraph.command import info
-from handgraph.command.read import guess
 from handgraph.datasets import SyntheticHands
 from handgraph.hub import pretrained_lifter
 
@@ -174,12 +173,12 @@ def test_no_hands_are_no_error(run, uv):
     ("content", "options", "message"),
     [
         (mmpose, (), "hand: the file does not state the side: expected --side"),
-        (mediapipe, (), "MediaPipe's coordinates are relative: expected --image-size"),
+        (mediapipe, (), "MediaPipe's coordinates are relative: expected image_size"),
         (mediapipe, ("--image-size", "640", "480"), "handedness: pass mirrored_labels"),
-        (coco, ("--image-size", "6", "4"), "--image-size is for mediapipe, .* format is coco"),
-        (coco, ("--no-mirrored-labels",), "--mirrored-labels is for mediapipe"),
+        (coco, ("--image-size", "6", "4"), "image_size is for mediapipe, .* format is coco"),
+        (coco, ("--no-mirrored-labels",), "mirrored_labels is for mediapipe"),
         (coco, ("--format", "openpose"), "expected a field 'people', got images"),
-        (openpose, ("--order", "RHD"), "--order is for coco and mmpose, .* format is openpose"),
+        (openpose, ("--order", "RHD"), "order is for coco and mmpose, .* format is openpose"),
         (lambda uv: h3wb(uv, "keypoints_3d"), (), "sample 2000: no keypoints_2d: 2Dto3D"),
         (lambda uv: {"hands": []}, (), "expected fields of one format, got those of none: pass"),
         (lambda uv: [], (), "got those of none"),
@@ -294,7 +293,7 @@ def lifted(uv, /, **entries):
         (lambda uv: {"joints": ["toe"], "hands": []}, (), "joints: expected the joints of HAND"),
         (lifted, ("--side", "left"), "--side is for files of a detector"),
         (lifted, ("--format", "coco"), "--format is for files of a detector"),
-        (mediapipe, (), "expected --image-size"),
+        (mediapipe, (), "expected image_size"),
         (lambda uv: {"hand": []}, (), "got those of none"),
         (lambda uv: openpose(uv, left=[]) | {"people": [3]}, (), r"people\[0\]"),
     ],
@@ -328,22 +327,6 @@ def test_no_archive_is_no_picture(tmp_path):
     (tmp_path / "hands.npz").write_text("{}")
     with pytest.raises(SystemExit, match=r"hands.npz: not an .npz file"):
         main(["draw", str(tmp_path / "hands.npz")])
-
-
-@pytest.mark.parametrize(
-    ("content", "form"),
-    [
-        ({"multi_hand_landmarks": None, "multi_handedness": None}, "mediapipe"),
-        ([{"landmarks": [], "handednesses": []}], "mediapipe"),
-        ([{"frame_id": 0, "instances": []}], "mmpose"),
-        ({"meta_info": {}, "instance_info": []}, "mmpose"),
-        ({"0": {"keypoints_2d": {}, "keypoints_3d": {}}, "1": {}}, "h3wb"),
-        ({"0": {"keypoints_2d": {}}}, "h3wb"),
-        ({"visualization": [], "predictions": [[]]}, "mmpose"),
-    ],
-)
-def test_formats_are_known_by_their_fields(content, form):
-    assert guess(content, "") == form
 
 
 def test_info(capsys, monkeypatch):

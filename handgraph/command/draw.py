@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from handgraph.command.lifted import Arrays, is_lifted, read_json, read_npz, split
-from handgraph.command.read import OPTIONS, add_options, quiet, read, refuse
+from handgraph.command.read import add_options, quiet, read, refuse_options
 from handgraph.formats._json import load
 
 
@@ -37,13 +37,14 @@ def run(args: argparse.Namespace) -> None:
 
 def _hands(path: Path, args: argparse.Namespace) -> tuple[Arrays, str]:
     """Read a file of either kind, and return its hands and format."""
-    npz = path.suffix == ".npz"
-    content, name = (None, str(path)) if npz else load(path, "")
-    if npz or is_lifted(content):
-        options = ("format", "side", *OPTIONS)
-        refuse(args, options, name, "is for files of a detector, but this has lifted hands")
-        return read_npz(path) if npz else read_json(content, name), "lifted"
-    hands, form = read(path, args)
-    sides = [args.side or own or "" for own in hands.side]
+    if path.suffix == ".npz":
+        refuse_options(args, path)
+        return read_npz(path), "lifted"
+    file = load(path, "")
+    if is_lifted(file.content):
+        refuse_options(args, path)
+        return read_json(file.content, file.name), "lifted"
+    hands, form = read(file, args)
+    sides = [own or "" for own in hands.side]
     names = {"side": np.array(sides, str), "name": np.array(hands.name, str)}
     return {"uv": hands.uv.numpy(), "missing": hands.missing.numpy()} | names, form

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
         hands, form = read(path, args)
         all_one = f", all {args.side}" if args.side else ""
         tqdm.write(f"{path}: {form}, {len(hands)} hands{all_one}")
-        parts.append(lift(hands, args.side, str(path)))
+        parts.append(lift(hands, str(path)))
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     write(args.out, arrays)
     known = np.isfinite(arrays["pose"]).all(axis=(1, 2)).nonzero()[0]
@@ -47,14 +47,13 @@ def run(args: argparse.Namespace) -> None:
     print(f"wrote hands.json, hands.npz and {len(shown)} pictures to {args.out}")
 
 
-def lift(hands: Keypoints, side: str | None, source: str) -> Arrays:
+def lift(hands: Keypoints, source: str) -> Arrays:
     """Lift all hands of a file, in one batch for each side."""
     from handgraph.hub import pretrained_lifter  # needs the extra hub
 
-    sides = [side or own for own in hands.side]
-    if None in sides:
+    if None in hands.side:
         raise ValueError(
-            f"{source}: {hands.name[sides.index(None)]}: the file does not state the side: "
+            f"{source}: {hands.name[hands.side.index(None)]}: the file does not state the side: "
             "expected --side left or --side right"
         )
     lifter = pretrained_lifter()
@@ -62,11 +61,11 @@ def lift(hands: Keypoints, side: str | None, source: str) -> Arrays:
     found["pose"] = torch.empty(len(hands), HAND.num_joints, 3)
     found["missing"] = torch.empty(len(hands), HAND.num_joints, dtype=torch.bool)
     for one in ("left", "right"):
-        mine = torch.tensor([s == one for s in sides], dtype=torch.bool)
+        mine = torch.tensor([side == one for side in hands.side], dtype=torch.bool)
         score, depth = (x if x is None else x[mine] for x in (hands.score, hands.depth))
         estimate = lifter.estimate(hands.uv[mine], score, depth=depth, side=one)
         for name, values in found.items():
             values[mine] = getattr(estimate, name)
     arrays: Arrays = {name: values.numpy() for name, values in found.items()}
-    names = {"side": sides, "name": list(hands.name)}
+    names = {"side": list(hands.side), "name": list(hands.name)}
     return arrays | {"uv": hands.uv.numpy()} | {k: np.array(v, str) for k, v in names.items()}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -19,16 +19,25 @@ MOST_SCORE = 2.0
 """Upper bound of confidences; heatmap peaks may exceed 1."""
 
 
-def load(source: object, what: str) -> tuple[Any, str]:
+class Loaded(NamedTuple):
+    """The content of a file, and the name that errors state."""
+
+    content: Any
+    name: str
+
+
+def load(source: object, what: str) -> Loaded:
     """Return the content of a JSON file and its name; other objects are returned unchanged.
 
     A byte order mark is skipped.
     """
+    if isinstance(source, Loaded):
+        return source
     if not isinstance(source, str | PathLike):
-        return source, what
+        return Loaded(source, what)
     path = Path(source).expanduser()
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig")), str(path)
+        return Loaded(json.loads(path.read_text(encoding="utf-8-sig")), str(path))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected JSON in UTF-8: {error}") from error
 

@@ -168,7 +168,7 @@ def test_other_formats_are_read(run, tmp_path):
     rows = [[0, 0, 0] if i == 8 else [*point, 0.9] for i, point in enumerate(uv)]
     person = {"hand_left_keypoints_2d": [x for row in rows for x in row]}
     (tmp_path / "a.json").write_text(json.dumps({"people": [person]}))
-    file = ("--landmarks", tmp_path / "a.json", "--format", "openpose")
+    file = ("--landmarks", tmp_path / "a.json")
     (hand,), _ = run(IMAGES / "hand.jpg", *file)
     assert hand["missing"] == ["index_tip"]
     assert set(HAND.joints) - set(hand["uv"]) == {"index_tip"}
@@ -178,7 +178,7 @@ def test_other_formats_are_read(run, tmp_path):
 def test_the_side_is_needed_where_the_file_does_not_say_it(run, tmp_path):
     uv = read_mediapipe(IMAGES / "hand.json", (SIZE, SIZE)).uv[0].tolist()
     (tmp_path / "a.json").write_text(json.dumps([{"keypoints": uv, "keypoint_scores": [1.0] * 21}]))
-    file = ("--landmarks", tmp_path / "a.json", "--format", "mmpose")
+    file = ("--landmarks", tmp_path / "a.json")
     with pytest.raises(SystemExit, match=r"a.json does not say which hand it is: expected --side"):
         run(IMAGES / "hand.jpg", *file)
     (hand,), _ = run(IMAGES / "hand.jpg", *file, "--side", "right")

@@ -1,0 +1,164 @@
+"""One reader for the files of all detectors, which recognises their format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from os import PathLike
+from typing import Any, NamedTuple
+
+from handgraph.formats._json import load
+from handgraph.formats.coco import read_coco
+from handgraph.formats.h3wb import read_h3wb
+from handgraph.formats.keypoints import Keypoints, Side
+from handgraph.formats.mediapipe import read_mediapipe
+from handgraph.formats.mmpose import read_mmpose
+from handgraph.formats.openpose import read_openpose
+from handgraph.skeleton import Skeleton
+
+
+class Format(NamedTuple):
+    """A file format.
+
+    Args:
+        read: Reader of the format.
+        fields: Sets of fields; a file that has all fields of one set has this format.
+        options: Arguments of the reader that other readers do not have.
+    """
+
+    read: Callable[..., Keypoints]
+    fields: tuple[set[str], ...]
+    options: tuple[str, ...] = ()
+
+
+FORMATS = {
+    "mediapipe": Format(
+        read_mediapipe,
+        ({"multi_hand_landmarks"}, {"multiHandLandmarks"}, {"hand_landmarks"},
+         {"landmarks", "handedness"}, {"landmarks", "handednesses"}),
+        ("image_size", "mirrored_labels"),
+    ),
+    "openpose": Format(read_openpose, ({"people"},)),
+    "coco": Format(read_coco, ({"images", "annotations"},), ("order",)),
+    "mmpose": Format(
+        read_mmpose,
+        ({"predictions"}, {"instance_info"}, {"instances", "frame_id"},
+         {"keypoints", "keypoint_scores"}),
+        ("order",),
+    ),
+    "h3wb": Format(read_h3wb, ({"keypoints_2d"}, {"keypoints_3d", "image_path"})),
+}  # fmt: skip
+"""Formats by name."""
+
+
+def read_keypoints(
+    source: str | PathLike[str] | object,
+    format: str | None = None,
+    *,
+    side: Side | None = None,
+    image_size: tuple[float, float] | None = None,
+    mirrored_labels: bool | None = None,
+    order: Skeleton | None = None,
+) -> Keypoints:
+    """Read hands from a detector's file of any format.
+
+    :func:`guess_format` recognises the format, and :func:`read_mediapipe`, :func:`read_openpose`,
+    :func:`read_coco`, :func:`read_mmpose` or :func:`read_h3wb` reads the file.
+
+    Args:
+        source: A file, its content, or a result of MediaPipe.
+        format: ``"mediapipe"``, ``"openpose"``, ``"coco"``, ``"mmpose"`` or ``"h3wb"``. Default:
+            recognised from the fields.
+        side: Side of all hands, instead of the sides that the file states.
+        image_size: Width and height of the image. Required for MediaPipe, refused for the others.
+        mirrored_labels: For MediaPipe; see :func:`read_mediapipe`.
+        order: For COCO and mmpose; see :func:`read_coco` and :func:`read_mmpose`.
+
+    Shapes:
+        See :class:`Keypoints`.
+
+    Units:
+        image_size in pixels. See :class:`Keypoints` for the result.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the format is not recognised, an argument is not for this format, or a field
+            is missing or wrong. The message names the record and the field.
+
+    Example:
+        >>> from handgraph.formats import read_keypoints
+        >>> person = {"hand_left_keypoints_2d": [1, 2, 0.9, 3, 5, 0.8, 4, 4, 0.7] + 54 * [0]}
+        >>> hands = read_keypoints({"people": [person]})
+        >>> hands.side, hands.uv[0, 1].tolist(), hands.missing.sum().item()
+        (('left',), [3.0, 5.0], 18)
+    """
+    if side not in (None, "right", "left"):
+        raise ValueError(f"side: expected 'right' or 'left', got {side!r}")
+    content = load(source, "keypoints")
+    form = guess_format(content) if format is None else format
+    if form not in FORMATS:
+        raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {form!r}")
+    options = {"image_size": image_size, "mirrored_labels": mirrored_labels, "order": order}
+    given = {name: value for name, value in options.items() if value is not None}
+    _check_options(given, form, content.name)
+    if form == "mediapipe" and side is not None:
+        given["mirrored_labels"] = False  # the labels are replaced, whatever they refer to
+    hands = FORMATS[form].read(content, **given)
+    return hands if side is None else replace(hands, side=(side,) * len(hands))
+
+
+def _check_options(given: Mapping[str, Any], form: str, name: str) -> None:
+    """Raise if an argument is not for the file's format, or if a required one is missing."""
+    for option in given:
+        forms = [key for key, known in FORMATS.items() if option in known.options]
+        if form not in forms:
+            raise ValueError(
+                f"{name}: {option} is for {' and '.join(forms)}, but the file's format is {form}"
+            )
+    if form == "mediapipe" and "image_size" not in given:
+        raise ValueError(f"{name}: MediaPipe's coordinates are relative: expected image_size")
+
+
+def guess_format(source: str | PathLike[str] | object) -> str:
+    """Return the format that matches the fields of a file.
+
+    Args:
+        source: A file, its content, or a result of MediaPipe.
+
+    Shapes:
+        None.
+
+    Units:
+        None.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the fields match no format, or several.
+
+    Example:
+        >>> from handgraph.formats import guess_format
+        >>> guess_format({"people": []})
+        'openpose'
+    """
+    content, name = load(source, "keypoints")
+    keys = _fields(content)
+    found = [form for form, known in FORMATS.items() if any(one <= keys for one in known.fields)]
+    if len(found) != 1:
+        raise ValueError(
+            f"{name}: expected fields of one format, got those of {' and '.join(found) or 'none'}: "
+            f"pass format, one of {', '.join(FORMATS)}"
+        )
+    return found[0]
+
+
+def _fields(content: Any) -> set[str]:  # noqa: ANN401 (any JSON value)
+    """Return the fields of the first record, and of its first sample for a table of samples.
+
+    The result of a detector's Python API is no JSON object but has the same names as attributes.
+    """
+    while isinstance(content, list) and content:
+        content = content[0]
+    if not isinstance(content, Mapping):
+        return set(dir(content))
+    first = next(iter(content.values()), None)
+    return set(content) | (set(first) if isinstance(first, Mapping) else set())
