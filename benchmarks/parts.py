@@ -56,7 +56,7 @@ class Encoders(nn.Module):
 
 
 class Samplers(nn.Module):
-    """Features sampled at the joints in the place of encoders, the joints on a diagonal."""
+    """Features sampled at the joints in the place of encoders; to be timed, on a diagonal."""
 
     uv: Tensor
 
@@ -69,8 +69,11 @@ class Samplers(nn.Module):
         self.register_buffer("uv", torch.stack([line, line], dim=-1)[None])
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Sample for the branches ``[B, N, K, 2]``, and for the merger ``[B, J, 3]``."""
-        uv = self.uv.expand(len(features), -1, -1)
+        """Sample the diagonal for the branches ``[B, N, K, 2]`` and the merger ``[B, J, 3]``."""
+        return self.sample(features, self.uv.expand(len(features), -1, -1))
+
+    def sample(self, features: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
+        """Sample the joints' pixels ``[B, J, 2]`` for the branches and the merger."""
         return self.split(self.branches(features, uv)), self.merge(features, uv)
 
 
@@ -83,9 +86,14 @@ class GraphCore(nn.Module):
         self.branches = AdaptiveGraphUNet(4, 3, removal)
         self.merge = GraphMerger(3, 3, removal, feature_channels=3)
 
+    def partial(self, uv: Tensor, of_branches: Tensor) -> Tensor:
+        """Estimate the poses of the branches ``[B, N, K, 3]``."""
+        out: Tensor = self.branches(torch.cat([self.split(uv), of_branches.to(uv)], dim=-1))
+        return out
+
     def lift(self, uv: Tensor, of_branches: Tensor, of_joints: Tensor) -> Tensor:
         """Estimate the pose ``[B, J, 3]``."""
-        partial = self.branches(torch.cat([self.split(uv), of_branches.to(uv)], dim=-1))
+        partial = self.partial(uv, of_branches)
         out: Tensor = self.merge(partial, of_joints.to(partial))
         return out
 

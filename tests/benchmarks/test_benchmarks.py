@@ -15,6 +15,7 @@ from benchmarks import (
     compare,
     contestants,
     core,
+    encoders,
     exported,
     measures,
     report,
@@ -25,6 +26,8 @@ from benchmarks import (
     versions,
 )
 from benchmarks.sizes import SIZES, poses, scaled_core, seeded
+from handgraph.datasets import SyntheticHands
+from handgraph.geometry import normalize_uv
 from handgraph.nn import engines
 from handgraph.nn.engines.cpu import refusal
 from handgraph.nn.plan import NodeMap, Stage, Term
@@ -491,6 +494,34 @@ def test_a_net_for_inference_computes_the_same():
     net, x = HeatmapGenerator(backbone="repvit_m0_9"), torch.rand(2, 3, 64, 64)
     net(x)
     assert_close(backbones.for_inference(net.eval())(x), net(x), atol=1e-4, rtol=1e-3)
+
+
+def test_encoders_are_compared(tmp_path, capsys):
+    threads_before = torch.get_num_threads()
+    small = ["--quick", "--image-size", "32", "--hidden-channels", "8"]
+    encoders.main([*small, "--out", str(tmp_path / "encoders.json")])
+    torch.set_num_threads(threads_before)
+    (found,) = report.read(tmp_path)
+    rows = {row["name"]: row for row in found["rows"]}
+    assert list(rows) == ["Table 1", "shared trunk", "sampled", "no features"]
+    assert rows["sampled"]["parameters"] == 65 * (2 + 3)
+    assert rows["Table 1"]["parameters"] > rows["shared trunk"]["parameters"] > 0
+    assert all(0 < mm < 1000 for row in rows.values() for seed in row["mm"] for mm in seed)
+    assert "severe" in capsys.readouterr().out
+    assert "shared trunk | " in report.page([found])
+
+
+def test_errors_of_encoders_are_millimetres_of_visible_joints():
+    hands = SyntheticHands(40, seed=3, image_size=64, progress=False).tensors
+    hands |= {"features": torch.zeros(40, 1, 16, 16)}
+    uv = normalize_uv(hands["uv_true"], 64)
+    truth = torch.cat([uv, hands["d"].unsqueeze(-1)], dim=-1)
+    assert max(encoders.errors(lambda _: (truth, None), hands)) < 1e-2
+    deeper = truth.clone()
+    deeper[..., 2] += 0.1
+    step = 100 * hands["s"].reshape(-1, 1) * (hands["xyz"] / hands["xyz"][..., 2:]).norm(dim=-1)
+    expected = step.expand_as(hands["visible"])[hands["visible"]].mean().item()
+    assert encoders.errors(lambda _: (deeper, None), hands)[0] == pytest.approx(expected, rel=1e-3)
 
 
 def test_versions_are_compared(tmp_path, capsys):
