@@ -56,7 +56,7 @@ class Encoders(nn.Module):
 
 
 class Samplers(nn.Module):
-    """Features sampled at the joints in the place of encoders, the joints on a diagonal."""
+    """Sample features at fixed joints on a diagonal, as an alternative to the encoders."""
 
     uv: Tensor
 
@@ -69,7 +69,7 @@ class Samplers(nn.Module):
         self.register_buffer("uv", torch.stack([line, line], dim=-1)[None])
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Sample for the branches ``[B, N, K, 2]``, and for the merger ``[B, J, 3]``."""
+        """Return features for the branches ``[B, N, K, 2]`` and for the merger ``[B, J, 3]``."""
         uv = self.uv.expand(len(features), -1, -1)
         return self.split(self.branches(features, uv)), self.merge(features, uv)
 
@@ -90,7 +90,7 @@ class GraphCore(nn.Module):
         return out
 
     def forward(self, uv: Tensor) -> Tensor:
-        """Estimate the pose with the joints instead of features, which costs the same."""
+        """Estimate the pose with joints in place of features; the time is the same."""
         joints = torch.cat([uv, uv[..., :1]], dim=-1)
         return self.lift(uv, self.split(uv), joints)
 
