@@ -1,5 +1,5 @@
-# Every target makes the environment that it needs: `make help` lists them.
-# PYTHON=python3.12 chooses another interpreter; UV_TORCH_BACKEND=cpu a torch without CUDA.
+# Each target makes the environment that it needs. `make help` lists the targets.
+# PYTHON=python3.12 selects another interpreter. UV_TORCH_BACKEND=cpu installs torch without CUDA.
 PYTHON ?= python3
 export PYTHON
 
@@ -12,10 +12,10 @@ PYTEST := $(PY) -m pytest
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-env:  ## make .venv, or leave it alone if it is sound
+env:  ## make .venv unless it is up to date
 	@.ci/env .venv train,plot,vision,hub,export,numba dev
 
-demo: env  ## train on occluded hands and print the paper's Table 2 for them (minutes)
+demo: env  ## train on simulated occluded hands and print Table 2 of the paper (minutes)
 	$(PY) examples/occlusion_benchmark.py --preset quick --out runs/demo
 	@echo "The pictures are in runs/demo:"; ls runs/demo/*.png
 
@@ -23,7 +23,7 @@ test test-slow test-scatter test-oldest: export OMP_NUM_THREADS = 1
 test: env  ## run the tests, with coverage
 	$(PYTEST) -n 2 --dist loadfile --cov=handgraph --cov-report=term --cov-fail-under=90
 
-test-slow: env  ## run the tests that take long
+test-slow: env  ## run the slow tests
 	$(PYTEST) -m slow -n 2 --dist loadfile
 
 test-scatter:  ## run the mergers with torch-scatter, in .venv-scatter
@@ -32,7 +32,7 @@ test-scatter:  ## run the mergers with torch-scatter, in .venv-scatter
 	HANDGRAPH_REQUIRE_SCATTER=1 .venv-scatter/bin/python -m pytest tests/nn/test_mergers.py tests/test_scatter_extra.py
 
 # examples and benchmarks are run with the newest versions only
-test-oldest:  ## run the tests with the oldest versions that are allowed, in .venv-oldest
+test-oldest:  ## run the tests with the oldest supported versions, in .venv-oldest
 	@UV_RESOLUTION=lowest-direct .ci/env .venv-oldest vision,train,plot,hub,export,numba test
 	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile \
 	    --ignore tests/examples --ignore tests/benchmarks
@@ -45,7 +45,7 @@ lint: env  ## run ruff and mypy, as the pre-commit hooks do
 docs: env  ## build the documentation into docs/_build/html
 	$(PY) -m sphinx -W --keep-going -b html docs docs/_build/html
 
-examples: env  ## run the examples in small
+examples: env  ## run the examples with small settings
 	$(PY) examples/quickstart.py --samples 500 --epochs 1
 	$(PY) examples/custom_removal_sets.py
 	$(PY) examples/occlusion_benchmark.py --preset smoke --out runs/smoke
@@ -64,7 +64,7 @@ examples: env  ## run the examples in small
 	$(PY) examples/photo.py --out runs/photo
 	$(PY) examples/export.py --formats onnx --out runs/export
 
-bench: env  ## time the core against the published path and PyG, in short (minutes)
+bench: env  ## run the quick benchmarks (minutes)
 	$(PY) -m benchmarks.core --quick --out runs/bench/core.json
 	$(PY) -m benchmarks.scaling --quick --out runs/bench/scaling.json --picture runs/bench/scaling.png
 	$(PY) -m benchmarks.data --quick --out runs/bench/data.json
@@ -73,8 +73,8 @@ bench: env  ## time the core against the published path and PyG, in short (minut
 gpu: env  ## run the tests and benchmarks that need a GPU; JSON in runs/gpu
 	$(PY) -m benchmarks.gpu --out runs/gpu
 
-names: env  ## rewrite tests/public_names.txt after a public name came or went
+names: env  ## rewrite tests/public_names.txt after adding or removing a public name
 	$(PY) tests/public_names.py > tests/public_names.txt
 
-clean:  ## remove what the other targets made
+clean:  ## remove all files that the other targets make
 	rm -rf .venv .venv-scatter .venv-oldest .cache runs docs/_build docs/api/generated

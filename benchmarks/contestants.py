@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.others import skeleton_core, top_k_core
-from benchmarks.plain import PublishedConv, RepairedConv, plain_core
+from benchmarks.plain import HopeNetConv, NormalizedOnceConv, plain_core
 from benchmarks.pyg_forms import DenseGIN, DisjointGCN, StaticGCN
 from benchmarks.sizes import Core
 from handgraph.nn import engines, fold
 from handgraph.nn.engines.cpu import refusal as cpu
 from handgraph.nn.engines.cuda import refusal as cuda
 
-PUBLISHED = "published path"
-REPAIRED = "published, normalised once"
+HOPE_NET = "HOPE-Net algorithm"
+NORMALIZED_ONCE = "HOPE-Net, normalised once"
 PYG = ("PyG GCNConv, static", "PyG GCNConv, batched", "PyG DenseGINConv")
 READABLE = "handgraph, readable"
 OURS = "handgraph"
@@ -88,8 +88,8 @@ class Unavailable(nn.Module):
 def equal_forms(core: Core) -> list[Contestant]:
     """Return the contestants that compute the core's function with PyTorch operations."""
     return [
-        Contestant(PUBLISHED, plain_core(core, PublishedConv)),
-        Contestant(REPAIRED, plain_core(core, RepairedConv)),
+        Contestant(HOPE_NET, plain_core(core, HopeNetConv)),
+        Contestant(NORMALIZED_ONCE, plain_core(core, NormalizedOnceConv)),
         Contestant(PYG[0], plain_core(core, StaticGCN)),
         Contestant(PYG[1], plain_core(core, DisjointGCN)),
         Contestant(PYG[2], plain_core(core, DenseGIN)),
@@ -152,17 +152,17 @@ def silent() -> None:
 
 
 def compiled(core: Core) -> list[Contestant]:
-    """Return ``torch.compile`` of the library and of the published code with one normalisation.
+    """Return ``torch.compile`` of the library and of HOPE-Net's algorithm with one normalisation.
 
     The library is compiled for the first batch size and once for all others (torch compiles a size
-    of 1 separately). The published code is compiled for each batch size.
+    of 1 separately). HOPE-Net's algorithm is compiled for each batch size.
     """
     torch._dynamo.config.recompile_limit = 64  # all contestants run the code of Core
     ours = torch.compile(copy.deepcopy(core), dynamic=True)
-    repaired = torch.compile(plain_core(core, RepairedConv), dynamic=False)
+    once = torch.compile(plain_core(core, NormalizedOnceConv), dynamic=False)
     return [
         Contestant(COMPILED, cast("nn.Module", ours)),
-        Contestant(f"{REPAIRED}, compiled", cast("nn.Module", repaired)),
+        Contestant(f"{NORMALIZED_ONCE}, compiled", cast("nn.Module", once)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Time the core, forward and training, against the published code and against PyG.
+"""Compare the speed of the core, forward and training, with HOPE-Net's algorithm and with PyG.
 
 ``python -m benchmarks.core --device cpu --out FILE``
 """
@@ -139,7 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
         write(result, args.out)  # after each table, so that a stopped run keeps its tables
     if args.out:
         print(f"wrote {args.out}")
-    print("* computes another function. 'vs': speed-up; 'slower' marks values below 1.")
+    print("* computes another function. 'vs': speed-up over this reference; below 1 is slower.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The core in other runtimes: onnxruntime and OpenVINO, on the CPU, for inference."""
+"""The core in onnxruntime and OpenVINO, on the CPU, for inference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Exported(nn.Module):
     """A module in another runtime.
 
     Args:
-        run: Calls it.
+        run: Function that calls the module in its runtime.
     """
 
     def __init__(self, run: Run) -> None:
@@ -26,13 +26,13 @@ class Exported(nn.Module):
         self.run = run
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Run the module."""
+        """Call the module in its runtime."""
         out: Tensor | tuple[Tensor, ...] = self.run(*inputs)
         return out
 
 
 def exported(core: Core) -> list[Contestant]:
-    """The core in onnxruntime, as it is and folded, and folded in OpenVINO."""
+    """Return the core in onnxruntime, unchanged and folded, and the folded core in OpenVINO."""
     (x,) = poses(2, core.split.removal.skeleton.num_joints, 1)
     of_core = cache(lambda: to_onnx(_ready(core), x))
     of_folded = cache(lambda: to_onnx(_ready(folded(core)), x))
@@ -47,10 +47,10 @@ def exported(core: Core) -> list[Contestant]:
 
 
 def loaded(load: Callable[[], Run]) -> nn.Module:
-    """Export and load a module; where that fails, calls raise the reason."""
+    """Load a module, or return a placeholder that raises the reason if loading fails."""
     try:
         return Exported(load())
-    except Exception as error:  # exporters and runtimes raise what they like
+    except Exception as error:  # exporters and runtimes raise many types
         return Unavailable(str(error))
 
 

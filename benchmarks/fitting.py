@@ -1,4 +1,4 @@
-"""A heatmap generator with peaks: fitted to the few images that it is timed and compared on."""
+"""Fit a heatmap generator to a few images, so that its heatmaps have peaks."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ RATE = 2e-3
 
 
 def rendered(size: int, seed: int, device: str) -> tuple[Tensor, Tensor]:
-    """Images ``[4, 3, S, S]`` of simulated hands, and their joints in pixels ``[4, J, 2]``."""
+    """Return images ``[4, 3, S, S]`` of simulated hands and their joints ``[4, J, 2]``, pixels."""
     hands = list(SyntheticHands(HANDS, seed=seed, image_size=size))
     images = torch.cat([hand.image for hand in hands])
     return images.to(device), torch.stack([hand.uv_true for hand in hands]).to(device)
 
 
 def fit(generator: HeatmapGenerator, images: Tensor, uv: Tensor, steps: int) -> None:
-    """Fit a generator to images, so that two ways to run it can be compared by their joints.
+    """Fit a generator to images, so that the joints of two of its forms can be compared.
 
-    A net with random weights has flat heatmaps, whose argmax any rounding moves. The steps are
-    those of Adam, in bfloat16 and channels_last, which is the fastest.
+    A network with random weights has flat heatmaps, so rounding changes their argmax. The optimiser
+    is Adam. Steps run in bfloat16 and channels_last, the fastest form.
     """
     target = gaussian_heatmaps(uv, images.shape[-1])
     generator.train().to(memory_format=torch.channels_last)

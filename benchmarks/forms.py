@@ -1,4 +1,4 @@
-"""The ways to run a part of the pipeline."""
+"""Forms of a part of the pipeline: eager, reduced precision, compiled and other runtimes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from handgraph.nn import engines, fold
 
 
 def infer(module: Call) -> Call:
-    """Call a module without gradients."""
+    """Return a call of the module without gradients."""
 
     def call(x: Tensor) -> object:
         with torch.no_grad():
@@ -24,7 +24,7 @@ def infer(module: Call) -> Call:
 
 
 def autocast(module: Call, device: str) -> Call:
-    """Call a module in bfloat16, where autocast takes it."""
+    """Return a call of the module under autocast to bfloat16."""
 
     def call(x: Tensor) -> object:
         with torch.no_grad(), torch.autocast(device, torch.bfloat16):
@@ -34,7 +34,7 @@ def autocast(module: Call, device: str) -> Call:
 
 
 def in_torch(module: nn.Module, device: str, *, convolutional: bool) -> dict[str, Call]:
-    """PyTorch's forms: as it is, in bfloat16, and both in channels_last."""
+    """Return the eager form and the bfloat16 form; with convolutions, also in channels_last."""
     found = {"eager": infer(module), "bf16": autocast(module, device)}
     if convolutional:
         last = copy.deepcopy(module).to(memory_format=torch.channels_last)
@@ -43,7 +43,7 @@ def in_torch(module: nn.Module, device: str, *, convolutional: bool) -> dict[str
 
 
 def by_triton(module: nn.Module) -> dict[str, Call]:
-    """The engine for CUDA, also folded."""
+    """Return the module run by the Triton engine, unchanged and folded."""
 
     def call_of(form: nn.Module) -> Call:
         def call(x: Tensor) -> object:
@@ -56,12 +56,12 @@ def by_triton(module: nn.Module) -> dict[str, Call]:
 
 
 def compiled(module: nn.Module) -> dict[str, Call]:
-    """``torch.compile``, for one batch size."""
+    """Return the module compiled by ``torch.compile`` for one batch size."""
     return {"compiled": infer(torch.compile(copy.deepcopy(module), dynamic=False))}
 
 
 def exported(module: nn.Module, x: Tensor) -> dict[str, nn.Module]:
-    """Other runtimes, for any batch; OpenVINO in bfloat16 too."""
+    """Return the folded module in onnxruntime and OpenVINO, with a dynamic batch size."""
     model = to_onnx(fold(module), x)
     return {
         "onnxruntime": loaded(lambda: load_onnxruntime(model)),

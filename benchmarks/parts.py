@@ -56,7 +56,7 @@ class Encoders(nn.Module):
 
 
 class Samplers(nn.Module):
-    """Features sampled at the joints in the place of encoders; to be timed, on a diagonal."""
+    """Sample features at the joints instead of encoding them; for timing, on a diagonal."""
 
     uv: Tensor
 
@@ -98,7 +98,7 @@ class GraphCore(nn.Module):
         return out
 
     def forward(self, uv: Tensor) -> Tensor:
-        """Estimate the pose with the joints instead of features, which costs the same."""
+        """Estimate the pose with joints in place of features; the time is the same."""
         joints = torch.cat([uv, uv[..., :1]], dim=-1)
         return self.lift(uv, self.split(uv), joints)
 

@@ -1,4 +1,4 @@
-"""Time the parts of the pipeline: HRNet, feature encoders, graph core.
+"""Time the pipeline from an image to a pose, and its parts: HRNet, feature encoders, graph core.
 
 ``python -m benchmarks.pipeline --device cpu --out FILE``
 """
@@ -42,27 +42,27 @@ QUICK = {
     "fit": 2,
 }
 SAMPLED = "features sampled"
-FEWEST = 3
-"""Rounds of a form whose budget is spent: calls take seconds, and noise matters less."""
+MIN_ROUNDS = 3
+"""Minimum number of rounds of a form, since a call can take seconds."""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; the default sizes are the paper's, or small with ``--quick``."""
+    """Read the command line; default sizes are those of the paper, or small with ``--quick``."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.pipeline", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--quick", action="store_true", help="a small HRNet, small images")
-    parser.add_argument("--backbone", help="a net of timm")
+    parser.add_argument("--quick", action="store_true", help="a small HRNet and small images")
+    parser.add_argument("--backbone", help="timm model")
     parser.add_argument("--hidden-channels", type=int, help="width of the feature encoders")
     parser.add_argument("--image-size", type=int, help="pixels")
     parser.add_argument("--batches", type=int, nargs="+")
-    parser.add_argument("--compile", action="store_true", help="torch.compile too: minutes each")
-    parser.add_argument("--export", action="store_true", help="onnxruntime and OpenVINO too")
-    parser.add_argument("--fit", type=int, help="steps that fit the generator to its images")
-    parser.add_argument("--budget", type=float, help="seconds a form")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile: minutes each")
+    parser.add_argument("--export", action="store_true", help="also onnxruntime and OpenVINO")
+    parser.add_argument("--fit", type=int, help="training steps of the generator")
+    parser.add_argument("--budget", type=float, help="seconds per form")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="where the JSON goes")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
     args = parser.parse_args(arguments)
     for name, value in (QUICK if args.quick else FULL).items():
         setattr(args, name, value if getattr(args, name) is None else getattr(args, name))
@@ -72,10 +72,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def forms(part: str, module: nn.Module, args: argparse.Namespace) -> dict[str, Call]:
-    """The ways to run a part by PyTorch."""
+    """Return the forms of a part that PyTorch runs."""
     device = args.device
     found = in_torch(module, device, convolutional=part != "core")
-    if part != SAMPLED:  # it has nothing to fold
+    if part != SAMPLED:  # the samplers have nothing to fold
         found["folded"] = infer(fold(module))
     if device == "cuda" and part == "core":
         found |= by_triton(module)
@@ -87,7 +87,7 @@ def forms(part: str, module: nn.Module, args: argparse.Namespace) -> dict[str, C
 def parts(
     pipeline: Pipeline, images: list[Tensor], hidden_channels: int
 ) -> dict[str, tuple[nn.Module, list[Tensor]]]:
-    """Each part with its inputs, computed by the parts before it, and two other encoders."""
+    """Return each part, and two alternatives to the encoders, with inputs from the parts before."""
     generator, removal = pipeline.detector.generator, pipeline.core.split.removal
     channels = generator.feature_channels
     shared = Encoders(channels, removal, hidden_channels, shared=True)
@@ -112,15 +112,15 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     hands, uv = rendered(args.image_size, args.seed, args.device)
     fit(pipeline.detector.generator, hands, uv, args.fit)
     whole = {"whole": pipeline, "HRNet": pipeline.detector} if args.export else {}
-    elsewhere = {name: exported(module, hands[:2]) for name, module in whole.items()}
-    plan = replace(make_plan(args), min_rounds=FEWEST)
+    runtimes = {name: exported(module, hands[:2]) for name, module in whole.items()}
+    plan = replace(make_plan(args), min_rounds=MIN_ROUNDS)
     bar = tqdm(total=6 * len(args.batches), desc="parts", disable=None)
     for batch in args.batches:
         rows = []
         images = [hands[torch.arange(first, first + batch) % len(hands)] for first in range(2)]
         for name, (part, inputs) in parts(pipeline, images, args.hidden_channels).items():
             calls = forms(name, part, args)
-            rows += time_part(name, calls, elsewhere.get(name, {}), inputs, plan)
+            rows += time_part(name, calls, runtimes.get(name, {}), inputs, plan)
             bar.update()
         yield {"batch": batch, "rows": rows}
     bar.close()
@@ -129,11 +129,11 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def time_part(
     part: str,
     calls: dict[str, Call],
-    elsewhere: Mapping[str, nn.Module],
+    runtimes: Mapping[str, nn.Module],
     inputs: list[Tensor],
     plan: Plan,
 ) -> list[dict[str, Any]]:
-    """Time all forms of a part in turn; those of other runtimes have no operations to count."""
+    """Time all forms of a part alternately; operations of other runtimes are not counted."""
     batch, is_cuda = len(inputs[0]), inputs[0].is_cuda
     rows: list[dict[str, Any]] = [{"part": part, "form": form} for form in calls]
     for row, call in zip(rows, list(calls.values()), strict=True):
@@ -143,9 +143,9 @@ def time_part(
         graphs = {f"{form}, CUDA graph": call for form, call in calls.items()}
         rows += [{"part": part, "form": form} for form in graphs]
         calls = calls | {form: in_cuda_graph(call, inputs[0]) for form, call in graphs.items()}
-    absent = {form: m.reason for form, m in elsewhere.items() if isinstance(m, Unavailable)}
-    calls = calls | {form: infer(m) for form, m in elsewhere.items() if form not in absent}
-    rows += [{"part": part, "form": form} for form in elsewhere if form not in absent]
+    unavailable = {form: m.reason for form, m in runtimes.items() if isinstance(m, Unavailable)}
+    calls = calls | {form: infer(m) for form, m in runtimes.items() if form not in unavailable}
+    rows += [{"part": part, "form": form} for form in runtimes if form not in unavailable]
     times = interleave(calls, inputs, cuda_stopwatch if is_cuda else cpu_stopwatch, plan)
     compared = part in ("whole", "HRNet")
     exact = [_uv(calls["eager"](x)) for x in inputs] if compared else []
@@ -154,11 +154,11 @@ def time_part(
         row["images_per_second"] = batch / row["time"]["median"]
         if compared:
             row["pixels"] = apart(calls[row["form"]], exact, inputs)
-    return rows + [{"part": part, "form": form, "reason": why} for form, why in absent.items()]
+    return rows + [{"part": part, "form": form, "reason": why} for form, why in unavailable.items()]
 
 
 def apart(call: Call, exact: list[Tensor], inputs: list[Tensor]) -> dict[str, float]:
-    """Distances in pixels of a form's joints from (u, v) in [-1, 1]: median and largest."""
+    """Return the median and largest distance of a form's joints from ``exact``, in pixels."""
     half = inputs[0].shape[-1] / 2
     pairs = zip(inputs, exact, strict=True)
     found = [half * (_uv(call(x)) - uv).norm(dim=-1).flatten() for x, uv in pairs]
@@ -167,13 +167,13 @@ def apart(call: Call, exact: list[Tensor], inputs: list[Tensor]) -> dict[str, fl
 
 
 def _uv(output: object) -> Tensor:
-    """(u, v) in [-1, 1] of a part's output."""
+    """Return (u, v) in [-1, 1] from the output of a part."""
     first: Tensor = tree_leaves(output)[0]
     return first[..., :2].double()
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run, print, write."""
+    """Run the benchmark, print the tables and write the JSON file."""
     args = parse(arguments)
     if args.device == "cpu":
         torch.set_num_threads(1)

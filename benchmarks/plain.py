@@ -31,8 +31,8 @@ class PlainConv(nn.Module):
         return adj
 
 
-class PublishedConv(PlainConv):
-    """The convolution of HOPE-Net's published code, which normalises every sample's adjacency."""
+class HopeNetConv(PlainConv):
+    """The convolution of HOPE-Net's code, which normalises the adjacency for every sample."""
 
     def forward(self, x: Tensor, adj: Tensor) -> Tensor:
         """Convolve ``[B, J, C]``."""
@@ -43,8 +43,8 @@ class PublishedConv(PlainConv):
         return out
 
 
-class RepairedConv(PlainConv):
-    """The published convolution with the adjacency normalised once and broadcast."""
+class NormalizedOnceConv(PlainConv):
+    """The same convolution with the adjacency normalised once and broadcast."""
 
     @staticmethod
     def prepare(adj: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Measure how well simulated hands cover real ones.
+"""Measure how well simulated hands cover real hands.
 
 ``python -m benchmarks.realism --real FILE.npz``. The file contains ``xyz [n, 21, 3]``: right hands
 in metres, in the order of ``HAND``. Without a file, simulated hands of another seed are used.
@@ -95,7 +95,7 @@ def _angles(hands: HandMeasures) -> dict[str, Array]:
 
 
 def compare(real: dict[str, Array], simulated: dict[str, Array]) -> list[dict[str, Any]]:
-    """Return for each row the share of real hands outside the central 99.8 % of simulated ones."""
+    """Return the share of real hands outside the central 99.8 % of simulated hands, by quantity."""
     table = []
     for name, values in real.items():
         known = values[~np.isnan(values)]
@@ -121,7 +121,7 @@ def draw(real: dict[str, Array], simulated: dict[str, Array], path: Path) -> Non
         for values, color in zip(both, ("#999999", "#D55E00"), strict=True):
             ax.hist(values, bins, density=True, color=color, alpha=0.6)
         simulated_density, _ = np.histogram(both[0], bins, density=True)
-        ax.set_ylim(0, 3 * simulated_density.max())  # one person's bones form a high peak
+        ax.set_ylim(0, 3 * simulated_density.max())  # bones of few persons form high peaks
         ax.set_title(name, fontsize=7)
         ax.tick_params(labelsize=5, left=False, labelleft=False)
     for ax in axes[len(real) :]:

@@ -17,12 +17,23 @@ HEAD = """\
 # Benchmarks
 
 `python -m benchmarks.report` writes this page. `benchmarks/README.md` describes the method. Times
-are medians of interleaved calls in one process. *vs published*: speed-up over the published path
-(branches one after the other, adjacency normalised for every sample). *vs best PyG*: over the
-fastest equal network from PyG layers. *vs repaired*: over the published path with the adjacency
-normalised once. **slower** marks values below 1. \\* computes another function. *ops*: number of
-operations of a call. *MB*: peak memory of a call. *error*: deviation from double precision. *% of
-mm*: share of the rate of a large matrix product."""
+are medians of interleaved calls in one process.
+
+- *vs HOPE-Net*: speed-up over HOPE-Net's algorithm, which runs the branches one after the other and
+  normalises the adjacency for every sample
+- *vs best PyG*: speed-up over the fastest equal network from PyG layers
+- *vs normalised once*: speed-up over HOPE-Net's algorithm with one normalisation per call
+- *ops*: number of operations of a call
+- *MB*: peak memory of a call
+- *error*: largest deviation from double precision, relative to the largest value
+- *% of matmul*: rate of floating point operations, in percent of that of a large matrix product
+
+Speed-ups below 1 are marked **slower**. Rows marked \\* compute another function. *Default* sizes
+are handgraph's defaults. *Literal* sizes follow the text of the paper: 80 nodes in the ensemble
+network, and HOPE-Net's node counts in the branches."""
+
+PHASES = {"forward": "forward", "train": "training"}
+"""Names of the phases on the page."""
 
 
 def page(results: Sequence[dict[str, Any]]) -> str:
@@ -43,7 +54,8 @@ def core(result: dict[str, Any]) -> str:
     for found in result["tables"]:
         threads = f", threads {found['threads']}" if _device(result) == "CPU" else ""
         parts += [
-            f"### {found['sizes']} sizes, {found['phase']}, batch {found['batch']}{threads}",
+            f"### {found['sizes'].capitalize()} sizes, {PHASES[found['phase']]}, "
+            f"batch {found['batch']}{threads}",
             markdown(table(found["rows"], found["matmul_rate"])),
         ]
     return "\n\n".join(parts)
@@ -51,7 +63,7 @@ def core(result: dict[str, Any]) -> str:
 
 def scaling(result: dict[str, Any]) -> str:
     """Write the exponents of time and memory, and the time at the largest size."""
-    head = ["axis", "contestant", "time", "memory", "largest size", "ms at largest size"]
+    head = ["axis", "implementation", "time", "memory", "largest size", "ms at largest size"]
     body = []
     for fit in result["slopes"]:
         last = [
@@ -71,22 +83,23 @@ def scaling(result: dict[str, Any]) -> str:
 def threads(result: dict[str, Any]) -> str:
     """Compare the times of two numbers of threads."""
     numbers = [str(number) for number in result["threads"]]
-    head = ["phase", "batch", "contestant", *(f"ms, threads {n}" for n in numbers), "times faster"]
+    times = [f"ms, threads {n}" for n in numbers]
+    head = ["phase", "batch", "implementation", *times, "speed-up"]
     body = []
     for row in result["rows"]:
         medians = [row["hot"][number]["median"] for number in numbers]
-        cells = [row["phase"], str(row["batch"]), row["name"], *map(milliseconds, medians)]
+        cells = [PHASES[row["phase"]], str(row["batch"]), row["name"], *map(milliseconds, medians)]
         body.append([*cells, faster(medians[0] / medians[1])])
-    text = f"Each contestant alternates between {' and '.join(numbers)} threads; default sizes."
+    text = f"Rounds alternate between {' and '.join(numbers)} threads. Sizes are the defaults."
     return "\n\n".join(["## Threads", origin(result), text, markdown([head, *body])])
 
 
 def versions(result: dict[str, Any]) -> str:
     """Compare the core of this version with that of an earlier one."""
     text = (
-        "This version against an earlier one, default sizes, threads 1. *engine* is numba, PyTorch "
-        "operations (reference), or the readable form, which is timed in this version only. *times "
-        "faster* is the median of the ratios of the rounds."
+        "This version is compared with an earlier one, with default sizes on one thread. *engine* "
+        "is numba, PyTorch operations (reference) or the `forward` of each module (readable). The "
+        "readable form is timed in this version only. *speed-up* is the median over the rounds."
     )
     return "\n\n".join(
         ["## Versions", origin(result), text, markdown(versions_table(result["rows"]))]
@@ -98,14 +111,14 @@ def pipeline(result: dict[str, Any]) -> str:
     sizes = result["sizes"]
     text = (
         f"{sizes['backbone']}, images of {sizes['image_size']} pixels, encoders of width "
-        f"{sizes['hidden_channels']}, threads 1. *share*: of the time of the whole in this form. "
-        "*vs eager*: times faster."
+        f"{sizes['hidden_channels']}, one thread. *share* is the percentage of the time of the "
+        "whole pipeline in the same form. *vs eager* is the speed-up over the eager form."
     )
     if "fit" in sizes:
         text += (
-            " *pixels*: how far joints are from eager's, median and largest. The generator is "
-            f"fitted to its images for {sizes['fit']} steps, so that heatmaps have peaks; the "
-            "other parts are not trained."
+            " *pixels* is the distance between the joints of this form and of the eager form, "
+            "median and largest. The generator is fitted to its images for "
+            f"{sizes['fit']} steps, so that heatmaps have peaks. The other parts are not trained."
         )
     parts = [f"## From an image, {_device(result)}", origin(result), text]
     for found in result["tables"]:
@@ -114,14 +127,14 @@ def pipeline(result: dict[str, Any]) -> str:
 
 
 def backbones(result: dict[str, Any]) -> str:
-    """Size and time of each backbone of the heatmap generator."""
+    """Write size and time of each backbone of the heatmap generator."""
     sizes = result["sizes"]
     text = (
-        f"`HeatmapGenerator(backbone=...)` on one image of {sizes['image_size']} pixels, for 21 "
-        "joints, threads 1: channels of the feature map, parameters, multiplications (floating "
-        "point operations of `torch.utils.flop_counter` / 2) and time. *image to 3D*: with "
+        f"`HeatmapGenerator(backbone=...)` for 21 joints, on one image of {sizes['image_size']} "
+        "pixels and one thread. *features* are channels of the feature map. *GMAC* is half of the "
+        "floating point operations that `torch.utils.flop_counter` counts. *image to 3D* adds "
         f"feature encoders of width {sizes['hidden_channels']} and the core. All are folded and "
-        "in channels_last; weights are random, which does not change the time."
+        "in channels_last. Weights are random, which does not change the time."
     )
     cells = markdown(backbones_table(result["rows"]))
     return "\n\n".join([f"## Backbones, {_device(result)}", origin(result), text, cells])
@@ -158,7 +171,8 @@ def data(result: dict[str, Any]) -> str:
     ]
     speed = (
         f"`SyntheticHands` makes {made['per_second']:.0f} samples per second "
-        f"({made['num_samples']} at once, {made['rounds']} rounds, threads {result['threads']})."
+        f"({made['num_samples']} in one call, {made['rounds']} rounds, "
+        f"threads {result['threads']})."
     )
     return "\n\n".join(["## Data and import", origin(result), speed, markdown([head, *body])])
 
@@ -166,12 +180,13 @@ def data(result: dict[str, Any]) -> str:
 def realism(result: dict[str, Any]) -> str:
     """Compare the distributions of simulated and real hands."""
     text = (
-        f"{result['num_real']} hands ({result['real']}) against {result['samples']} of the default "
-        f"`SyntheticHands`, seed {result['seed']}. The median distance to the nearest simulated "
-        f"hand is {result['median_mm']:.1f} mm (mean over joints, after the best similarity "
-        f"transform). {100 * result['beyond']:.0f} % have none within 10 mm. Lengths are in "
+        f"{result['num_real']} real hands ({result['real']}) are compared with {result['samples']} "
+        f"of the default `SyntheticHands`, seed {result['seed']}. A distance between hands is the "
+        "mean over joints after the best similarity transform. The median distance of a real hand "
+        f"to the nearest simulated hand is {result['median_mm']:.1f} mm, and "
+        f"{100 * result['beyond']:.0f} % have no simulated hand within 10 mm. Lengths are in "
         "keybone lengths, angles in degrees. *outside* is the share of real hands outside the "
-        "central 99.8 % of the simulated ones."
+        "central 99.8 % of the simulated hands."
     )
     head = ["quantity", "real: 5, 50, 95 %", "simulated: 5, 50, 95 %", "outside"]
     body = [
@@ -188,7 +203,7 @@ def realism(result: dict[str, Any]) -> str:
 
 def tune(result: dict[str, Any]) -> str:
     """Compare the fastest tilings of the Triton engine with those that it chooses."""
-    head = ["work", "batch", "fastest", "us", "chosen", "us", "times slower"]
+    head = ["plan", "batch", "fastest", "us", "chosen", "us", "times slower"]
     body = []
     for found in result["tables"]:
         times = {row["tiling"]: 1e6 * row["median"] for row in found["rows"]}

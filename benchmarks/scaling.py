@@ -17,10 +17,10 @@ from tqdm import tqdm
 from benchmarks.compare import Row, compare, to_device, too_large
 from benchmarks.contestants import (
     FOLDED,
+    HOPE_NET,
+    NORMALIZED_ONCE,
     OURS,
     PHASES,
-    PUBLISHED,
-    REPAIRED,
     by_engine,
     equal_forms,
 )
@@ -28,7 +28,7 @@ from benchmarks.machine import machine, write
 from benchmarks.sizes import Core, poses, scaled_core, seeded
 from benchmarks.timing import Plan
 
-NAMES = (PUBLISHED, REPAIRED, OURS, FOLDED)
+NAMES = (HOPE_NET, NORMALIZED_ONCE, OURS, FOLDED)
 
 
 class Point(NamedTuple):

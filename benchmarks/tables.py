@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from benchmarks.contestants import PUBLISHED, PYG, REPAIRED
+from benchmarks.contestants import HOPE_NET, NORMALIZED_ONCE, PYG
 
 Row = dict[str, Any]
 HEADER = (
-    "contestant",
+    "implementation",
     "ms",
     "quartiles",
     "cold ms",
-    "vs published",
+    "vs HOPE-Net",
     "vs best PyG",
-    "vs repaired",
+    "vs normalised once",
     "ops",
     "MB",
     "error",
-    "% of mm",
+    "% of matmul",
 )
 
 
@@ -74,16 +74,16 @@ def table(rows: Sequence[Row], rate: float) -> list[list[str]]:
 
     Args:
         rows: One row per contestant.
-        rate: Floating-point operations per second of a large matrix product.
+        rate: Floating point operations per second of a large matrix product.
     """
-    references = [best(rows, names) for names in ((PUBLISHED,), PYG, (REPAIRED,))]
+    references = [best(rows, names) for names in ((HOPE_NET,), PYG, (NORMALIZED_ONCE,))]
     return [list(HEADER), *(_cells(row, references, rate) for row in rows)]
 
 
 def shares(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
     """Return the cells of a pipeline table, with each part's share of the whole in its form."""
     medians = {(row["part"], row["form"]): row["time"]["median"] for row in rows if "time" in row}
-    lines = [["part", "form", "ms", "share", "vs eager", "images/s", "operations", "pixels"]]
+    lines = [["part", "form", "ms", "share", "vs eager", "images/s", "ops", "pixels"]]
     for row in rows:
         part, form = row["part"], row["form"]
         if "reason" in row:

@@ -128,7 +128,7 @@ def _row(times: dict[tuple[str, str], list[float]], engine: str) -> Row:
 
 def table(rows: list[Row]) -> list[list[str]]:
     """Return the cells, header first: times of both checkouts and the speed-up of this one."""
-    cells = [["case", "batch", "engine", "ms", "quartiles", "ms, other", "times faster"]]
+    cells = [["case", "batch", "engine", "ms", "quartiles", "ms, other", "speed-up"]]
     for row in rows:
         low, middle, high = (milliseconds(row["this"][key]) for key in ("q25", "median", "q75"))
         other = milliseconds(row["other"]["median"]) if "other" in row else "-"

@@ -39,12 +39,16 @@ COLUMNS = (
     "missing joints mm",
 )  # fmt: skip
 LIMITS = [
-    "Trained on simulated hands only: expect larger errors on real ones.",
-    "Scale and root depth are unknown: the output is in keybone lengths, relative to the wrist.",
-    "Often two hands fit the 2D joints, and the lifter says something between them.",
-    "A missing joint is a guess from the others; with more than half of them missing, so is all.",
-    "Right hands. Left ones are mirrored by side='left'; telling which is which is up to you.",
-    "A hand far from the centre of a wide image is seen from the side, which a crop does not show.",
+    "Trained on simulated hands only. Errors on real hands are measured with true 2D joints; "
+    "errors with a detector may be larger.",
+    "Scale and root depth are unknown. The output is in keybone lengths, relative to the wrist.",
+    "If two hands fit the same 2D joints, the output lies between them.",
+    "A missing joint is inferred from the others. If more than half of the joints are missing, all "
+    "joints are unreliable.",
+    "The input must be a right hand. side='left' mirrors left hands. The lifter does not detect "
+    "the side.",
+    "Far from the centre of a wide image, perspective changes the view of a hand. The crop does "
+    "not contain this information.",
 ]
 Hands = dict[str, Tensor]
 
@@ -232,25 +236,25 @@ others = None if args.real is None else real(args.real)
 lifters, tables = zip(*(fit(seed, control=False) for seed in range(args.seeds)), strict=True)
 lifters[0].about |= {
     "Training": {
-        "data": f"{len(hands['uv'])} SyntheticHands, seen by {' or '.join(map(str, DETECTORS))}; "
-        f"in each epoch other joints are missing, by {MISSING}",
+        "data": f"{len(hands['uv'])} SyntheticHands, detected by "
+        f"{' or '.join(map(str, DETECTORS))}. Each epoch draws new missing joints by {MISSING}",
         "command": f"`python examples/train_lifter.py --samples {args.samples} "
         f"--epochs {args.epochs} --seeds {args.seeds}`"
         + (" with `--control`" if args.control else "")
         + (f" and `--real {args.real.name}`" if others else ""),
     },
     "Errors": show(tables),
-    "How they are measured": f"On {len(held_out['uv'])} held-out simulated hands; visible joints "
-    "but the wrist, keybone length known. Expected: what the lifter says that its errors are. By "
-    "rays: K and root depth known too, handgraph.hub.to_camera. "
-    "Severe: at most 10 joints visible. Missing: so many joints of each hand left out at random; "
-    "the last column is their own error. PA: after the best similarity. "
-    + (f"Real: {len(others['uv'])} hands of {args.real.stem}, no scores. " if others else "")
-    + f"Mean ± standard deviation of {args.seeds} trainings; the first is saved.",
+    "How they are measured": f"On {len(held_out['uv'])} held-out simulated hands, over visible "
+    "joints except the wrist, with known keybone length. Expected: error that the lifter predicts. "
+    "By rays: with handgraph.hub.to_camera, K and root depth known. Severe: at most 10 visible "
+    "joints. Missing: this number of joints of each hand is left out at random; the last column is "
+    "the error of these joints. PA: after the best similarity transform. "
+    + (f"Real: {len(others['uv'])} hands of {args.real.stem}, without scores. " if others else "")
+    + f"Mean ± standard deviation of {args.seeds} trainings; the first one is saved.",
 }
 if args.control:
     control = show([fit(0, control=True)[1]])
     lifters[0].about["Errors of a graph U-Net with a head for each joint, trained once"] = control
-lifters[0].about |= {"Limits": LIMITS, "Licence": "MIT, as the package."}
+lifters[0].about |= {"Limits": LIMITS, "Licence": "MIT, as for the package."}
 (args.out / "README.md").unlink(missing_ok=True)
 lifters[0].save_pretrained(args.out)

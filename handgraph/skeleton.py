@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 What = str | Iterable[str]
 """A selection of joints: the name of a joint or of a group, or several of them."""
 
-MOST_JOINTS = 2**20
+MAX_JOINTS = 2**20
 """Largest number of joints of :meth:`Skeleton.edgeless`."""
 
 
@@ -143,9 +143,9 @@ class Skeleton:
             raise TypeError(
                 f"edgeless: expected num_joints as int, got {type(num_joints).__name__}"
             )
-        if not 1 <= num_joints <= MOST_JOINTS:
+        if not 1 <= num_joints <= MAX_JOINTS:
             raise ValueError(
-                f"edgeless: expected num_joints to be from 1 to {MOST_JOINTS}, got {num_joints}"
+                f"edgeless: expected num_joints to be from 1 to {MAX_JOINTS}, got {num_joints}"
             )
         return cls(f"edgeless({num_joints})", tuple(f"node_{i}" for i in range(num_joints)), ())
 

@@ -14,7 +14,7 @@ from handgraph._check import check_count, check_skeleton, check_tensor
 from handgraph.skeleton import Skeleton, What
 from handgraph.skeletons import FINGERS, LEVELS
 
-MOST_SETS = 4096
+MAX_SETS = 4096
 """Largest number of sets of :meth:`RemovalSets.none` and :meth:`RemovalSets.random`."""
 
 
@@ -137,7 +137,7 @@ class RemovalSets:
             >>> RemovalSets.none(HAND, 2)
             RemovalSets(HAND, full_0: -0, full_1: -0)
         """
-        check_count(num_sets, "num_sets", 1, MOST_SETS)
+        check_count(num_sets, "num_sets", 1, MAX_SETS)
         return cls(skeleton, {f"full_{n}": () for n in range(num_sets)})
 
     @classmethod
@@ -170,7 +170,7 @@ class RemovalSets:
         """
         everything = [joint for joint in skeleton.joints if joint != skeleton.root]
         pool = skeleton.select(everything if among is None else among)
-        check_count(num_sets, "num_sets", 1, MOST_SETS)
+        check_count(num_sets, "num_sets", 1, MAX_SETS)
         check_count(size, "size", 0)
         if size > len(pool):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The numbers in the readme are those of the committed results."""
+"""The numbers on the pages equal those of the committed results."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def test_readme_prints_the_errors_of_the_lifter():
     card = (ROOT / "handgraph/hub/keypoint_lifter/README.md").read_text(encoding="utf-8")
     rows = re.findall(r"\| real, true 2D, (\d) missing \| (\S+) ±", card)
     errors = dict(reversed(rows))  # the first table: the lifter, not its control
-    assert f"off by {errors['0']} mm,\n  or {errors['3']} mm with three joints missing" in README
+    assert f"error\n  is {errors['0']} mm, or {errors['3']} mm with three missing joints" in README
 
 
 PAGES = [f"docs/results/{name}.md" for name in ("index", "table2", "detectors")]
@@ -68,7 +68,7 @@ def test_every_number_with_a_spread_is_of_a_row(page):
     assert set(re.findall(r"[+-]\d\S* \[[+-]\S+, [+-]\S+\]", text)) <= over
 
 
-def test_both_detectors_were_run_alike():
+def test_both_detectors_have_the_same_rows_and_settings():
     settings = DETECTORS["settings"]
     assert (DETECTORS["preset"], settings["hands"]) == ("detectors", "default")
     assert len(settings["seeds"]) == 3
@@ -80,8 +80,8 @@ def test_both_detectors_were_run_alike():
     assert {row["num_nets"] for row in DETECTORS["rows"]} == {3}
 
 
-def test_removal_follows_the_image_only_with_a_heatmap_detector():
-    """The readme recommends this."""
+def test_learned_removal_helps_with_a_heatmap_detector_only():
+    """The readme and the guide recommend it for heatmap detectors only."""
     over = {
         (row["detector"], row["method"]): row[OVER]
         for row in DETECTORS["rows"]
@@ -91,7 +91,7 @@ def test_removal_follows_the_image_only_with_a_heatmap_detector():
     assert over["regression", "learned"][2] < over["regression", "simulate"][1]
 
 
-def test_committed_run_is_the_full_one():
+def test_committed_results_are_of_the_full_preset():
     settings = RESULTS["settings"]
     assert RESULTS["preset"] == "full"
     assert len(settings["seeds"]) >= 3
@@ -101,7 +101,7 @@ def test_committed_run_is_the_full_one():
     }
 
 
-def test_what_sees_all_inputs_was_run_as_often_as_the_table_says():
+def test_rows_with_all_inputs_have_the_number_of_nets_that_the_settings_give():
     settings = RESULTS["settings"]
     once = {row[0] for row in settings["rows"] if row[1] == ALL_INPUTS and not row[3]}
     for row in RESULTS["rows"]:
@@ -131,7 +131,7 @@ def phase_and_name(what):
 
 def test_readme_prints_the_committed_speeds():
     rivals = {
-        "the published path": ["published path"],
+        "HOPE-Net algorithm": ["HOPE-Net algorithm"],
         "the same network from PyG layers": PYG,
     }
     table = printed("Speed")
@@ -193,8 +193,7 @@ def test_guide_prints_the_committed_detectors(start, shown):
     assert SPREAD.findall(line) == expected
 
 
-def test_guide_advises_what_the_numbers_say():
-    """Each recommended choice is better than the one next to it."""
+def test_each_recommended_method_scores_better_than_its_alternative():
     for line in re.findall(r"^\|.*\| (?:Severe|hidden) .* \|$", GUIDE, re.MULTILINE):
         better, worse = (float(cell.split()[0]) for cell in SPREAD.findall(line))
         assert better < worse if "| hidden" in line else better > worse

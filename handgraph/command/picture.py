@@ -34,27 +34,27 @@ def write_picture(path: Path, hand: Hand) -> None:
 
     Missing joints are listed below the 2D joints, and hollow in the pose.
     """
-    uv, there = torch.from_numpy(hand["uv"]), ~torch.from_numpy(hand["missing"])
+    uv, detected = torch.from_numpy(hand["uv"]), ~torch.from_numpy(hand["missing"])
     pose = torch.from_numpy(hand["pose"]) if "pose" in hand else torch.tensor(torch.nan)
     lifted = bool(pose.isfinite().all())
     figure = Figure(figsize=(14 if lifted else 5, 4), layout="constrained")
-    ax = draw_pose(uv, visible=there, ax=figure.add_subplot(1, 4 if lifted else 1, 1))
+    ax = draw_pose(uv, visible=detected, ax=figure.add_subplot(1, 4 if lifted else 1, 1))
     ax.set_title("detected")
-    lost = [joint for joint, known in zip(HAND.joints, there.tolist(), strict=True) if not known]
-    if lost:
-        ax.set_xlabel("u (pixels)\n" + fill(f"missing: {', '.join(lost)}", 40))
+    missing = [name for name, found in zip(HAND.joints, detected, strict=True) if not found]
+    if missing:
+        ax.set_xlabel("u (pixels)\n" + fill(f"missing: {', '.join(missing)}", 40))
     if lifted:
-        _draw_lifted(figure, pose, there)
+        _draw_lifted(figure, pose, detected)
     side = f", {hand['side']} hand" if hand["side"] else ""
     figure.suptitle(f"{hand['name']}{side}", parse_math=False)
     figure.savefig(path, dpi=100)
 
 
-def _draw_lifted(figure: Figure, pose: Tensor, there: Tensor) -> None:
+def _draw_lifted(figure: Figure, pose: Tensor, detected: Tensor) -> None:
     """Draw the pose in the last three of four columns."""
     flat = {"from the camera": pose[:, :2], "from the right": pose[:, [2, 1]]}
     for place, (title, points) in enumerate(flat.items(), start=2):
-        ax = draw_pose(points, visible=there, ax=figure.add_subplot(1, 4, place))
+        ax = draw_pose(points, visible=detected, ax=figure.add_subplot(1, 4, place))
         ax.set(title=title, xlabel="xz"[place - 2] + " (keybones)", ylabel="y (keybones)")
     space = figure.add_subplot(1, 4, 4, projection="3d")
-    draw_pose_3d(pose, visible=there, unit="keybones", ax=space).set_title("in space")
+    draw_pose_3d(pose, visible=detected, unit="keybones", ax=space).set_title("in space")

@@ -60,7 +60,7 @@ def refuse_options(args: argparse.Namespace, path: Path) -> None:
         if getattr(args, option) is not None:
             name = option.replace("_", "-")
             raise ValueError(
-                f"{path}: --{name} is for files of a detector, but this has lifted hands"
+                f"{path}: --{name} applies to files of a detector, but this file has lifted hands"
             )
 
 

@@ -18,7 +18,7 @@ from handgraph.skeletons import COCO, H36M, HAND, INTERHAND, MANO, RHD
 
 _KNOWN = {skeleton.name: skeleton for skeleton in (COCO, H36M, HAND, INTERHAND, MANO, RHD)}
 
-MOST_BYTES = 4 * 2**30
+MAX_BYTES = 4 * 2**30
 """Largest total size of a file's arrays; compressed zeros of some kilobytes expand to terabytes."""
 
 
@@ -101,7 +101,7 @@ def read_archive(path: Path) -> dict[str, NDArray[Any]]:
             if isinstance(archive, np.ndarray):
                 raise ValueError("it holds a single array")
             size = sum(entry.file_size for entry in archive.zip.infolist())
-            if size > MOST_BYTES:
+            if size > MAX_BYTES:
                 raise ValueError(f"its arrays take {size / 1e9:.1f} GB")
             return dict(archive)
         except Exception as error:  # zip, zlib and numpy raise many types on damaged files

@@ -16,7 +16,7 @@ from handgraph.subgraph import RemovalSets
 WAYS = ("joints", "fingers", "region", "border", "score")
 """Patterns of missing joints."""
 
-FEWEST = 4
+MIN_JOINTS = 4
 """Minimum number of reported joints; a hand with fewer is reported completely."""
 
 
@@ -120,7 +120,7 @@ class Missing:
         way = (rng.uniform((len(uv),)) * len(self.ways)).long().clamp(max=len(self.ways) - 1)
         lost = every[way, torch.arange(len(uv), device=uv.device)]
         chosen = rng.uniform((len(uv), 1)) < self.share
-        enough = (~lost).sum(dim=-1, keepdim=True) >= FEWEST
+        enough = (~lost).sum(dim=-1, keepdim=True) >= MIN_JOINTS
         return lost & chosen & enough
 
     def _joints(self, rng: Random, uv: Tensor) -> Tensor:

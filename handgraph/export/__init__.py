@@ -1,6 +1,7 @@
-"""Nets in other runtimes: ONNX with a batch of any size, onnxruntime and OpenVINO.
+"""Export of networks to ONNX with a dynamic batch size, and inference in onnxruntime and OpenVINO.
 
-The extra ``handgraph[export]`` has what these need, ``handgraph[openvino]`` OpenVINO too.
+This package needs the extra ``handgraph[export]``. :func:`load_openvino` needs
+``handgraph[openvino]``.
 """
 
 from handgraph.export.onnx import to_onnx, trace

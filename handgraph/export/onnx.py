@@ -1,4 +1,4 @@
-"""Modules to torch.export's programs and to ONNX."""
+"""Export of modules to ``torch.export`` programs and ONNX."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from handgraph._check import check_tensor
 
 
 def trace(module: nn.Module, *inputs: Tensor) -> ExportedProgram:
-    """Trace a module by ``torch.export``, for any number of samples.
+    """Trace a module by ``torch.export``, with a dynamic batch size.
 
-    The first dimension of all inputs is the batch. The other sizes and the dtypes are those of the
-    examples.
+    The first dimension of all inputs is the batch. The other sizes and the dtypes are fixed to
+    those of the examples.
 
     Args:
-        module: The module, in eval mode; it is left as it is.
-        inputs: An example of each input, with the same number of samples, at least two:
-            ``torch.export`` takes a size of 1 as fixed.
+        module: The module, in eval mode. It is not changed.
+        inputs: An example of each input, with the same batch size, at least 2, since
+            ``torch.export`` treats a size of 1 as fixed.
 
     Raises:
-        TypeError: If an input is no tensor.
-        ValueError: If the module or a part of it is in training mode, or an input has not the
-            number of samples.
+        TypeError: If an input is not a tensor.
+        ValueError: If the module or a child is in training mode, or batch sizes differ or are
+            below 2.
 
     Example:
         >>> import torch
@@ -46,13 +46,13 @@ def trace(module: nn.Module, *inputs: Tensor) -> ExportedProgram:
             f"expected a module in eval mode, but {which} is in training mode: call .eval() first"
         )
     _check(inputs)
-    # a named dimension is refused before torch 2.13
+    # torch before 2.13 does not accept a named dimension
     dynamic = ({0: Dim.DYNAMIC},) * len(inputs)
     return torch.export.export(module, inputs, dynamic_shapes=dynamic)
 
 
 def _check(inputs: tuple[Tensor, ...]) -> None:
-    """Raise unless all inputs have the same number of samples, at least two."""
+    """Raise unless all inputs have the same batch size, at least 2."""
     if not inputs:
         raise ValueError("expected an example of each input, got none")
     for i, x in enumerate(inputs):
@@ -64,23 +64,23 @@ def _check(inputs: tuple[Tensor, ...]) -> None:
 
 
 def to_onnx(module: nn.Module, *inputs: Tensor) -> bytes:
-    """Export a module to ONNX, for any number of samples.
+    """Export a module to ONNX, with a dynamic batch size.
 
-    Outputs are those of the module, in order; of a named tuple or a dict, its tensors. Values are
-    not checked in an exported module.
+    The outputs are the tensors that the module returns, in order. A named tuple or dict is
+    flattened to its tensors. An exported module does not check values.
 
     Args:
-        module: The module, in eval mode, as in :func:`trace`. :func:`handgraph.nn.fold` makes it
-            faster first.
+        module: The module, in eval mode, as in :func:`trace`. Fold it by :func:`handgraph.nn.fold`
+            for a faster model.
         inputs: An example of each input, as in :func:`trace`.
 
     Returns:
-        The content of an ``.onnx`` file, parameters included.
+        The content of an ``.onnx`` file, including the parameters.
 
     Raises:
-        ImportError: Without onnxscript.
-        TypeError: If an input is no tensor.
-        ValueError: As in :func:`trace`.
+        ImportError: If onnxscript is not installed.
+        TypeError: If an input is not a tensor.
+        ValueError: See :func:`trace`.
 
     Example:
         >>> import torch
@@ -96,7 +96,7 @@ def to_onnx(module: nn.Module, *inputs: Tensor) -> bytes:
     if find_spec("onnxscript") is None:
         raise ImportError("to_onnx needs onnxscript: pip install 'handgraph[export]'")
     with warnings.catch_warnings(), redirect_stdout(StringIO()):  # old exporters print
-        warnings.simplefilter("ignore")  # the exporter's, about itself
+        warnings.simplefilter("ignore")  # warnings of the exporter about its own code
         exported = torch.onnx.export(trace(module, *inputs), dynamo=True, verbose=False)
     model: bytes = exported.model_proto.SerializeToString()  # type: ignore[union-attr]
     return model

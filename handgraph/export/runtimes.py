@@ -1,4 +1,4 @@
-"""ONNX models in onnxruntime and OpenVINO, on the CPU."""
+"""Inference of ONNX models in onnxruntime and OpenVINO, on the CPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from handgraph._check import check_count
 
 Run = Callable[..., Any]
-"""A model that is called with its inputs: tensors to a tensor, or to a tuple of several."""
+"""Function that runs a model: input tensors to an output tensor, or to a tuple of tensors."""
 
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
@@ -24,11 +24,11 @@ def load_onnxruntime(model: bytes | Path, *, threads: int | None = None) -> Run:
     """Load an ONNX model in onnxruntime, on the CPU.
 
     Args:
-        model: What :func:`to_onnx` returned, or a file of it.
-        threads: Number of threads; by default as many as PyTorch has.
+        model: Output of :func:`to_onnx`, or the path of a file with it.
+        threads: Number of threads; by default the number of PyTorch.
 
     Raises:
-        ImportError: Without onnxruntime.
+        ImportError: If onnxruntime is not installed.
         ValueError: If the number of threads is not positive.
 
     Example:
@@ -61,15 +61,15 @@ def load_openvino(
     """Load an ONNX model in OpenVINO, on the CPU.
 
     Args:
-        model: What :func:`to_onnx` returned, or a file of it.
-        dtype: What it computes in, ``torch.float32`` or ``torch.bfloat16``. Inputs and outputs keep
-            the dtypes of the model.
-        threads: Number of threads; by default as many as PyTorch has.
+        model: Output of :func:`to_onnx`, or the path of a file with it.
+        dtype: Dtype of the computation, ``torch.float32`` or ``torch.bfloat16``. Inputs and outputs
+            have the dtypes of the model.
+        threads: Number of threads; by default the number of PyTorch.
 
     Raises:
-        ImportError: Without openvino.
-        ValueError: If the dtype is another one, this processor has no bfloat16, or the number of
-            threads is not positive.
+        ImportError: If openvino is not installed.
+        ValueError: If another dtype is given, the processor does not support bfloat16, or the
+            number of threads is not positive.
 
     Example:
         >>> import torch
@@ -85,7 +85,7 @@ def load_openvino(
             dtype, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         ),
         "PERFORMANCE_HINT": "LATENCY",
-        "ENABLE_CPU_PINNING": False,  # a pinned thread waits where its core is busy
+        "ENABLE_CPU_PINNING": False,  # a pinned thread waits if other processes use its core
     }
     compiled = core.compile_model(core.read_model(model), "CPU", options)
     request = compiled.create_infer_request()
@@ -93,7 +93,7 @@ def load_openvino(
 
     def run(*inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         arrays = _arrays(inputs, len(dtypes))
-        if [x.dtype for x in arrays] != dtypes:  # OpenVINO would convert them
+        if [x.dtype for x in arrays] != dtypes:  # OpenVINO would convert them silently
             raise TypeError(
                 f"expected inputs of {', '.join(map(str, dtypes))}, "
                 f"got {', '.join(str(x.dtype) for x in arrays)}"
@@ -104,11 +104,11 @@ def load_openvino(
 
 
 def _precision(dtype: torch.dtype, capabilities: Sequence[str]) -> str:
-    """OpenVINO's name of a dtype that this processor has."""
+    """Return OpenVINO's name of a dtype, and check that the processor supports it."""
     if dtype not in PRECISIONS:
         raise ValueError(f"expected dtype to be torch.float32 or torch.bfloat16, got {dtype}")
     if dtype == torch.bfloat16 and "BF16" not in capabilities:
-        raise ValueError("expected dtype=torch.float32: this processor has no bfloat16")
+        raise ValueError("expected dtype=torch.float32: this processor does not support bfloat16")
     return PRECISIONS[dtype]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 LARGEST = 1e9
 """Upper bound of coordinates, which NaN and infinity do not satisfy."""
 
-MOST_SCORE = 2.0
+MAX_SCORE = 2.0
 """Upper bound of confidences; heatmap peaks may exceed 1."""
 
 
@@ -106,14 +106,14 @@ def flags(value: object, rows: int, where: str) -> Tensor:
     return torch.tensor(found)
 
 
-def hide(uv: Tensor, there: Tensor) -> Tensor:
+def hide(uv: Tensor, detected: Tensor) -> Tensor:
     """Return pixels in float32, NaN where a joint is missing."""
-    return uv.to(torch.float32).where(there.unsqueeze(-1), torch.nan)
+    return uv.to(torch.float32).where(detected.unsqueeze(-1), torch.nan)
 
 
 def check_scores(score: Tensor, where: str) -> Tensor:
     """Raise for invalid confidences; values slightly above 1 are valid here."""
-    bad = (score < 0) | (score > MOST_SCORE)
+    bad = (score < 0) | (score > MAX_SCORE)
     if bad.any():
         joint = int(bad.nonzero()[0, 0])
         raise fail(f"{where}: joint {joint}", "a score from 0 to 1", score[joint].item())

@@ -19,7 +19,7 @@ from handgraph.skeletons import HAND, RHD
 WHOLE_BODY: dict[str, Side] = {"lefthand_kpts": "left", "righthand_kpts": "right"}
 """Fields of COCO-WholeBody, in the order of ``HAND``."""
 
-MOST_V = 2.0
+MAX_V = 2.0
 """Upper bound of COCO's v: 0 not labelled, 1 labelled, 2 labelled and visible."""
 
 
@@ -137,7 +137,7 @@ def _hand(
     index = order.hands[side]
     points = table(annotation[key], order.length, 3, f"{where}: {key}")[index]
     v = points[:, 2]
-    if bool(((v < 0) | (v > MOST_V)).any()):
+    if bool(((v < 0) | (v > MAX_V)).any()):
         raise fail(f"{where}: {key}", "v from 0 to 2", v.tolist())
     xyz = None
     if "joint_cam" in annotation:

@@ -162,8 +162,8 @@ def _other(side: Side | None) -> Side | None:
 
 def _key(value: object, keys: Sequence[str]) -> str | None:
     """Return the first existing field of ``keys``."""
-    there = value if isinstance(value, Mapping) else [key for key in keys if hasattr(value, key)]
-    return next((key for key in keys if key in there), None)
+    fields = value if isinstance(value, Mapping) else [key for key in keys if hasattr(value, key)]
+    return next((key for key in keys if key in fields), None)
 
 
 def _get(value: object, key: str, default: object = None) -> object:

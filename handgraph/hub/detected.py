@@ -14,24 +14,24 @@ from handgraph.skeleton import Skeleton
 UNKNOWN = 0.5
 """Confidence of joints without a given confidence."""
 
-FEWEST = 3
+MIN_JOINTS = 3
 """Minimum number of joints of a single hand."""
 
 
 class Detected(NamedTuple):
-    """Detected joints of hands, 0 where missing.
+    """Detected joints of hands. uv and depth are 0 for missing joints.
 
     Shapes:
         uv: ``[*, J, 2]``; score, depth: ``[*, J]``.
-        there: Bool ``[*, J]``, whether a joint is not missing.
-        deep: Bool ``[*, J]``, whether such a joint has a depth.
+        detected: Bool ``[*, J]``, whether a joint is not missing.
+        with_depth: Bool ``[*, J]``, whether a joint is detected and has a depth.
     """
 
     uv: Tensor
     score: Tensor
     depth: Tensor
-    there: Tensor
-    deep: Tensor
+    detected: Tensor
+    with_depth: Tensor
 
 
 def split_rows(rows: Tensor | ArrayLike) -> tuple[Tensor, Tensor]:
@@ -78,11 +78,12 @@ def read_detected(
         )
     score = _of_joints("score", score, uv, UNKNOWN, like)
     depth = _of_joints("depth", depth, uv, torch.nan, like)
-    there = ~uv.isnan().any(dim=-1) & (score > 0)
-    deep = there & ~depth.isnan()
+    detected = ~uv.isnan().any(dim=-1) & (score > 0)
+    with_depth = detected & ~depth.isnan()
     if not torch.compiler.is_compiling():  # no checks of values when compiling
-        _check_values(score, there)
-    return Detected(uv.where(there.unsqueeze(-1), 0), score, depth.where(deep, 0), there, deep)
+        _check_values(score, detected)
+    uv = uv.where(detected.unsqueeze(-1), 0)
+    return Detected(uv, score, depth.where(with_depth, 0), detected, with_depth)
 
 
 def _of_joints(
@@ -109,10 +110,11 @@ def _real(name: str, value: Tensor | ArrayLike, like: Tensor) -> Tensor:
     return tensor.to(like.dtype) if isinstance(value, Tensor) else tensor.to(like)
 
 
-def _check_values(score: Tensor, there: Tensor) -> None:
+def _check_values(score: Tensor, detected: Tensor) -> None:
     if not bool(((score >= 0) & (score <= 1)).all()):
         raise ValueError("score: expected probabilities, some are outside of [0, 1] or NaN")
-    if there.dim() == 1 and there.sum() < FEWEST:
+    count = detected.sum(dim=-1)
+    if detected.dim() == 1 and count < MIN_JOINTS:
         raise ValueError(
-            f"expected at least {FEWEST} joints of a single hand, got {int(there.sum())}"
+            f"expected at least {MIN_JOINTS} joints of a single hand, got {int(count)}"
         )

@@ -1,4 +1,4 @@
-"""What a lifter estimates of hands."""
+"""Estimates of a lifter: poses, expected errors and visibility."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from torch.nn.functional import pad
 
 
 class Estimate(NamedTuple):
-    """Poses that a lifter estimates, and how far to trust them.
+    """Poses with their expected errors, visibilities and probabilities.
 
-    Two hands may have the same 2D joints: a finger that points toward the camera looks like one
-    that points away. A lifter with several hypotheses keeps them apart, where the mean of both
-    would be a hand that nobody has.
+    Different hands may have the same 2D joints: a finger that points toward the camera looks like
+    one that points away. A lifter with several hypotheses estimates each of these hands. With one
+    hypothesis, it estimates their mean, which may be an impossible hand.
 
     Shapes:
-        pose: ``[*, J, 3]``, the likeliest hypothesis, in keybone lengths, relative to the root.
+        pose: ``[*, J, 3]``, the hypothesis with the highest probability, in keybone lengths,
+            relative to the root.
         error: ``[*, J]``, the expected error of each joint, in keybone lengths.
         visible: ``[*, J]``, the probability that each joint is visible in the image.
-        missing: Bool ``[*, J]``, the joints that were inferred from the others.
+        missing: Bool ``[*, J]``, whether a joint is inferred from the others.
         hypotheses: ``[*, K, J, 3]``, all poses.
         weights: ``[*, K]``, the probability of each hypothesis.
 
@@ -43,15 +44,15 @@ class Estimate(NamedTuple):
 
 
 def num_outputs(num_joints: int, hypotheses: int) -> int:
-    """Numbers that :func:`read_estimate` takes of each hand."""
+    """Return the size of the output for each hand that :func:`read_estimate` expects."""
     return num_joints * (3 * hypotheses + 2) + hypotheses - 1
 
 
 def read_estimate(output: Tensor, hypotheses: int, root: int, missing: Tensor) -> Estimate:
-    """Read the output of a net ``[*, num_outputs]``.
+    """Convert the output of a network ``[*, num_outputs]``.
 
-    Of each joint: K positions, the logarithm of the error, and the logit of visibility. Then the
-    logits of all hypotheses but the first, whose logit is 0.
+    The output has K positions, the logarithm of the error and the logit of the visibility for each
+    joint, then the logits of all hypotheses except the first. The first logit is 0.
     """
     size = missing.shape[-1]
     joints, logits = output.tensor_split([size * (3 * hypotheses + 2)], dim=-1)
@@ -72,12 +73,12 @@ def read_estimate(output: Tensor, hypotheses: int, root: int, missing: Tensor) -
 
 
 def mirrored(found: Estimate, mirror: Tensor) -> Estimate:
-    """Multiply the coordinates of all poses."""
+    """Multiply the coordinates of all poses by ``mirror``."""
     return found._replace(pose=found.pose * mirror, hypotheses=found.hypotheses * mirror)
 
 
 def nan_unless(found: Estimate, enough: Tensor) -> Estimate:
-    """Make NaN of the hands ``[*]`` that are not enough."""
+    """Set hands to NaN where ``enough [*]`` is ``False``."""
     keep = {
         name: value.where(enough[(..., *(None,) * (value.dim() - enough.dim()))], torch.nan)
         for name, value in found._asdict().items()

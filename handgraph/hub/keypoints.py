@@ -1,4 +1,4 @@
-"""From detected 2D joints, and nothing else, to a 3D hand."""
+"""A lifter from detected 2D joints to a 3D hand."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from torch import Tensor, nn
 from handgraph._check import check_count
 from handgraph.geometry import crop_matrix, transform_points
 from handgraph.hub.config import skeleton_to_json
-from handgraph.hub.detected import FEWEST, Detected, read_detected
+from handgraph.hub.detected import MIN_JOINTS, Detected, read_detected
 from handgraph.hub.estimate import Estimate, mirrored, nan_unless, num_outputs, read_estimate
 from handgraph.hub.saved import SavedModule
 from handgraph.skeleton import Skeleton, other_side
 from handgraph.skeletons import HAND
 
 CHANNELS = 6
-"""Of each joint: place in the crop, score, depth, whether it is there, and whether it has one."""
+"""Channels of a joint: (u, v) in the crop, score, depth, whether detected, whether with a depth."""
 
 UNITS = {
-    "input": "the joints in any unit of the image plane, pixels for example, (u, v) order: place "
-    "and size of the hand do not count; NaN for a missing joint; scores in [0, 1], how likely each "
-    "joint is to be visible, 0 for a missing joint; depths, if there are any, in the unit of u and "
-    "v, from any origin, growing away from the camera",
-    "output": "the joints relative to the root, in keybone lengths (middle_mcp to middle_pip); "
-    "times the keybone length in metres, metres",
+    "input": "2D joints in any unit of the image plane, such as pixels, (u, v) order; the position "
+    "and size of the hand do not matter. NaN marks a missing joint. Scores: probability that each "
+    "joint is visible, in [0, 1]; 0 marks a missing joint. Depths (optional): in the unit of u and "
+    "v, with any origin, increasing away from the camera",
+    "output": "joints relative to the root, in keybone lengths (middle_mcp to middle_pip); "
+    "multiply by the keybone length in metres to get metres",
     "frame": "axes of a camera that looks at the centre of the box around the joints: x right, "
     "y down, z forward",
 }
@@ -37,21 +37,21 @@ UNITS = {
 class KeypointLifter(SavedModule):
     r"""Estimate a 3D hand from its detected 2D joints, without a camera.
 
-    The joints are put into a square crop around their box, which becomes [-1, 1], with their scores
-    and depths beside them; fully connected layers do the rest. Image size, focal length, and where
-    in the image the hand is play no part, so scale and root depth remain unknown:
-    :func:`handgraph.hub.to_camera` adds them. Left hands are mirrored, and their poses mirrored
-    back.
+    The joints are scaled to [-1, 1] in a square crop around their box and concatenated with their
+    scores and depths. The network has three hidden fully connected layers. The output does not
+    depend on image size, focal length or position of the hand, so scale and root depth remain
+    unknown. :func:`handgraph.hub.to_camera` adds them. Left hands are mirrored before the network,
+    and their poses afterwards.
 
-    A joint is missing if it is NaN or its score is 0. It has no influence on the others, and is
-    estimated from them: :meth:`missing` says which these are.
+    A joint is missing if it is NaN or its score is 0. A missing joint is estimated from the others
+    and has no influence on them. :meth:`missing` returns the missing joints.
 
-    :func:`pretrained_lifter` gives one that is trained.
+    :func:`pretrained_lifter` loads a trained lifter.
 
     Args:
-        skeleton: The joints; it needs a root.
-        width: Of the three hidden layers.
-        hypotheses: Number of poses that it estimates, each with its probability.
+        skeleton: Skeleton of the joints, with a root.
+        width: Width of the three hidden layers.
+        hypotheses: Number of poses to estimate, each with a probability.
 
     Shapes:
         - uv: ``[*, J, 2]``, a tensor, an array or a list
@@ -59,16 +59,16 @@ class KeypointLifter(SavedModule):
         - output: ``[*, J, 3]``, in the dtype of the lifter
 
     Units:
-        uv in pixels, or any other unit that is the same for u and v, (u, v) order. depth in the
-        same unit, from any origin, growing away from the camera: MediaPipe's z times the width of
-        the image. The output is relative to the root, in keybone lengths, in the axes of a camera
-        that looks at the centre of the box around the joints (x right, y down, z forward). A hand
-        with fewer than 3 joints is NaN.
+        uv in pixels, or in another unit that is the same for u and v, (u, v) order. depth in the
+        same unit, with any origin, increasing away from the camera; for MediaPipe, z times the
+        image width. The output is relative to the root, in keybone lengths, in the axes of a camera
+        that looks at the centre of the box around the joints (x right, y down, z forward). In a
+        batch, the output for a hand with fewer than 3 joints is NaN.
 
     Raises:
-        TypeError: If uv, the score or the depth are no real numbers.
-        ValueError: If the skeleton has no root, a shape does not fit, a score is no probability,
-            the side is neither, or a single hand has fewer than 3 joints.
+        TypeError: If uv, score or depth are not real numbers.
+        ValueError: If the skeleton has no root, a shape does not fit, a score is not in [0, 1],
+            the side is unknown, or a single hand has fewer than 3 joints.
 
     Example:
         >>> import torch
@@ -100,7 +100,7 @@ class KeypointLifter(SavedModule):
         self.net = nn.Sequential(*steps, nn.Linear(width, outputs))
 
     def arguments(self) -> dict[str, Any]:
-        """What the class is called with, as JSON."""
+        """Return the arguments of the constructor as JSON."""
         sizes = {"width": self.width, "hypotheses": self.hypotheses}
         return {"skeleton": skeleton_to_json(self.skeleton), **sizes}
 
@@ -112,13 +112,13 @@ class KeypointLifter(SavedModule):
         depth: Tensor | ArrayLike | None = None,
         side: Literal["right", "left"] = "right",
     ) -> Tensor:
-        """Estimate the pose, that of the likeliest hypothesis.
+        """Estimate the pose: the hypothesis with the highest probability.
 
         Args:
-            uv: Detected joints, in the order of the skeleton.
-            score: How likely each joint is to be visible; 0.5 for all if nothing is known.
-            depth: The detector's depth of each joint; NaN where there is none.
-            side: Which hand the image shows.
+            uv: Detected joints in the order of the skeleton; NaN marks a missing joint.
+            score: Probability that each joint is visible; 0 marks a missing joint. Default: 0.5.
+            depth: Depth of each joint from the detector; NaN if unknown.
+            side: Side of the hand in the image.
         """
         return self.estimate(uv, score, depth=depth, side=side).pose
 
@@ -130,7 +130,7 @@ class KeypointLifter(SavedModule):
         depth: Tensor | ArrayLike | None = None,
         side: Literal["right", "left"] = "right",
     ) -> Estimate:
-        """Estimate all hypotheses, how far each joint is off, and which joints are visible.
+        """Estimate all hypotheses, and the expected error and visibility of each joint.
 
         The arguments are those of :meth:`forward`.
 
@@ -146,21 +146,21 @@ class KeypointLifter(SavedModule):
         mirror = self._mirror(side, found.uv)
         output = self.net(self._inputs(found, mirror[:2]).flatten(-2))
         root = self.skeleton.index(cast("str", self.skeleton.root))
-        estimate = read_estimate(output, self.hypotheses, root, ~found.there)
-        enough = found.there.sum(dim=-1) >= FEWEST
+        estimate = read_estimate(output, self.hypotheses, root, ~found.detected)
+        enough = found.detected.sum(dim=-1) >= MIN_JOINTS
         return nan_unless(mirrored(estimate, mirror), enough)
 
     def missing(self, uv: Tensor | ArrayLike, score: Tensor | ArrayLike | None = None) -> Tensor:
-        """Which joints are missing: those that :meth:`forward` infers from the others.
+        """Return which joints are missing, so that :meth:`forward` infers them from the others.
 
         Args:
-            uv: Detected joints, NaN where there is none.
-            score: Their scores, 0 where there is none.
+            uv: Detected joints; NaN marks a missing joint.
+            score: Scores of the joints; 0 marks a missing joint.
 
         Returns:
             Bool ``[*, J]``.
         """
-        return ~self._detected(uv, score, None).there
+        return ~self._detected(uv, score, None).detected
 
     def _detected(
         self,
@@ -181,21 +181,22 @@ class KeypointLifter(SavedModule):
         return like.new_tensor([1.0 if side == "right" else -1.0, 1.0, 1.0])
 
     def _inputs(self, found: Detected, mirror: Tensor) -> Tensor:
-        """The channels of each joint; 0 where it is missing."""
-        uv, there, deep = found.uv * mirror, found.there, found.deep
-        crop = crop_matrix(uv, 2, mask=there)  # 2 pixels wide: [-0.5, 1.5]
-        place = transform_points(crop, uv) - 0.5
-        middle = found.depth.sum(dim=-1, keepdim=True) / deep.sum(dim=-1, keepdim=True).clamp(min=1)
-        depth = ((found.depth - middle) * crop[..., 0, :1]).where(deep, 0)
-        scalars = torch.stack([found.score, depth, there.to(uv), deep.to(uv)], dim=-1)
-        return torch.cat([place, scalars], dim=-1).where(there.unsqueeze(-1), 0)
+        """Return the channels of each joint, 0 for a missing joint."""
+        uv, detected, with_depth = found.uv * mirror, found.detected, found.with_depth
+        crop = crop_matrix(uv, 2, mask=detected)  # 2 pixels wide: [-0.5, 1.5]
+        position = transform_points(crop, uv) - 0.5
+        count = with_depth.sum(dim=-1, keepdim=True).clamp(min=1)
+        mean = found.depth.sum(dim=-1, keepdim=True) / count
+        depth = ((found.depth - mean) * crop[..., 0, :1]).where(with_depth, 0)
+        scalars = torch.stack([found.score, depth, detected.to(uv), with_depth.to(uv)], dim=-1)
+        return torch.cat([position, scalars], dim=-1).where(detected.unsqueeze(-1), 0)
 
 
 def pretrained_lifter() -> KeypointLifter:
-    """Load the lifter that comes with the package: 21 joints of a hand, trained on simulated hands.
+    """Load the lifter of the package, for the 21 joints of a hand, trained on simulated hands.
 
-    Its card (``handgraph/hub/keypoint_lifter/README.md``, and in the documentation) says how it was
-    trained, how far it errs, and what it cannot do.
+    Its model card (``handgraph/hub/keypoint_lifter/README.md``, and in the documentation) has its
+    training, errors and limits.
 
     Returns:
         The lifter, in eval mode, without gradients.

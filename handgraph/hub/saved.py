@@ -29,7 +29,7 @@ from handgraph.hub.config import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-MOST_TIMES = 8
+MAX_RATIO = 8
 """Largest ratio of a module's size to its file size: float64 saved as float8."""
 
 SMALL = 2**27
@@ -169,7 +169,7 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
         config, weights = folder / CONFIG_NAME, folder / SAFETENSORS_SINGLE_FILE
         with torch.device("meta"):
             size = sum(t.nbytes for t in cls._built(config).parameters())
-        if weights.is_file() and size > max(MOST_TIMES * weights.stat().st_size, SMALL):
+        if weights.is_file() and size > max(MAX_RATIO * weights.stat().st_size, SMALL):
             raise ValueError(
                 f"{config} asks for {size / 1e9:.1f} GB of parameters, which {weights} cannot hold"
             )

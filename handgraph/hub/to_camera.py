@@ -70,17 +70,17 @@ def to_camera(
         raise ValueError(f"to_camera: expected a skeleton with a root, got {skeleton.name}")
     if reading not in ("rays", "direct"):
         raise ValueError(f"reading: expected 'rays' or 'direct', got {reading!r}")
-    there = ~uv.isnan().any(dim=-1)
-    axes = view_rotation(uv.where(there.unsqueeze(-1), 0), K, mask=there)
+    detected = ~uv.isnan().any(dim=-1)
+    axes = view_rotation(uv.where(detected.unsqueeze(-1), 0), K, mask=detected)
     metres, depth = (_column(value, pose) for value in (keybone, root_depth))
     offset = metres * (pose @ axes)
     ones = torch.ones_like(uv[..., :1])
     rays = torch.cat([uv, ones], dim=-1) @ torch.linalg.inv(K.to(pose)).mT
     by_rays: Tensor = (depth + offset[..., 2:]) * rays
     root = skeleton.index(skeleton.root)
-    place = (by_rays - offset).nanmean(dim=-2, keepdim=True)
-    direct = by_rays[..., [root], :].where(there[..., [root], None], place) + offset
-    return direct if reading == "direct" else by_rays.where(there.unsqueeze(-1), direct)
+    root_position = (by_rays - offset).nanmean(dim=-2, keepdim=True)
+    direct = by_rays[..., [root], :].where(detected[..., [root], None], root_position) + offset
+    return direct if reading == "direct" else by_rays.where(detected.unsqueeze(-1), direct)
 
 
 def _column(value: Tensor | float, like: Tensor) -> Tensor:

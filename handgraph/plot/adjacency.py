@@ -108,8 +108,8 @@ def draw_adjacency_edges(
     mark_joints(ax, points, np.zeros(len(points), dtype=np.bool_), styles)
     np.fill_diagonal(weights, 0)
     widths = _WIDEST * np.abs(weights) / _largest(weights)
-    there = np.isfinite(points).all(axis=1)
-    drawn: Mask = (np.abs(weights) > threshold) & np.isfinite(weights) & np.outer(there, there)
+    placed = np.isfinite(points).all(axis=1)
+    drawn: Mask = (np.abs(weights) > threshold) & np.isfinite(weights) & np.outer(placed, placed)
     for to, start in np.argwhere(drawn):
         ax.add_patch(_arc(points[start], points[to], weights[to, start], widths[to, start]))
     return ax

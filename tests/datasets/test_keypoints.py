@@ -468,7 +468,7 @@ def test_simulated_hands_have_x(index):
 
 
 def test_zeros_that_would_fill_the_memory_are_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr("handgraph.datasets.archive.MOST_BYTES", 10**6)
+    monkeypatch.setattr("handgraph.datasets.archive.MAX_BYTES", 10**6)
     path = tmp_path / "hands.npz"
     np.savez_compressed(path, uv=np.zeros((10**4, 21, 2)))
     assert path.stat().st_size < 10**4

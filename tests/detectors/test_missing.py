@@ -7,7 +7,7 @@ from torch_geometric.loader import DataLoader
 from handgraph import COCO, HAND, RemovalSets
 from handgraph.datasets import SyntheticHands
 from handgraph.detectors import Missing
-from handgraph.detectors.missing import FEWEST
+from handgraph.detectors.missing import MIN_JOINTS
 from handgraph.plot import draw_pose
 from handgraph.transforms import (
     JitterKeypoints,
@@ -68,7 +68,7 @@ def test_low_scores_are_lost():
 def test_a_share_of_the_hands_loses_joints_and_keeps_a_few():
     _, _, lost = sample(Missing(0.4, ("joints",), joints=21))
     assert lost.any(1).float().mean() == pytest.approx(0.4 * 17 / 21, abs=0.02)
-    assert (~lost).sum(1).min() >= FEWEST
+    assert (~lost).sum(1).min() >= MIN_JOINTS
 
 
 @pytest.mark.parametrize(

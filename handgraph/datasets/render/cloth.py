@@ -39,7 +39,7 @@ def draw_cloth(draws: Draws) -> Cloth:
 def lay_cloth(colour: Tensor, seen: Fragments, cloth: Cloth, noise: Tensor) -> Tensor:
     """Colour forearms and objects, ``[3, m, 64]``; ``noise [m, 64]`` distorts the bands."""
     image, (along, across) = seen.tiles.image, seen.local
-    arm, thing = (torch.take(kind, seen.bone) for kind in _KINDS.to(image.device))
+    arm, item = (torch.take(kind, seen.bone) for kind in _KINDS.to(image.device))
     sleeve = arm * smooth_step(40.0 * (-along - cloth.cuff[image][:, None]))
     turn = cloth.turn[image][:, None]
     wave = cloth.stripe[image][:, None] * (along * turn.cos() + across * turn.sin())
@@ -49,7 +49,7 @@ def lay_cloth(colour: Tensor, seen: Fragments, cloth: Cloth, noise: Tensor) -> T
         arm_colour, first, second = (c[image, k, None] for c in cloth[:3])
         below = colour[k] + sleeve * (arm_colour * (1.0 + 0.2 * noise) - colour[k])
         pattern = (first + band * (second - first)) * (1.0 + 0.15 * noise)
-        covered.append(below + thing * (pattern - below))
+        covered.append(below + item * (pattern - below))
     return torch.stack(covered)
 
 

@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from handgraph.datasets.camera import Camera
 from handgraph.datasets.render.cover import TILE, tiles_per_side
 from handgraph.datasets.render.frames import bone_frames
-from handgraph.datasets.render.raster import read_depth, tile_rays
+from handgraph.datasets.render.raster import tile_rays, unpack_depth
 from handgraph.datasets.render.shapes import FAR, cross, norm
 from handgraph.datasets.render.stage import Stage
 from handgraph.datasets.render.surface import Shapes, bone_labels
@@ -82,7 +82,7 @@ def look_up(buffer: Tensor, shapes: Shapes, stage: Stage, camera: Camera) -> Fra
     packed = buffer.flatten(0, 1)
     row = (packed.amin(dim=1) < FAR).nonzero()[:, 0]
     tiles = Tiles(row, len(buffer), tiles_per_side(camera))
-    depth, number = read_depth(packed.index_select(0, row))
+    depth, number = unpack_depth(packed.index_select(0, row))
     shown, depth = (depth < FAR).float(), depth.clamp(max=_FAR_ENOUGH)
     values = _gather(_table(shapes, stage), number, tiles)
     x, y, _ = (rays.index_select(0, row % len(rays)) for rays in tile_rays(camera, row.device))

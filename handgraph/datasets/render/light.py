@@ -103,8 +103,8 @@ def _shadow(coarse: Tensor, light: Light, camera: Camera) -> Tensor:
         move = light.toward[:, :2] * (step * camera.focal / _COARSE / middle)[:, None]
         move = move.clamp(-reach, reach).round().long()
         index = base + (move[:, 1] * width + move[:, 0])[:, None]
-        there = flat.gather(1, index).view_as(coarse)
-        above = coarse + per_image(step * light.toward[:, 2], coarse) - there
+        toward_light = flat.gather(1, index).view_as(coarse)
+        above = coarse + per_image(step * light.toward[:, 2], coarse) - toward_light
         shadow = torch.maximum(shadow, ((above - 0.002) / 0.006).clamp(0.0, 1.0))
     return stretch(blur(blur(shadow)), size * _COARSE)
 

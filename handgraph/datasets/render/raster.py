@@ -67,13 +67,13 @@ def pixel_rays(u: Tensor, v: Tensor, centre: float, focal: float | Tensor) -> Ra
     return make_rays((u - centre) / focal, (v - centre) / focal)
 
 
-def sign_depth(depth: Tensor, number: Tensor) -> Tensor:
+def pack_depth(depth: Tensor, number: Tensor) -> Tensor:
     """Store the index of a shape in the lowest bits of its depth."""
     bits = (depth.view(torch.int32) & -_NUMBERS) | number.to(torch.int32)
     return bits.view(torch.float32)
 
 
-def read_depth(packed: Tensor) -> tuple[Tensor, Tensor]:
+def unpack_depth(packed: Tensor) -> tuple[Tensor, Tensor]:
     """Separate depths and shape indices."""
     bits = packed.view(torch.int32)
     return (bits & -_NUMBERS).view(torch.float32), bits & (_NUMBERS - 1)
@@ -90,7 +90,7 @@ def first_hits(rays: Rays, shapes: Shapes, numbers: Tensor) -> Tensor:
         kind.depth(rays, kind.make(*(values[:, None] for values in shape)))
         for kind, shape in zip(_KINDS, shapes, strict=True)
     ]
-    return sign_depth(torch.cat(depths, dim=-1), numbers)
+    return pack_depth(torch.cat(depths, dim=-1), numbers)
 
 
 def draw(shapes: Shapes, camera: Camera) -> Tensor:
@@ -138,7 +138,7 @@ def _draw_kind(
         block = slice(start, start + size)
         near = Rays(*(values.index_select(0, tile[block]) for values in rays))
         depth = kind.depth(near, kind.take(flat, which[block, None]))
-        depth = sign_depth(depth, number[block, None])
+        depth = pack_depth(depth, number[block, None])
         buffer.scatter_reduce_(0, row[block, None].expand_as(depth), depth, "amin")
 
 

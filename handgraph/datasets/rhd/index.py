@@ -111,9 +111,9 @@ def make_index(folder: Path, records: Records, progress: bool) -> dict[str, Tens
 def check_files(folder: Path, entry: str, samples: list[int]) -> None:
     """Raise unless each sample has a file of this entry."""
     files = folder / FOLDERS[entry]
-    there = set(os.listdir(files)) if files.is_dir() else set()
+    existing = set(os.listdir(files)) if files.is_dir() else set()
     for sample in samples:
-        if file_name(sample) not in there:
+        if file_name(sample) not in existing:
             path = image_file(folder, entry, sample)
             raise ValueError(f"{path}: the {entry} of sample {sample} is missing")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MOST_PIXELS = 2**25
+MAX_PIXELS = 2**25
 """Largest number of pixels; small files can expand to gigabytes."""
 
 _MODES = {"image": "RGB", "mask": "L", "depth": "RGB"}
@@ -67,7 +67,7 @@ def _check(image: Image, entry: str, shape: tuple[int, int] | None) -> None:
     """Check mode and size of an image before decoding."""
     if image.mode != _MODES[entry]:
         raise ValueError(f"expected an image of mode {_MODES[entry]}, got {image.mode}")
-    if image.height * image.width > MOST_PIXELS:
+    if image.height * image.width > MAX_PIXELS:
         raise ValueError(f"an image of {image.width} x {image.height} pixels is too large")
     if shape is not None and (image.height, image.width) != shape:
         height, width = shape

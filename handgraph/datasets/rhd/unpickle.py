@@ -69,7 +69,7 @@ def unpickle_arrays(path: Path, content: bytes) -> object:
 COPIES, SPARE = 4, 2**20
 """Limit of the bytes of arrays and text: ``COPIES`` times the file size plus ``SPARE``."""
 
-MOST_DIMS, MOST_SIDE, MOST_KEY = 32, 2**63, 2**63
+MAX_DIMS, MAX_SIZE, MAX_KEY = 32, 2**63, 2**63
 """Limits of an array's dimensions, of their sizes, and of integer keys."""
 
 
@@ -125,9 +125,9 @@ def _array(
         buffer = buffer.encode("latin1")
     if not isinstance(dtype, _Dtype) or not isinstance(buffer, bytes) or order not in ("C", "F"):
         raise pickle.UnpicklingError("it holds an array that is not numeric")
-    if not isinstance(shape, tuple) or len(shape) > MOST_DIMS:
+    if not isinstance(shape, tuple) or len(shape) > MAX_DIMS:
         raise pickle.UnpicklingError("an array without a shape")
-    if not all(type(side) is int and 0 <= side < MOST_SIDE for side in shape):
+    if not all(type(side) is int and 0 <= side < MAX_SIZE for side in shape):
         raise pickle.UnpicklingError("an array without a shape")
     if math.prod(shape) * dtype.dtype.itemsize != len(buffer):
         raise pickle.UnpicklingError(f"an array with {len(buffer)} bytes for another shape")
@@ -228,7 +228,7 @@ class _Unpickler(pickle._Unpickler):
         for key, value in zip(items[::2], items[1::2], strict=True):
             if type(key) not in (int, str):  # hashing a tuple can take very long
                 raise pickle.UnpicklingError(f"a key that is a {type(key).__name__}")
-            if type(key) is int and not -MOST_KEY < key < MOST_KEY:  # others may share a hash
+            if type(key) is int and not -MAX_KEY < key < MAX_KEY:  # others may share a hash
                 raise pickle.UnpicklingError("a key that is not a small number")
             target[key] = _made(value)
 

@@ -8,7 +8,7 @@ from handgraph.datasets.occlusion import Boxes, box_entry
 from handgraph.datasets.render.anatomy import BALLS, CONES, OBJECT, WEDGES
 from handgraph.datasets.render.anatomy import BONES as NAMES
 from handgraph.datasets.render.example import open_hand
-from handgraph.datasets.render.raster import draw, first_hits, pixel_rays, read_depth, sign_depth
+from handgraph.datasets.render.raster import draw, first_hits, pack_depth, pixel_rays, unpack_depth
 from handgraph.datasets.render.shapes import (
     FAR,
     MISS,
@@ -51,11 +51,11 @@ def stages(count, **arguments):
 def test_the_number_rides_in_the_depth():
     depth = torch.rand(1000) + 0.2
     number = torch.randint(0, 256, (1000,))
-    back, read = read_depth(sign_depth(depth, number))
+    back, read = unpack_depth(pack_depth(depth, number))
     assert torch.equal(read, number.to(torch.int32))
     assert ((depth - back) / depth).abs().max() < 2**-15
     assert (back <= depth).all()
-    assert sign_depth(torch.tensor(MISS), torch.tensor(255)) > FAR
+    assert pack_depth(torch.tensor(MISS), torch.tensor(255)) > FAR
 
 
 @pytest.mark.parametrize("size", [48, 41])
