@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import as_file, files
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any, Literal, cast
 
 import torch
@@ -15,12 +15,16 @@ from handgraph.geometry import crop_matrix, transform_points
 from handgraph.hub.config import skeleton_to_json
 from handgraph.hub.detected import MIN_JOINTS, Detected, read_detected
 from handgraph.hub.estimate import Estimate, mirrored, nan_unless, num_outputs, read_estimate
+from handgraph.hub.residual import residual_net
 from handgraph.hub.saved import SavedModule
 from handgraph.skeleton import Skeleton, other_side
 from handgraph.skeletons import HAND
 
 CHANNELS = 6
 """Channels of a joint: (u, v) in the crop, score, depth, whether detected, whether with a depth."""
+
+BLOCKS = 3
+"""Number of residual blocks."""
 
 UNITS = {
     "input": "2D joints in any unit of the image plane, such as pixels, (u, v) order; the position "
@@ -38,10 +42,11 @@ class KeypointLifter(SavedModule):
     r"""Estimate a 3D hand from its detected 2D joints, without a camera.
 
     The joints are scaled to [-1, 1] in a square crop around their box and concatenated with their
-    scores and depths. The network has three hidden fully connected layers. The output does not
-    depend on image size, focal length or position of the hand, so scale and root depth remain
-    unknown. :func:`handgraph.hub.to_camera` adds them. Left hands are mirrored before the network,
-    and their poses afterwards.
+    scores and depths. The network is fully connected, with three residual blocks (He et al., ECCV
+    2016; for 2D joints Martinez et al., ICCV 2017). The output does not depend on image size, focal
+    length or position of the hand, so scale and root depth remain unknown.
+    :func:`handgraph.hub.to_camera` adds them. Left hands are mirrored before the network, and their
+    poses afterwards.
 
     A joint is missing if it is NaN or its score is 0. A missing joint is estimated from the others
     and has no influence on them. :meth:`missing` returns the missing joints.
@@ -50,7 +55,7 @@ class KeypointLifter(SavedModule):
 
     Args:
         skeleton: Skeleton of the joints, with a root.
-        width: Width of the three hidden layers.
+        width: Width of the residual blocks.
         hypotheses: Number of poses to estimate, each with a probability.
 
     Shapes:
@@ -81,7 +86,7 @@ class KeypointLifter(SavedModule):
         True
     """
 
-    def __init__(self, skeleton: Skeleton = HAND, *, width: int = 512, hypotheses: int = 1):
+    def __init__(self, skeleton: Skeleton = HAND, *, width: int = 480, hypotheses: int = 1):
         super().__init__()
         if skeleton.root is None:
             raise ValueError(
@@ -93,11 +98,9 @@ class KeypointLifter(SavedModule):
         self.width = width
         self.hypotheses = hypotheses
         self.about["Units"] = dict(UNITS)
-        sizes = (CHANNELS * skeleton.num_joints, width, width, width)
-        layers = [nn.Linear(*pair) for pair in pairwise(sizes)]
-        steps = [step for layer in layers for step in (layer, nn.ReLU())]
-        outputs = num_outputs(skeleton.num_joints, hypotheses)
-        self.net = nn.Sequential(*steps, nn.Linear(width, outputs))
+        joints = skeleton.num_joints
+        outputs = num_outputs(joints, hypotheses)
+        self.net: nn.Module = residual_net(CHANNELS * joints, width, outputs, blocks=BLOCKS)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of the constructor as JSON."""
