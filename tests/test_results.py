@@ -22,7 +22,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 UNSEEN = {
     "four full graphs: the reference": "ensemble",
     "PSJNet: the paper's removal sets": "psjnet",
-    "simulated occlusions, nothing removed": "simulate",
+    "simulated occlusions, no joints removed": "simulate",
     "simulated occlusions, likely hidden joints removed": "learned",
 }
 

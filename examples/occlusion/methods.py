@@ -132,42 +132,44 @@ def _masked(law: str, **options: bool) -> Callable[[int], nn.Module]:
 METHODS = {
     "cai": Method("Cai-style direct regression", DirectRegression),
     "hopenet": Method("HopeNet: one graph U-Net", _unet),
-    "psjnet": Method("PSJNet: the paper's sets", _psjnet),
+    "psjnet": Method("PSJNet: the paper's removal sets", _psjnet),
     "ensemble": Method(
         "4 full graphs, PSJNet's size",
         of_psjnet_size(lambda c, width: PSJNetCore(c, _FULL, width=width)),
     ),
     "unet": Method("one graph U-Net, PSJNet's size", of_psjnet_size(_unet)),
     "random": Method("PSJNet, 4 random sets of 5", lambda c: PSJNetCore(c, _RANDOM)),
-    "finger": Method("PSJNet, a set per finger", lambda c: PSJNetCore(c, _FINGERS)),
-    "dropout": Method("one graph U-Net, joint dropout", of_psjnet_size(_unet), "at random"),
-    "visible": Method("one graph U-Net, true masks", of_psjnet_size(_unet), "the hidden"),
+    "finger": Method("PSJNet, one set for each finger", lambda c: PSJNetCore(c, _FINGERS)),
+    "dropout": Method("one graph U-Net, random joints zeroed", of_psjnet_size(_unet), "at random"),
+    "visible": Method("one graph U-Net, hidden joints zeroed", of_psjnet_size(_unet), "the hidden"),
     "mean": Method("PSJNet, mean of branches", lambda c: _psjnet(c, MeanMerger)),
-    "gate": Method("PSJNet, gated merge", lambda c: _psjnet(c, GatedMerger)),
+    "gate": Method("PSJNet, gated merger", lambda c: _psjnet(c, GatedMerger)),
     "literal": Method(
         "PSJNet, 64 hypotheses as nodes", lambda c: _psjnet(c, HypothesisGraphMerger)
     ),
-    "head": Method("one graph U-Net, a head per joint", of_psjnet_size(with_head)),
-    "mask_threshold": Method("joint dropout: score above 0.5 kept", _masked("threshold")),
+    "head": Method("one graph U-Net, a head for each joint", of_psjnet_size(with_head)),
+    "mask_threshold": Method("joint dropout: score up to 0.5 removed", _masked("threshold")),
     "mask_dropout": Method("joint dropout: 8 draws by score", _masked("dropout")),
     "mask_region": Method("region dropout: 8 draws by score", _masked("region")),
     "mask_finger": Method("finger dropout: 8 draws by score", _masked("finger")),
     "mask_level": Method("level dropout: the paper's 4 sets", _masked("level")),
-    "mask_truth": Method("true visibility: the hidden removed", _masked("truth")),
+    "mask_truth": Method("oracle: hidden joints removed", _masked("truth")),
     "simulate": Method(
-        "simulated occlusion: nothing removed", of_psjnet_size(with_head), simulate="detector"
+        "simulated occlusions: no joints removed", of_psjnet_size(with_head), simulate="detector"
     ),
     "mask_score": Method(
-        "simulated occlusion: 8 draws by score", _masked("score"), simulate="detector"
+        "simulated occlusions: 8 draws by score", _masked("score"), simulate="detector"
     ),
     "learned": Method(
-        "learned visibility: 8 draws", _masked("score", learned=True), simulate="detector"
+        "learned visibility: 8 draws (VisibilityLifter)",
+        _masked("score", learned=True),
+        simulate="detector",
     ),
     "learned_gate": Method(
-        "learned visibility: soft gates", _masked("gate", learned=True), simulate="detector"
+        "learned visibility as soft gates", _masked("gate", learned=True), simulate="detector"
     ),
     "learned_channel": Method(
-        "learned visibility: an input",
+        "learned visibility as an input",
         _masked("nothing", learned=True, as_channel=True),
         simulate="detector",
     ),
