@@ -12,12 +12,9 @@ import torch
 
 from benchmarks import fitting, gpu, pipeline, report, tables, tune
 from benchmarks.contestants import Unavailable
-from benchmarks.measures import flops
 from benchmarks.timing import Plan
 from handgraph.nn.engines.cuda import launch
-from handgraph.nn.engines.cuda.op import chain, chain_backward
-from handgraph.nn.engines.cuda.program import encode, lower
-from handgraph.nn.engines.cuda.table import pack
+from handgraph.nn.engines.cuda.program import lower
 from handgraph.nn.plan import NodeMap, Shape, Stage, Term
 from handgraph.vision import HeatmapGenerator, decode_heatmaps
 
@@ -177,13 +174,3 @@ def test_a_step_that_hangs_is_stopped():
     assert found["exit_code"] == gpu.TIMED_OUT
     assert found["seconds"] < 30
     assert gpu.run([sys.executable, "-c", "exit(3)"], limit=60)["exit_code"] == 3
-
-
-def test_operations_of_the_engine_are_counted():
-    lowered, program = lower(TOY, Shape(2, 3, 1))
-    x, grad = (torch.zeros(7, size, device="meta") for size in (6, 8))
-    table, text = pack(lowered, program).to("meta"), encode(program)
-    each = 2 * 7 * 2 * (3 * 5 + 3 * 4 + 5 * 4)
-    assert flops(lambda x: chain(x, table, text), x) == each
-    assert flops(lambda x: chain_backward(grad, x, table, text, True), x) == 2 * each
-    assert flops(lambda x: chain_backward(grad, x, table, text, False), x) == each

@@ -468,9 +468,9 @@ def test_features_that_do_not_fit_are_errors(cls):
 
 @by_name
 def test_channels_that_make_no_sense_are_errors(cls):
-    with pytest.raises(ValueError, match=rf"{cls.__name__}: expected positive channels, got in_"):
+    with pytest.raises(ValueError, match=rf"{cls.__name__}: expected positive sizes, got in_"):
         cls(0, 2, LEVELS)
-    with pytest.raises(ValueError, match=r"expected positive channels.*out_channels=-1"):
+    with pytest.raises(ValueError, match=r"expected positive sizes.*out_channels=-1"):
         cls(2, -1, LEVELS)
 
 
@@ -482,7 +482,7 @@ def test_options_that_make_no_sense_are_errors():
         message = rf"{cls.__name__}: expected feature_channels=0, got 3"
         with pytest.raises(ValueError, match=message):
             cls(2, 2, LEVELS, feature_channels=3)
-    with pytest.raises(ValueError, match=r"expected positive channels.*feature_channels=-1"):
+    with pytest.raises(ValueError, match=r"expected feature_channels to be at least 0, got -1"):
         GatedMerger(2, 2, LEVELS, feature_channels=-1)
     with pytest.raises(ValueError, match=r"expected positive sizes.*out_channels=0"):
         GatedMerger(2, 2, LEVELS, hidden_channels=0)
