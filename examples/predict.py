@@ -37,7 +37,7 @@ from handgraph.geometry import (
 from handgraph.video import Followed, Pose, VideoWriter, draw_joints, follow, read_frames
 from handgraph.vision import read_image
 from photos import camera, folders, name_joints
-from pipeline.pictures import save_heatmaps, save_overlay
+from pictures import save_heatmaps, save_overlay
 from pipeline.store import load_run
 from psjnet import Detection, PoseNet
 
