@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy
-from tqdm import tqdm
 
 from handgraph import HAND, metrics
 from handgraph.datasets import SyntheticHands
@@ -26,6 +25,7 @@ from handgraph.hub.detected import UNKNOWN
 from handgraph.hub.estimate import num_outputs
 from handgraph.hub.keypoints import CHANNELS
 from handgraph.nn import AdaptiveGraphUNet, JointHead
+from lifters import Hands, train
 
 WRIST = HAND.index("wrist")
 DETECTORS = (HeatmapDetector(), RegressionDetector())
@@ -50,7 +50,6 @@ LIMITS = [
     "Far from the centre of a wide image, perspective changes the view of a hand. The crop does "
     "not contain this information.",
 ]
-Hands = dict[str, Tensor]
 
 
 class GraphNet(nn.Module):
@@ -92,27 +91,15 @@ def depth_of(hands: Hands) -> Tensor:
     return (hands["cue"][..., 0] * pixels.unsqueeze(-1)).where(regressed, torch.nan)
 
 
-def train(lifter: KeypointLifter, hands: Hands, epochs: int, seed: int, rate: float) -> None:
-    """Adam with a one-cycle rate on the mean distance of all joints, hidden and missing too."""
-    rng = torch.Generator().manual_seed(seed)
-    steps = epochs * -(-len(hands["uv"]) // 256) + 1
-    optimizer = torch.optim.Adam(lifter.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
-    for _ in tqdm(range(epochs), desc=f"seed {seed}", unit="epoch"):
-        for batch in torch.randperm(len(hands["uv"]), generator=rng).split(256):
-            some = {name: values[batch] for name, values in hands.items()}
-            score = some["confidence"][..., 0]
-            there = ~MISSING.sample(some["uv"], score, generator=rng)
-            told = torch.rand(len(batch), 1, generator=rng) < 0.5  # scores, of half of the hands
-            score = score.where(told, UNKNOWN).where(there, 0)
-            depth = depth_of(some).where(torch.rand(len(batch), 1, generator=rng) < 0.5, torch.nan)
-            found = lifter.estimate(some["uv"], score, depth=depth)
-            loss = objective(found, target(some, there), some["visible"])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(lifter.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+def loss_of(lifter: KeypointLifter, hands: Hands, rng: torch.Generator) -> Tensor:
+    """Loss of one batch, in which other joints are missing each time."""
+    score, half = hands["confidence"][..., 0], (len(hands["uv"]), 1)
+    there = ~MISSING.sample(hands["uv"], score, generator=rng)
+    told = torch.rand(half, generator=rng) < 0.5  # scores, of half of the hands
+    score = score.where(told, UNKNOWN).where(there, 0)
+    depth = depth_of(hands).where(torch.rand(half, generator=rng) < 0.5, torch.nan)
+    found = lifter.estimate(hands["uv"], score, depth=depth)
+    return objective(found, target(hands, there), hands["visible"])
 
 
 def objective(found: Estimate, wanted: Tensor, visible: Tensor) -> Tensor:
@@ -141,10 +128,7 @@ def measure(
 ) -> list[float]:
     """Errors of visible joints but the wrist, which is zero, and of the missing ones."""
     rng = torch.Generator().manual_seed(missing)
-    order = torch.rand(hands["uv"].shape[:2], generator=rng).argsort(dim=1)
-    there = order >= missing
-    shown = hands["visible"] & there
-    shown[:, WRIST] = False
+    there = torch.rand(hands["uv"].shape[:2], generator=rng).argsort(dim=1) >= missing
     score = hands["confidence"][..., 0] if told else torch.full(there.shape, UNKNOWN)
     depth = depth_of(hands) if deep else None
     found = lifter.estimate(hands["uv"], score.where(there, 0), depth=depth)
@@ -155,22 +139,13 @@ def measure(
     known = {"keybone": hands["s"], "root_depth": hands["xyz"][:, WRIST, 2]}
     uv = hands["uv"].where(there.unsqueeze(-1), torch.nan)
     by_rays = metrics.joint_errors(to_camera(found.pose, uv, hands["K"], **known), hands["xyz"])
+    said = metres.squeeze(-1) * found.error
+    scored = torch.arange(HAND.num_joints) != WRIST
+    shown, lost = hands["visible"] & there & scored, ~there & scored
     area = metrics.joint_auc(errors, metrics.thresholds(), shown)
-    said = 1000 * metres.squeeze(-1) * found.error
-    values = (
-        1000 * errors,
-        said,
-        1000 * by_rays,
-        1000 * aligned,
-        100.0 * (errors < 0.03),
-        100 * area,
-    )
-    lost = ~there
-    lost[:, WRIST] = False
-    return [
-        *(metrics.visible_mean(value, shown).item() for value in values),
-        metrics.visible_mean(1000 * errors, lost).item(),
-    ]
+    values = [1000 * each for each in (errors, said, by_rays, aligned)]
+    means = [metrics.visible_mean(v, shown) for v in (*values, 100.0 * (errors < 0.03), 100 * area)]
+    return [mean.item() for mean in (*means, metrics.visible_mean(1000 * errors, lost))]
 
 
 def table(lifter: KeypointLifter, held_out: Hands, others: Hands | None) -> dict[str, list[float]]:
@@ -212,10 +187,15 @@ def show(tables: Sequence[dict[str, list[float]]]) -> dict[str, dict[str, str]]:
 def fit(seed: int, control: bool) -> tuple[KeypointLifter, dict[str, list[float]]]:
     """Train a lifter, or the control in its place, and measure it."""
     torch.manual_seed(seed)
-    lifter = KeypointLifter(hypotheses=1 if control else args.hypotheses)
+    lifter, rng = KeypointLifter(hypotheses=1 if control else args.hypotheses), torch.Generator()
     if control:
         lifter.net = GraphNet()
-    train(lifter, hands, args.epochs, seed, 1e-2 if control else 1e-3)
+
+    def loss(lifter: nn.Module, *values: Tensor) -> Tensor:
+        return loss_of(lifter, dict(zip(hands, values, strict=True)), rng)
+
+    rate = 1e-2 if control else 1e-3
+    train(lifter, loss, tuple(hands.values()), args.epochs, rate, rng=rng.manual_seed(seed))
     return lifter.eval(), table(lifter, held_out, others)
 
 

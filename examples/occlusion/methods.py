@@ -18,9 +18,8 @@ from handgraph.nn import (
     HypothesisGraphMerger,
     MeanMerger,
     Merger,
-    SubgraphMask,
 )
-from lifters import count
+from lifters import PSJNetCore, count
 from occlusion.masked import MaskedLifter, with_head
 
 WIDTH = 8
@@ -49,35 +48,6 @@ class DirectRegression(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, J, C]`` to ``[B, J, 3]``."""
         return self.layers(x)
-
-
-class PSJNetCore(nn.Module):
-    """Branches that each lost a removal set, and a merger: the graph part of the paper."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        removal: RemovalSets,
-        merger: type[Merger] = GraphMerger,
-        width: int = WIDTH,
-    ):
-        super().__init__()
-        sized = {"channels": width} if merger in (GraphMerger, HypothesisGraphMerger) else {}
-        self.split = SubgraphMask(removal)
-        self.branches = AdaptiveGraphUNet(in_channels, 3, removal, channels=width)
-        self.merge = merger(3, 3, removal, **sized)
-
-    def branch_poses(self, x: Tensor) -> Tensor:
-        """Lift what each branch kept. ``[*, N, K, 3]``."""
-        return self.branches(self.split(x))
-
-    def merged(self, partial: Tensor, x: Tensor) -> Tensor:
-        """Merge the branches' poses. ``[*, J, 3]``."""
-        return self.merge(partial)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[*, J, C]`` to ``[*, J, 3]``."""
-        return self.merge(self.branch_poses(x))
 
 
 @dataclass(frozen=True)
@@ -121,8 +91,15 @@ def _unet(in_channels: int, width: int = WIDTH) -> nn.Module:
     return AdaptiveGraphUNet(in_channels, 3, HAND, channels=width)
 
 
-def _psjnet(in_channels: int, merger: type[Merger] = GraphMerger) -> nn.Module:
-    return PSJNetCore(in_channels, _LEVELS, merger)
+def _psjnet(
+    in_channels: int,
+    merger: type[Merger] = GraphMerger,
+    removal: RemovalSets = _LEVELS,
+    width: int = WIDTH,
+) -> nn.Module:
+    sized = {"channels": width} if merger in (GraphMerger, HypothesisGraphMerger) else {}
+    branches = AdaptiveGraphUNet(in_channels, 3, removal, channels=width)
+    return PSJNetCore(branches, merger(3, 3, removal, **sized), removal)
 
 
 def _masked(law: str, **options: bool) -> Callable[[int], nn.Module]:
@@ -135,11 +112,11 @@ METHODS = {
     "psjnet": Method("PSJNet: the paper's removal sets", _psjnet),
     "ensemble": Method(
         "4 full graphs, PSJNet's size",
-        of_psjnet_size(lambda c, width: PSJNetCore(c, _FULL, width=width)),
+        of_psjnet_size(lambda c, width: _psjnet(c, removal=_FULL, width=width)),
     ),
     "unet": Method("one graph U-Net, PSJNet's size", of_psjnet_size(_unet)),
-    "random": Method("PSJNet, 4 random sets of 5", lambda c: PSJNetCore(c, _RANDOM)),
-    "finger": Method("PSJNet, one set for each finger", lambda c: PSJNetCore(c, _FINGERS)),
+    "random": Method("PSJNet, 4 random sets of 5", lambda c: _psjnet(c, removal=_RANDOM)),
+    "finger": Method("PSJNet, one set for each finger", lambda c: _psjnet(c, removal=_FINGERS)),
     "dropout": Method("one graph U-Net, random joints zeroed", of_psjnet_size(_unet), "at random"),
     "visible": Method("one graph U-Net, hidden joints zeroed", of_psjnet_size(_unet), "the hidden"),
     "mean": Method("PSJNet, mean of branches", lambda c: _psjnet(c, MeanMerger)),

@@ -18,6 +18,7 @@ from handgraph.hub.branches import BranchLifter
 from handgraph.hub.detected import split_rows
 from handgraph.hub.estimate import Estimate
 from handgraph.hub.keypoints import KeypointLifter, pretrained_lifter
+from handgraph.hub.root_depth import fit_root_depth
 from handgraph.hub.saved import SavedModule
 from handgraph.hub.to_camera import to_camera
 
@@ -26,6 +27,7 @@ __all__ = [
     "Estimate",
     "KeypointLifter",
     "SavedModule",
+    "fit_root_depth",
     "pretrained_lifter",
     "split_rows",
     "to_camera",

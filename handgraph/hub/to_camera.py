@@ -72,7 +72,7 @@ def to_camera(
         raise ValueError(f"reading: expected 'rays' or 'direct', got {reading!r}")
     detected = ~uv.isnan().any(dim=-1)
     axes = view_rotation(uv.where(detected.unsqueeze(-1), 0), K, mask=detected)
-    metres, depth = (_column(value, pose) for value in (keybone, root_depth))
+    metres, depth = (column(value, pose) for value in (keybone, root_depth))
     offset = metres * (pose @ axes)
     ones = torch.ones_like(uv[..., :1])
     rays = torch.cat([uv, ones], dim=-1) @ torch.linalg.inv(K.to(pose)).mT
@@ -83,7 +83,7 @@ def to_camera(
     return direct if reading == "direct" else by_rays.where(detected.unsqueeze(-1), direct)
 
 
-def _column(value: Tensor | float, like: Tensor) -> Tensor:
+def column(value: Tensor | float, like: Tensor) -> Tensor:
     """Return a value for each hand, as ``[*, 1, 1]``."""
     tensor = torch.as_tensor(value).to(like)
     return tensor[..., None, None] if tensor.ndim else tensor

@@ -8,9 +8,9 @@ from occlusion_benchmark import best_rates
 from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.metrics import joint_auc, thresholds, visible_mean
-from lifters import count, errors, target, to_pixels
+from lifters import PSJNetCore, count, errors, target, to_pixels
 from occlusion import inputs, masked, pictures, running, table, training
-from occlusion.methods import METHODS, PSJNetCore
+from occlusion.methods import METHODS
 from occlusion.settings import (
     ALL_INPUTS,
     CHOSEN_RATES,
