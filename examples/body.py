@@ -20,7 +20,7 @@ from handgraph import H36M, RemovalSets, coarsen
 from handgraph.losses import pose_loss, psjnet_loss
 from handgraph.metrics import joint_errors
 from handgraph.nn import AdaptiveGraphUNet, GraphMerger, PerBranch, SkeletonUNet
-from lifters import PSJNetCore, count, train
+from shared.lifters import PSJNetCore, count, train
 
 LIMBS = RemovalSets(H36M, {x: x for x in ("left_arm", "right_arm", "left_leg", "right_leg")})
 LENGTH = {  # of the bone that ends at the joint, in metres

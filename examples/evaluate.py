@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from files import write_text
-from pictures import save_curves
 from pipeline.hands import batches, chunks, load
 from pipeline.methods import METHODS
 from pipeline.pictures import curves, ranked, save_hands, write_curves
 from pipeline.scores import RANGES, Predictions, counts, heading, markdown, predict, row
 from pipeline.settings import Settings
 from pipeline.store import load_run
+from shared.files import write_text
+from shared.pictures import save_curves
 
 SHOWN = 4
 

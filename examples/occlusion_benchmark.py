@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from files import lock, write_text
 from handgraph.metrics import joint_auc, thresholds, visible_mean
 from occlusion.inputs import Source, load
 from occlusion.pictures import save_bands, save_hands
@@ -29,6 +28,7 @@ from occlusion.settings import (
     tuning_jobs,
 )
 from occlusion.table import make_rows
+from shared.files import lock, write_text
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from handgraph.formats import Keypoints, guess_format, read_keypoints
 from handgraph.hub import KeypointLifter, fit_root_depth, pretrained_lifter, to_camera
 from handgraph.plot import draw_image, draw_pose, draw_pose_3d
 from handgraph.vision import read_image
-from photos import camera, name_joints
+from shared.photos import camera, name_joints
 
 DEMO = Path(__file__).parent / "images"
 """A rendered hand, ``SyntheticHands``' own, and what MediaPipe 0.10.21 finds in it."""

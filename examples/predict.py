@@ -36,10 +36,10 @@ from handgraph.geometry import (
 )
 from handgraph.video import Followed, Pose, VideoWriter, draw_joints, follow, read_frames
 from handgraph.vision import read_image
-from photos import camera, folders, name_joints
-from pictures import save_heatmaps, save_overlay
 from pipeline.store import load_run
 from psjnet import Detection, PoseNet
+from shared.photos import camera, folders, name_joints
+from shared.pictures import save_heatmaps, save_overlay
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import handgraph.nn as hnn
 from handgraph import H36M, HAND, RemovalSets
 from handgraph.datasets import SyntheticHands
 from handgraph.losses import pose_loss
-from lifters import Hands, count, inputs, table2, target, to_pixels, train
+from shared.lifters import Hands, count, inputs, table2, target, to_pixels, train
 
 LAYERS = {
     "GCNConv": GCNConv,

@@ -14,26 +14,23 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy
 
 from handgraph import HAND, metrics
 from handgraph.datasets import SyntheticHands
 from handgraph.detectors import HeatmapDetector, Missing, RegressionDetector
-from handgraph.geometry import keybone_length, project, view_rotation
-from handgraph.hub import Estimate, KeypointLifter, to_camera
+from handgraph.geometry import keybone_length, project
+from handgraph.hub import KeypointLifter, lifter_loss, lifting_target, to_camera
 from handgraph.hub.detected import UNKNOWN
 from handgraph.hub.estimate import num_outputs
 from handgraph.hub.keypoints import CHANNELS
 from handgraph.nn import AdaptiveGraphUNet, JointHead
-from lifters import Hands, train
+from shared.lifters import Hands, train
 
 WRIST = HAND.index("wrist")
 DETECTORS = (HeatmapDetector(), RegressionDetector())
 """Each hand is seen by one of these."""
 MISSING = Missing(share=0.5)
 """Joints that are left out in training, other ones in each epoch."""
-SCALE = 0.3
-"""Of the mixture's distances, in keybone lengths."""
 COLUMNS = (
     "MPJPE mm", "expected mm", "by rays mm", "PA-MPJPE mm", "PCK at 30 mm", "AUC 0-50 mm",
     "missing joints mm",
@@ -76,9 +73,9 @@ def real(path: Path) -> Hands:
 
 
 def target(hands: Hands, there: Tensor) -> Tensor:
-    """What the lifter should say: relative to the wrist, in keybone lengths, in the view's axes."""
-    axes = view_rotation(hands["uv"], hands["K"], mask=there)
-    return (hands["xyz"] - hands["xyz"][:, [WRIST]]) @ axes.mT / hands["s"].reshape(-1, 1, 1)
+    """What the lifter should say of these joints."""
+    uv = hands["uv"].where(there.unsqueeze(-1), torch.nan)
+    return lifting_target(hands["xyz"], uv, hands["K"], keybone=hands["s"])
 
 
 def depth_of(hands: Hands) -> Tensor:
@@ -99,27 +96,7 @@ def loss_of(lifter: KeypointLifter, hands: Hands, rng: torch.Generator) -> Tenso
     score = score.where(told, UNKNOWN).where(there, 0)
     depth = depth_of(hands).where(torch.rand(half, generator=rng) < 0.5, torch.nan)
     found = lifter.estimate(hands["uv"], score, depth=depth)
-    return objective(found, target(hands, there), hands["visible"])
-
-
-def objective(found: Estimate, wanted: Tensor, visible: Tensor) -> Tensor:
-    r"""Likelihood of a mixture, and what teaches the expected error e and the visibility.
-
-    With d_k the mean distance of the joints of hypothesis k, w_k its weight and b = 0.3 keybones:
-    :math:`-b \log \sum_k w_k e^{-d_k / b}`, which is d for one hypothesis. With r the distance of
-    the likeliest, :math:`r / e + \log e` is least where e is the mean of r.
-    """
-    apart = lengths(found.hypotheses - wanted.unsqueeze(-3)).mean(dim=-1)
-    loss = -SCALE * torch.logsumexp(found.weights.clamp(min=1e-9).log() - apart / SCALE, dim=-1)
-    distance = lengths(found.pose - wanted).detach()
-    error = distance / found.error + found.error.log()
-    seen = binary_cross_entropy(found.visible, visible.to(found.visible))
-    return loss.mean() + 0.05 * error.mean() + 0.05 * seen
-
-
-def lengths(vectors: Tensor) -> Tensor:
-    """Lengths, of which none is 0: that of the root would have no logarithm and no gradient."""
-    return vectors.square().sum(dim=-1).add(1e-6).sqrt()
+    return lifter_loss(found, target(hands, there), hands["visible"])
 
 
 @torch.no_grad()
@@ -187,7 +164,7 @@ def show(tables: Sequence[dict[str, list[float]]]) -> dict[str, dict[str, str]]:
 def fit(seed: int, control: bool) -> tuple[KeypointLifter, dict[str, list[float]]]:
     """Train a lifter, or the control in its place, and measure it."""
     torch.manual_seed(seed)
-    lifter, rng = KeypointLifter(hypotheses=1 if control else args.hypotheses), torch.Generator()
+    lifter, rng = KeypointLifter(), torch.Generator()
     if control:
         lifter.net = GraphNet()
 
@@ -203,7 +180,6 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--samples", type=int, default=160_000)
 parser.add_argument("--epochs", type=int, default=20)
 parser.add_argument("--seeds", type=int, default=3, help="trainings; the first is saved")
-parser.add_argument("--hypotheses", type=int, default=1, help="poses that it estimates")
 parser.add_argument("--control", action="store_true", help="a graph U-Net beside it, trained once")
 parser.add_argument("--real", type=Path, help="npz of real hands, to measure on")
 parser.add_argument("--out", type=Path, default=Path("runs/keypoint_lifter"))

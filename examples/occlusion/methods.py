@@ -8,7 +8,7 @@ from functools import cache
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from handgraph import HAND, RemovalSets
 from handgraph.nn import (
@@ -19,8 +19,8 @@ from handgraph.nn import (
     MeanMerger,
     Merger,
 )
-from lifters import PSJNetCore, count
 from occlusion.masked import MaskedLifter, with_head
+from shared.lifters import PSJNetCore, count
 
 WIDTH = 8
 """Width of the finest level of every graph U-Net, unless sizes are matched."""
@@ -29,25 +29,18 @@ Hide = Literal["nothing", "at random", "the hidden"]
 Simulate = Literal["detector", "crude"]
 
 
-class DirectRegression(nn.Module):
+def direct_regression(in_channels: int, hidden_channels: int = 256) -> nn.Sequential:
     """Regress all joints from all inputs by fully connected layers, as Cai et al. regress depth."""
-
-    def __init__(self, in_channels: int, hidden_channels: int = 256):
-        super().__init__()
-        joints = HAND.num_joints
-        self.layers = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(joints * in_channels, hidden_channels),
-            nn.ReLU(),
-            nn.Linear(hidden_channels, hidden_channels),
-            nn.ReLU(),
-            nn.Linear(hidden_channels, joints * 3),
-            nn.Unflatten(1, (joints, 3)),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, J, C]`` to ``[B, J, 3]``."""
-        return self.layers(x)
+    joints = HAND.num_joints
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(joints * in_channels, hidden_channels),
+        nn.ReLU(),
+        nn.Linear(hidden_channels, hidden_channels),
+        nn.ReLU(),
+        nn.Linear(hidden_channels, joints * 3),
+        nn.Unflatten(1, (joints, 3)),
+    )
 
 
 @dataclass(frozen=True)
@@ -107,7 +100,7 @@ def _masked(law: str, **options: bool) -> Callable[[int], nn.Module]:
 
 
 METHODS = {
-    "cai": Method("Cai-style direct regression", DirectRegression),
+    "cai": Method("Cai-style direct regression", direct_regression),
     "hopenet": Method("HopeNet: one graph U-Net", _unet),
     "psjnet": Method("PSJNet: the paper's removal sets", _psjnet),
     "ensemble": Method(

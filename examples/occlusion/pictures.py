@@ -17,7 +17,7 @@ from handgraph.plot import draw_pose, draw_pose_3d
 from occlusion.methods import METHODS
 from occlusion.running import images_shown
 from occlusion.settings import ALL_INPUTS, MAIN_INPUTS, REGIMES, Job
-from pictures import GRID, save_curves
+from shared.pictures import GRID, save_curves
 
 Result = dict[str, Any]
 

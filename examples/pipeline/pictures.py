@@ -13,8 +13,8 @@ from torch import Tensor
 from handgraph import HAND
 from handgraph.metrics import Interval, bootstrap_pck, occlusion_groups, pck_curve, visible_mean
 from handgraph.plot import draw_image, draw_poses
-from pictures import GRID
 from pipeline.scores import GROUPS, Predictions
+from shared.pictures import GRID
 
 
 def curves(nets: Mapping[str, list[Predictions]], images: Tensor) -> dict[str, Interval]:

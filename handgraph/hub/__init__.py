@@ -21,6 +21,7 @@ from handgraph.hub.keypoints import KeypointLifter, pretrained_lifter
 from handgraph.hub.root_depth import fit_root_depth
 from handgraph.hub.saved import SavedModule
 from handgraph.hub.to_camera import to_camera
+from handgraph.hub.training import lifter_loss, lifting_target
 
 __all__ = [
     "BranchLifter",
@@ -28,6 +29,8 @@ __all__ = [
     "KeypointLifter",
     "SavedModule",
     "fit_root_depth",
+    "lifter_loss",
+    "lifting_target",
     "pretrained_lifter",
     "split_rows",
     "to_camera",

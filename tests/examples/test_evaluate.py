@@ -20,11 +20,11 @@ from torch import nn
 from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.geometry import crop_matrix, normalize_uv, transform_points, uvd_to_camera
-from pictures import save_curves
 from pipeline.pictures import curves, ranked, write_curves
 from pipeline.scores import RANGES, Predictions, counts, markdown, row
 from pipeline.scores import predict as predict_all
 from psjnet import PoseNet, detection
+from shared.pictures import save_curves
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 JOINTS = HAND.num_joints

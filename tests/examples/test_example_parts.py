@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from files import write_text, written
-from lifters import MAX_NORM, batches, descend, minimize
+from shared.files import write_text, written
+from shared.lifters import MAX_NORM, batches, descend, minimize
 
 
 def nets():

@@ -8,7 +8,6 @@ from occlusion_benchmark import best_rates
 from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.metrics import joint_auc, thresholds, visible_mean
-from lifters import PSJNetCore, count, errors, target, to_pixels
 from occlusion import inputs, masked, pictures, running, table, training
 from occlusion.methods import METHODS
 from occlusion.settings import (
@@ -22,6 +21,7 @@ from occlusion.settings import (
     table_jobs,
     tuning_jobs,
 )
+from shared.lifters import PSJNetCore, count, errors, target, to_pixels
 
 JOB = Job("psjnet", MAIN_INPUTS, "seen", 0, 0, 1e-2, 1, 300, 200, 3000, 64)
 

@@ -6,13 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-import baselines
 import psjnet
 from handgraph import HAND, RemovalSets, Skeleton
 from handgraph.geometry import normalize_uv
 from handgraph.nn import AdaptiveGraphUNet, HypothesisGraphMerger, MeanMerger
 from handgraph.vision import HeatmapGenerator, decode_heatmaps
-from lifters import camera_space, count, psjnet_losses, to_pixels
+from pipeline import baselines
 from pipeline.methods import METHODS, build, steps_of
 from pipeline.objectives import (
     DEPTH_WEIGHT,
@@ -25,6 +24,7 @@ from pipeline.objectives import (
 from pipeline.scores import REACH, hits_2d
 from pipeline.settings import Settings
 from psjnet import Detection, PoseNet, PSJNetLifter, detection
+from shared.lifters import camera_space, count, psjnet_losses, to_pixels
 
 SIZE, BATCH = 64, 3
 

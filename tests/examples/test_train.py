@@ -13,7 +13,6 @@ lightning_fabric = pytest.importorskip("lightning.fabric")
 import evaluate  # noqa: E402
 import train  # noqa: E402
 
-from files import lock  # noqa: E402
 from handgraph.datasets import SyntheticHands, write_rhd  # noqa: E402
 from pipeline.cache import cache_folder  # noqa: E402
 from pipeline.hands import batches  # noqa: E402
@@ -22,6 +21,7 @@ from pipeline.objectives import set_step  # noqa: E402
 from pipeline.run import Options, Run  # noqa: E402
 from pipeline.settings import Settings  # noqa: E402
 from pipeline.store import finished, load_run, load_settings, load_weights, step_path  # noqa: E402
+from shared.files import lock  # noqa: E402
 
 SETTINGS = Settings(
     samples=12,

@@ -13,9 +13,9 @@ from torch.testing import assert_close
 
 from handgraph import HAND
 from handgraph.video import VideoWriter, read_frames
-from photos import folders
 from pipeline.settings import Settings
 from psjnet import PoseNet
+from shared.photos import folders
 
 SIZE = 64
 RING = torch.stack([torch.linspace(0, 2 * math.pi, 22)[:21].cos(),
