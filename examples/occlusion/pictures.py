@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ def save_hands(results: Mapping[Job, Result], hands: Mapping[str, Tensor], path:
             space = figure.add_subplot(*size, place + column, projection="3d", elev=15, azim=-60)
             draw_in_cube(space, {TRUTH: hand["xyz"], PREDICTION: net["hands"][row]}, seen)
             error = f"{1000 * visible_mean(net['errors'][image], seen):.0f} mm"
-            space.set_title(f"{title}\n{error}" if row == 0 else error, fontsize=9)
+            space.set_title(f"{fill(title, 24)}\n{error}" if row == 0 else error, fontsize=9)
     figure.suptitle(
         "Severe occlusion, unseen in training. Grey: the true hand; hollow: hidden joints; "
         "mm: mean error of the visible joints", fontsize=10,
