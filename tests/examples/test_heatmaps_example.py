@@ -59,7 +59,7 @@ def test_pictures_are_written(run):
         assert np.asarray(Image.open(out / name).convert("RGB")).std() > 10
 
 
-def test_hands_are_chosen_by_what_is_visible(run):
+def test_hands_are_selected_by_visibility(run):
     names, _, _ = run
     count = names["after"]["visible"].sum(dim=-1)
     chosen = names["choose"](names["after"], (21, 12))["visible"].sum(dim=-1)

@@ -77,7 +77,7 @@ def test_without_beta_a_step_is_answered_as_by_a_low_pass():
         assert found.item() == pytest.approx(1 - rest**i)
 
 
-def test_beta_lags_less_behind_what_is_fast():
+def test_larger_beta_reduces_the_lag_of_fast_motion():
     slow, quick = OneEuro(1.0, 0.0), OneEuro(1.0, 1.0)
     for i in range(20):
         x = torch.tensor(10.0 * i)
@@ -93,7 +93,7 @@ def test_missing_values_stay_missing_and_start_anew():
     assert found[2:] == values[2:]
 
 
-def test_filter_says_what_it_takes():
+def test_filter_raises_for_invalid_arguments():
     smooth = OneEuro()
     smooth(torch.zeros(1), 1.0)
     with pytest.raises(ValueError, match="expected a time after 1 s, got 1 s"):
@@ -141,7 +141,7 @@ def test_crop_is_around_the_last_joints():
     assert [frame.seconds for frame in found] == [0, 1 / 30, 2 / 30]
 
 
-def test_what_is_given_is_smooth():
+def test_followed_joints_are_smoothed_by_the_filter():
     hand = Hand([(50.0, 50.0), (60.0, 50.0), (50.0, 50.0)])
     smooth = OneEuro(1.0, 0.02)
     for i, frame in enumerate(hand.follow(0.02)):
@@ -149,7 +149,7 @@ def test_what_is_given_is_smooth():
 
 
 @pytest.mark.parametrize("lost", [(250.0, 50.0), (torch.nan, 50.0)])
-def test_a_lost_hand_is_looked_for_where_the_first_was(lost):
+def test_lost_hand_resets_to_the_first_crop(lost):
     hand = Hand([(50.0, 50.0), lost, (50.0, 50.0)])
     hand.follow()
     assert hand.boxes == 2
@@ -183,7 +183,7 @@ def colored(i, height=21, width=33):
     return image
 
 
-def test_frames_come_back_with_their_times(tmp_path):
+def test_frames_are_restored_with_their_times(tmp_path):
     pytest.importorskip("av")
     times = [0.0, 0.04, 0.1, 0.2]
     with VideoWriter(tmp_path / "a.mp4") as video:
@@ -204,7 +204,7 @@ def matrix(*entries):
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])  # clockwise: x goes down, to the left, up
-def test_frames_are_turned_as_their_file_says(quarters, tmp_path):
+def test_frames_are_rotated_by_the_metadata_of_the_file(quarters, tmp_path):
     pytest.importorskip("av")
     path = tmp_path / "a.mp4"
     image = torch.zeros(3, 32, 64, dtype=torch.uint8)
@@ -223,7 +223,7 @@ def test_frames_are_turned_as_their_file_says(quarters, tmp_path):
     assert (found.float() - expected).abs().mean() < 8
 
 
-def test_what_is_no_video_is_refused(tmp_path):
+def test_files_that_are_not_videos_raise(tmp_path):
     pytest.importorskip("av")
     (tmp_path / "a.mp4").write_bytes(b"no video" * 100)
     with pytest.raises(ValueError, match=r"a.mp4: expected a video"):

@@ -78,7 +78,7 @@ def test_half_precision(device, dtype):
         assert (low - exact).norm() < rounding * exact.norm()
 
 
-def test_every_source_of_a_stage_counts(device):
+def test_gradients_include_every_source_of_a_stage(device):
     """A stage reads the same activation twice, and no stage reads another one."""
     plan = dense_plan(1, 3, ((0,), 4), ((0,), 9), ((2, 2, 0), 5))
     assert_close(*both(plan, inputs(1, 3, 3), device), **CLOSE)
@@ -255,7 +255,7 @@ def test_precision_is_by_choice(device, multiplied, switch, precision, tolerance
         (((2, 4), (2, 272)), "fm", TypeError, "on cpu and torch.float32 on meta"),
     ],
 )
-def test_what_does_not_fit_is_an_error(shapes, dtypes, error, message):
+def test_invalid_arguments_raise(shapes, dtypes, error, message):
     """A table on another device is an error too; a GPU would read it as its own memory."""
     kinds = {"f": torch.float32, "d": torch.float64, "i": torch.int64, "m": torch.float32}
     x, table = (
