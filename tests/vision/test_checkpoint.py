@@ -102,9 +102,7 @@ def test_the_backbone_is_read_off_the_weights(name):
 
 
 @pytest.mark.parametrize("joints", [17, 133])
-def test_head_with_other_joints_is_not_loaded_and_reported(
-    generator, fresh, backbone, joints
-):
+def test_head_with_other_joints_is_not_loaded_and_reported(generator, fresh, backbone, joints):
     report = load_pose_checkpoint(generator, official(backbone, joints))
     assert_loaded(generator, backbone)
     assert torch.equal(generator.head.weight, fresh.head.weight)
