@@ -165,7 +165,7 @@ def test_guide_prints_the_card_of_the_lifter():
 @pytest.mark.parametrize(
     ("start", "shown"),
     [
-        ("| heatmaps: occluded joints jump |",
+        ("| heatmaps: occluded joints jump",
          [("heatmap", "learned", "severe"), ("heatmap", "ensemble", "severe")]),
         ("| heatmaps | occluded joints too |",
          [("heatmap", "learned_channel", "hidden"), ("heatmap", "learned", "hidden")]),

@@ -84,7 +84,7 @@ def test_rows_of_runtimes_have_ratios_distances_or_the_reason():
     assert cells[2]["ms"] == "No module"
 
 
-def test_fitted_generator_has_its_peaks_nearer_to_the_joints():
+def test_fitted_generator_has_peaks_nearer_to_the_joints():
     pytest.importorskip("timm")
     torch.manual_seed(0)
     images, uv = fitting.rendered(64, 0, "cpu")
@@ -129,7 +129,7 @@ def test_plans_are_those_of_the_core():
     assert programs["core"].in_width == programs["core"].out_width == 63
 
 
-def test_gpu_wants_a_gpu(capsys):
+def test_gpu_benchmark_exits_without_a_gpu(capsys):
     if torch.cuda.is_available():
         pytest.skip("there is one")
     with pytest.raises(SystemExit) as exit_:
@@ -169,7 +169,7 @@ def test_only_some_steps(tmp_path, monkeypatch, capsys):
     assert "expected some of tests, " in capsys.readouterr().err
 
 
-def test_a_step_that_hangs_is_stopped():
+def test_a_step_beyond_its_time_limit_is_stopped():
     found = gpu.run([sys.executable, "-c", "import time; time.sleep(60)"], limit=0.2)
     assert found["exit_code"] == gpu.TIMED_OUT
     assert found["seconds"] < 30

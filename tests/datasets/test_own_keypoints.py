@@ -75,7 +75,7 @@ def test_nan_is_missing(array):
     assert (read["confidence"][lost] == 0).all()
 
 
-def test_found_is_not_made_up():
+def test_found_is_absent_without_missing_joints():
     assert "found" not in KeypointDataset({"uv": HANDS["uv"]}).tensors
 
 
@@ -127,7 +127,7 @@ def check_extra(found, index):
     assert torch.equal(found["seen"], SUBJECT[index] > 1)
 
 
-def test_what_else_samples_carry():
+def test_samples_have_the_extra_entries():
     hands = KeypointDataset({"uv": HANDS["uv"]}, extra=EXTRA)
     sample = hands[4]
     assert (sample.name, sample.side) == (FILES[4], "left")
@@ -142,7 +142,7 @@ def test_what_else_samples_carry():
     assert KeypointDataset({"uv": HANDS["uv"]}).extra == {}
 
 
-def test_what_else_is_batched():
+def test_extra_entries_are_batched():
     hands = KeypointDataset({"uv": HANDS["uv"]}, extra=EXTRA)
     (batch,) = DataLoader(hands, batch_size=6, num_workers=2)
     check_extra({name: batch[name] for name in EXTRA}, range(6))
@@ -155,7 +155,7 @@ def test_one_sample():
     assert hands[0].name == FILES[0]
 
 
-def test_npz_carries_what_is_asked_for(tmp_path):
+def test_npz_reads_the_requested_extra_entries(tmp_path):
     path = tmp_path / "hands.npz"
     np.savez(path, uv=HANDS["uv"], joints=HAND.joints, **EXTRA)
     check_extra(NpzKeypoints(path, extra=list(EXTRA)).extra, range(6))
@@ -180,7 +180,7 @@ def test_npz_carries_what_is_asked_for(tmp_path):
         ({"batch_id": SUBJECT}, ValueError, "extra 'batch_id': PyG offsets entries"),
     ],
 )
-def test_what_samples_cannot_carry(extra, error, message):
+def test_invalid_extra_entries_raise(extra, error, message):
     with pytest.raises(error, match=f"KeypointDataset: .*{message}"):
         KeypointDataset({"uv": HANDS["uv"]}, extra=extra)
 

@@ -163,7 +163,7 @@ def test_other_formats_are_read(run, tmp_path):
     assert len(hand["xyz"]) == 21
 
 
-def test_the_side_is_needed_where_the_file_does_not_say_it(run, tmp_path):
+def test_side_is_required_if_the_file_lacks_it(run, tmp_path):
     uv = read_mediapipe(IMAGES / "hand.json", (SIZE, SIZE)).uv[0].tolist()
     (tmp_path / "a.json").write_text(json.dumps([{"keypoints": uv, "keypoint_scores": [1.0] * 21}]))
     file = ("--landmarks", tmp_path / "a.json")

@@ -37,7 +37,7 @@ def test_training_saves_a_lifter_with_its_card(tmp_path):
     assert "± " in out
 
 
-def test_measured_errors_are_millimetres_of_what_is_visible(tmp_path):
+def test_measured_errors_are_of_visible_joints_in_millimetres(tmp_path):
     """A lifter with an error of 10 mm at each hidden joint and 2 mm at all others."""
     flags = ("--samples", 512, "--epochs", 1, "--seeds", 1, "--out", tmp_path / "lifter")
     names, _ = run_example("train_lifter.py", *flags)

@@ -69,7 +69,7 @@ def test_the_legacy_api_names_the_mirror_image():
     assert read_mediapipe(legacy("Right"), SIZE, mirrored_labels=False).side == ("right",)
 
 
-def test_tasks_have_to_be_told():
+def test_tasks_results_need_mirrored_labels():
     with pytest.raises(ValueError, match="MediaPipe: handedness: pass mirrored_labels"):
         read_mediapipe(tasks("Left"), SIZE)
     unnamed = {"hand_landmarks": [POINTS]}
@@ -117,7 +117,7 @@ def wrong(change):
         (wrong(lambda c: c.update(multi_hand_landmarks=4)), "landmarks: expected a list, got 4"),
     ],
 )
-def test_wrong_files_say_where(tmp_path, content, message):
+def test_errors_name_the_position_in_the_file(tmp_path, content, message):
     path = tmp_path / "hand.json"
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=message):

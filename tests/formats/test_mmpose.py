@@ -122,6 +122,6 @@ def test_scores():
         ),
     ],
 )
-def test_wrong_files_say_where(content, message):
+def test_errors_name_the_position_in_the_file(content, message):
     with pytest.raises(ValueError, match=message):
         read_mmpose(content)

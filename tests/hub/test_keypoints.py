@@ -61,7 +61,7 @@ def test_root_is_zero(lifter):
     assert (lifter(hands(4)[0])[:, WRIST] == 0).all()
 
 
-def test_no_score_is_one_half(lifter):
+def test_missing_score_equals_one_half(lifter):
     uv, score = hands(4)
     assert torch.equal(lifter(uv), lifter(uv, torch.full_like(score, 0.5)))
     assert not torch.equal(lifter(uv), lifter(uv, score))
@@ -95,7 +95,7 @@ def test_compiled_equals_eager(lifter):
     assert_close(compiled(uv, score), lifter(uv, score), rtol=1e-10, atol=1e-10)
 
 
-def test_another_skeleton_takes_its_own_root():
+def test_other_skeletons_use_their_root():
     skeleton = Skeleton("rod", "abc", [("a", "b"), ("b", "c")], root="b")
     pose = KeypointLifter(skeleton, width=8)(torch.rand(5, 3, 2))
     assert pose.shape == (5, 3, 3)
@@ -188,7 +188,7 @@ def test_missing_joints_have_no_gradient(lifter):
     assert (uv.grad[there] != 0).any(dim=-1).all()
 
 
-def test_the_crop_is_around_the_joints_that_are_there(lifter):
+def test_crop_is_around_the_detected_joints(lifter):
     uv, score, there = some_missing()
     moved = 3 * uv + 50
     score = score.where(there, 0)
@@ -257,7 +257,7 @@ def test_score_that_is_no_probability_is_refused(lifter, value):
         (torch.rand(21, 2), None, {"side": "both"}, ValueError, "'right' or 'left', got 'both'"),
     ],
 )
-def test_what_does_not_fit_is_refused(uv, score, options, error, message):
+def test_invalid_arguments_raise(uv, score, options, error, message):
     with pytest.raises(error, match=message):
         KeypointLifter(width=8)(uv, score, **options)
 
@@ -335,7 +335,7 @@ def test_pose_can_be_put_into_the_frame_of_a_camera(trained):
     assert joint_errors(turned, truth).mean() < joint_errors(pose, truth).mean()
 
 
-def test_other_orders_go_by_name(trained):
+def test_other_joint_orders_are_matched_by_name(trained):
     hand = SyntheticHands(1, seed=5, progress=False)[0]
     theirs = hand.uv[RHD.index_from(HAND)]
     assert_close(trained(theirs[HAND.index_from(RHD)]), trained(hand.uv))
@@ -353,7 +353,7 @@ def test_a_body_has_no_side():
 
 
 @pytest.mark.parametrize(("missing", "more"), [(1, 1.5), (3, 4.0), (6, 8.0)])
-def test_a_trained_lifter_keeps_its_errors_where_joints_are_missing(trained, missing, more):
+def test_errors_of_other_joints_stay_low_with_missing_joints(trained, missing, more):
     """Errors of the present joints are in mm; the lifter also estimates the missing joints."""
     seen = SyntheticHands(2000, seed=779, progress=False).tensors
     metres = seen["s"].reshape(-1, 1, 1)
@@ -422,7 +422,7 @@ def test_rows_are_split():
 
 @pytest.mark.parametrize("lost", [7, WRIST])
 @pytest.mark.parametrize("reading", ["rays", "direct"])
-def test_true_poses_come_back_to_the_camera(lost, reading):
+def test_to_camera_restores_true_poses(lost, reading):
     """A joint is missing, or the root is missing and its position follows from the other joints."""
     seen = SyntheticHands(20, seed=3).tensors
     seen = {k: v.double() if v.is_floating_point() else v for k, v in seen.items()}
@@ -460,7 +460,7 @@ def test_expected_errors_are_calibrated(trained):
         assert errors[some].mean() == pytest.approx(said[some].mean().item(), rel=0.15)
 
 
-def test_visibility_is_told_without_scores(trained):
+def test_visibility_is_estimated_without_scores(trained):
     """On hands of a heatmap detector, AUC is far above chance; the test's error is 1 - AUC."""
     seen = SyntheticHands(4000, seed=781, progress=False).tensors
     said = trained.estimate(seen["uv"]).visible

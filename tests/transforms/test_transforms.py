@@ -89,7 +89,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("transform", ALL, ids=name_of)
-def test_changes_what_it_says_and_a_copy_only(transform):
+def test_transform_changes_only_its_entries_in_a_copy(transform):
     hand = HANDS[1]
     before = hand.clone()
     after = transform(hand)
@@ -293,7 +293,7 @@ def test_a_number_of_joints_is_removed_all_equally_likely():
 
 
 @pytest.mark.parametrize("value", [0.0, math.nan])
-def test_fills_what_it_is_told_to(value):
+def test_removed_joints_have_the_fill_value(value):
     hand = HANDS[0]
     removed = RemoveJoints("TIP", fill=["uv", "d"], value=value)(hand)
     gone = HAND.select("TIP")
@@ -352,7 +352,7 @@ def test_occludes_positions_alone():
         (RotateInPlane(), [], "RotateInPlane needs K and uv or xyz; this Data has nothing"),
     ],
 )
-def test_what_is_missing_is_named(transform, names, message):
+def test_errors_name_the_missing_entry(transform, names, message):
     data = Data(**{name: HANDS[0][name] for name in names})
     with pytest.raises(ValueError, match=f"^{message}$"):
         transform(data)
@@ -401,7 +401,7 @@ def test_wrong_arguments_are_named(make, error, message):
         make()
 
 
-def test_what_cannot_be_filled_is_named():
+def test_errors_name_entries_that_cannot_be_filled():
     with pytest.raises(TypeError, match="cannot fill visible of torch.bool"):
         RemoveJoints("TIP", fill=["visible"])(HANDS[0])
     with pytest.raises(ValueError, match=r"K of shape \[21, \*\], got \[1, 3, 3\]"):
@@ -456,7 +456,7 @@ def test_xyz_that_is_none_is_not_rotated(xyz):
         RotateInPlane(30)(Data(xyz=xyz, K=torch.eye(3)[None]))
 
 
-def test_regions_are_around_joints_that_are_there():
+def test_regions_are_around_detected_joints():
     uv = 100 * torch.rand(200, 21, 2, generator=torch.Generator().manual_seed(0))
     uv[:, 3:] = torch.nan
     linked = sample_region(uv, probability=1.0, radius=(0, 0), hops=1)

@@ -105,7 +105,7 @@ def test_flops_are_those_by_hand(engine):
 
 @pytest.mark.parametrize("batch", [1, 40, 300])
 @pytest.mark.parametrize("train", [False, True])
-def test_flops_of_the_core_are_alike(batch, train):
+def test_flops_of_the_core_are_equal_for_engines(batch, train):
     _, branches, merge = core()
     plans = branches.lower(), merge.unet.lower()
     inputs = torch.randn(batch, 4, 16, 2).double(), torch.randn(batch, 1, 21, 16).double()
@@ -235,7 +235,7 @@ for batch, branches, nodes, channels in [(5, 1, 0, 2), (5, 1, 3, 0), (5, 0, 3, 2
 
 
 @pytest.mark.slow
-def test_inputs_of_nothing():
+def test_empty_inputs_do_not_crash():
     """The test runs in a new process, because an invalid access ends it."""
     subprocess.run([sys.executable, "-W", "ignore", "-c", NOTHING], check=True, timeout=120)
 
@@ -265,7 +265,7 @@ def test_saved_tensors_in_any_layout():
 
 
 @pytest.mark.parametrize("index", [[[0, 3]], [[0, 99]], [[-2, 0]], [[2**40, 0]]])
-def test_selections_of_nodes_that_are_not_there(index):
+def test_selections_of_missing_nodes_raise(index):
     select = stage(Select(torch.tensor(index), 3), relu=False)
     plan = (*select, Stage((Term(1, weight=r(1, 2, 2)),), relu=False))
     with pytest.raises(ERRORS):

@@ -77,7 +77,7 @@ def test_half_precision(device, dtype):
         assert (low - exact).norm() < rounding * exact.norm()
 
 
-def test_every_source_of_a_stage_counts(device):
+def test_gradients_include_every_source_of_a_stage(device):
     """A stage reads the same activation twice, and no stage reads another one."""
     plan = dense_plan(1, 3, ((0,), 4), ((0,), 9), ((2, 2, 0), 5))
     assert_close(*both(plan, inputs(1, 3, 3), device), **CLOSE)
