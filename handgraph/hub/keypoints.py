@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from handgraph._check import check_count
+from handgraph._check import check_count, check_skeleton
 from handgraph.geometry import crop_matrix, transform_points
 from handgraph.hub.config import skeleton_to_json
 from handgraph.hub.detected import FEWEST, Detected, read_detected
@@ -63,12 +63,14 @@ class KeypointLifter(SavedModule):
         same unit, from any origin, growing away from the camera: MediaPipe's z times the width of
         the image. The output is relative to the root, in keybone lengths, in the axes of a camera
         that looks at the centre of the box around the joints (x right, y down, z forward). A hand
-        with fewer than 3 joints is NaN.
+        with fewer than 3 joints, or with all joints in one place, is NaN.
 
     Raises:
-        TypeError: If uv, the score or the depth are no real numbers.
-        ValueError: If the skeleton has no root, a shape does not fit, a score is no probability,
-            the side is neither, or a single hand has fewer than 3 joints.
+        TypeError: If uv, the score or the depth are no real numbers, ``skeleton`` is no skeleton,
+            or a size is no integer.
+        ValueError: If the skeleton has no root, a size is not positive, a shape does not fit, a
+            score is no probability, a number is infinite, the side is neither, or a single hand has
+            fewer than 3 joints or all in one place.
 
     Example:
         >>> import torch
@@ -83,13 +85,15 @@ class KeypointLifter(SavedModule):
 
     def __init__(self, skeleton: Skeleton = HAND, *, width: int = 512, hypotheses: int = 1):
         super().__init__()
+        check_skeleton(skeleton, "KeypointLifter")
+        check_count(width, "width", 1)
+        check_count(hypotheses, "hypotheses", 1)
         if skeleton.root is None:
             raise ValueError(
                 f"KeypointLifter: expected a skeleton with a root, got {skeleton.name}"
             )
         self.skeleton = skeleton
         self.has_sides = any(other_side(joint) != joint for joint in skeleton.joints)
-        check_count(hypotheses, "hypotheses", 1)
         self.width = width
         self.hypotheses = hypotheses
         self.about["Units"] = dict(UNITS)
