@@ -101,6 +101,7 @@ def check_points(points: Tensor, name: str, channels: int) -> None:
 
 def check_hand(xyz: Tensor, skeleton: Skeleton) -> None:
     """Raise unless ``xyz`` is ``[*, J, 3]`` with as many joints as the skeleton."""
+    check_skeleton(skeleton, "skeleton")
     check_points(xyz, "xyz", 3)
     if xyz.shape[-2] != skeleton.num_joints:
         raise ValueError(

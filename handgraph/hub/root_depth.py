@@ -7,6 +7,7 @@ from torch import Tensor
 
 from handgraph._check import check_points, check_shape
 from handgraph.geometry import view_rotation
+from handgraph.geometry.plane import product
 from handgraph.hub.to_camera import column
 
 
@@ -55,18 +56,19 @@ def fit_root_depth(pose: Tensor, uv: Tensor, K: Tensor, *, keybone: Tensor | flo
     """
     check_points(pose, "pose", 3)
     check_shape(uv, "uv", torch.Size((*pose.shape[:-1], 2)), pose)
-    there = ~uv.isnan().any(dim=-1, keepdim=True)
-    uv = uv.where(there, 0)
-    offset = column(keybone, pose) * (pose @ view_rotation(uv, K, mask=there.squeeze(-1)))
+    detected = ~uv.isnan().any(dim=-1, keepdim=True)
+    uv = uv.where(detected, 0)
+    axes = view_rotation(uv, K, mask=detected.squeeze(-1))
+    offset = column("keybone", keybone, pose) * product(pose, axes)
     ones = torch.ones_like(uv[..., :1])
     rays = (torch.cat([uv, ones], dim=-1) @ torch.linalg.inv(K.to(pose)).mT)[..., :2]
     right = rays * offset[..., 2:] - offset[..., :2]
-    rays, right = (_centred(values, there) for values in (rays, right))
+    rays, right = (_centred(values, detected) for values in (rays, right))
     depth: Tensor = -(rays * right).sum(dim=(-2, -1)) / rays.square().sum(dim=(-2, -1))
     return depth
 
 
-def _centred(values: Tensor, there: Tensor) -> Tensor:
+def _centred(values: Tensor, detected: Tensor) -> Tensor:
     """Subtract the mean over the detected joints; 0 for missing ones."""
-    mean = values.where(there, 0).sum(dim=-2, keepdim=True) / there.sum(dim=-2, keepdim=True)
-    return (values - mean).where(there, 0)
+    mean = values.where(detected, 0).sum(dim=-2, keepdim=True) / detected.sum(dim=-2, keepdim=True)
+    return (values - mean).where(detected, 0)

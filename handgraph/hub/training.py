@@ -61,10 +61,10 @@ def lifting_target(
     check_shape(uv, "uv", torch.Size((*xyz.shape[:-1], 2)), xyz)
     if skeleton.root is None:
         raise ValueError(f"lifting_target: expected a skeleton with a root, got {skeleton.name}")
-    there = ~uv.isnan().any(dim=-1)
-    axes = view_rotation(uv.where(there.unsqueeze(-1), 0), K, mask=there)
+    detected = ~uv.isnan().any(dim=-1)
+    axes = view_rotation(uv.where(detected.unsqueeze(-1), 0), K, mask=detected)
     root = skeleton.index(skeleton.root)
-    return (xyz - xyz[..., [root], :]) @ axes.mT / column(keybone, xyz)
+    return (xyz - xyz[..., [root], :]) @ axes.mT / column("keybone", keybone, xyz)
 
 
 def lifter_loss(found: Estimate, target: Tensor, visible: Tensor) -> Tensor:

@@ -138,3 +138,11 @@ def test_no_json_is_refused(tmp_path):
             read_mediapipe(tmp_path / name, SIZE)
     with pytest.raises(FileNotFoundError):
         read_mediapipe(tmp_path / "c.json", SIZE)
+
+
+@pytest.mark.parametrize("size", [640, (640,), (480, 640, 3)])
+@pytest.mark.parametrize("labels", [(), ("Left",)])
+def test_the_size_of_an_image_is_two_numbers(size, labels):
+    """An array's shape has the height first, and three entries."""
+    with pytest.raises(ValueError, match=r"image_size: expected \(width, height\) in pixels, got"):
+        read_mediapipe(legacy(*labels), size)
