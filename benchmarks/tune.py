@@ -19,8 +19,7 @@ from benchmarks.machine import machine, write
 from benchmarks.sizes import CHANNELS, default_core
 from benchmarks.timing import cpu_stopwatch, cuda_stopwatch, interleave, summary
 from handgraph.nn.engines.cuda import launch
-from handgraph.nn.engines.cuda.op import chain, chain_backward
-from handgraph.nn.engines.cuda.program import decode, encode, lower
+from handgraph.nn.engines.cuda.program import Program, lower
 from handgraph.nn.engines.cuda.table import pack
 from handgraph.nn.join import join
 from handgraph.nn.plan import Plan, Shape
@@ -43,18 +42,20 @@ def plans() -> dict[str, tuple[Plan, Shape]]:
 
 
 @torch.no_grad()
-def works(device: torch.device) -> Iterator[tuple[str, str, Callable[[Tensor], object]]]:
+def works(device: torch.device) -> Iterator[tuple[str, Program, Callable[[Tensor], object]]]:
     """Yield a name, a program and the call to time, which takes ``[B, F]``."""
     for name, (plan, given) in plans().items():
         lowered, program = lower(plan, given)
-        text, table = encode(program), pack(lowered, program).to(device)
-        yield f"{name}, forward", text, partial(chain, table=table, program=text)
+        table = pack(lowered, program).to(device)
+        forward = partial(launch.forward, table=table, program=program)
+        yield f"{name}, forward", program, forward
         if name != "core":  # the folded core is not trained
-            yield f"{name}, backward", text, partial(_backward, table, text)
+            yield f"{name}, backward", program, partial(_backward, table, program)
 
 
-def _backward(table: Tensor, text: str, x: Tensor) -> object:
-    return chain_backward(x[:, :1].expand(-1, decode(text).out_width), x, table, text, True)
+def _backward(table: Tensor, program: Program, x: Tensor) -> object:
+    grad = x[:, :1].expand(-1, program.out_width).contiguous()
+    return launch.backward(grad, x, table, program, True)
 
 
 def _tiled(call: Callable[[Tensor], object], tiling: dict[str, int], x: Tensor) -> object:
@@ -69,8 +70,7 @@ def _name(tiling: dict[str, int]) -> str:
 def run(device: torch.device, batches: Sequence[int]) -> Iterator[dict[str, Any]]:
     """Yield the tables, with the fastest tiling first in each."""
     stopwatch = cuda_stopwatch if device.type == "cuda" else cpu_stopwatch
-    for (name, text, call), batch in product(works(device), batches):
-        program = decode(text)
+    for (name, program, call), batch in product(works(device), batches):
         inputs = [torch.randn(batch, program.in_width, device=device) for _ in range(2)]
         calls = {_name(tiling): partial(_tiled, call, tiling) for tiling in TILINGS}
         times = interleave(calls, inputs, stopwatch, QUICK)

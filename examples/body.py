@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 import torch
@@ -19,8 +19,8 @@ from tqdm import tqdm
 from handgraph import H36M, RemovalSets, coarsen
 from handgraph.losses import pose_loss, psjnet_loss
 from handgraph.metrics import joint_errors
-from handgraph.nn import AdaptiveGraphUNet, GraphMerger, PerBranch, SkeletonUNet, SubgraphMask
-from lifters import batches, count, minimize
+from handgraph.nn import AdaptiveGraphUNet, GraphMerger, PerBranch, SkeletonUNet
+from shared.lifters import PSJNetCore, count, train
 
 LIMBS = RemovalSets(H36M, {x: x for x in ("left_arm", "right_arm", "left_leg", "right_leg")})
 LENGTH = {  # of the bone that ends at the joint, in metres
@@ -85,19 +85,9 @@ def detect(xyz: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     return xyz[..., :2] + noise * torch.where(wrong, 0.3, 0.01).unsqueeze(-1), wrong
 
 
-class Lifter(nn.Module):
-    """The core of PSJNet: a branch for each removal set, and a merger."""
-
-    def __init__(self, removal: RemovalSets, branches: nn.Module):
-        super().__init__()
-        self.removal = removal
-        self.split, self.branches = SubgraphMask(removal), branches
-        self.merge = GraphMerger(3, 3, removal, channels=8)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Lift ``[*, 17, 2]`` to the whole pose ``[*, 17, 3]`` and those of the branches."""
-        partial = self.branches(self.split(x))
-        return self.merge(partial), partial
+def core(removal: RemovalSets, branches: nn.Module) -> PSJNetCore:
+    """Build the core of PSJNet."""
+    return PSJNetCore(branches, GraphMerger(3, 3, removal, channels=8), removal)
 
 
 def make(name: str) -> nn.Module:
@@ -106,27 +96,20 @@ def make(name: str) -> nn.Module:
         return AdaptiveGraphUNet(2, 3, H36M, channels=12)
     if name == "four full graphs":
         full = RemovalSets.none(H36M, len(LIMBS))
-        return Lifter(full, AdaptiveGraphUNet(2, 3, full, channels=4))
+        return core(full, AdaptiveGraphUNet(2, 3, full, channels=4))
     if name == "PSJNet":
-        return Lifter(LIMBS, AdaptiveGraphUNet(2, 3, LIMBS, channels=8))
+        return core(LIMBS, AdaptiveGraphUNet(2, 3, LIMBS, channels=8))
     ladder = coarsen(H36M, 3)  # clusters of the whole body, restricted in each branch
     options = {"conv": GraphConv, "channels": 11, "ladder": ladder}
-    return Lifter(LIMBS, PerBranch(LIMBS, lambda s: SkeletonUNet(2, 3, s, **options)))
+    return core(LIMBS, PerBranch(LIMBS, lambda s: SkeletonUNet(2, 3, s, **options)))
 
 
 def loss_of(net: nn.Module, x: Tensor, xyz: Tensor) -> Tensor:
     """Eq. 4, or Eq. 3 where there are no branches; with all weights 1, as all is in metres."""
-    if isinstance(net, Lifter):
-        return psjnet_loss(*net(x), xyz, net.removal, alpha=1.0)
+    if isinstance(net, PSJNetCore):
+        partial = net.branch_poses(x)
+        return psjnet_loss(net.merged(partial, x), partial, xyz, net.split.removal, alpha=1.0)
     return pose_loss(net(x), xyz, alpha=1.0)
-
-
-def losses(net: nn.Module, args: argparse.Namespace, rng: torch.Generator) -> Iterator[Tensor]:
-    """Losses of all batches of new figures."""
-    xyz = walkers(args.samples, rng)
-    x, _ = detect(xyz, rng)
-    for some in batches(args.samples, 256, args.epochs, rng):
-        yield loss_of(net, x[some], xyz[some])
 
 
 @torch.no_grad()
@@ -135,7 +118,7 @@ def evaluate(net: nn.Module) -> Tensor:
     rng = torch.Generator().manual_seed(1000)
     xyz = walkers(2000, rng)
     x, wrong = detect(xyz, rng)
-    errors = 1000 * joint_errors(net(x)[0] if isinstance(net, Lifter) else net(x), xyz)
+    errors = 1000 * joint_errors(net(x), xyz)
     return torch.stack([errors[wrong].mean(), errors[~wrong].mean()])
 
 
@@ -153,9 +136,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     scores = {name: torch.empty(args.seeds, 2) for name in names}
     for seed, name in tqdm([*product(range(args.seeds), names)]):
         torch.manual_seed(seed)
-        net = make(name)
-        found = losses(net, args, torch.Generator().manual_seed(seed))
-        minimize(found, [net.parameters()], args.rate, args.epochs * -(-args.samples // 256))
+        net, rng = make(name), torch.Generator().manual_seed(seed)
+        xyz = walkers(args.samples, rng)
+        x, _ = detect(xyz, rng)
+        train(net, loss_of, (x, xyz), args.epochs, args.rate, rng=rng)
         scores[name][seed] = evaluate(net)
     print(f"Mean joint error in mm, 2000 test figures: mean (range) over {args.seeds} seeds")
     print(f"{'':17} {'parameters':>10} {'wrong limb':>21} {'other joints':>21}")

@@ -10,18 +10,20 @@ import argparse
 import json
 from collections import defaultdict
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from files import write_text
 from pipeline.hands import batches, chunks, load
 from pipeline.methods import METHODS
-from pipeline.pictures import ranked, save_curves, save_hands, write_curves
+from pipeline.pictures import curves, ranked, save_hands, write_curves
 from pipeline.scores import RANGES, Predictions, counts, heading, markdown, predict, row
 from pipeline.settings import Settings
 from pipeline.store import load_run
+from shared.files import write_text
+from shared.pictures import save_curves
 
 SHOWN = 4
 
@@ -80,7 +82,7 @@ def report(
     numbers = {how.title: [each._asdict() for each in rows] for how, rows in tables.items()}
     content = json.dumps({"runs": runs, "tables": numbers}, indent=1, default=float)
     write_text(args.out / "table2.json", content + "\n")
-    save_curves(nets, args.out / "pck.png")
+    save_curves({"": partial(curves, nets)}, visible, args.out / "pck.png")
     write_curves(nets, args.out / "pck.csv")
 
 

@@ -14,7 +14,7 @@ from handgraph.datasets import SyntheticHands
 from handgraph.detectors import Missing
 from handgraph.hub import pretrained_lifter
 from handgraph.nn import AdaptiveGraphUNet, GatedMerger, SubgraphMask
-from lifters import camera_space, errors, fit, inputs
+from shared.lifters import camera_space, errors, fit, inputs
 
 REMOVAL = RemovalSets.by_level(HAND)
 SHOWN = 38  # a hand that is held up, eight joints visible

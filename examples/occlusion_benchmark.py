@@ -13,10 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from files import lock, write_text
 from handgraph.metrics import joint_auc, thresholds, visible_mean
 from occlusion.inputs import Source, load
-from occlusion.pictures import save_curves, save_hands
+from occlusion.pictures import save_bands, save_hands
 from occlusion.report import results_json, table2
 from occlusion.running import run_all
 from occlusion.settings import (
@@ -29,6 +28,7 @@ from occlusion.settings import (
     tuning_jobs,
 )
 from occlusion.table import make_rows
+from shared.files import lock, write_text
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def benchmark(preset: Preset, out: Path, args: argparse.Namespace) -> None:
         found = {job: result for job, result in results.items() if job.detector == detector}
         rows[detector] = make_rows(found, hands["visible"])
         ending = "" if len(preset.detectors) == 1 else f"_{detector}"
-        save_curves(found, hands["visible"], out / f"pck_curves{ending}.png")
+        save_bands(found, hands["visible"], out / f"pck_curves{ending}.png")
         save_hands(found, hands, out / f"hands{ending}.png")
     report = table2(rows, preset, args.preset, hands["visible"])
     write_text(out / "table2.md", report + "\n")

@@ -18,17 +18,15 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from handgraph import HAND
 from handgraph.formats import Keypoints, guess_format, read_keypoints
-from handgraph.geometry import transform_points, view_rotation
-from handgraph.hub import KeypointLifter, pretrained_lifter, to_camera
+from handgraph.hub import KeypointLifter, fit_root_depth, pretrained_lifter, to_camera
 from handgraph.plot import draw_image, draw_pose, draw_pose_3d
-from images.joints import camera, name_joints
-from images.read import read_image
+from handgraph.vision import read_image
+from shared.photos import camera, name_joints
 
 DEMO = Path(__file__).parent / "images"
 """A rendered hand, ``SyntheticHands``' own, and what MediaPipe 0.10.21 finds in it."""
@@ -102,31 +100,17 @@ def detect(image: Tensor) -> object:
 
 
 def lift(
-    lifter: KeypointLifter, found: Keypoints, i: int, K: Tensor, args: argparse.Namespace
+    lifter: KeypointLifter, hands: Keypoints, i: int, K: Tensor, args: argparse.Namespace
 ) -> Hand:
     """Lift one hand, and put it before the camera."""
-    side = found.side[i]
+    side = hands.side[i]
     if side is None:
         raise SystemExit(f"{args.landmarks} does not say which hand it is: expected --side")
-    uv, score, depth = (x if x is None else x[i] for x in (found.uv, found.score, found.depth))
-    estimate = lifter.estimate(uv, score, depth=depth, side=side)
-    pose = estimate.pose
-    distance = fit_depth(pose, uv, K, args.keybone)
-    xyz = to_camera(pose, uv, K, keybone=args.keybone, root_depth=distance)
-    return Hand(side, uv, xyz, estimate.missing)
-
-
-def fit_depth(pose: Tensor, uv: Tensor, K: Tensor, keybone: float) -> Tensor:
-    """Depth of the wrist at which the hand covers the detected joints, by least squares.
-
-    Joint j lies at x_j + t on the ray (a_j, b_j, 1), so t_x - a_j t_z = a_j z_j - x_j, and so in y.
-    """
-    there = ~uv.isnan().any(dim=-1)
-    axes = view_rotation(uv.nan_to_num(), K, mask=there)
-    joints, rays = (keybone * pose @ axes)[there], transform_points(torch.linalg.inv(K), uv[there])
-    left = torch.cat([torch.eye(2).expand(len(rays), 2, 2), -rays.unsqueeze(-1)], dim=-1)
-    right = rays * joints[:, 2:] - joints[:, :2]
-    return torch.linalg.lstsq(left.flatten(0, 1), right.reshape(-1, 1)).solution[2, 0]
+    uv, score, depth = (x if x is None else x[i] for x in (hands.uv, hands.score, hands.depth))
+    found = lifter.estimate(uv, score, depth=depth, side=side)
+    distance = fit_root_depth(found.pose, uv, K, keybone=args.keybone)
+    xyz = to_camera(found.pose, uv, K, keybone=args.keybone, root_depth=distance)
+    return Hand(side, uv, xyz, found.missing)
 
 
 def draw(image: Tensor, hands: list[Hand]) -> Figure:

@@ -34,15 +34,12 @@ from handgraph.geometry import (
     uvd_to_camera,
     warp_image,
 )
-from images.folders import folders
-from images.follow import Followed, Pose, follow
-from images.joints import camera, name_joints
-from images.read import read_image
-from images.skeleton import draw_hand
-from images.video import VideoWriter, read_frames
-from pipeline.pictures import save_heatmaps, save_overlay
+from handgraph.video import Followed, Pose, VideoWriter, draw_joints, follow, read_frames
+from handgraph.vision import read_image
 from pipeline.store import load_run
 from psjnet import Detection, PoseNet
+from shared.photos import camera, folders, name_joints
+from shared.pictures import save_heatmaps, save_overlay
 
 
 def main() -> None:
@@ -67,7 +64,7 @@ def predict_image(
     detected = denormalize_uv(found.uv[0], size)
     save_heatmaps(crop, found.heatmaps[0], detected, out / "heatmaps.png")
     save_overlay(crop, pose.uv, pose.d, out / "overlay.png")
-    joints = describe(pose.uv, pose.d, to_crop, image, args) | {"peak": name_joints(pose.peak)}
+    joints = describe(pose.uv, pose.d, to_crop, image, args) | {"peak": name_joints(pose.score)}
     (out / "joints.json").write_text(json.dumps(joints, indent=1) + "\n", encoding="utf-8")
     print(f"{path} -> {out}: {joints['note']}")
 
@@ -80,9 +77,9 @@ def predict_video(model: PoseNet, size: int, args: argparse.Namespace) -> None:
         ((seconds, mirrored(image, args)) for seconds, image in frames),
         lambda image: box_corners(args.box, image, mirrored=args.left),
         lambda image, to_crop: estimate(model, image, to_crop, size)[2],
-        size,
-        args.min_cutoff,
-        args.beta,
+        size=size,
+        min_cutoff=args.min_cutoff,
+        beta=args.beta,
     )
     args.out.mkdir(parents=True, exist_ok=True)
     start = perf_counter()
@@ -103,8 +100,8 @@ def written(
         try:
             for seconds, image, pose in hands:
                 joints = in_image(pose.uv, pose.d, image, args)
-                video.write(seconds, draw_hand(mirrored(image, args), joints["uv"]))
-                row = joints | {"peak": pose.peak, "seconds": torch.tensor(seconds)}
+                video.write(seconds, draw_joints(mirrored(image, args), joints["uv"]))
+                row = joints | {"peak": pose.score, "seconds": torch.tensor(seconds)}
                 yield {name: value.numpy() for name, value in row.items()}
         except KeyboardInterrupt:
             if args.webcam is None:

@@ -1,6 +1,6 @@
 """The paper's network: from an image to a hand pose by branches that each lost some joints.
 
-``python examples/train.py --method psjnet`` trains it; its rivals are in ``baselines.py``.
+``python examples/train.py --method psjnet`` trains it; its rivals are in ``pipeline/baselines.py``.
 """
 
 from __future__ import annotations

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import ChebConv, GATv2Conv, GCNConv, GraphConv, Sequential, TransformerConv
-from tqdm import tqdm
 
 import handgraph.nn as hnn
 from handgraph import H36M, HAND, RemovalSets
 from handgraph.datasets import SyntheticHands
 from handgraph.losses import pose_loss
-from lifters import Hands, batches, count, inputs, minimize, table2, target, to_pixels
+from shared.lifters import Hands, count, inputs, table2, target, to_pixels, train
 
 LAYERS = {
     "GCNConv": GCNConv,
@@ -56,12 +54,9 @@ def published_net(conv: type[nn.Module], channels: int = 128) -> nn.Module:
     return Sequential("x, edge_index", [*layer(2), *blocks, last])
 
 
-def losses(net: nn.Module, hands: Hands, epochs: int, bar: tqdm) -> Iterator[Tensor]:
-    """Eq. 3 of each batch."""
-    x, wanted = inputs(hands, "cue"), to_pixels(target(hands))
-    for batch in batches(len(x), BATCH_SIZE, epochs):
-        yield pose_loss(to_pixels(net(x[batch])), wanted[batch])
-        bar.update()
+def loss_of(net: nn.Module, x: Tensor, wanted: Tensor) -> Tensor:
+    """Eq. 3."""
+    return pose_loss(to_pixels(net(x)), wanted)
 
 
 @torch.no_grad()
@@ -78,19 +73,20 @@ def main(args: argparse.Namespace) -> None:
     hands, test = (SyntheticHands(args.samples, seed=seed).tensors for seed in (1000, 3000))
     print(f"\nAUC x 100 of visible joints on severe images: mean and range of {args.seeds} seeds")
     print(f"{'layer':<26}{'parameters':>10}{'ms a step':>11}{'AUC':>8}{'range':>16}")
-    steps = args.epochs * -(-args.samples // BATCH_SIZE)
-    with tqdm(total=len(NETS) * args.seeds * steps, unit="step") as bar:
-        for name, make in NETS.items():
-            times, scores = [], []
-            for seed in range(args.seeds):
-                torch.manual_seed(seed)
-                net, start = make(), time.perf_counter()
-                found = losses(net, hands, args.epochs, bar)
-                minimize(found, [net.parameters()], args.rate, steps)
-                times.append(1000 * (time.perf_counter() - start) / steps)
-                scores.append(severe_auc(net, test))
-            mean, spread = sum(scores) / len(scores), f"{min(scores):.1f} to {max(scores):.1f}"
-            bar.write(f"{name:<26}{count(net):>10,}{min(times):>11.1f}{mean:>8.1f}{spread:>16}")
+    samples, steps = (
+        (inputs(hands, "cue"), to_pixels(target(hands))),
+        -(-args.samples // BATCH_SIZE),
+    )
+    for name, make in NETS.items():
+        times, scores = [], []
+        for seed in range(args.seeds):
+            torch.manual_seed(seed)
+            net, start = make(), time.perf_counter()
+            train(net, loss_of, samples, args.epochs, args.rate, BATCH_SIZE)
+            times.append(1000 * (time.perf_counter() - start) / steps)
+            scores.append(severe_auc(net, test))
+        mean, spread = sum(scores) / len(scores), f"{min(scores):.1f} to {max(scores):.1f}"
+        print(f"{name:<26}{count(net):>10,}{min(times):>11.1f}{mean:>8.1f}{spread:>16}")
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from lightning.fabric import Fabric
 
-from files import lock, write_text
 from pipeline.methods import METHODS
 from pipeline.run import Options, Run
 from pipeline.settings import PRECISIONS, STEPS, Settings, differences
 from pipeline.store import check_generator, finished, load_settings, take_generator
+from shared.files import lock, write_text
 
 
 def main() -> None:

@@ -15,26 +15,24 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy
-from tqdm import tqdm
 
 from handgraph import HAND, metrics
 from handgraph.datasets import SyntheticHands
 from handgraph.detectors import HeatmapDetector, Missing, RegressionDetector
-from handgraph.geometry import keybone_length, project, view_rotation
-from handgraph.hub import Estimate, KeypointLifter, to_camera
+from handgraph.geometry import keybone_length, project
+from handgraph.hub import KeypointLifter, lifter_loss, lifting_target, to_camera
 from handgraph.hub.detected import UNKNOWN
 from handgraph.hub.estimate import num_outputs
 from handgraph.hub.keypoints import CHANNELS
 from handgraph.nn import AdaptiveGraphUNet, JointHead
+from shared.lifters import Hands, train
 
 WRIST = HAND.index("wrist")
+HYPOTHESES = 2
 DETECTORS = (HeatmapDetector(), RegressionDetector())
 """Each hand is seen by one of these."""
 MISSING = Missing(share=0.5)
 """Joints that are left out in training, other ones in each epoch."""
-SCALE = 0.3
-"""Of the mixture's distances, in keybone lengths."""
 COLUMNS = (
     "MPJPE mm", "expected mm", "by rays mm", "PA-MPJPE mm", "PCK at 30 mm", "AUC 0-50 mm",
     "missing joints mm",
@@ -52,7 +50,6 @@ LIMITS = [
     "Far from the centre of a wide image, perspective changes the view of a hand. The crop does "
     "not contain this information.",
 ]
-Hands = dict[str, Tensor]
 
 
 class GraphNet(nn.Module):
@@ -93,9 +90,9 @@ def real(path: Path) -> Hands:
 
 
 def target(hands: Hands, there: Tensor) -> Tensor:
-    """What the lifter should say: relative to the wrist, in keybone lengths, in the view's axes."""
-    axes = view_rotation(hands["uv"], hands["K"], mask=there)
-    return (hands["xyz"] - hands["xyz"][:, [WRIST]]) @ axes.mT / hands["s"].reshape(-1, 1, 1)
+    """What the lifter should say of these joints."""
+    uv = hands["uv"].where(there.unsqueeze(-1), torch.nan)
+    return lifting_target(hands["xyz"], uv, hands["K"], keybone=hands["s"])
 
 
 def depth_of(hands: Hands) -> Tensor:
@@ -108,47 +105,15 @@ def depth_of(hands: Hands) -> Tensor:
     return (hands["cue"][..., 0] * pixels.unsqueeze(-1)).where(regressed, torch.nan)
 
 
-def train(lifter: KeypointLifter, hands: Hands, epochs: int, seed: int, rate: float) -> None:
-    """Adam with a one-cycle rate on the mean distance of all joints, hidden and missing too."""
-    rng = torch.Generator().manual_seed(seed)
-    steps = epochs * -(-len(hands["uv"]) // 256) + 1
-    optimizer = torch.optim.Adam(lifter.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
-    for _ in tqdm(range(epochs), desc=f"seed {seed}", unit="epoch"):
-        for batch in torch.randperm(len(hands["uv"]), generator=rng).split(256):
-            some = {name: values[batch] for name, values in hands.items()}
-            score = some["confidence"][..., 0]
-            there = ~MISSING.sample(some["uv"], score, generator=rng)
-            told = torch.rand(len(batch), 1, generator=rng) < 0.5  # scores, of half of the hands
-            score = score.where(told, UNKNOWN).where(there, 0)
-            depth = depth_of(some).where(torch.rand(len(batch), 1, generator=rng) < 0.5, torch.nan)
-            found = lifter.estimate(some["uv"], score, depth=depth)
-            loss = objective(found, target(some, there), some["visible"])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(lifter.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-
-
-def objective(found: Estimate, wanted: Tensor, visible: Tensor) -> Tensor:
-    r"""Likelihood of a mixture, and what teaches the expected error e and the visibility.
-
-    With d_k the mean distance of the joints of hypothesis k, w_k its weight and b = 0.3 keybones:
-    :math:`-b \log \sum_k w_k e^{-d_k / b}`, which is d for one hypothesis. With r the distance of
-    the likeliest, :math:`r / e + \log e` is least where e is the mean of r.
-    """
-    apart = lengths(found.hypotheses - wanted.unsqueeze(-3)).mean(dim=-1)
-    loss = -SCALE * torch.logsumexp(found.weights.clamp(min=1e-9).log() - apart / SCALE, dim=-1)
-    distance = lengths(found.pose - wanted).detach()
-    error = distance / found.error + found.error.log()
-    seen = binary_cross_entropy(found.visible, visible.to(found.visible))
-    return loss.mean() + 0.05 * error.mean() + 0.05 * seen
-
-
-def lengths(vectors: Tensor) -> Tensor:
-    """Lengths, of which none is 0: that of the root would have no logarithm and no gradient."""
-    return vectors.square().sum(dim=-1).add(1e-6).sqrt()
+def loss_of(lifter: KeypointLifter, hands: Hands, rng: torch.Generator) -> Tensor:
+    """Loss of one batch, in which other joints are missing each time."""
+    score, half = hands["confidence"][..., 0], (len(hands["uv"]), 1)
+    there = ~MISSING.sample(hands["uv"], score, generator=rng)
+    told = torch.rand(half, generator=rng) < 0.5  # scores, of half of the hands
+    score = score.where(told, UNKNOWN).where(there, 0)
+    depth = depth_of(hands).where(torch.rand(half, generator=rng) < 0.5, torch.nan)
+    found = lifter.estimate(hands["uv"], score, depth=depth)
+    return lifter_loss(found, target(hands, there), hands["visible"])
 
 
 @torch.no_grad()
@@ -166,8 +131,6 @@ def measure(
     draws = torch.rand(hands["uv"].shape[:2], generator=rng)
     draws[:, kept] = 1  # these joints are the last to be left out
     there = draws.argsort(dim=1).argsort(dim=1) >= missing
-    shown = hands["visible"] & there
-    shown[:, WRIST] = False
     score = hands["confidence"][..., 0] if told else torch.full(there.shape, UNKNOWN)
     depth = depth_of(hands) if deep else None
     found = lifter.estimate(hands["uv"], score.where(there, 0), depth=depth)
@@ -178,22 +141,13 @@ def measure(
     known = {"keybone": hands["s"], "root_depth": hands["xyz"][:, WRIST, 2]}
     uv = hands["uv"].where(there.unsqueeze(-1), torch.nan)
     by_rays = metrics.joint_errors(to_camera(found.pose, uv, hands["K"], **known), hands["xyz"])
+    said = metres.squeeze(-1) * found.error
+    scored = torch.arange(HAND.num_joints) != WRIST
+    shown, lost = hands["visible"] & there & scored, ~there & scored
     area = metrics.joint_auc(errors, metrics.thresholds(), shown)
-    said = 1000 * metres.squeeze(-1) * found.error
-    values = (
-        1000 * errors,
-        said,
-        1000 * by_rays,
-        1000 * aligned,
-        100.0 * (errors < 0.03),
-        100 * area,
-    )
-    lost = ~there
-    lost[:, WRIST] = False
-    return [
-        *(metrics.visible_mean(value, shown).item() for value in values),
-        metrics.visible_mean(1000 * errors, lost).item(),
-    ]
+    values = [1000 * each for each in (errors, said, by_rays, aligned)]
+    means = [metrics.visible_mean(v, shown) for v in (*values, 100.0 * (errors < 0.03), 100 * area)]
+    return [mean.item() for mean in (*means, metrics.visible_mean(1000 * errors, lost))]
 
 
 def table(lifter: KeypointLifter, held_out: Hands, others: Hands | None) -> dict[str, list[float]]:
@@ -240,10 +194,15 @@ def fit(
 ) -> tuple[KeypointLifter, dict[str, list[float]]]:
     """Train a lifter, or a control in place of its network, and measure it."""
     torch.manual_seed(seed)
-    lifter = KeypointLifter(hypotheses=1 if control else args.hypotheses)
+    lifter = KeypointLifter(hypotheses=1 if control else HYPOTHESES)
+    rng = torch.Generator()
     if control:
         lifter.net = control()
-    train(lifter, hands, args.epochs, seed, rate)
+
+    def loss(lifter: nn.Module, *values: Tensor) -> Tensor:
+        return loss_of(lifter, dict(zip(hands, values, strict=True)), rng)
+
+    train(lifter, loss, tuple(hands.values()), args.epochs, rate, rng=rng.manual_seed(seed))
     return lifter.eval(), table(lifter, held_out, others)
 
 
@@ -252,7 +211,6 @@ parser.add_argument("--samples", type=int, default=480_000)
 parser.add_argument("--held-out", type=int, default=20_000, help="hands to measure on")
 parser.add_argument("--epochs", type=int, default=8)
 parser.add_argument("--seeds", type=int, default=3, help="trainings; the first is saved")
-parser.add_argument("--hypotheses", type=int, default=2, help="poses that it estimates")
 parser.add_argument("--control", action="store_true", help="other networks, trained once")
 parser.add_argument("--real", type=Path, help="npz of real hands, to measure on")
 parser.add_argument("--out", type=Path, default=Path("runs/keypoint_lifter"))

@@ -14,7 +14,7 @@ import handgraph.nn as hnn
 from handgraph import HAND, RemovalSets
 from handgraph.datasets import SyntheticHands
 from handgraph.losses import laplace_loss
-from lifters import batches, descend, errors, inputs
+from shared.lifters import batches, descend, errors, inputs
 
 REMOVAL = RemovalSets.by_level(HAND)
 SPLIT, PRECISION = hnn.SubgraphMask(REMOVAL), hnn.PrecisionMerger(6, 3, REMOVAL)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,11 @@ from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.losses import pose_loss
 from handgraph.masks import cover, drop_joints, keep_always, merge_draws, sample_visible
-from handgraph.nn import AdaptiveGraphUNet, JointHead, VisibilityLifter
+from handgraph.nn import AdaptiveGraphUNet, VisibilityLifter
 from handgraph.transforms import sample_region, simulate_occlusion
-from lifters import batches, inputs, minimize, table2
+from occlusion.masked import with_head
+from shared.lifters import batches, inputs, minimize, table2
+from shared.lifters import train as fit
 
 PIXELS = torch.tensor([128.0, 128.0, 1.0])
 """From a net's (u, v, d), u and v in [-1, 1], to pixels and keybone lengths."""
@@ -35,19 +38,13 @@ train = SyntheticHands(args.samples, seed=1000).tensors
 test = SyntheticHands(args.samples, seed=3000).tensors
 target = torch.cat([train["uv_true"] - 127.5, train["d"].unsqueeze(-1)], dim=-1)
 clean = [train[f"{name}_clean"] for name in ("uv", "cue", "confidence")]
+seen = inputs({"uv": clean[0], "cue": clean[1]}, "cue")
 
 
-def lifter(channels: int) -> JointHead:
-    """A graph U-Net with an output head for each joint, from position and cue to (u, v, d)."""
-    return JointHead(AdaptiveGraphUNet(3, 8, HAND, channels=channels), 3, 8, 3, HAND)
-
-
-def dropout_losses(net: nn.Module, rng: torch.Generator) -> Iterator[Tensor]:
+def dropout_loss(net: nn.Module, x: Tensor, target: Tensor, rng: torch.Generator) -> Tensor:
     """Joints are dropped at random, and whatever else is known of them is not used."""
-    x = inputs({"uv": clean[0], "cue": clean[1]}, "cue")
-    for batch in batches(args.samples, 256, args.epochs, rng):
-        mask = keep_always(drop_joints((len(batch), HAND.num_joints), 0.25, rng), HAND, "wrist")
-        yield pose_loss(net(x[batch], mask) * PIXELS, target[batch], mask=mask)
+    mask = keep_always(drop_joints((len(x), HAND.num_joints), 0.25, rng), HAND, "wrist")
+    return pose_loss(net(x, mask) * PIXELS, target, mask=mask)
 
 
 def learned_losses(net: VisibilityLifter, rng: torch.Generator) -> Iterator[Tensor]:
@@ -76,9 +73,9 @@ steps = args.epochs * -(-args.samples // 256)
 x, confidence, visible = inputs(test, "cue"), test["confidence"], test["visible"]
 for seed in tqdm(range(args.seeds), unit="seed"):
     torch.manual_seed(seed)
-    net, rng = lifter(9), torch.Generator().manual_seed(seed)
-    minimize(dropout_losses(net, rng), [net.parameters()], 2e-2, steps)
-    learned = VisibilityLifter(AdaptiveGraphUNet(4, 1, HAND), lifter(8), HAND)
+    net, rng = with_head(3, 9), torch.Generator().manual_seed(seed)
+    fit(net, partial(dropout_loss, rng=rng), (seen, target), args.epochs, 2e-2, rng=rng)
+    learned = VisibilityLifter(AdaptiveGraphUNet(4, 1, HAND), with_head(3, 8), HAND)
     minimize(learned_losses(learned, rng.manual_seed(seed)), [learned.parameters()], 2e-2, steps)
     with torch.no_grad():
         poses = {

@@ -35,7 +35,7 @@ __all__ = [
 
 SUBPACKAGES = (
     *("datasets", "detectors", "export", "formats", "geometry", "hub", "losses", "masks"),
-    *("metrics", "nn", "plot", "published", "testing", "transforms", "vision"),
+    *("metrics", "nn", "plot", "published", "testing", "transforms", "video", "vision"),
 )
 """Imported on first access: ``import handgraph`` is enough to use ``handgraph.nn``."""
 

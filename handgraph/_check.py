@@ -66,6 +66,14 @@ def check_count(value: int, name: str, low: int, high: int | None = None) -> Non
         raise ValueError(f"expected {name} to be {limit}, got {value}")
 
 
+def check_sizes(layer: str, **sizes: int) -> None:
+    """Raise unless all sizes are positive."""
+    check_whole(**sizes)
+    if min(sizes.values()) < 1:
+        found = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise ValueError(f"{layer}: expected positive sizes, got {found}")
+
+
 def check_sides(size: int | Sequence[int], name: str) -> tuple[int, int]:
     """Return ``size`` as (height, width), and raise unless both are positive integers."""
     sides = size if isinstance(size, Sequence) and not isinstance(size, str) else (size, size)
@@ -93,6 +101,7 @@ def check_points(points: Tensor, name: str, channels: int) -> None:
 
 def check_hand(xyz: Tensor, skeleton: Skeleton) -> None:
     """Raise unless ``xyz`` is ``[*, J, 3]`` with as many joints as the skeleton."""
+    check_skeleton(skeleton, "skeleton")
     check_points(xyz, "xyz", 3)
     if xyz.shape[-2] != skeleton.num_joints:
         raise ValueError(

@@ -25,7 +25,7 @@ from handgraph._check import (
     check_tensor,
 )
 from handgraph.skeleton import Skeleton, What
-from handgraph.subgraph import RemovalSets
+from handgraph.subgraph import RemovalSets, check_removal
 
 __all__ = [
     "Covered",
@@ -249,6 +249,7 @@ def drop_set(
         >>> drop_set(RemovalSets.by_level(HAND), (2,)).sum(dim=-1).tolist()
         [16, 16]
     """
+    check_removal(removal, "removal")
     which = torch.randint(len(removal), lead, generator=generator, device=_device(generator))
     return removal.keep_mask.to(which.device)[which]
 
@@ -274,6 +275,8 @@ def keep_always(mask: Tensor, skeleton: Skeleton, what: What) -> Tensor:
         >>> keep_always(torch.zeros(21, dtype=torch.bool), HAND, ["wrist", "TIP"]).sum().item()
         6
     """
+    check_tensor(mask, "mask")
+    check_skeleton(skeleton, "skeleton")
     if mask.shape[-1:] != (skeleton.num_joints,):
         raise ValueError(
             f"mask: expected [*, {skeleton.num_joints}] for {skeleton.name}, got {list(mask.shape)}"
@@ -325,6 +328,7 @@ def cover(mask: Tensor) -> Covered:
         >>> cover(torch.tensor([[True, False]])).used.tolist()
         [[True, False], [False, True]]
     """
+    check_tensor(mask, "mask")
     if mask.dtype != torch.bool:
         raise TypeError(f"mask: expected torch.bool, got {mask.dtype}")
     if mask.dim() < 2 or len(mask) == 0:

@@ -29,6 +29,7 @@ class Skeleton:
     Only a skeleton assigns numbers to joints. The graph may be a tree (a hand), or have cycles
     (COCO's body), several components (two hands) or no edges. :attr:`parents` and :attr:`bones`
     need a tree. Skeletons are immutable and hashable. They are equal if all their fields are.
+    Indices of joints are on the CPU, independent of the default device.
 
     Args:
         name: Name in error messages.
@@ -183,6 +184,8 @@ class Skeleton:
             >>> HAND.select(["thumb", "wrist"])
             [0, 1, 2, 3, 4]
         """
+        if not isinstance(what, Iterable):
+            raise TypeError(f"{self.name}: expected names of joints or groups, got {what!r}")
         names = [what] if isinstance(what, str) else list(what)
         found: set[int] = set()
         for name in names:
@@ -268,7 +271,7 @@ class Skeleton:
                 f"{other.name} lacks joints of {self.name}: {', '.join(missing)}; "
                 f"it has {', '.join(other.joints)}"
             )
-        return torch.tensor([other.joints.index(joint) for joint in wanted])
+        return torch.tensor([other.joints.index(joint) for joint in wanted], device="cpu")
 
     def swap_sides(self) -> Tensor:
         """Return the index of each joint's counterpart on the other side. Long ``[J]``.
@@ -290,7 +293,7 @@ class Skeleton:
         lost = [name for name in names if name not in self.joints]
         if lost:
             raise ValueError(f"{self.name} has no {', '.join(lost)}: its sides cannot be swapped")
-        return torch.tensor([self.joints.index(name) for name in names])
+        return torch.tensor([self.joints.index(name) for name in names], device="cpu")
 
     def reorder(self, name: str, joints: Iterable[str]) -> Skeleton:
         """Return the same skeleton with its joints in another order.
@@ -319,13 +322,15 @@ class Skeleton:
         """
         if self.root is None:
             raise ValueError(f"{self.name} has no root, so its joints have no parents")
-        if len(self.edges) != self.num_joints - 1 or not torch.isfinite(self.hops()).all():
+        with torch.device("cpu"):  # independent of the default device
+            hops, adjacency = self.hops(), self.adjacency(dtype=torch.bool)
+        if len(self.edges) != self.num_joints - 1 or not torch.isfinite(hops).all():
             raise ValueError(
                 f"{self.name} is not a tree: {self.num_joints} joints, "
                 f"{len(self.edges)} edges, so its joints have no parents"
             )
-        hops = self.hops()[self.index(self.root)]
-        nearer = self.adjacency(dtype=torch.bool) & (hops < hops.unsqueeze(1))
+        hops = hops[self.index(self.root)]
+        nearer = adjacency & (hops < hops.unsqueeze(1))
         parent = nearer.to(torch.uint8).argmax(dim=1).where(nearer.any(dim=1), -1)
         return tuple(parent.tolist())
 
@@ -339,7 +344,7 @@ class Skeleton:
             ValueError: If the skeleton has no root, or is not a tree.
         """
         pairs = [(parent, child) for child, parent in enumerate(self.parents) if parent >= 0]
-        return torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).t().contiguous()
+        return torch.tensor(pairs, dtype=torch.long, device="cpu").reshape(-1, 2).t().contiguous()
 
     def to_data(self, **attributes: Any) -> Data:
         """Wrap tensors over the joints as a PyG graph with this skeleton's ``edge_index``.

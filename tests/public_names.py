@@ -23,6 +23,7 @@ MODULES = (
     "handgraph.published",
     "handgraph.testing",
     "handgraph.transforms",
+    "handgraph.video",
     "handgraph.vision",
 )
 

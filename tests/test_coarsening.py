@@ -84,7 +84,7 @@ def test_hand_pairs_joints_from_the_tips():
     assert (first.coarse.name, second.coarse.name) == ("HAND/11", "HAND/11/6")
 
 
-def test_cluster_tells_the_coarse_joint_of_every_joint():
+def test_cluster_maps_each_joint_to_its_coarse_joint():
     level = coarsen(RHD)[0]
     for joint, coarse in zip(RHD.joints, level.cluster.tolist(), strict=True):
         assert joint in level.clusters[level.coarse.joints[coarse]]
@@ -116,7 +116,7 @@ def test_ladder_has_at_most_the_levels_asked_for():
     assert len(coarsen(Skeleton.edgeless(3), 5)) == 1
 
 
-def test_ladder_goes_on_where_three_quarters_are_kept():
+def test_ladder_continues_if_at_most_three_quarters_are_kept():
     edges = [edge for tip in "abc" for edge in chain("root", f"{tip}_base", tip)]
     joints = sorted({joint for edge in edges for joint in edge})
     ladder = coarsen(Skeleton("tripod", joints, edges))
@@ -191,7 +191,7 @@ def test_shuffled_joints_have_the_same_clusters(skeleton, random):
 # Given clusters
 
 
-def test_clusters_take_groups_joints_and_several():
+def test_clusters_accept_groups_and_joints():
     pinch = {"pinch": ["thumb", "wrist", "index"]}
     level = Coarsening(HAND, pinch | {"m": "middle", "r": HAND.groups["ring"], "p": "pinky"})
     assert level.clusters["pinch"] == HAND.joints[:9]
@@ -234,7 +234,7 @@ CLUSTERS = {"ab": ["a", "b"], "cd": ["c", "d"], "e": "e"}
         ),
     ],
 )
-def test_clusters_that_make_no_sense_are_errors(change, message):
+def test_invalid_clusters_raise(change, message):
     Coarsening(CHAIN, CLUSTERS)
     with pytest.raises(ValueError, match=message):
         Coarsening(CHAIN, CLUSTERS | change)
@@ -284,7 +284,7 @@ def test_restricted_clusters_are_those_of_the_whole(skeleton, data):
                 assert edges == "induced" or networkx.is_connected(graph.subgraph(joints))
 
 
-def test_restriction_to_the_whole_changes_nothing():
+def test_restriction_to_all_joints_changes_nothing():
     assert restrict_ladder(coarsen(COCO), COCO) == coarsen(COCO)
     by_name = restrict_ladder(coarsen(HAND), RHD)
     assert [level.clusters.keys() for level in by_name] == [

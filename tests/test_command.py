@@ -90,7 +90,7 @@ def test_lift_as_a_user_runs_it(tmp_path, uv):
     assert (out / "hand_0001.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_files_hold_what_the_lifter_says(run, uv):
+def test_files_hold_the_estimates_of_the_lifter(run, uv):
     out, printed = run(openpose(uv, left=[8], right=range(2, 21)), "--pictures", "0")
     assert "1 hands have fewer than 3 joints" in printed
     assert "0 pictures" in printed
@@ -298,7 +298,7 @@ def lifted(uv, /, **entries):
         (lambda uv: openpose(uv, left=[]) | {"people": [3]}, (), r"people\[0\]"),
     ],
 )
-def test_draw_names_what_is_wrong(run, uv, content, options, message):
+def test_draw_errors_name_the_invalid_field(run, uv, content, options, message):
     with pytest.raises(SystemExit, match=f"^handgraph draw: .*hand.json: .*{message}"):
         run(content(uv), *options, command="draw")
 
@@ -313,7 +313,7 @@ def test_draw_names_what_is_wrong(run, uv, content, options, message):
         (lambda arrays: arrays.pop("joints"), "joints: expected the joints of HAND, got None"),
     ],
 )
-def test_archives_are_checked_alike(tmp_path, uv, change, message):
+def test_archives_are_checked_like_json(tmp_path, uv, change, message):
     hands = lifted(uv)["hands"]
     arrays = {name: np.array([hand[name] for hand in hands]) for name in hands[0]}
     arrays = {"joints": np.array(HAND.joints)} | arrays

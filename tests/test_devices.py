@@ -4,6 +4,8 @@ The device ``meta`` represents a GPU.
 """
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -190,3 +192,21 @@ def test_indices_on_another_device_are_not_read(make):
     net = make()
     base = copy.deepcopy(net).to("meta")
     check(lambda x: functional_call(base, dict(net.named_parameters()), (x,)), [POSE])
+
+
+def test_modules_are_imported_under_any_default_device():
+    """Constants are made on import, which may happen in a ``torch.device`` context."""
+    program = """
+import pkgutil, torch
+torch.set_default_device("meta")
+import handgraph, handgraph.datasets, handgraph.formats, handgraph.transforms, handgraph.vision
+for package in (handgraph.datasets, handgraph.formats):
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        for value in vars(__import__(found.name, fromlist=["x"])).values():
+            for x in value.values() if isinstance(value, dict) else (value,):
+                assert not (isinstance(x, torch.Tensor) and x.is_meta), found.name
+HAND = handgraph.HAND
+print(HAND.parents[:3], HAND.bones[:, 2].tolist(), HAND.index_from(handgraph.RHD)[:3].tolist())
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (found.stdout, found.returncode) == ("(-1, 0, 1) [2, 3] [0, 4, 3]\n", 0), found.stderr

@@ -51,6 +51,8 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 def test_docstring(test):
     if test.name.endswith("load_openvino"):  # no other extra has OpenVINO
         pytest.importorskip("openvino")
+    if ".video.frames." in test.name:  # nor PyAV
+        pytest.importorskip("av")
     run_doctest(test)
 
 

@@ -134,7 +134,7 @@ GIVEN = {
 
 @pytest.mark.parametrize(("given", "message"), GIVEN.values(), ids=GIVEN)
 @pytest.mark.parametrize("module", TAKES_POSES.values(), ids=TAKES_POSES)
-def test_what_is_no_tensor_gets_an_answer(module, given, message):
+def test_inputs_that_are_not_tensors_raise_a_clear_error(module, given, message):
     with pytest.raises(TypeError, match=message):
         module(given)
 
@@ -150,7 +150,7 @@ def test_what_is_no_tensor_gets_an_answer(module, given, message):
         lambda x: decode_heatmaps(x),
     ],
 )
-def test_functions_say_how_to_make_a_tensor(call):
+def test_errors_of_functions_show_how_to_make_a_tensor(call):
     with pytest.raises(TypeError, match="got ndarray: call torch.from_numpy"):
         call(np.ones((21, 3)))
 
@@ -191,7 +191,7 @@ def test_removal_sets_in_the_place_of_a_skeleton(make):
 @pytest.mark.parametrize(
     ("count", "error"), [(2.5, TypeError), (True, TypeError), (10**19, ValueError), (0, ValueError)]
 )
-def test_counts_are_counts(count, error):
+def test_counts_must_be_integers(count, error):
     with pytest.raises(error, match="num_sets"):
         RemovalSets.none(HAND, count)
     with pytest.raises(error, match="num_sets"):
@@ -203,7 +203,7 @@ def test_ladders_begin_with_a_node():
         halving_ladder(-1)
 
 
-def test_sets_go_by_name():
+def test_sets_are_matched_by_name():
     with pytest.raises(TypeError, match=r"expected sets by name, such as .*, got list"):
         RemovalSets(HAND, [["wrist"]])
 
@@ -284,7 +284,7 @@ def test_an_lstm_aggregation_on_a_skeleton():
     assert_close(SkeletonConv(conv, HAND)(x), expected)
 
 
-def test_dense_batches_say_where_the_joints_stand():
+def test_dense_batch_in_another_order_raises_with_the_call_that_reorders_it():
     hands = [HAND.to_data(x=torch.rand(21, 2)) for _ in range(2)]
     order = RHD.index_from(HAND)
     data = Batch.from_data_list([RHD.to_data(x=hand.x[order]) for hand in hands])

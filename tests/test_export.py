@@ -109,7 +109,7 @@ def test_onnx_computes_the_same(name):
 
 
 @pytest.mark.slow
-def test_lifters_that_remove_what_is_hidden_run_in_onnx():
+def test_visibility_lifters_run_in_onnxruntime():
     nets = (AdaptiveGraphUNet(channels, out, HAND) for channels, out in ((3, 1), (2, 3)))
     net = VisibilityLifter(*nets, HAND).eval()
     some = torch.rand(2, 21, 2), torch.rand(2, 21, 1)
@@ -212,7 +212,7 @@ def test_several_inputs_and_outputs_keep_their_order(runtime, tmp_path):
         run(x)
 
 
-def test_openvino_takes_no_other_dtype():
+def test_openvino_rejects_other_dtypes():
     pytest.importorskip("onnxscript")
     pytest.importorskip("openvino")
     run = load_openvino(to_onnx(nn.ReLU().eval(), torch.rand(2, 3)))
@@ -220,7 +220,7 @@ def test_openvino_takes_no_other_dtype():
         run(torch.zeros(2, 3, dtype=torch.uint8))
 
 
-def test_export_says_what_it_takes(monkeypatch):
+def test_export_raises_for_invalid_inputs(monkeypatch):
     relu, x = nn.ReLU().eval(), torch.rand(2, 3)
     with pytest.raises(ValueError, match=r"'1' is in training mode: call .eval\(\) first"):
         trace(nn.Sequential(relu).eval().append(nn.Dropout()), x)
@@ -237,7 +237,7 @@ def test_export_says_what_it_takes(monkeypatch):
         to_onnx(relu, x)
 
 
-def test_loading_says_what_it_takes(monkeypatch):
+def test_loading_raises_for_invalid_inputs(monkeypatch):
     for name, load in LOADERS.items():
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, name, None)
@@ -261,7 +261,7 @@ def test_compiled_package_computes_the_same(tmp_path):
 
 
 @pytest.mark.slow
-def test_example_writes_what_it_says(tmp_path):
+def test_example_writes_the_listed_files(tmp_path):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("timm")
     command = [sys.executable, str(EXAMPLE), "--out", str(tmp_path), "--formats", "pt2", "onnx"]

@@ -119,7 +119,7 @@ def test_a_keybone_of_length_zero_gives_nan_depths():
     assert uvd[:, :2].isfinite().all()
 
 
-def test_nan_stays_at_its_joint():
+def test_nan_does_not_reach_other_joints():
     xyz, K = random_hand()
     tip = HAND.index("index_tip")
     xyz[tip] = math.nan
@@ -519,7 +519,7 @@ XYZ, K33, UV, D, S = (torch.ones(*s) for s in ((2, 21, 3), (2, 3, 3), (2, 21, 2)
         (lambda: denormalize_uv(UV, -2), "size to be positive and finite, got -2"),
     ],
 )
-def test_value_errors_say_what_came(call, message):
+def test_value_errors_name_the_actual_value(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -539,6 +539,6 @@ def test_value_errors_say_what_came(call, message):
         (lambda: crop_matrix(UV, 256, mask=D), "mask of torch.bool, got torch.float32"),
     ],
 )
-def test_type_errors_say_what_came(call, message):
+def test_type_errors_name_the_actual_type(call, message):
     with pytest.raises(TypeError, match=message):
         call()

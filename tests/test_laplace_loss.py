@@ -68,7 +68,7 @@ def test_masked_joints_do_not_count(scales):
 
 
 @pytest.mark.parametrize("which", range(3), ids=["pose", "target", "log_scale"])
-def test_nan_that_counts_spoils_the_loss(which):
+def test_nan_of_a_scored_joint_gives_a_nan_loss(which):
     inputs = draw()
     inputs[which][1, 4, 2] = torch.nan
     assert laplace_loss(*inputs).isnan()
@@ -87,7 +87,7 @@ def test_promised_range_is_exact_in_float32(log_scale, error):
     assert scale.grad.isfinite().all()
 
 
-def test_branches_are_scored_on_their_own_joints():
+def test_branches_are_scored_on_their_kept_joints():
     _, target, _ = draw()
     partial = torch.randn(2, 3, 21, 3, dtype=torch.float64)
     log_scale = torch.randn(2, 3, 21, 1, dtype=torch.float64)
@@ -130,7 +130,7 @@ def test_compiled_equals_eager_and_keeps_the_dtype():
         ([(2, 21, 3)] * 3, torch.ones(2, 21), TypeError, "mask of torch.bool"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_an_error(inputs, mask, error, match):
+def test_invalid_arguments_raise(inputs, mask, error, match):
     with pytest.raises(error, match=match):
         laplace_loss(*(torch.ones(shape) for shape in inputs), mask=mask)
 

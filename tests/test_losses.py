@@ -99,7 +99,7 @@ def test_masked_joints_do_not_count():
     assert (pose.grad[mask] != 0).all()
 
 
-def test_a_mask_of_nothing_gives_zero():
+def test_empty_mask_gives_a_zero_loss():
     pose, _, target = random_poses(LEVELS)
     assert pose_loss(pose, target, mask=torch.zeros(2, 21, dtype=torch.bool)).item() == 0
 
@@ -109,7 +109,7 @@ def test_a_mask_of_nothing_gives_zero():
 
 @pytest.mark.parametrize("lead", [(), (1,), (3,), (2, 3)])
 @pytest.mark.parametrize("removal", [LEVELS, RAGGED], ids=["levels", "ragged"])
-def test_each_branch_is_scored_on_its_own_joints(removal, lead):
+def test_each_branch_is_scored_on_its_kept_joints(removal, lead):
     _, partial, target = random_poses(removal, lead)
     losses = branch_losses(partial, target, removal, alpha=0.2, beta=0.7)
     samples = partial.reshape(-1, len(removal), removal.num_nodes, 3)
@@ -124,7 +124,7 @@ def test_each_branch_is_scored_on_its_own_joints(removal, lead):
 
 
 @given(seed=st.integers(0, 2**32 - 1), sets=st.integers(2, 6), size=st.integers(0, 8))
-def test_perfect_branches_cost_nothing(seed, sets, size):
+def test_perfect_branches_have_zero_loss(seed, sets, size):
     generator = torch.Generator().manual_seed(seed)
     removal = RemovalSets.random(HAND, sets, size, generator)
     target = torch.randn(3, 21, 3, generator=generator)
@@ -163,7 +163,7 @@ def test_nan_in_a_removed_joint_of_the_target_spares_that_branch():
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("where", ["pose", "target"])
-def test_a_bad_joint_that_counts_spoils_the_loss(bad, where):
+def test_nan_of_a_scored_joint_gives_a_nan_loss(bad, where):
     pose, partial, target = random_poses(LEVELS)
     (pose if where == "pose" else target)[0, HAND.index("pinky_mcp"), 2] = bad
     assert not pose_loss(pose, target).isfinite()
@@ -279,7 +279,7 @@ MASK = torch.ones(2, 21, dtype=torch.bool)
         (lambda: psjnet_loss(POSE[:1], PARTIAL, POSE, LEVELS), r"\[1, 21, 3\] and \[2, 21, 3\]"),
     ],
 )
-def test_value_errors_say_what_came(call, message):
+def test_value_errors_name_the_actual_value(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -294,6 +294,6 @@ def test_value_errors_say_what_came(call, message):
         (lambda: branch_losses(PARTIAL, POSE, LEVELS, mask=MASK.long()), "got torch.int64"),
     ],
 )
-def test_type_errors_say_what_came(call, message):
+def test_type_errors_name_the_actual_type(call, message):
     with pytest.raises(TypeError, match=message):
         call()

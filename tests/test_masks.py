@@ -14,7 +14,7 @@ def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def test_threshold_keeps_what_is_above():
+def test_threshold_keeps_scores_above_it():
     score = torch.tensor([0.0, 0.5, 0.500001, 1.0])
     assert masks.keep_confident(score, 0.5).tolist() == [False, False, True, True]
 
@@ -44,7 +44,7 @@ def test_gates_of_sure_scores(slope, dtype):
 @pytest.mark.parametrize(
     ("bias", "expected"), [(0.0, 0.3), (1.0, 0.3 * torch.e / (0.7 + 0.3 * torch.e))]
 )
-def test_samples_are_kept_as_often_as_the_score_says(bias, expected):
+def test_joints_are_kept_with_the_probability_of_their_score(bias, expected):
     kept = masks.sample_visible(torch.full((40_000,), 0.3), bias=bias, generator=rng())
     assert kept.double().mean().item() == pytest.approx(expected, abs=0.01)  # 4 sigma
 
@@ -84,7 +84,7 @@ def test_regions_are_balls_on_the_skeleton(hops):
     assert {tuple(row) for row in dropped.tolist()} == balls  # exactly these
 
 
-def test_every_set_is_dropped_and_nothing_else():
+def test_drop_set_drops_exactly_one_set():
     removal = RemovalSets.by_finger(HAND)
     kept = masks.drop_set(removal, (20, 10), rng())
     assert kept.shape == (20, 10, 21)
@@ -101,7 +101,7 @@ def test_some_joints_are_always_kept():
     assert gates.sum().item() == 5 + 16 * 0.5
 
 
-def test_a_full_draw_speaks_only_for_what_no_other_kept():
+def test_full_draw_is_used_only_for_joints_that_no_other_draw_keeps():
     drawn = torch.rand(3, 50, 21, generator=rng()) < 0.3
     node_mask, used = masks.cover(drawn)
     assert torch.equal(node_mask[:3], drawn)
@@ -111,7 +111,7 @@ def test_a_full_draw_speaks_only_for_what_no_other_kept():
     assert used.any(dim=0).all()
 
 
-def test_draws_are_averaged_where_they_speak():
+def test_merge_draws_averages_over_used_draws():
     poses, used = torch.randn(4, 5, 21, 3).double(), torch.rand(4, 5, 21, generator=rng()) < 0.5
     used[:, 0, 0] = False
     merged = masks.merge_draws(poses, used)
@@ -122,7 +122,7 @@ def test_draws_are_averaged_where_they_speak():
             assert_close(merged[b, j], expected, equal_nan=True)
 
 
-def test_what_does_not_speak_has_no_influence():
+def test_unused_draws_have_no_influence():
     poses = torch.randn(2, 21, 3, requires_grad=True)
     used = torch.ones(2, 21, dtype=torch.bool)
     used[1, 4] = False
@@ -131,7 +131,7 @@ def test_what_does_not_speak_has_no_influence():
     assert poses.grad[0, 4].eq(1).all()
 
 
-def test_masks_compose_and_go_into_the_net():
+def test_combined_masks_are_valid_node_masks():
     score = torch.rand(8, 6, 21, generator=rng())
     mask = masks.keep_confident(score, 0.2) & masks.drop_joints((8, 6, 21), 0.1, rng())
     node_mask, used = masks.cover(masks.keep_always(mask, HAND, "wrist"))
@@ -165,7 +165,7 @@ def test_scores_that_are_no_probabilities_are_refused(choose, bad):
         choose(torch.tensor([0.5, bad]))
 
 
-def test_what_does_not_fit_is_refused():
+def test_invalid_arguments_raise():
     mask = torch.ones(2, 20, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"expected \[\*, 21\] for HAND, got \[2, 20\]"):
         masks.keep_always(mask, HAND, "wrist")

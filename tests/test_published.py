@@ -103,7 +103,7 @@ def test_published_weights_give_published_values(skeleton, modulated, prefix):
         (lambda s: s.clear(), "expected a SemGCN or a ModulatedGCN"),
     ],
 )
-def test_what_does_not_fit_is_named(change, message):
+def test_errors_name_the_invalid_argument(change, message):
     state = published_state(HAND, modulated=False)
     change(state)
     with pytest.raises(ValueError, match=message):

@@ -22,7 +22,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 UNSEEN = {
     "four full graphs: the reference": "ensemble",
     "PSJNet: the paper's removal sets": "psjnet",
-    "simulated occlusions, nothing removed": "simulate",
+    "simulated occlusions, no joints removed": "simulate",
     "simulated occlusions, likely hidden joints removed": "learned",
 }
 
@@ -165,7 +165,7 @@ def test_guide_prints_the_card_of_the_lifter():
 @pytest.mark.parametrize(
     ("start", "shown"),
     [
-        ("| heatmaps: occluded joints jump |",
+        ("| heatmaps: occluded joints jump",
          [("heatmap", "learned", "severe"), ("heatmap", "ensemble", "severe")]),
         ("| heatmaps | occluded joints too |",
          [("heatmap", "learned_channel", "hidden"), ("heatmap", "learned", "hidden")]),

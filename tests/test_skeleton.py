@@ -51,7 +51,7 @@ def graphs(draw):
 # The named skeletons
 
 
-def test_hand_counts_from_the_wrist_and_from_base_to_tip():
+def test_hand_starts_at_the_wrist_with_fingers_from_base_to_tip():
     expected = ["wrist"] + [f"{f}_{level.lower()}" for f in FINGERS for level in LEVELS]
     assert list(HAND.joints) == expected
 
@@ -124,7 +124,7 @@ def test_one_hand_is_taken_out_of_two(side):
     assert [INTERHAND.joints[i] for i in index] == [f"{side}_{joint}" for joint in HAND.joints]
 
 
-def test_sides_that_are_not_there_are_refused():
+def test_unknown_sides_raise():
     with pytest.raises(ValueError, match="RHD lacks joints of HAND: left_wrist"):
         HAND.index_from(RHD, side="left")
     with pytest.raises(ValueError, match="expected side to be left or right, got 'both'"):
@@ -205,7 +205,7 @@ def test_trees_give_their_parents_back(data, count):
 
 @settings(max_examples=30)
 @given(st.permutations(HAND.joints))
-def test_orders_can_be_taken_back_and_forth(joints):
+def test_reordering_back_and_forth_is_the_identity(joints):
     other = HAND.reorder("other", joints)
     x = torch.arange(21)
     there, back = other.index_from(HAND), HAND.index_from(other)
@@ -236,7 +236,7 @@ def test_empty_edges_are_fine():
     assert single.bones.shape == (2, 0)
 
 
-def test_select_takes_joints_groups_and_several():
+def test_select_accepts_joints_and_groups():
     assert HAND.select("wrist") == [0]
     assert HAND.select(["TIP", "index", "wrist"]) == [0, 4, 5, 6, 7, 8, 12, 16, 20]
     assert HAND.select(joint for joint in ("pinky_tip", "wrist")) == [0, 20]
@@ -306,7 +306,7 @@ def test_chain_links_neighbours():
         ({"edges": [("a", "b"), ("b", "a")]}, r"s: edge \('b', 'a'\) is given twice"),
     ],
 )
-def test_a_skeleton_that_makes_no_sense_is_an_error(kwargs, message):
+def test_invalid_skeletons_raise(kwargs, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         Skeleton("s", **{"joints": ["a", "b"], "edges": [], **kwargs})
 
@@ -349,7 +349,7 @@ def test_orders_that_lack_joints_are_errors():
         arm().reorder("b", ["wrist", "elbow", "elbow"])
 
 
-def test_what_needs_a_tree_says_so():
+def test_parents_and_bones_raise_without_a_tree():
     with pytest.raises(ValueError, match=r"^COCO has no root, so its joints have no parents$"):
         _ = COCO.parents
     loop = Skeleton("loop", "abc", [("a", "b"), ("b", "c"), ("c", "a")], root="a")

@@ -96,7 +96,7 @@ def test_removing_from_a_cycle_keeps_it_closed():
     assert as_sets([*expected, ("right_hip", "left_shoulder")]) <= as_sets(sub.edges)
 
 
-def test_subgraph_keeps_what_lies_within():
+def test_subgraph_keeps_edges_and_groups_of_kept_joints():
     sub = LEVELS.subgraph("PIP")
     assert sub.name == "HAND - PIP"
     assert sub.select("TIP") == [3, 6, 9, 12, 15]
@@ -109,7 +109,7 @@ def test_subgraph_keeps_what_lies_within():
     ]
 
 
-def test_subgraph_of_nothing_removed_is_the_skeleton():
+def test_subgraph_of_an_empty_set_is_the_skeleton():
     sub = RAGGED.subgraph("nothing")
     assert sub.joints == HAND.joints
     assert as_sets(sub.edges) == as_sets(HAND.edges)
@@ -151,7 +151,7 @@ def test_two_hands_lose_levels_together():
     assert RemovalSets.by_level(INTERHAND).num_kept.tolist() == [32] * 4
 
 
-def test_control_removes_nothing():
+def test_none_removes_no_joints():
     none = RemovalSets.none(HAND, 3)
     assert none.keep_mask.all()
     assert none.keep_mask.shape == (3, 21)
@@ -188,7 +188,7 @@ def test_index_tables_meet_loops(data, joints, sets):
     assert [index[a:b].tolist() for a, b in pairwise(ptr)] == lists
 
 
-def test_sets_take_groups_joints_and_several():
+def test_sets_accept_groups_and_joints():
     removal = RemovalSets(HAND, {"a": ["TIP", "wrist"], "b": "thumb_cmc", "c": ()})
     lost = [[HAND.joints[i] for i in (~m).nonzero().flatten().tolist()] for m in removal.keep_mask]
     assert lost[0] == ["wrist", *HAND.groups["TIP"]]
@@ -254,7 +254,7 @@ def test_removal_sets_are_values():
         assert other == RAGGED
 
 
-def test_repr_counts_what_is_removed():
+def test_repr_has_the_number_of_removed_joints():
     assert repr(RAGGED) == "RemovalSets(HAND, tips: -5, palm: -6, nothing: -0)"
 
 
@@ -270,7 +270,7 @@ def test_sets_of_groups():
 # Errors
 
 
-def test_sets_that_make_no_sense_are_errors():
+def test_invalid_sets_raise():
     with pytest.raises(ValueError, match=r"^HAND: expected at least one removal set, got none$"):
         RemovalSets(HAND, {})
     with pytest.raises(ValueError, match="expected num_sets to be from 1 to 4096, got 0"):
@@ -323,7 +323,7 @@ def test_masks_that_do_not_fit_are_errors():
         RemovalSets.from_keep_masks(HAND, torch.ones(2, 21, dtype=torch.bool), ["a", "b", "a"])
 
 
-def test_subgraphs_that_are_not_there_are_errors():
+def test_unknown_subgraphs_raise():
     with pytest.raises(ValueError, match=r"^expected one of the sets TIP, .*, MCP, got 'tip'$"):
         LEVELS.subgraph("tip")
     for which in (4, -5):

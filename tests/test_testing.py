@@ -27,7 +27,7 @@ def test_sound_branches_pass():
     assert_no_leak(SPLIT, LEVELS, in_channels=5)
 
 
-def test_random_pose_follows_the_generator():
+def test_random_pose_depends_on_the_generator():
     seen = []
 
     def branches(x):
@@ -75,7 +75,7 @@ def test_leaks_are_found(branches, message):
         assert_no_leak(branches, LEVELS, in_channels=2)
 
 
-def test_branches_that_see_nothing_do_not_pass():
+def test_branches_without_gradients_fail():
     with pytest.raises(AssertionError, match=r"'TIP' to have a gradient at some kept joint, got 0"):
         assert_no_leak(lambda x: 0 * SPLIT(x), LEVELS, in_channels=2)
 
@@ -99,7 +99,7 @@ def test_branches_of_another_shape_are_errors():
 # Relabelling
 
 
-def test_layer_that_goes_by_name_passes():
+def test_layer_that_depends_on_names_passes():
     assert_relabelling(lambda x, s: s.hops().neg().exp() @ x, HAND, in_channels=3)
     gcn = GCNConv(3, 4)
     assert_relabelling(lambda x, s: gcn(x, s.edge_index), COCO, in_channels=3)
@@ -114,7 +114,7 @@ def test_layer_that_goes_by_name_passes():
         (lambda x, s: x.sum(-2), r"expected an output of shape \[4, 21, C\], got \[4, 3\]"),
     ],
 )
-def test_layers_that_go_by_number_are_found(layer, message):
+def test_layers_that_depend_on_indices_fail(layer, message):
     with pytest.raises(AssertionError, match=message):
         assert_relabelling(layer, HAND, in_channels=3)
 
@@ -143,7 +143,7 @@ def test_a_skeleton_of_one_joint_has_one_order():
 
 @pytest.mark.parametrize("conv", [GCNConv(2, 4), ChebConv(2, 4, K=3)], ids=["gcn", "cheb"])
 @pytest.mark.parametrize("skeleton", [HAND, COCO], ids=lambda s: s.name)
-def test_layers_that_take_both_layouts_pass(conv, skeleton):
+def test_layers_with_equal_layouts_pass(conv, skeleton):
     assert_layouts_agree(conv, skeleton, in_channels=2)
 
 

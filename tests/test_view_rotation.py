@@ -60,7 +60,7 @@ def test_turned_camera_sees_the_centre_in_its_middle():
     assert_close(seen, torch.tensor([150.0, 160.0], dtype=torch.float64), **EXACT)
 
 
-def test_crops_move_camera_and_joints_alike():
+def test_crop_of_camera_and_joints_keeps_the_rotation():
     """A K that is cropped together with the joints gives the same rotation."""
     crop = torch.tensor([[2.0, 0, -40], [0, 2, 7], [0, 0, 1]], dtype=torch.float64)
     uv = box(400, 20)
@@ -80,7 +80,7 @@ def test_gradients():
     assert gradcheck(lambda K: view_rotation(box(220, 90), K), K.clone().requires_grad_())
 
 
-def test_nan_stays_with_its_hand():
+def test_nan_does_not_reach_other_hands():
     uv = torch.stack([box(220, 90), box(10, 90)])
     uv[0, 1, 0] = torch.nan
     R = view_rotation(uv, K)
@@ -88,7 +88,7 @@ def test_nan_stays_with_its_hand():
     assert_close(R[1], view_rotation(uv[1], K), **EXACT)
 
 
-def test_what_does_not_fit_is_refused():
+def test_invalid_arguments_raise():
     with pytest.raises(ValueError, match=r"expected K of shape \[5, 3, 3\]"):
         view_rotation(torch.rand(5, 21, 2), torch.rand(4, 3, 3))
     with pytest.raises(ValueError, match="at least one joint"):

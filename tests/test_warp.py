@@ -100,7 +100,7 @@ def test_a_whole_factor_takes_means_of_blocks_as_pillow_does(factor):
 
 
 @pytest.mark.parametrize("degrees", [0.0, 30.0])
-def test_as_pillow_where_nothing_shrinks(degrees):
+def test_enlarged_image_equals_that_of_pillow(degrees):
     image = noise(3, 48, 48)
     A = similarity(1.4, degrees, (3.3, -2.2), about=(24, 24))
     back = torch.linalg.inv(A)
@@ -168,7 +168,7 @@ def test_shrinking_does_not_alias():
 
 @pytest.mark.parametrize("degrees", [0.0, 50.0])
 @pytest.mark.parametrize("zoom", [0.45, 1.0, 1.9])
-def test_a_spot_goes_where_its_joint_goes(zoom, degrees):
+def test_warped_spot_lies_at_its_warped_joint(zoom, degrees):
     joint = torch.tensor([[31.0, 22.0]], dtype=torch.float64)
     image = torch.zeros(1, 64, 64, dtype=torch.float64)
     image[0, 22, 31] = 1
@@ -192,7 +192,7 @@ def test_the_crop_holds_what_its_joints_enclose():
     assert wide[:, :9].sum() == 0
 
 
-def test_nearest_blends_nothing():
+def test_nearest_returns_only_input_values():
     mask = torch.tensor([0, 1, 33], dtype=torch.uint8)[torch.randint(0, 3, (1, 30, 30))]
     warped = warp_image(mask, similarity(0.6, 20, about=(15, 15)), 30, mode="nearest")
     assert set(warped.unique().tolist()) == {0, 1, 33}
@@ -203,7 +203,7 @@ def test_nearest_blends_nothing():
         assert warped[0, v, u] == (mask[0, row, column] if inside else 0)
 
 
-def test_each_image_alone_gives_what_the_batch_gives():
+def test_single_images_equal_the_batch():
     images = noise(2, 3, 3, 24, 24)
     maps = torch.stack([similarity(z, 10 * z) for z in (0.3, 0.5, 0.9, 1.0, 1.5, 3.0)])
     maps = maps.reshape(2, 3, 3, 3)
@@ -279,6 +279,6 @@ TILTED = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1e-3, 0.0, 1.0]])
         (noise(3, 4, 4), similarity(1e-30), 4, "nearest", ValueError, "more than a pixel"),
     ],
 )
-def test_what_is_wrong_is_named(image, A, size, mode, error, message):
+def test_errors_name_the_invalid_argument(image, A, size, mode, error, message):
     with pytest.raises(error, match=message):
         warp_image(image, A, size, mode=mode)

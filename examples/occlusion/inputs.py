@@ -12,9 +12,9 @@ from torch import Tensor
 from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.transforms import sample_region, simulate_occlusion
-from lifters import Hands, inputs
 from occlusion.methods import Hide, Simulate
 from occlusion.settings import DETECTORS, HANDS
+from shared.lifters import Hands, inputs
 
 DROPOUT = 0.25
 """Share of the joints that are hidden at random in training."""

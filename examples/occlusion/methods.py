@@ -8,7 +8,7 @@ from functools import cache
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from handgraph import HAND, RemovalSets
 from handgraph.nn import (
@@ -18,10 +18,9 @@ from handgraph.nn import (
     HypothesisGraphMerger,
     MeanMerger,
     Merger,
-    SubgraphMask,
 )
-from lifters import count
 from occlusion.masked import MaskedLifter, with_head
+from shared.lifters import PSJNetCore, count
 
 WIDTH = 8
 """Width of the finest level of every graph U-Net, unless sizes are matched."""
@@ -30,54 +29,18 @@ Hide = Literal["nothing", "at random", "the hidden"]
 Simulate = Literal["detector", "crude"]
 
 
-class DirectRegression(nn.Module):
+def direct_regression(in_channels: int, hidden_channels: int = 256) -> nn.Sequential:
     """Regress all joints from all inputs by fully connected layers, as Cai et al. regress depth."""
-
-    def __init__(self, in_channels: int, hidden_channels: int = 256):
-        super().__init__()
-        joints = HAND.num_joints
-        self.layers = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(joints * in_channels, hidden_channels),
-            nn.ReLU(),
-            nn.Linear(hidden_channels, hidden_channels),
-            nn.ReLU(),
-            nn.Linear(hidden_channels, joints * 3),
-            nn.Unflatten(1, (joints, 3)),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, J, C]`` to ``[B, J, 3]``."""
-        return self.layers(x)
-
-
-class PSJNetCore(nn.Module):
-    """Branches that each lost a removal set, and a merger: the graph part of the paper."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        removal: RemovalSets,
-        merger: type[Merger] = GraphMerger,
-        width: int = WIDTH,
-    ):
-        super().__init__()
-        sized = {"channels": width} if merger in (GraphMerger, HypothesisGraphMerger) else {}
-        self.split = SubgraphMask(removal)
-        self.branches = AdaptiveGraphUNet(in_channels, 3, removal, channels=width)
-        self.merge = merger(3, 3, removal, **sized)
-
-    def branch_poses(self, x: Tensor) -> Tensor:
-        """Lift what each branch kept. ``[*, N, K, 3]``."""
-        return self.branches(self.split(x))
-
-    def merged(self, partial: Tensor, x: Tensor) -> Tensor:
-        """Merge the branches' poses. ``[*, J, 3]``."""
-        return self.merge(partial)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[*, J, C]`` to ``[*, J, 3]``."""
-        return self.merge(self.branch_poses(x))
+    joints = HAND.num_joints
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(joints * in_channels, hidden_channels),
+        nn.ReLU(),
+        nn.Linear(hidden_channels, hidden_channels),
+        nn.ReLU(),
+        nn.Linear(hidden_channels, joints * 3),
+        nn.Unflatten(1, (joints, 3)),
+    )
 
 
 @dataclass(frozen=True)
@@ -121,8 +84,15 @@ def _unet(in_channels: int, width: int = WIDTH) -> nn.Module:
     return AdaptiveGraphUNet(in_channels, 3, HAND, channels=width)
 
 
-def _psjnet(in_channels: int, merger: type[Merger] = GraphMerger) -> nn.Module:
-    return PSJNetCore(in_channels, _LEVELS, merger)
+def _psjnet(
+    in_channels: int,
+    merger: type[Merger] = GraphMerger,
+    removal: RemovalSets = _LEVELS,
+    width: int = WIDTH,
+) -> nn.Module:
+    sized = {"channels": width} if merger in (GraphMerger, HypothesisGraphMerger) else {}
+    branches = AdaptiveGraphUNet(in_channels, 3, removal, channels=width)
+    return PSJNetCore(branches, merger(3, 3, removal, **sized), removal)
 
 
 def _masked(law: str, **options: bool) -> Callable[[int], nn.Module]:
@@ -130,44 +100,46 @@ def _masked(law: str, **options: bool) -> Callable[[int], nn.Module]:
 
 
 METHODS = {
-    "cai": Method("Cai-style direct regression", DirectRegression),
+    "cai": Method("Cai-style direct regression", direct_regression),
     "hopenet": Method("HopeNet: one graph U-Net", _unet),
-    "psjnet": Method("PSJNet: the paper's sets", _psjnet),
+    "psjnet": Method("PSJNet: the paper's removal sets", _psjnet),
     "ensemble": Method(
         "4 full graphs, PSJNet's size",
-        of_psjnet_size(lambda c, width: PSJNetCore(c, _FULL, width=width)),
+        of_psjnet_size(lambda c, width: _psjnet(c, removal=_FULL, width=width)),
     ),
     "unet": Method("one graph U-Net, PSJNet's size", of_psjnet_size(_unet)),
-    "random": Method("PSJNet, 4 random sets of 5", lambda c: PSJNetCore(c, _RANDOM)),
-    "finger": Method("PSJNet, a set per finger", lambda c: PSJNetCore(c, _FINGERS)),
-    "dropout": Method("one graph U-Net, joint dropout", of_psjnet_size(_unet), "at random"),
-    "visible": Method("one graph U-Net, true masks", of_psjnet_size(_unet), "the hidden"),
+    "random": Method("PSJNet, 4 random sets of 5", lambda c: _psjnet(c, removal=_RANDOM)),
+    "finger": Method("PSJNet, one set for each finger", lambda c: _psjnet(c, removal=_FINGERS)),
+    "dropout": Method("one graph U-Net, random joints zeroed", of_psjnet_size(_unet), "at random"),
+    "visible": Method("one graph U-Net, hidden joints zeroed", of_psjnet_size(_unet), "the hidden"),
     "mean": Method("PSJNet, mean of branches", lambda c: _psjnet(c, MeanMerger)),
-    "gate": Method("PSJNet, gated merge", lambda c: _psjnet(c, GatedMerger)),
+    "gate": Method("PSJNet, gated merger", lambda c: _psjnet(c, GatedMerger)),
     "literal": Method(
         "PSJNet, 64 hypotheses as nodes", lambda c: _psjnet(c, HypothesisGraphMerger)
     ),
-    "head": Method("one graph U-Net, a head per joint", of_psjnet_size(with_head)),
-    "mask_threshold": Method("joint dropout: score above 0.5 kept", _masked("threshold")),
+    "head": Method("one graph U-Net, a head for each joint", of_psjnet_size(with_head)),
+    "mask_threshold": Method("joint dropout: score up to 0.5 removed", _masked("threshold")),
     "mask_dropout": Method("joint dropout: 8 draws by score", _masked("dropout")),
     "mask_region": Method("region dropout: 8 draws by score", _masked("region")),
     "mask_finger": Method("finger dropout: 8 draws by score", _masked("finger")),
     "mask_level": Method("level dropout: the paper's 4 sets", _masked("level")),
-    "mask_truth": Method("true visibility: the hidden removed", _masked("truth")),
+    "mask_truth": Method("oracle: hidden joints removed", _masked("truth")),
     "simulate": Method(
-        "simulated occlusion: nothing removed", of_psjnet_size(with_head), simulate="detector"
+        "simulated occlusions: no joints removed", of_psjnet_size(with_head), simulate="detector"
     ),
     "mask_score": Method(
-        "simulated occlusion: 8 draws by score", _masked("score"), simulate="detector"
+        "simulated occlusions: 8 draws by score", _masked("score"), simulate="detector"
     ),
     "learned": Method(
-        "learned visibility: 8 draws", _masked("score", learned=True), simulate="detector"
+        "learned visibility: 8 draws (VisibilityLifter)",
+        _masked("score", learned=True),
+        simulate="detector",
     ),
     "learned_gate": Method(
-        "learned visibility: soft gates", _masked("gate", learned=True), simulate="detector"
+        "learned visibility as soft gates", _masked("gate", learned=True), simulate="detector"
     ),
     "learned_channel": Method(
-        "learned visibility: an input",
+        "learned visibility as an input",
         _masked("nothing", learned=True, as_channel=True),
         simulate="detector",
     ),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import torch
@@ -11,12 +13,12 @@ from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
 from torch import Tensor
 
-from curves import GRID, draw_curves
 from handgraph.metrics import Interval, pck_curve, visible_mean
 from handgraph.plot import draw_pose, draw_pose_3d
 from occlusion.methods import METHODS
 from occlusion.running import images_shown
 from occlusion.settings import ALL_INPUTS, MAIN_INPUTS, REGIMES, Job
+from shared.pictures import GRID, save_curves
 
 Result = dict[str, Any]
 
@@ -29,21 +31,16 @@ CUBE = 0.2
 """Metres around the true hand, the same in every panel."""
 
 
-def save_curves(results: Mapping[Job, Result], visible: Tensor, path: Path) -> None:
-    """PCK of visible joints under small and severe occlusion; bands span the nets of a method."""
-    figure = Figure(figsize=(9, 7), layout="constrained")
-    for row, regime in zip(figure.subplots(2, 2, sharex=True, sharey=True), REGIMES, strict=True):
+def save_bands(results: Mapping[Job, Result], visible: Tensor, path: Path) -> None:
+    """PCK of visible joints in both regimes; bands span the nets of a method."""
+
+    def bands(regime: str, images: Tensor) -> dict[str, Interval]:
         nets = nets_shown(results, regime)
-        draw_curves(
-            row, visible, lambda m, nets=nets: {t: band(n, visible, m) for t, n in nets.items()}
-        )
-        for ax in row:
-            ax.set(title=f"{ax.get_title()}, {regime} in training", ylabel="PCK of visible joints")
-            ax.label_outer()
-    for legend in filter(None, (ax.get_legend() for ax in figure.axes[1:])):
-        legend.remove()
-    figure.suptitle(f"Simulated hands, inputs {MAIN_INPUTS}; learned visibility: {ALL_INPUTS}")
-    figure.savefig(path, dpi=110)
+        return {title: band(some, visible, images) for title, some in nets.items()}
+
+    rows = {f", {regime} in training": partial(bands, regime) for regime in REGIMES}
+    title = f"Simulated hands, inputs {MAIN_INPUTS}; learned visibility: {ALL_INPUTS}"
+    save_curves(rows, visible, path, title)
 
 
 def band(nets: Sequence[Result], visible: Tensor, images: Tensor) -> Interval:
@@ -69,7 +66,7 @@ def save_hands(results: Mapping[Job, Result], hands: Mapping[str, Tensor], path:
             space = figure.add_subplot(*size, place + column, projection="3d", elev=15, azim=-60)
             draw_in_cube(space, {TRUTH: hand["xyz"], PREDICTION: net["hands"][row]}, seen)
             error = f"{1000 * visible_mean(net['errors'][image], seen):.0f} mm"
-            space.set_title(f"{title}\n{error}" if row == 0 else error, fontsize=9)
+            space.set_title(f"{fill(title, 24)}\n{error}" if row == 0 else error, fontsize=9)
     figure.suptitle(
         "Severe occlusion, unseen in training. Grey: the true hand; hollow: hidden joints; "
         "mm: mean error of the visible joints", fontsize=10,

@@ -1,4 +1,4 @@
-"""Write what a run found: ``table2.md`` and ``results.json``."""
+"""Write the results of a run: ``table2.md`` and ``results.json``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import handgraph
 from occlusion.inputs import DROPOUT
 from occlusion.methods import METHODS
 from occlusion.settings import REGIMES, Preset
-from occlusion.table import Row, markdown
+from occlusion.table import REFERENCE, Row, markdown
 
 MODULES = (handgraph, torch, torch_geometric, numpy, scipy)
 
@@ -34,46 +34,61 @@ PAPER = """\
 """
 
 TRAINING = {
-    "seen": "Training images are occluded as the test images are.",
-    "unseen": "Training saw clean detections only; the test images are occluded.",
+    "seen": "training images are occluded like the test images",
+    "unseen": "training has clean detections only, and test images are occluded",
 }
 
 
 def table2(rows: dict[str, Sequence[Row]], preset: Preset, name: str, visible: torch.Tensor) -> str:
-    """Give the whole report as markdown: the rows of each detector, by regime."""
+    """Format the report as Markdown: the rows of each detector, by regime."""
     severe = int((visible.sum(dim=1) < 11).sum())
-    small = "**{}: a small training budget, not the full run.**".format
+    small = "**Preset {}: short training, not the full run.**".format
     parts = [
         f"# Table 2 on simulated hands ({name} preset)",
         *([small(name)] if name in ("smoke", "quick") else []),
-        "AUC x 100 of the PCK of visible joints, pooled, 0 to 50 mm in 20 steps, camera space with "
-        "known scale, root depth and K. Severe: at most 10 visible joints. Rel: Severe / Small. "
-        "Gap: what Severe would gain from clean inputs at the hidden joints. Hidden: mean error of "
-        "hidden joints over all images, mm. Mean ± standard "
-        f"deviation over {len(preset.seeds)} seeds x {len(preset.draws)} training sets, or the "
-        f"first set only where *nets* is {len(preset.seeds)}; intervals by bootstrap over the test "
-        f"images, nets averaged. {preset.num_train} training and {preset.num_test} test images "
-        f"({severe} severe), {preset.epochs} epochs for every method.",
+        _legend(preset),
+        f"{preset.num_train} training and {preset.num_test} test images ({severe} severe), "
+        f"{preset.epochs} epochs for every method.",
     ]
     for (detector, found), regime in product(rows.items(), REGIMES):
-        law = "" if len(rows) == 1 else f" Detector: {detector}."
-        title = f"## {regime.capitalize()}: {TRAINING[regime]}{law}"
+        which = "" if len(rows) == 1 else f" ({detector} detector)"
+        title = f"## {regime.capitalize()}{which}: {TRAINING[regime]}"
         parts += [title, markdown(found, regime)]
     parts += [
-        "*One graph U-Net, joint dropout* and *true masks* zero the inputs of hidden joints and "
-        f"flag them: {100 * DROPOUT:.0f} % of the joints at random in training and none in the "
-        "test, or what is truly hidden (in training on clean detections: at random).",
-        "Rows after *a head per joint* have such heads, and remove joints exactly: hidden ones "
-        "neither send nor receive. *Dropout* rows lose joints, regions of up to 2 hops, fingers or "
-        "levels at random in training. *8 draws* keep each joint with the probability that the "
-        "score, or the learned visibility, says. *Learned visibility* is the output of a small "
-        "U-Net, trained on the labels of occluded training images, or on simulated occlusions "
-        "where training images are clean. *Simulated* ones follow the detector model of the test, "
-        "*crude* ones do not. The score is no input of lifting in rows that remove joints by it.",
-        "## The paper's own numbers: RHD images, not comparable with the above",
+        "*Random joints zeroed* and *hidden joints zeroed* set the inputs of these joints to 0 and "
+        f"add a flag. *Random*: {100 * DROPOUT:.0f} % of the joints in training, none in the test. "
+        "*Hidden*: the truly hidden joints; with clean training images, random joints in training.",
+        "All rows from *a head for each joint* on have such heads. If they remove a joint, it "
+        "neither sends nor receives. *Dropout* removes random joints, regions of up to 2 hops, "
+        "fingers or levels in training. *8 draws* keep each joint with the probability given by "
+        "the score or the learned visibility. *Learned visibility* is the output of a small U-Net, "
+        "trained on the labels of occluded training images, or on simulated occlusions if training "
+        "images are clean. *Simulated occlusions* follow the detector model of the test images, "
+        "*crude simulation* does not. Rows that remove joints by score do not have it as an input "
+        "of the lifter.",
+        "## Numbers of the paper: images of RHD, not comparable with the tables above",
         PAPER,
     ]
     return "\n\n".join(parts)
+
+
+def _legend(preset: Preset) -> str:
+    """Describe the columns of the table."""
+    seeds = len(preset.seeds)
+    columns = {
+        "All*, *Small*, *Severe": "AUC x 100 of the PCK of visible joints, pooled, 0 to 50 mm in "
+        "20 steps, in the camera frame with known scale, root depth and K; severe images have at "
+        "most 10 visible joints",
+        "Rel": "Severe / Small, in %",
+        "Gap": "gain in Severe from clean inputs at the hidden joints",
+        "Hidden": "mean error of hidden joints in all images, mm",
+        "networks": "number of trained networks; values are mean ± standard deviation over "
+        f"{seeds} seeds x {len(preset.draws)} training sets, or over the seeds with the first "
+        f"training set where *networks* is {seeds}",
+        "95 % interval": "of Severe, by bootstrap over test images, networks averaged",
+        "difference": f"of Severe from *{METHODS[REFERENCE].title}* with the same inputs",
+    }
+    return "\n".join(f"- *{name}*: {text}" for name, text in columns.items())
 
 
 def results_json(
@@ -83,7 +98,7 @@ def results_json(
     rates: dict[tuple[str, str], float],
     tuning: list[dict[str, Any]],
 ) -> str:
-    """Give all numbers, settings, versions and the machine as JSON."""
+    """Format all numbers, settings, versions and the machine as JSON."""
     info = Path("/proc/cpuinfo")
     text = info.read_text(encoding="utf-8") if info.exists() else ""
     processor = re.search(r"model name\s*:\s*(.*)", text)

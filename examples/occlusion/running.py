@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from files import written
 from handgraph.metrics import occlusion_groups
-from lifters import Hands, camera_space, count, errors, target, to_pixels
 from occlusion.inputs import Epochs, Source, assemble, hide, load, simulated
 from occlusion.masked import MaskedLifter
 from occlusion.methods import METHODS, Hide, Method
 from occlusion.settings import INPUTS, TRAIN_SEED, Job
 from occlusion.training import fit
+from shared.files import written
+from shared.lifters import Hands, camera_space, count, errors, target, to_pixels
 
 NUM_SHOWN = 3
 """How many severe test images keep their predicted hands, for the picture."""

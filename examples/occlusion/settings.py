@@ -129,7 +129,7 @@ PRESETS = {
         rows(MAIN_INPUTS, *_RIVALS) + rows(ALL_INPUTS, "learned"),
         num_train=8000, num_test=4000, epochs=40, seeds=(0, 1, 2), draws=(0,), tune=False,
     ),
-    "full": Preset(FULL, draws=(0, 1), tune=True, hands="narrow", **_THREE),
+    "full": Preset(FULL, draws=(0, 1), tune=True, **_THREE),
 }  # fmt: skip
 """``smoke`` only shows that everything runs; its numbers mean nothing."""
 

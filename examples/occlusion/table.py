@@ -1,4 +1,4 @@
-"""From the results of all nets to Table 2: numbers, spread and intervals."""
+"""Compute the rows of Table 2 from the results of all networks: means, spreads and intervals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from occlusion.methods import METHODS
 from occlusion.settings import Job
 
 REFERENCE = "ensemble"
-"""The control that every other row is compared with: branches that lost nothing."""
+"""The control that all other rows are compared with: branches that remove no joints."""
 
 
 Key = tuple[str, str, str]
@@ -29,7 +29,7 @@ Key = tuple[str, str, str]
 
 
 class Row(NamedTuple):
-    """One method with one kind of input, over all its nets; AUC and differences times 100."""
+    """Results of a method with one kind of input over all its networks; AUC times 100."""
 
     method: str
     inputs: str
@@ -43,7 +43,7 @@ class Row(NamedTuple):
 
 
 def make_rows(results: dict[Job, dict[str, Any]], visible: Tensor) -> list[Row]:
-    """Score every row; each is compared with the reference on the same inputs."""
+    """Score all rows, and compare each with the reference on the same inputs."""
     groups: dict[Key, list[dict[str, Any]]] = {}
     for job, result in results.items():
         groups.setdefault((job.regime, job.inputs, job.method), []).append(result)
@@ -74,11 +74,11 @@ def _row(key: Key, nets: list[dict[str, Any]], areas: dict[Key, Tensor], visible
 
 
 def measures(errors: Tensor, errors_clean: Tensor, visible: Tensor) -> dict[str, float]:
-    """Table 2 of one net, AUC times 100, and the gap that clean inputs would close.
+    """Compute Table 2 of a network, AUC times 100, and the gain from clean inputs.
 
     AUC of the PCK of visible joints, pooled, 0 to 50 mm in 20 steps; severe means at most 10
-    visible joints. The gap is the AUC on severe images with clean inputs at the hidden joints,
-    less that without. Hidden is the mean error of hidden joints in millimetres.
+    visible joints. Gap is the gain in AUC on severe images from clean inputs at the hidden joints.
+    Hidden is the mean error of hidden joints in millimetres.
     """
     grid, severe = thresholds(), occlusion_groups(visible)["severe"]
     table = per_occlusion(joint_auc(errors, grid, visible), visible)
@@ -91,10 +91,10 @@ def measures(errors: Tensor, errors_clean: Tensor, visible: Tensor) -> dict[str,
 
 
 def markdown(rows: Sequence[Row], regime: str) -> str:
-    """The table of one regime."""
+    """Format the table of a regime as Markdown."""
     head = (
-        "| method | inputs | parameters | nets | All | Small | Severe | Rel | Gap | Hidden "
-        f"| Severe: 95 % over images | Severe over {METHODS[REFERENCE].title} |\n"
+        "| method | inputs | parameters | networks | All | Small | Severe | Rel | Gap | Hidden "
+        "| 95 % interval | difference |\n"
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
     )
     lines = [head]

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from handgraph.losses import pose_loss
-from lifters import batches, minimize, psjnet_losses, to_pixels
 from occlusion.inputs import Epochs, hide
 from occlusion.masked import MaskedLifter
-from occlusion.methods import Hide, PSJNetCore
+from occlusion.methods import Hide
 from occlusion.settings import Job
+from shared.lifters import PSJNetCore, batches, minimize, psjnet_losses, to_pixels
 
 
 class Batch(NamedTuple):

@@ -21,11 +21,11 @@ from torch import nn
 from torch_geometric.data import Dataset
 from tqdm import tqdm
 
-from files import written
-from lifters import Hands
 from pipeline.hands import batches, chunks, to
 from pipeline.settings import Settings
 from psjnet import PoseNet
+from shared.files import written
+from shared.lifters import Hands
 
 HALF = ("features", "heatmaps")
 FOUND = ("uv", *HALF)

@@ -11,8 +11,8 @@ from torch_geometric.loader import DataLoader
 
 from handgraph import HAND
 from handgraph.datasets import RHDHands, SyntheticHands
-from lifters import Hands
 from pipeline.settings import Settings
+from shared.lifters import Hands
 
 SEEDS = {"training": 0, "validation": 1000, "evaluation": 2000}
 """Of the rendered hands, whatever the seed of the run is: all runs train on the same."""

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from baselines import CaiLifter, FeatureNodes, HopeNetLifter, PoseMachine
 from handgraph import HAND, RemovalSets
 from handgraph.nn import AdaptiveGraphUNet, GraphMerger, HypothesisGraphMerger
 from handgraph.vision import HeatmapGenerator, load_pose_checkpoint
+from pipeline.baselines import CaiLifter, FeatureNodes, HopeNetLifter, PoseMachine
 from pipeline.objectives import Step, cai_steps, hopenet_steps, psjnet_steps
 from pipeline.settings import Settings
 from psjnet import PoseNet, PSJNetLifter

@@ -8,12 +8,12 @@ from typing import NamedTuple, cast
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, smooth_l1_loss
 
-from baselines import CaiLifter, PoseMachine
 from handgraph import HAND
 from handgraph.losses import heatmap_loss, pose_loss
 from handgraph.vision import gaussian_heatmaps
-from lifters import Hands, PoseLoss, psjnet_losses, target, to_pixels
+from pipeline.baselines import CaiLifter, PoseMachine
 from psjnet import Detection, PoseNet, PSJNetLifter, detection
+from shared.lifters import Hands, PoseLoss, psjnet_losses, target, to_pixels
 
 DEPTH_WEIGHT = 0.1
 """Weight of the depths in the loss of Cai et al."""

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: PCK curves (Fig. 3), median and worst images, heatmaps."""
+"""Curves of an evaluation, and pictures of its median and worst images."""
 
 from __future__ import annotations
 
@@ -10,26 +10,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
-from curves import GRID, draw_curves
 from handgraph import HAND
 from handgraph.metrics import Interval, bootstrap_pck, occlusion_groups, pck_curve, visible_mean
-from handgraph.plot import draw_image, draw_pose, draw_pose_3d, draw_poses
+from handgraph.plot import draw_image, draw_poses
 from pipeline.scores import GROUPS, Predictions
+from shared.pictures import GRID
 
 
-def save_curves(nets: Mapping[str, list[Predictions]], path: Path) -> None:
+def curves(nets: Mapping[str, list[Predictions]], images: Tensor) -> dict[str, Interval]:
     """The curves of the first net of each method, with intervals over the images."""
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    visible = next(iter(nets.values()))[0].visible
-
-    def curves(images: Tensor) -> dict[str, Interval]:
-        rng = torch.Generator().manual_seed(0)
-        errors = {title: some[0].errors()[images] for title, some in nets.items()}
-        seen = visible[images]
-        return {t: bootstrap_pck(e, GRID, seen, generator=rng) for t, e in errors.items()}
-
-    draw_curves(figure.subplots(1, 2, sharey=True), visible, curves)
-    figure.savefig(path, dpi=110)
+    rng, first = torch.Generator().manual_seed(0), {title: some[0] for title, some in nets.items()}
+    return {
+        title: bootstrap_pck(net.errors()[images], GRID, net.visible[images], generator=rng)
+        for title, net in first.items()
+    }
 
 
 def write_curves(nets: Mapping[str, list[Predictions]], path: Path) -> None:
@@ -77,33 +71,4 @@ def save_hands(
         for axis in (space.xaxis, space.yaxis, space.zaxis):
             axis.set_major_formatter(NullFormatter())  # empty tick labels confuse the layout
     figure.suptitle(title)
-    figure.savefig(path, dpi=90)
-
-
-def save_heatmaps(image: Tensor, heatmaps: Tensor, uv: Tensor, path: Path) -> None:
-    """An image, and the heatmap of each joint over it with its peak: where, and how high."""
-    figure = Figure(figsize=(15, 6.5), layout="constrained")
-    size = image.shape[-1]
-    extent = (-0.5, size - 0.5, size - 0.5, -0.5)
-    for ax, heatmap, joint, name in zip(
-        figure.subplots(3, 7).flat, heatmaps.float().numpy(), uv.tolist(), HAND.joints, strict=True
-    ):
-        draw_image(image, ax=ax).axis("off")
-        ax.imshow(heatmap, extent=extent, alpha=0.6, cmap="cividis", vmin=0)
-        ax.plot(*joint, "x", color="white", markersize=6)
-        ax.set_title(f"{name}: {heatmap.max():.2f}", fontsize=9)
-    figure.savefig(path, dpi=80)
-
-
-def save_overlay(crop: Tensor, uv: Tensor, d: Tensor, path: Path) -> None:
-    """The crop with the pose, and the pose in space: units of one keybone, seen from the camera."""
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    draw_pose(uv, HAND, ax=draw_image(crop, ax=figure.add_subplot(1, 2, 1)))
-    bone = torch.linalg.vector_norm(uv[HAND.index("middle_pip")] - uv[HAND.index("middle_mcp")])
-    flat = (uv - uv[HAND.index("wrist")]) / bone.clamp(min=1)
-    space = figure.add_subplot(1, 2, 2, projection="3d")
-    draw_pose_3d(torch.cat([flat, d[:, None]], dim=-1), HAND, ax=space)
-    space.locator_params(axis="y", nbins=2)  # a flat hand has no room for more
-    space.set(title="depth relative to the wrist", xlabel="u (projected keybones)")
-    space.set(ylabel="d (keybones)", zlabel="v")
     figure.savefig(path, dpi=90)

@@ -13,8 +13,6 @@ import timm
 import torch
 from lightning.fabric import Fabric
 
-from files import write_text
-from lifters import Hands, count
 from pipeline.cache import FOUND, LABELS, cache_folder, cached, fill
 from pipeline.hands import batches, chunks, jittered, load
 from pipeline.loop import ROW, Training
@@ -24,6 +22,8 @@ from pipeline.order import Order
 from pipeline.scores import score
 from pipeline.settings import Settings
 from pipeline.store import load_weights, save, step_path
+from shared.files import write_text
+from shared.lifters import Hands, count
 
 
 @dataclass

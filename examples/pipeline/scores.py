@@ -23,10 +23,10 @@ from handgraph.metrics import (
     thresholds,
     visible_mean,
 )
-from lifters import Hands, camera_space
 from pipeline.objectives import StepModule
 from pipeline.settings import Settings
 from psjnet import PoseNet
+from shared.lifters import Hands, camera_space
 
 REACH = 0.05
 """A 2D joint is correct within this share of the image's side: 12.8 pixels of 256."""

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 
-from files import written
 from pipeline.methods import build
 from pipeline.settings import STEPS, Settings, differences
 from psjnet import PoseNet
+from shared.files import written
 
 SAME = ("data", "root", "samples", "image_size", "backbone")
 """Settings that two runs must share to share a generator."""

@@ -50,7 +50,7 @@ class NpzKeypoints(KeypointDataset):
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        TypeError: If an array is not numeric, or a mask is not bool.
+        TypeError: If an array is not numeric, a mask is not bool, or ``extra`` is a string.
         ValueError: If the file cannot be read, an array is unknown or has the wrong shape, the
             joint order is given not at all or twice, a name is unknown, a joint of the skeleton is
             missing, or a number is not finite. The message names file and record.
@@ -75,6 +75,8 @@ class NpzKeypoints(KeypointDataset):
         extra: Sequence[str] = (),
         transform: Callable[[Data], Any] | None = None,
     ) -> None:
+        if isinstance(extra, str):
+            raise TypeError(f"{path}: expected extra to be a list of names, got {extra!r}")
         path = Path(path).expanduser()
         arrays = read_archive(path)
         joints = _order(arrays, order, skeleton, path)

@@ -10,7 +10,7 @@ from handgraph.datasets.hand_pose import HandPose
 from handgraph.datasets.hand_shape import HandShape
 from handgraph.datasets.hand_view import HandView
 from handgraph.datasets.scene import HandModel
-from handgraph.detectors import Detector, HeatmapDetector
+from handgraph.detectors import Detector, HeatmapDetector, Missing
 
 
 def hand_model(shape: HandShape | None, pose: HandPose | None, view: HandView | None) -> HandModel:
@@ -27,12 +27,19 @@ def hand_model(shape: HandShape | None, pose: HandPose | None, view: HandView | 
 def as_detectors(detector: Detector | Sequence[Detector] | None) -> tuple[Detector, ...]:
     """Return a detector, or a sequence of detectors, as a tuple."""
     detectors = detector if isinstance(detector, list | tuple) else [detector or HeatmapDetector()]
-    if not detectors or not all(hasattr(one, "observe") for one in detectors):
+    known = [hasattr(one, "observe") and not isinstance(one, type) for one in detectors]
+    if not detectors or not all(known):
         raise TypeError(
             "SyntheticHands: detector must be a detector, such as HeatmapDetector(), or a "
             f"sequence of them, got {detector!r}"
         )
     return tuple(detectors)
+
+
+def check_missing(missing: object) -> None:
+    """Raise unless ``missing`` is a rule or ``None``."""
+    if missing is not None and not isinstance(missing, Missing):
+        raise TypeError(f"SyntheticHands: missing must be a Missing or None, got {missing!r}")
 
 
 def check_integer(value: object, name: str, *, least: int) -> None:

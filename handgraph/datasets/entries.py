@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from handgraph._convert import to_tensor
 from handgraph._records import project_all, require_all, require_cameras
 from handgraph.geometry import keybone_length, relative_depth
 from handgraph.geometry.depth import KEYBONE
@@ -29,16 +30,15 @@ DETECTED = {"uv": torch.nan, "cue": torch.nan, "confidence": 0.0}
 
 
 def as_tensor(values: object, name: str, source: str) -> Tensor:
-    """Return a tensor unchanged, or copy an array into a tensor."""
+    """Return a tensor without its gradient, or copy an array; masked entries become NaN."""
+    if isinstance(values, Tensor):
+        return values.detach()
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf" and values.ndim:
-        native = values.dtype.newbyteorder("=")
-        return torch.from_numpy(values.astype(native, order="C"))
-    if not isinstance(values, Tensor):
-        got = type(values).__name__
-        if isinstance(values, np.ndarray):
-            got = f"{values.dtype} of {list(values.shape)}"
-        raise TypeError(f"{source}: expected {name} as a tensor or an array of numbers, got {got}")
-    return values
+        return to_tensor(values, name)
+    got = type(values).__name__
+    if isinstance(values, np.ndarray):
+        got = f"{values.dtype} of {list(values.shape)}"
+    raise TypeError(f"{source}: expected {name} as a tensor or an array of numbers, got {got}")
 
 
 def check_entries(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch_geometric.data import Data, Dataset
 
 FEATURES = ("uv", "confidence")
@@ -21,8 +22,21 @@ class WithFeatures(Dataset):
 
 def add_features(sample: Any) -> Any:  # noqa: ANN401  (a transform may return any type)
     """Set ``x`` of a ``Data`` that has none."""
-    if isinstance(sample, Data) and "x" not in sample:
-        parts = [sample[name] for name in FEATURES if name in sample]
-        if "uv" in sample:
-            sample.x = torch.cat(parts, dim=-1)
+    if isinstance(sample, Data) and "x" not in sample and "uv" in sample:
+        sample.x = features_of(sample)
     return sample
+
+
+def are_features(x: Tensor, sample: Data) -> bool:
+    """Return whether ``x`` holds the node features of a sample, and not one's own."""
+    if "uv" not in sample:
+        return False
+    expected = features_of(sample)
+    if x.shape != expected.shape or x.is_meta:  # the meta device has no values
+        return x.shape == expected.shape
+    return torch.equal(x.nan_to_num(), expected.nan_to_num())
+
+
+def features_of(sample: Data) -> Tensor:
+    """Return the node features of a sample with pixels."""
+    return torch.cat([sample[name] for name in FEATURES if name in sample], dim=-1)

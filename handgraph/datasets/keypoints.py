@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
 
+from handgraph._check import check_skeleton
 from handgraph.datasets.entries import Values, check_entries, derive_entries
 from handgraph.datasets.extra import Extra, check_extra, pick, take
 from handgraph.datasets.features import WithFeatures
@@ -73,6 +74,7 @@ class KeypointDataset(WithFeatures, InMemoryDataset):
         source: str = "KeypointDataset",
     ) -> None:
         super().__init__(None, transform)
+        check_skeleton(skeleton, "KeypointDataset")
         self.skeleton = skeleton
         entries = check_entries(tensors, skeleton, source)
         derive_entries(entries, skeleton, source)

@@ -15,6 +15,7 @@ from torch_geometric.data import Data
 from handgraph.datasets.arguments import (
     as_detectors,
     check_integer,
+    check_missing,
     check_real,
     hand_model,
 )
@@ -162,6 +163,7 @@ class SyntheticHands(WithFeatures):
         check_real(severe_fraction, "severe_fraction", least=0.0, most=1.0)
         check_real(occluder_fraction, "occluder_fraction", least=0.0, most=1.0)
         check_real(left_fraction, "left_fraction", least=0.0, most=1.0)
+        check_missing(missing)
         self.settings = Settings(
             int(seed),
             size,

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from handgraph._check import check_limit, check_points, check_range, check_shape
+from handgraph._check import (
+    check_count,
+    check_limit,
+    check_points,
+    check_range,
+    check_shape,
+    check_skeleton,
+)
 from handgraph.detectors.randomness import Random, TorchRandom
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
@@ -47,6 +54,7 @@ class Missing:
         radius in pixels of an image of 256, scaled to other sizes.
 
     Raises:
+        TypeError: If joints or fingers is not an integer, or ``skeleton`` is no skeleton.
         ValueError: If a number is out of its range, or a pattern is unknown.
 
     Example:
@@ -68,12 +76,13 @@ class Missing:
     skeleton: Skeleton = HAND
 
     def __post_init__(self) -> None:
-        """Check all numbers."""
+        """Check all arguments."""
+        check_skeleton(self.skeleton, "Missing")
         if not self.ways or any(way not in WAYS for way in self.ways):
             raise ValueError(f"Missing: expected ways of {WAYS}, got {self.ways!r}")
-        limits = {"share": 1.0, "joints": float(self.skeleton.num_joints), "fingers": 5.0}
-        for name, limit in limits.items():
-            check_limit(getattr(self, name), name, limit, "Missing")
+        check_limit(self.share, "share", 1.0, "Missing")
+        check_count(self.joints, "joints", 0, self.skeleton.num_joints)
+        check_count(self.fingers, "fingers", 0, 5)
         check_range(self.radius, "radius", float("inf"), "Missing")
         check_range(self.threshold, "threshold", 1.0, "Missing")
 

@@ -82,13 +82,14 @@ def table(value: object, rows: int, columns: int, where: str) -> Tensor:
     """Convert rows of numbers, nested or flat, to Float64 ``[rows, columns]``."""
     numbers: list[float] = []
     for i, row in enumerate(entries(value, where)):
-        nested = isinstance(row, Sequence) and not isinstance(row, str)
+        nested = isinstance(row, Sequence | np.ndarray) and not isinstance(row, str)
         if nested and len(row) != columns:
             raise fail(f"{where}[{i}]", f"{columns} numbers", row)
         numbers += [number(x, f"{where}[{i}]") for x in (row if nested else [row])]
     if len(numbers) != rows * columns:
         raise ValueError(
-            f"{where}: expected {rows} rows of {columns} numbers, got {len(numbers)} numbers"
+            f"{where}: expected {rows} rows of {columns} numbers, "
+            f"got {len(numbers)} numbers of {rows * columns}"
         )
     return torch.tensor(numbers, dtype=torch.float64).reshape(rows, columns)
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from handgraph._check import check_skeleton
 from handgraph.formats._json import entries, fail, field, hide, load, record, table
 from handgraph.formats._names import FROM_BASE, FROM_TIP, Order, find_hands
 from handgraph.formats._tables import Row, camera_matrix, image_size, referred, rows, rows_by_id
@@ -72,6 +73,8 @@ def read_coco(
         >>> hands.name, hands.missing[0].nonzero().tolist(), hands.uv[0, 0].tolist()
         (('7.jpg',), [[4]], [200.0, 5.0])
     """
+    if order is not None:
+        check_skeleton(order, "order")
     content, name = load(source, "COCO")
     file = _File(record(content, name), name, order)
     hands: list[Hand] = []

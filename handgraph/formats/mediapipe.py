@@ -80,8 +80,7 @@ def read_mediapipe(
         >>> hands.side, hands.uv[0, 0].tolist(), round(hands.depth[0, 0].item(), 1)
         (('left',), [320.0, 120.0], -6.4)
     """
-    for length in image_size:
-        check_positive(length, "image_size")
+    _check_size(image_size)
     content, name = load(source, "MediaPipe")
     several = isinstance(content, Sequence) and not isinstance(content, tuple)
     results = list(content) if several else [content]
@@ -91,6 +90,14 @@ def read_mediapipe(
         title = Path(name).stem + (f" {i}" if several else "")
         hands += _hands(result, where, title, image_size, mirrored_labels)
     return stack(hands, name)
+
+
+def _check_size(size: tuple[float, float]) -> None:
+    """Raise unless ``size`` is the width and height of an image."""
+    if isinstance(size, int | float) or len(size) != 2:
+        raise ValueError(f"image_size: expected (width, height) in pixels, got {size!r}")
+    for length in size:
+        check_positive(length, "image_size")
 
 
 def _hands(

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from handgraph._check import check_skeleton
 from handgraph.formats._json import check_scores, entries, fail, field, hide, load, record, table
 from handgraph.formats._names import FROM_BASE, FROM_TIP, WHOLE_BODY, Order, find_hands
 from handgraph.formats.keypoints import Hand, Keypoints, stack
@@ -59,6 +60,8 @@ def read_mmpose(
         >>> hands.side, hands.missing[0].nonzero().tolist()
         ((None,), [[20]])
     """
+    if order is not None:
+        check_skeleton(order, "order")
     content, name = load(source, "mmpose")
     known = None if order is None else find_hands(order.joints, order.name)
     if isinstance(content, Mapping) and known is None and "meta_info" in content:

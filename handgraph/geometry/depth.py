@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph._check import check_hand, check_points, check_shape
+from handgraph._check import check_hand, check_points, check_shape, check_skeleton, check_tensor
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
 
@@ -15,6 +15,7 @@ KEYBONE = ("middle_mcp", "middle_pip")
 
 def root_index(skeleton: Skeleton) -> int:
     """Return the index of the root joint."""
+    check_skeleton(skeleton, "skeleton")
     if skeleton.root is None:
         raise ValueError(
             f"skeleton {skeleton.name!r} has no root joint: relative depth needs one "
@@ -126,6 +127,7 @@ def absolute_depth(d: Tensor, scale: Tensor, root_depth: Tensor) -> Tensor:
         >>> [round(value, 4) for value in z.tolist()]
         [0.5, 0.56]
     """
+    check_tensor(d, "d")
     check_points(d.unsqueeze(-1), "d", 1)
     check_shape(scale, "scale", d.shape[:-1], d)
     check_shape(root_depth, "root_depth", d.shape[:-1], d)

@@ -69,7 +69,12 @@ def transform_intrinsics(A: Tensor, K: Tensor) -> Tensor:
         check_matrix(K, "K", A)
     else:
         check_matrix(A, "A", K)
-    return (A.unsqueeze(-1) * K.unsqueeze(-3)).sum(dim=-2)
+    return product(A, K)
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """Compute ``a @ b`` in full precision, unaffected by autocast and TF32."""
+    return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(dim=-2)
 
 
 def _check_square(matrix: Tensor, name: str) -> None:

@@ -18,14 +18,19 @@ from handgraph.hub.branches import BranchLifter
 from handgraph.hub.detected import split_rows
 from handgraph.hub.estimate import Estimate
 from handgraph.hub.keypoints import KeypointLifter, pretrained_lifter
+from handgraph.hub.root_depth import fit_root_depth
 from handgraph.hub.saved import SavedModule
 from handgraph.hub.to_camera import to_camera
+from handgraph.hub.training import lifter_loss, lifting_target
 
 __all__ = [
     "BranchLifter",
     "Estimate",
     "KeypointLifter",
     "SavedModule",
+    "fit_root_depth",
+    "lifter_loss",
+    "lifting_target",
     "pretrained_lifter",
     "split_rows",
     "to_camera",

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from handgraph._check import check_points
+from handgraph._convert import to_tensor
 from handgraph.skeleton import Skeleton
 
 UNKNOWN = 0.5
@@ -49,6 +50,7 @@ def split_rows(rows: Tensor | ArrayLike) -> tuple[Tensor, Tensor]:
         uv in pixels, (u, v) order.
 
     Raises:
+        TypeError: If the rows are not numbers.
         ValueError: If the last dimension is not 3.
 
     Example:
@@ -56,7 +58,9 @@ def split_rows(rows: Tensor | ArrayLike) -> tuple[Tensor, Tensor]:
         >>> uv.shape, [round(s, 1) for s in score[0].tolist()]
         (torch.Size([1, 2, 2]), [0.9, 0.0])
     """
-    tensor = torch.as_tensor(rows)
+    tensor = to_tensor(rows, "rows")
+    if isinstance(rows, list | tuple) and tensor.is_floating_point():
+        tensor = tensor.to(torch.get_default_dtype())
     if tensor.ndim < 2 or tensor.shape[-1] != 3:
         raise ValueError(f"expected rows (u, v, score), [*, J, 3], got {list(tensor.shape)}")
     return tensor[..., :2], tensor[..., 2]
@@ -81,7 +85,7 @@ def read_detected(
     detected = ~uv.isnan().any(dim=-1) & (score > 0)
     with_depth = detected & ~depth.isnan()
     if not torch.compiler.is_compiling():  # no checks of values when compiling
-        _check_values(score, detected)
+        _check_values(uv, score, depth, detected)
     uv = uv.where(detected.unsqueeze(-1), 0)
     return Detected(uv, score, depth.where(with_depth, 0), detected, with_depth)
 
@@ -104,17 +108,25 @@ def _of_joints(
 
 def _real(name: str, value: Tensor | ArrayLike, like: Tensor) -> Tensor:
     """Convert to the dtype of ``like``, and to its device unless ``value`` is a tensor."""
-    tensor = torch.as_tensor(value)
+    tensor = to_tensor(value, name)
     if tensor.is_complex():
         raise TypeError(f"expected {name} as real numbers, got {tensor.dtype}")
     return tensor.to(like.dtype) if isinstance(value, Tensor) else tensor.to(like)
 
 
-def _check_values(score: Tensor, detected: Tensor) -> None:
+def _check_values(uv: Tensor, score: Tensor, depth: Tensor, detected: Tensor) -> None:
     if not bool(((score >= 0) & (score <= 1)).all()):
         raise ValueError("score: expected probabilities, some are outside of [0, 1] or NaN")
+    for name, value in {"uv": uv[detected], "depth": depth[detected]}.items():
+        if bool(value.isinf().any()):
+            raise ValueError(f"{name}: expected finite numbers, or NaN where missing, got infinity")
     count = detected.sum(dim=-1)
     if detected.dim() == 1 and count < MIN_JOINTS:
         raise ValueError(
             f"expected at least {MIN_JOINTS} joints of a single hand, got {int(count)}"
+        )
+    if detected.dim() == 1 and bool((uv[detected] == uv[detected][0]).all()):
+        raise ValueError(
+            f"expected the joints of a single hand in different places, got all at "
+            f"{uv[detected][0].tolist()}: pass their scores, 0 for a missing joint, or NaN"
         )

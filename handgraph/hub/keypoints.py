@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from handgraph._check import check_count
+from handgraph._check import check_count, check_skeleton
 from handgraph.geometry import crop_matrix, transform_points
 from handgraph.hub.config import skeleton_to_json
 from handgraph.hub.detected import MIN_JOINTS, Detected, read_detected
@@ -68,12 +68,15 @@ class KeypointLifter(SavedModule):
         same unit, with any origin, increasing away from the camera; for MediaPipe, z times the
         image width. The output is relative to the root, in keybone lengths, in the axes of a camera
         that looks at the centre of the box around the joints (x right, y down, z forward). In a
-        batch, the output for a hand with fewer than 3 joints is NaN.
+        batch, the output for a hand with fewer than 3 joints, or with all joints in one place, is
+        NaN.
 
     Raises:
-        TypeError: If uv, score or depth are not real numbers.
-        ValueError: If the skeleton has no root, a shape does not fit, a score is not in [0, 1],
-            the side is unknown, or a single hand has fewer than 3 joints.
+        TypeError: If uv, score or depth are not real numbers, ``skeleton`` is not a skeleton, or a
+            size is not an integer.
+        ValueError: If the skeleton has no root, a size is not positive, a shape does not fit, a
+            score is not in [0, 1], a number is infinite, the side is unknown, or a single hand has
+            fewer than 3 joints or all joints in one place.
 
     Example:
         >>> import torch
@@ -88,13 +91,15 @@ class KeypointLifter(SavedModule):
 
     def __init__(self, skeleton: Skeleton = HAND, *, width: int = 480, hypotheses: int = 1):
         super().__init__()
+        check_skeleton(skeleton, "KeypointLifter")
+        check_count(width, "width", 1)
+        check_count(hypotheses, "hypotheses", 1)
         if skeleton.root is None:
             raise ValueError(
                 f"KeypointLifter: expected a skeleton with a root, got {skeleton.name}"
             )
         self.skeleton = skeleton
         self.has_sides = any(other_side(joint) != joint for joint in skeleton.joints)
-        check_count(hypotheses, "hypotheses", 1)
         self.width = width
         self.hypotheses = hypotheses
         self.about["Units"] = dict(UNITS)

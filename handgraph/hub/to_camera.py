@@ -7,8 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from handgraph._check import check_points, check_shape
-from handgraph.geometry import view_rotation
+from handgraph._check import check_joints, check_points, check_shape, check_skeleton
+from handgraph._convert import to_tensor
+from handgraph.geometry import back_project, view_rotation
+from handgraph.geometry.plane import product
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
 
@@ -48,10 +50,11 @@ def to_camera(
 
     Units:
         pose in keybone lengths; uv and K in pixels, (u, v) order; keybone, root_depth and output in
-        metres (x right, y down, z forward).
+        metres (x right, y down, z forward). A singular K gives NaN.
 
     Raises:
-        TypeError: If pose or uv are not floating point, or differ in dtype.
+        TypeError: If pose or uv are not floating point, pose, uv and K differ in dtype, or keybone
+            or root_depth is not a number.
         ValueError: If a shape does not fit, the skeleton has no root, or ``reading`` is unknown.
 
     Example:
@@ -66,24 +69,30 @@ def to_camera(
     """
     check_points(pose, "pose", 3)
     check_shape(uv, "uv", torch.Size((*pose.shape[:-1], 2)), pose)
+    check_skeleton(skeleton, "to_camera")
+    check_joints(pose, "pose", skeleton)
     if skeleton.root is None:
         raise ValueError(f"to_camera: expected a skeleton with a root, got {skeleton.name}")
     if reading not in ("rays", "direct"):
         raise ValueError(f"reading: expected 'rays' or 'direct', got {reading!r}")
     detected = ~uv.isnan().any(dim=-1)
     axes = view_rotation(uv.where(detected.unsqueeze(-1), 0), K, mask=detected)
-    metres, depth = (_column(value, pose) for value in (keybone, root_depth))
-    offset = metres * (pose @ axes)
-    ones = torch.ones_like(uv[..., :1])
-    rays = torch.cat([uv, ones], dim=-1) @ torch.linalg.inv(K.to(pose)).mT
-    by_rays: Tensor = (depth + offset[..., 2:]) * rays
+    metres, depth = column("keybone", keybone, pose), column("root_depth", root_depth, pose)
+    offset = metres * product(pose, axes)
+    by_rays = back_project(uv, (depth + offset[..., 2:]).squeeze(-1), K)
     root = skeleton.index(skeleton.root)
     root_position = (by_rays - offset).nanmean(dim=-2, keepdim=True)
     direct = by_rays[..., [root], :].where(detected[..., [root], None], root_position) + offset
     return direct if reading == "direct" else by_rays.where(detected.unsqueeze(-1), direct)
 
 
-def _column(value: Tensor | float, like: Tensor) -> Tensor:
+def column(name: str, value: Tensor | float, pose: Tensor) -> Tensor:
     """Return a value for each hand, as ``[*, 1, 1]``."""
-    tensor = torch.as_tensor(value).to(like)
-    return tensor[..., None, None] if tensor.ndim else tensor
+    tensor = to_tensor(value, name).to(pose)
+    lead = pose.shape[:-2]
+    if tensor.ndim and tensor.shape != lead:
+        raise ValueError(
+            f"expected {name} as a number or of shape {list(lead)}, one for each hand, "
+            f"got {list(tensor.shape)}"
+        )
+    return tensor[..., None, None]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from handgraph._check import check_count
+from handgraph._check import check_count, check_skeleton
 from handgraph.metrics._check import (
     Average,
     check_bool,
@@ -150,6 +150,7 @@ def per_joint(
         >>> per_joint(torch.arange(21.0))["index_tip"].item()
         8.0
     """
+    check_skeleton(skeleton, "skeleton")
     return _table(values, visible, skeleton, skeleton.joints, "pooled")
 
 
@@ -188,6 +189,7 @@ def per_group(
         >>> per_group(torch.arange(21.0), groups=["TIP"])["TIP"].item()
         12.0
     """
+    check_skeleton(skeleton, "skeleton")
     names = skeleton.groups if groups is None else groups
     return _table(values, visible, skeleton, names, average)
 

@@ -20,7 +20,7 @@ except ImportError as error:
         "(the functions of handgraph.metrics do without)"
     ) from error
 
-from handgraph._check import check_count
+from handgraph._check import check_count, check_skeleton, check_tensor
 from handgraph.metrics._check import (
     AVERAGES,
     NAN_POLICIES,
@@ -104,6 +104,7 @@ class MPJPE(Metric):
     ) -> None:
         super().__init__(**kwargs)
         check_choice(average, "average", AVERAGES)
+        check_skeleton(skeleton, "MPJPE")
         self.average = average
         self.skeleton = skeleton
         zeros = torch.zeros(skeleton.num_joints, dtype=torch.float64)
@@ -157,7 +158,9 @@ class _PCKCounts(Metric):
     ) -> None:
         super().__init__(**kwargs)
         grid = default_thresholds() if thresholds is None else thresholds
+        check_tensor(grid, "thresholds")
         check_thresholds(grid, grid.device, 2)
+        check_skeleton(skeleton, type(self).__name__)
         check_choice(average, "average", AVERAGES)
         check_choice(nan, "nan", NAN_POLICIES)
         self.thresholds = grid.clone()  # not a buffer, which module.half() would round

@@ -101,6 +101,7 @@ def pck_counts(
         >>> hits.tolist(), counts.tolist()
         ([[1, 0], [2, 1]], [2, 2])
     """
+    check_values(errors, "errors")
     check_thresholds(thresholds, errors.device, 1)
     scored, mask = _scored(errors, visible, nan)
     scored = scored.reshape(-1, errors.shape[-1])
@@ -225,6 +226,7 @@ def joint_auc(
         >>> joint_auc(torch.tensor([0.0, 0.025, 0.06]), thresholds(steps=3)).tolist()
         [1.0, 0.75, 0.0]
     """
+    check_values(errors, "errors")
     check_thresholds(thresholds, errors.device, 2)
     scored, mask = _scored(errors, visible, nan)
     grid = thresholds.to(errors.dtype)
@@ -235,7 +237,6 @@ def joint_auc(
 
 def _scored(errors: Tensor, visible: Tensor | None, nan: NanPolicy) -> tuple[Tensor, Tensor]:
     """Return errors, infinite for hidden joints and NaN, and the mask of visible joints."""
-    check_values(errors, "errors")
     mask = joint_mask(visible, errors)
     check_choice(nan, "nan", NAN_POLICIES)
     lost = mask & errors.isnan()

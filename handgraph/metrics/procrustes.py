@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from handgraph.geometry.plane import product
 from handgraph.metrics._check import check_poses, joint_mask
 
 
@@ -53,7 +54,7 @@ def procrustes_align(pred: Tensor, target: Tensor, visible: Tensor | None = None
     rotation, trace, defined = _best_rotation(source, goal, noise)
     spread = torch.where(defined, source.square().sum((-2, -1)), 1)
     scale = torch.where(defined, trace / spread, torch.nan)[..., None, None]
-    return scale * _product(pred - source_mean, rotation) + goal_mean
+    return scale * product(pred - source_mean, rotation) + goal_mean
 
 
 def scale_align(pred: Tensor, target: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -112,16 +113,11 @@ def _noise(source: tuple[Tensor, Tensor], goal: tuple[Tensor, Tensor], num_joint
 
 def _best_rotation(source: Tensor, goal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the rotation (for row vectors), the trace for the scale, and whether it is unique."""
-    covariance = _product(source.mT, goal)
+    covariance = product(source.mT, goal)
     finite = torch.isfinite(covariance).all(-1).all(-1)
     u, singular, vh = torch.linalg.svd(torch.where(finite[..., None, None], covariance, 0))
-    sign = torch.linalg.det(_product(u, vh)).sign().detach()
+    sign = torch.linalg.det(product(u, vh)).sign().detach()
     signs = torch.cat([torch.ones_like(singular[..., 1:]), sign.unsqueeze(-1)], dim=-1)
     proper = singular * signs
     defined = finite & (proper[..., -2:].sum(-1) > noise)
-    return _product(u * signs.unsqueeze(-2), vh), proper.sum(-1), defined
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Compute ``a @ b`` in full precision, unaffected by autocast and TF32."""
-    return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
+    return product(u * signs.unsqueeze(-2), vh), proper.sum(-1), defined

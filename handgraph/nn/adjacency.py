@@ -54,29 +54,6 @@ def degree_scale(adj: Tensor, normalization: Normalization) -> Tensor:
     return (entries.sum(-2, True) + EPS).rsqrt()
 
 
-def normalization_gradient(
-    adj: Tensor, scale: Tensor, normalized: Tensor, grad: Tensor, normalization: Normalization
-) -> Tensor:
-    r"""Compute the gradient of the adjacency from that of the normalised adjacency.
-
-    With :math:`L_{ij} = s_i A_{ij} s_j` and :math:`s_j = d_j^{-1/2}`, degrees have the gradient
-    :math:`\bar d_j = -\tfrac{1}{2} s_j^2 \sum_i (\bar L_{ij} L_{ij} + \bar L_{ji} L_{ji})`.
-
-    Args:
-        adj: The adjacency. ``[N, J, J]``
-        scale: See :func:`degree_scale`. ``[N, 1, J]``
-        normalized: The normalised adjacency.
-        grad: The gradient of the normalised adjacency.
-        normalization: ``"abs"`` or ``"signed"``.
-    """
-    share = grad * normalized
-    degree = (share.sum(1, True) + share.sum(2).unsqueeze(1)).mul_(scale).mul_(scale)
-    entries = (grad * scale.mT).mul_(scale)
-    if normalization == "abs":
-        return entries.addcmul_(adj.sign(), degree, value=-0.5)
-    return entries.add_(degree, alpha=-0.5)
-
-
 def check_normalization(normalization: str) -> None:
     """Raise unless ``normalization`` is ``"abs"`` or ``"signed"``."""
     if normalization not in ("abs", "signed"):

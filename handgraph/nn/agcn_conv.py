@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from handgraph._check import check_sizes
 from handgraph.nn.constants import HasConstants
-from handgraph.nn.skeleton_edges import SkeletonEdges, check_sizes
+from handgraph.nn.skeleton_edges import SkeletonEdges
 from handgraph.skeleton import Skeleton
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from handgraph.nn import engines
 from handgraph.nn.branched import BranchedNet
 from handgraph.nn.engines.choice import expect, prepare, run_forms
-from handgraph.nn.engines.kept import Form, KeptPlan
+from handgraph.nn.engines.kept import Form, SavedPlan
 from handgraph.nn.engines.reference.form import ReferenceForm
 from handgraph.nn.fuse import fuse
 from handgraph.nn.gates import Finest, finest, gate_plan
@@ -95,7 +95,7 @@ class FoldedUNet(BranchedNet):
         super().__init__(net.in_channels, net.out_channels, net.graph)
         self.nodes, self.gating = net.nodes, net.gating
         plan = net.lower()
-        self.level = KeptPlan(fuse(finest(plan)))
+        self.level = SavedPlan(fuse(finest(plan)))
         self.folded = Folded(plan, (True, True))
 
     def reset_parameters(self) -> None:

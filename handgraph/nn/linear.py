@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_tensor, check_whole
+from handgraph._check import check_sizes, check_tensor
 
 
 class BranchLinear(nn.Module):
@@ -39,19 +39,12 @@ class BranchLinear(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, num_branches: int | None = None):
         super().__init__()
-        check_whole(in_channels=in_channels, out_channels=out_channels)
-        if num_branches is not None:
-            check_whole(num_branches=num_branches)
-        if min(in_channels, out_channels, 1 if num_branches is None else num_branches) < 1:
-            raise ValueError(
-                "BranchLinear: expected positive sizes, got "
-                f"in_channels={in_channels}, out_channels={out_channels}, "
-                f"num_branches={num_branches}"
-            )
+        branches = () if num_branches is None else (num_branches,)
+        sizes = {} if num_branches is None else {"num_branches": num_branches}
+        check_sizes("BranchLinear", in_channels=in_channels, out_channels=out_channels, **sizes)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.num_branches = num_branches
-        branches = () if num_branches is None else (num_branches,)
         self.weight = nn.Parameter(torch.empty(*branches, out_channels, in_channels))
         self.bias = nn.Parameter(torch.empty(*branches, out_channels))
         self.reset_parameters()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_tensor, check_whole
+from handgraph._check import check_sizes, check_tensor
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.plan import NodeMap, Plan, Stage, Term
 
@@ -45,9 +45,7 @@ class NodePool(HasConstants):
 
     def __init__(self, in_nodes: int, out_nodes: int, *, node_mask: Tensor | None = None):
         super().__init__()
-        check_whole(in_nodes=in_nodes, out_nodes=out_nodes)
-        if min(in_nodes, out_nodes) < 1:
-            raise ValueError(f"NodePool: expected positive sizes, got {in_nodes} and {out_nodes}")
+        check_sizes("NodePool", in_nodes=in_nodes, out_nodes=out_nodes)
         if node_mask is not None:
             _check_mask(node_mask, in_nodes)
         self.in_nodes = in_nodes

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
+from handgraph._check import check_sizes
 from handgraph.nn.constants import HasConstants
-from handgraph.nn.skeleton_edges import SkeletonEdges, check_sizes
+from handgraph.nn.skeleton_edges import SkeletonEdges
 from handgraph.skeleton import Skeleton
 
 

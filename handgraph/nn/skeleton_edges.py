@@ -5,18 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph._check import check_skeleton, check_tensor, check_whole
+from handgraph._check import check_skeleton, check_tensor
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.made_for import MadeFor
 from handgraph.skeleton import Skeleton
-
-
-def check_sizes(layer: str, **sizes: int) -> None:
-    """Raise unless all sizes are positive."""
-    check_whole(**sizes)
-    if min(sizes.values()) < 1:
-        found = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        raise ValueError(f"{layer}: expected positive sizes, got {found}")
 
 
 class SkeletonEdges(HasConstants, MadeFor):

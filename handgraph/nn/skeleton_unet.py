@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import GraphConv
 
-from handgraph._check import check_skeleton, check_tensor, check_whole
+from handgraph._check import check_sizes, check_skeleton, check_tensor
 from handgraph.coarsening import Coarsening, coarsen, restrict_ladder
 from handgraph.nn.adapter import SkeletonConv
 from handgraph.nn.skeletal import Reduce, SkeletalPool, SkeletalUnpool
@@ -110,12 +110,8 @@ class SkeletonUNet(nn.Module):
     ):
         super().__init__()
         check_skeleton(skeleton, "SkeletonUNet")
-        check_whole(in_channels=in_channels, out_channels=out_channels, channels=channels)
-        if min(in_channels, out_channels, channels) < 1:
-            raise ValueError(
-                f"SkeletonUNet: expected positive sizes, got {in_channels=}, {out_channels=}, "
-                f"{channels=}"
-            )
+        sizes = {"in_channels": in_channels, "out_channels": out_channels, "channels": channels}
+        check_sizes("SkeletonUNet", **sizes)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.skeleton = skeleton

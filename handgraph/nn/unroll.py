@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph.nn.fuse import fuse
+from handgraph.nn.fuse import branches, fuse
 from handgraph.nn.plan import Map, Plan, Select, Shape, Stage, Term, shapes, tensors
 
 
@@ -60,17 +60,13 @@ class _Unrolling:
         return Stage((Term(0, (one,)),), relu=False)
 
     def _stage(self, number: int, branch: int) -> Stage:
-        stage, branches = self.plan[number - 1], range(branch, branch + 1)
+        stage, each = self.plan[number - 1], range(branch, branch + 1)
         if self.found[number].branches == 1:  # a sum over all branches of its terms
-            branches = range(max(map(self._branches, stage.terms)))
-        terms = tuple(self._term(term, n) for n in branches for term in stage.terms)
+            most = max(self.found[term.source].branches for term in stage.terms)
+            each = range(max(most, branches(stage.terms)))
+        terms = tuple(self._term(term, n) for n in each for term in stage.terms)
         bias, scale, gate = (_row(part, branch) for part in (stage.bias, stage.scale, stage.gate))
         return Stage(terms, bias, stage.relu, scale, gate)
-
-    def _branches(self, term: Term) -> int:
-        parts = (term.weight, *(one[0] for one in term.maps))
-        sizes = [len(part) for part in parts if part is not None]
-        return max(self.found[term.source].branches, *sizes, 1)
 
     def _term(self, term: Term, branch: int) -> Term:
         source = self.source(term.source, branch)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from handgraph._check import check_floating
+from handgraph._check import check_floating, check_skeleton
 from handgraph.skeleton import Skeleton
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+
+def check_named(values: object, what: str) -> None:
+    """Raise unless ``values`` is a mapping of names that is not empty."""
+    if not isinstance(values, Mapping):
+        raise TypeError(
+            f"expected {what}s by name, {{'name': {what}}}, got {type(values).__name__}"
+        )
+    if not values:
+        raise ValueError(f"expected at least one {what}, got none")
 
 
 def to_array(tensor: Tensor, name: str, shape: Sequence[int], what: str) -> Array:
@@ -30,6 +40,7 @@ def to_array(tensor: Tensor, name: str, shape: Sequence[int], what: str) -> Arra
 
 def to_points(points: Tensor, name: str, skeleton: Skeleton, channels: int) -> Array:
     """Convert the coordinates of a skeleton's joints to an array ``[J, channels]``."""
+    check_skeleton(skeleton, "skeleton")
     return to_array(points, name, (skeleton.num_joints, channels), f"the joints of {skeleton.name}")
 
 

@@ -10,6 +10,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from torch import Tensor
 
+from handgraph._check import check_skeleton
 from handgraph.plot._axes import flat_axes, plain
 from handgraph.plot._check import Array, Mask, to_array, to_points
 from handgraph.plot._heat import heat_map
@@ -126,6 +127,7 @@ def _arc(start: Array, end: Array, weight: float, width: float) -> PathPatch:
 
 
 def _square(adjacency: Tensor, skeleton: Skeleton) -> Array:
+    check_skeleton(skeleton, "skeleton")
     shape = (skeleton.num_joints, skeleton.num_joints)
     return to_array(adjacency, "adjacency", shape, f"joints by joints of {skeleton.name}").copy()
 

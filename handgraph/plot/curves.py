@@ -10,7 +10,7 @@ from torch import Tensor
 
 from handgraph.metrics import Interval
 from handgraph.plot._axes import flat_axes
-from handgraph.plot._check import Array, to_array
+from handgraph.plot._check import Array, check_named, to_array
 from handgraph.plot.style import FAINT, Style, style
 
 
@@ -35,7 +35,7 @@ def draw_pck(
         Thresholds in metres, drawn in millimetres; curves are fractions from 0 to 1.
 
     Raises:
-        TypeError: If a curve or thresholds is not a floating-point tensor.
+        TypeError: If ``curves`` is not a mapping, or a curve or thresholds not a float tensor.
         ValueError: If ``curves`` is empty, thresholds is not ``[T]``, a curve has another length,
             or ``ax`` is 3D.
 
@@ -75,7 +75,7 @@ def draw_calibration(
         Fractions from 0 to 1.
 
     Raises:
-        TypeError: If a curve or levels is not a floating-point tensor.
+        TypeError: If ``curves`` is not a mapping, or a curve or levels not a float tensor.
         ValueError: If ``curves`` is empty, levels is not ``[T]``, a curve has another length, or
             ``ax`` is 3D.
 
@@ -111,7 +111,7 @@ def draw_sparsification(curves: Mapping[str, Tensor], *, ax: Axes | None = None)
         Fractions of the joints from 0 to 1; errors as a ratio.
 
     Raises:
-        TypeError: If a curve is not a floating-point tensor.
+        TypeError: If ``curves`` is not a mapping, or a curve not a floating-point tensor.
         ValueError: If ``curves`` is empty, a curve is not ``[M]``, or ``ax`` is 3D.
 
     Example:
@@ -123,7 +123,7 @@ def draw_sparsification(curves: Mapping[str, Tensor], *, ax: Axes | None = None)
         >>> ax.lines[0].get_xdata().tolist()
         [0.25, 0.5, 0.75, 1.0]
     """
-    _check_any(curves)
+    check_named(curves, "curve")
     arrays = [_axis_values(curve, name) for name, curve in curves.items()]
     ax = flat_axes(ax, 5.5, 4.0)
     for position, (name, y) in enumerate(zip(curves, arrays, strict=True)):
@@ -136,7 +136,7 @@ def draw_sparsification(curves: Mapping[str, Tensor], *, ax: Axes | None = None)
 
 def _draw_curves(curves: Mapping[str, Tensor | Interval], x: Array, ax: Axes | None) -> Axes:
     """Draw curves over the same ``x``, with intervals as bands."""
-    _check_any(curves)
+    check_named(curves, "curve")
     arrays = [_curve_values(curve, len(x), name) for name, curve in curves.items()]
     ax = flat_axes(ax, 5.5, 4.0)
     for position, (name, (value, *ends)) in enumerate(zip(curves, arrays, strict=True)):
@@ -158,11 +158,6 @@ def _axis_values(values: Tensor, name: str) -> Array:
     """Convert a tensor ``[T]`` to an array."""
     length = values.numel() if isinstance(values, Tensor) else 0
     return to_array(values, name, (length,), "one dimension")
-
-
-def _check_any(curves: Mapping[str, Tensor | Interval]) -> None:
-    if not curves:
-        raise ValueError("expected at least one curve, got none")
 
 
 def _line(ax: Axes, x: Array, y: Array, look: Style) -> None:

@@ -8,6 +8,7 @@ import networkx
 import torch
 from torch import Tensor
 
+from handgraph._check import check_skeleton
 from handgraph.skeleton import Skeleton
 
 _WRIST = (0.0, 0.0)
@@ -55,6 +56,7 @@ def skeleton_layout(skeleton: Skeleton) -> Tensor:
         >>> skeleton_layout(HAND)[HAND.index("middle_tip")].tolist()
         [0.0, 6.800000190734863]
     """
+    check_skeleton(skeleton, "skeleton")
     for known in (_one_hand(), _two_hands(), _body()):
         if all(joint in known for joint in skeleton.joints):
             return torch.tensor([known[joint] for joint in skeleton.joints])

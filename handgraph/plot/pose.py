@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from handgraph.plot._axes import flat_axes, solid_axes
-from handgraph.plot._check import Array, Mask, to_hidden, to_points
+from handgraph.plot._check import Array, Mask, check_named, to_hidden, to_points
 from handgraph.plot._marks import mark_bones, mark_joints
 from handgraph.plot.style import Style, joint_styles, style
 from handgraph.skeleton import Skeleton
@@ -134,7 +134,8 @@ def draw_poses(
         2D poses in pixels, (u, v) order; 3D poses in any unit, camera frame.
 
     Raises:
-        TypeError: If a pose is not a floating-point tensor, or ``visible`` not bool.
+        TypeError: If ``poses`` is not a mapping, a pose is not a floating-point tensor, or
+            ``visible`` not bool.
         ValueError: If ``poses`` is empty, or a shape does not fit the other poses, skeleton or
             axes.
 
@@ -159,8 +160,7 @@ def draw_poses(
 
 def _channels(poses: Mapping[str, Tensor]) -> int:
     """Return the number of coordinates of the first pose, 2 or 3."""
-    if not poses:
-        raise ValueError("expected at least one pose, got none")
+    check_named(poses, "pose")
     name, pose = next(iter(poses.items()))
     shape = list(getattr(pose, "shape", ()))
     if shape[1:] not in ([2], [3]):

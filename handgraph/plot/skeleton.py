@@ -14,7 +14,7 @@ from handgraph.plot._marks import mark_bones, mark_joints, mark_names
 from handgraph.plot.layout import skeleton_layout
 from handgraph.plot.style import FAINT, joint_styles
 from handgraph.skeleton import Skeleton
-from handgraph.subgraph import RemovalSets
+from handgraph.subgraph import RemovalSets, check_removal
 
 
 def draw_skeleton(
@@ -103,6 +103,7 @@ def draw_removal_set(
         >>> sum(line.get_linestyle() == "--" for line in ax.lines)  # each finger from MCP to DIP
         5
     """
+    check_removal(removal, "removal")
     skeleton, rest = removal.skeleton, removal.subgraph(which, edges)
     place = removal.names.index(which) if isinstance(which, str) else which
     points = _points(skeleton, positions)

@@ -1,6 +1,8 @@
-"""Base class of random transforms, and checks of the entries of a ``Data``."""
+"""Base classes of transforms, and checks of the entries of a ``Data``."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,10 +10,40 @@ from torch.utils.data import get_worker_info
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
+from handgraph.datasets.features import FEATURES, are_features, features_of
+
 NORMALIZED = 4.0  # smaller hands are in normalised coordinates
 
 
-class RandomTransform(BaseTransform):
+class HandTransform(BaseTransform):
+    """A transform of a ``Data``, whose node features follow its entries.
+
+    Samples of a dataset have ``x`` of ``uv`` and ``confidence``, which is computed anew. Any other
+    ``x`` does not change.
+
+    Raises:
+        TypeError: If the argument is not a ``Data``.
+    """
+
+    def __call__(self, data: Any) -> Any:  # noqa: ANN401 (as in PyG)
+        """Transform a shallow copy."""
+        if not isinstance(data, Data):
+            raise TypeError(
+                f"{type(self).__name__}: expected a Data, got {type(data).__name__}: "
+                "call skeleton.to_data(uv=...)"
+            )
+        return renew_features(data, super().__call__(data))
+
+
+def renew_features(before: Data, after: Data) -> Data:
+    """Compute ``x`` of ``after`` anew if it is that of the entries of ``before``."""
+    changed = any(after[name] is not before[name] for name in FEATURES if name in before)
+    if "x" in after and changed and are_features(after["x"], before):
+        after.x = features_of(after)
+    return after
+
+
+class RandomTransform(HandTransform):
     """A transform that draws random numbers.
 
     The default source is PyTorch's global generator, which a data loader seeds in each worker and

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch_geometric.data import Data
 
+from handgraph._check import check_points
 from handgraph.transforms.base import RandomTransform, normal_like, require
 
 
@@ -22,8 +23,9 @@ class JitterKeypoints(RandomTransform):
         noise in the unit of uv: pixels, or normalised coordinates.
 
     Raises:
-        TypeError: If ``generator`` is neither a ``torch.Generator`` nor None.
-        ValueError: If noise is negative or not finite, or a ``Data`` has no ``uv``.
+        TypeError: If ``generator`` is neither a ``torch.Generator`` nor None, or ``uv`` is not
+            floating point.
+        ValueError: If noise is negative or not finite, or a ``Data`` has no ``uv`` ``[*, J, 2]``.
 
     Example:
         >>> import torch
@@ -44,6 +46,7 @@ class JitterKeypoints(RandomTransform):
     def forward(self, data: Data) -> Data:
         """Add noise to ``uv``."""
         require(self, data, "uv")
+        check_points(data.uv, "uv", 2)
         data.uv = data.uv + self.noise * normal_like(data.uv, self.generator)
         return data
 

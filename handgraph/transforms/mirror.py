@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.transforms import BaseTransform
 
 from handgraph._check import check_positive, check_skeleton
 from handgraph.datasets.rhd.layout import swap_hands
@@ -11,6 +11,7 @@ from handgraph.geometry import mirror_hand, mirror_matrix, transform_points
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
 from handgraph.transforms.base import (
+    HandTransform,
     picture_names,
     pixel_names,
     require,
@@ -20,15 +21,15 @@ from handgraph.transforms.base import (
 )
 
 OF_JOINTS = ("xyz", "d", "visible", "found", "confidence", "cue")
-"""Entries with a row for each joint, other than pixels."""
+"""Entries that must have a row for each joint, other than pixels."""
 
 
-class MirrorHand(BaseTransform):
+class MirrorHand(HandTransform):
     """Mirror a hand and its image.
 
-    If the skeleton has left and right joints, they are swapped in all entries
-    (:meth:`handgraph.Skeleton.swap_sides`). Pixels u (of ``uv`` and every entry whose name starts
-    with ``uv_``) become W - 1 - u. ``xyz`` and ``K`` change by
+    If the skeleton has left and right joints, they are swapped in all entries with a row for each
+    joint (:meth:`handgraph.Skeleton.swap_sides`). Pixels u (of ``uv`` and every entry whose name
+    starts with ``uv_``) become W - 1 - u. ``xyz`` and ``K`` change by
     :func:`handgraph.geometry.mirror_hand`, so ``xyz`` still projects to the pixels. ``image``,
     ``mask`` and ``depth`` are mirrored, left and right classes of the mask (RHD's) are swapped, and
     ``left`` is negated. Relative depths, confidences and cues are unchanged. Mirroring twice is the
@@ -97,7 +98,10 @@ class MirrorHand(BaseTransform):
                     f"MirrorHand: expected {name} of the {joints} joints of {self.skeleton.name} "
                     f"(give skeleton=... for others), got {list(data[name].shape)}"
                 )
-            data[name] = data[name][self.order.to(data[name].device)]
+        for name, value in data.to_dict().items():
+            rows = value.shape[:1] if isinstance(value, Tensor) else ()
+            if rows == (joints,) and name != "edge_index":  # two rows, the ends of edges
+                data[name] = value[self.order.to(value.device)]
 
     def __repr__(self) -> str:
         """Show the width and the skeleton."""

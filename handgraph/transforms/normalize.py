@@ -5,14 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.transforms import BaseTransform
 
 from handgraph._check import check_positive
 from handgraph.geometry import denormalize_uv, normalize_uv, transform_intrinsics
-from handgraph.transforms.base import pixel_names, require, require_camera, require_sides
+from handgraph.transforms.base import (
+    HandTransform,
+    pixel_names,
+    renew_features,
+    require,
+    require_camera,
+    require_sides,
+)
 
 
-class NormalizeKeypoints(BaseTransform):
+class NormalizeKeypoints(HandTransform):
     r"""Scale pixels of a square image to [-1, 1]; :meth:`inverse` restores pixels.
 
     ``uv`` and every entry whose name starts with ``uv_`` are normalised by
@@ -54,12 +60,12 @@ class NormalizeKeypoints(BaseTransform):
 
     def inverse(self, data: Data) -> Data:
         """Return a copy of ``data`` in pixels."""
-        data = data.clone()
+        pixels = data.clone()
         size = self.image_size
-        self._map_camera(data, size / 2, (size - 1) / 2)
-        for name in pixel_names(data):
-            data[name] = denormalize_uv(data[name], size)
-        return data
+        self._map_camera(pixels, size / 2, (size - 1) / 2)
+        for name in pixel_names(pixels):
+            pixels[name] = denormalize_uv(pixels[name], size)
+        return renew_features(data, pixels)
 
     def _map_camera(self, data: Data, zoom: float, shift: float) -> None:
         require(self, data, *([] if pixel_names(data) else ["uv"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph._check import check_points
+from handgraph._check import check_points, check_skeleton
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
 from handgraph.transforms.base import uniform_like
@@ -56,6 +56,7 @@ def sample_region(
         True
     """
     check_region(probability, radius, hops)
+    check_skeleton(skeleton, "skeleton")
     check_points(uv, "uv", 2)
     if uv.shape[-2] != skeleton.num_joints:
         raise ValueError(

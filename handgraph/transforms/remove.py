@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from handgraph._check import check_mask, check_skeleton, check_whole
 from handgraph.skeleton import Skeleton, What
 from handgraph.skeletons import HAND
 from handgraph.transforms.base import RandomTransform, require, to_device_of
@@ -37,7 +38,8 @@ class RemoveJoints(RandomTransform):
         node_mask: Bool ``[J]``.
 
     Raises:
-        TypeError: If generator is not a ``torch.Generator``, or an entry of ``fill`` is not float.
+        TypeError: If generator is not a ``torch.Generator``, number is not an integer, an entry of
+            ``fill`` is not float, or an existing ``node_mask`` is not bool.
         ValueError: If a name is unknown, the probability is not in [0, 1], or number is too large;
             if a ``Data`` lacks an entry of ``fill``, has another number of joints, or an entry is
             not ``[J, *]``.
@@ -64,11 +66,14 @@ class RemoveJoints(RandomTransform):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(generator)
+        check_skeleton(skeleton, "RemoveJoints")
         if what is None:
             what = [joint for joint in skeleton.joints if joint != skeleton.root]
         self.candidates = torch.tensor(skeleton.select(what), dtype=torch.long)
         if not 0 <= probability <= 1:
             raise ValueError(f"expected a probability from 0 to 1, got {probability}")
+        if number is not None:
+            check_whole(number=number)
         if number is not None and not 0 <= number <= len(self.candidates):
             raise ValueError(
                 f"cannot remove {number} of {len(self.candidates)} joints of {skeleton.name!r}"
@@ -89,7 +94,9 @@ class RemoveJoints(RandomTransform):
         keep = torch.ones(self.skeleton.num_joints, dtype=torch.bool)
         keep[self._draw()] = False
         keep = to_device_of(data, keep)
-        keep = keep if "node_mask" not in data else data.node_mask & keep
+        if "node_mask" in data:
+            check_mask(data.node_mask, keep.shape)
+            keep = data.node_mask & keep
         for name in self.fill:
             data[name] = self._filled(name, data[name], keep)
         data.node_mask = keep

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch_geometric.data import Data
 
-from handgraph._check import check_positive
+from handgraph._check import check_positive, check_skeleton
 from handgraph.detectors import Detector
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
@@ -64,6 +64,7 @@ class SimulateOcclusion(RandomTransform):
     ) -> None:
         super().__init__(generator)
         check_region(probability, radius, hops)
+        check_skeleton(skeleton, "SimulateOcclusion")
         check_positive(image_size, "image_size")
         self.probability, self.radius, self.hops = probability, radius, hops
         self.detector, self.image_size, self.skeleton = detector, image_size, skeleton

@@ -1,4 +1,4 @@
-"""Image input: the 2D heatmap generator, its targets and decoding, and feature encoders.
+"""Image input: files, the 2D heatmap generator, its targets and decoding, and feature encoders.
 
 timm (extra ``handgraph[vision]``) is only needed to create a :class:`HeatmapGenerator`.
 """
@@ -10,6 +10,7 @@ from handgraph.vision.dark import decode_dark
 from handgraph.vision.decoding import decode_heatmaps, soft_argmax
 from handgraph.vision.encoder import FeatureEncoder
 from handgraph.vision.generator import HeatmapGenerator
+from handgraph.vision.reading import read_image
 from handgraph.vision.sampler import JointFeatureSampler
 from handgraph.vision.targets import gaussian_heatmaps
 
@@ -24,5 +25,6 @@ __all__ = [
     "decode_heatmaps",
     "gaussian_heatmaps",
     "load_pose_checkpoint",
+    "read_image",
     "soft_argmax",
 ]

@@ -109,7 +109,7 @@ def fake(seconds):
     return stopwatch, seen
 
 
-def test_each_round_has_each_call_once_in_an_order_of_its_own():
+def test_each_round_runs_each_call_once_in_a_random_order():
     stopwatch, seen = fake({"a": 1.0, "b": 2.0, "c": 3.0})
     plan = timing.Plan(rounds=12, block=0, budget=1e9, warm_up=1)
     times = timing.interleave({n: n for n in "abc"}, [0, 1], stopwatch, plan)
@@ -134,7 +134,7 @@ def test_slow_calls_stop_when_their_budget_is_spent():
     assert (len(times["slow"]), len(times["fast"])) == (3, 20)
 
 
-def test_before_comes_before_each_single_call():
+def test_before_runs_before_each_call():
     stopwatch, seen = fake({"a": 0.25})
     plan = timing.Plan(rounds=3, block=1.0, warm_up=1)
     flushes = []
@@ -170,7 +170,7 @@ NUMBA = pytest.param(
 
 
 @pytest.mark.parametrize("engine", ["reference", NUMBA])
-def test_flops_of_a_plan_are_those_of_its_products(engine):
+def test_flops_of_a_plan_equal_those_of_its_products(engine):
     """Three branches and five samples; the first stage fuses its two maps over nodes."""
     maps = NodeMap(torch.rand(3, 6, 7)), NodeMap(torch.rand(3, 4, 6))
     hidden = Stage((Term(0, maps, torch.rand(3, 8, 2)),))
@@ -182,7 +182,7 @@ def test_flops_of_a_plan_are_those_of_its_products(engine):
     assert found == 2 * 3 * (fusing + nodes + channels + last)
 
 
-def test_flops_of_the_readable_form_are_those_of_its_layers(small):
+def test_flops_of_the_readable_form_equal_those_of_its_layers(small):
     """Its convolutions mix the nodes first, then the channels."""
     batch, total = 5, 0
     for net in (small.branches, small.merge.unet):
@@ -208,7 +208,7 @@ def test_engines_multiply_less_than_the_readable_form():
         assert 0 < measures.flops(everyone[name], x) < readable
 
 
-def test_peak_memory_counts_what_is_held_at_once():
+def test_peak_memory_is_the_maximum_of_simultaneous_allocations():
     def call(x):
         first = x + 1
         second = first + 1
@@ -243,7 +243,7 @@ def test_comparison_has_a_full_row_for_each_contestant(phase):
     assert rows[-1]["reason"].startswith("RuntimeError: ")
 
 
-def test_calls_that_would_be_too_large_are_left_out():
+def test_calls_beyond_a_limit_are_skipped_with_the_reason():
     everyone = [contestants.Contestant(name, torch.nn.Identity()) for name in "abcd"]
     before = [
         {"name": "a", "hot": {"median": 1.0}, "peak_bytes": 1e9},
@@ -262,7 +262,7 @@ def test_calls_that_would_be_too_large_are_left_out():
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
-def test_slope_is_the_power_of_the_larger_sizes(power):
+def test_slope_is_the_exponent_of_the_larger_sizes(power):
     values = [1, 2, 4, 8, 16, 32]
     times = [7.0 if v < 8 else 3.0 * v**power for v in values]
     assert scaling.slope(values, times) == pytest.approx(power)
@@ -271,7 +271,7 @@ def test_slope_is_the_power_of_the_larger_sizes(power):
 # Engines, compilers and other runtimes
 
 
-def test_engines_have_rows_of_their_own(small, monkeypatch):
+def test_each_available_engine_has_its_own_rows(small, monkeypatch):
     same, x = contestants.equal_forms(small), poses(3, 6, 1)[0].double()
     monkeypatch.setattr(refusal, "missing", lambda: None)
     found = contestants.by_engine(same, "cpu")
@@ -287,7 +287,7 @@ def test_engines_have_rows_of_their_own(small, monkeypatch):
 
 
 @pytest.mark.skipif(refusal.missing() is not None, reason="needs numba")
-def test_a_row_is_of_the_engine_that_it_names():
+def test_a_contestant_run_by_another_engine_has_no_time():
     """Where numba leaves a part to another engine, no time stands under its name."""
     net = seeded(lambda: scaled_core(joints=6, branches=2, depth=2))
     ours, folded = contestants.by_engine(contestants.equal_forms(net), "cpu")

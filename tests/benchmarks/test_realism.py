@@ -15,7 +15,7 @@ def hands(number, seed, **options):
     return SyntheticHands(number, seed=seed, progress=False, **options).tensors["xyz"].double()
 
 
-def test_the_nearest_hand_is_the_least_of_all_aligned_distances():
+def test_nearest_distance_is_the_minimum_over_aligned_hands():
     real, simulated = hands(6, 1), hands(300, 2)
     slow = [
         joint_errors(procrustes_align(simulated, target), target).mean(1).min()
@@ -26,14 +26,14 @@ def test_the_nearest_hand_is_the_least_of_all_aligned_distances():
     )
 
 
-def test_a_hand_is_near_itself_however_it_is_turned_and_scaled():
+def test_distance_is_invariant_to_rotation_and_scale():
     simulated = hands(50, 3)
     turn, _ = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))
     turn = turn * torch.linalg.det(turn)  # no reflection
     assert realism.nearest(1.3 * simulated[:5] @ turn.T + 0.2, simulated).max() < 1e-6
 
 
-def test_shares_outside_by_hand():
+def test_shares_outside_equal_hand_computed_values():
     simulated = {"a": np.linspace(0.0, 1.0, 1001), "b": np.linspace(-1.0, 1.0, 1001)}
     real = {"a": np.array([-1.0, 0.5, 2.0, np.nan]), "b": np.array([0.0, 0.1])}
     first, second = realism.compare(real, simulated)
@@ -42,7 +42,7 @@ def test_shares_outside_by_hand():
     assert first["real"][1] == 0.5
 
 
-def test_angles_are_left_out_where_they_mean_nothing():
+def test_undefined_angles_are_nan():
     rows = realism.rows(hands(2000, 4))
     bent = rows["index, mcp"] > realism.STRAIGHT
     assert np.isnan(rows["index, abduction"][bent]).all()

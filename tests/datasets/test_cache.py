@@ -15,7 +15,7 @@ def write(folder, name="x.bin"):
     return path
 
 
-def test_reads_what_was_written(tmp_path):
+def test_cache_returns_the_written_tensors(tmp_path):
     tensors = read_tensors(write(tmp_path / "new" / "folder"), "key")
     assert tensors.keys() == TENSORS.keys()
     for name, value in TENSORS.items():
@@ -49,9 +49,7 @@ def test_a_missing_file_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(("where", "at"), [(os, "replace"), (Path, "write_bytes")])
-def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
-    tmp_path, monkeypatch, where, at
-):
+def test_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch, where, at):
     path = write(tmp_path)
     before = path.read_bytes()
 
@@ -66,14 +64,14 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_nothing_but_tensors_is_read(tmp_path):
+def test_reading_rejects_pickled_code(tmp_path):
     path = tmp_path / "x.bin"
     write_tensors(path, {"a": object()}, "key")
     with pytest.raises(Exception, match="weights_only"):
         read_tensors(path, "key")
 
 
-def test_others_may_read_a_file(tmp_path):
+def test_cache_file_is_readable_by_others(tmp_path):
     before = os.umask(0o022)
     try:
         write_tensors(tmp_path / "a.bin", {"x": torch.ones(2)}, "ones")

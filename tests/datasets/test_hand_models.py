@@ -28,7 +28,7 @@ def hands(number, shape, pose, seed=0):
     return angles, bones, forward_kinematics(angles, bones)
 
 
-def test_measures_are_what_the_hands_were_made_of():
+def test_measures_equal_the_simulated_parameters():
     """Bones, bases and angles measured on rotated joints equal the input."""
     shape = replace(HandShape.narrow(), fan=(0, 0, 0, 0), base_spread=0.0)
     angles, bones, xyz = hands(500, shape, HandPose.narrow())
@@ -63,7 +63,7 @@ def test_frames_are_right_handed_and_orthonormal():
 
 
 @pytest.mark.parametrize("shape", [HandShape(), HandShape.adult(), HandShape.narrow()])
-def test_a_shape_is_found_again_from_its_hands(shape):
+def test_from_hands_recovers_the_shape(shape):
     _, _, xyz = hands(4000, replace(shape, thumb_turn=0.0), HandPose.narrow())
     found = HandShape.from_hands(xyz)
     np.testing.assert_allclose(found.bones, shape.bones, rtol=0.015)
@@ -142,7 +142,7 @@ def test_gestures_lie_around_their_table():
     assert near.all(axis=-1).any(axis=1).mean() > 0.3
 
 
-def test_a_share_of_the_hands_makes_gestures():
+def test_gestures_sets_the_share_of_gestures():
     flexion = HandPose(gestures=1.0).sample(rng(), 4000).flexion
     hook = (flexion[:, 1, 0] < 30) & (flexion[:, 1, 1] > 75)
     assert hook.mean() == pytest.approx(1 / len(GESTURES), abs=0.03)

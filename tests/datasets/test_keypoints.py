@@ -123,7 +123,7 @@ def test_without_a_scale_the_keybone_is_measured(tmp_path):
     torch.testing.assert_close(hands["s"], keybone_length(HANDS["xyz"]), rtol=0, atol=0)
 
 
-def test_the_scale_of_the_file_counts(tmp_path):
+def test_scale_is_read_from_the_file(tmp_path):
     scale = [1.1 * s for s in RECORDS["scale"]]
     write_json(tmp_path, scale=scale)
     hands = FreiHANDKeypoints(tmp_path, "training").tensors
@@ -184,7 +184,7 @@ WRONG_JSON = [
 
 
 @pytest.mark.parametrize(("changes", "message"), WRONG_JSON)
-def test_what_is_wrong_in_json_is_named(tmp_path, changes, message):
+def test_errors_name_the_invalid_json_field(tmp_path, changes, message):
     write_json(tmp_path, **changes)
     with pytest.raises(ValueError, match=f"training.*{message}"):
         FreiHANDKeypoints(tmp_path)
@@ -198,7 +198,7 @@ def test_a_keybone_without_length_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"[1, 2", b"\xff\xfe\x00", b"[" * 100_000, b"1" * 5000])
-def test_what_is_no_json_is_named(tmp_path, content):
+def test_errors_name_the_file_that_is_not_json(tmp_path, content):
     write_json(tmp_path)
     (tmp_path / "training_K.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"training_K.json: expected JSON in UTF-8"):
@@ -222,7 +222,7 @@ def test_three_ways_to_name_the_joints(tmp_path, how):
     assert torch.equal(hands.tensors["xyz"], HANDS["xyz"])
 
 
-def test_another_order_can_be_wanted(tmp_path):
+def test_joints_are_converted_to_the_requested_order(tmp_path):
     hands = NpzKeypoints(write_npz(tmp_path, **npz_arrays(HAND)), RHD)
     assert torch.equal(hands.tensors["uv"], HANDS["uv"][:, RHD.index_from(HAND)])
     assert torch.equal(hands[0].edge_index, RHD.edge_index)
@@ -250,7 +250,7 @@ def test_one_camera_for_all(tmp_path):
     assert torch.equal(hands["K"], HANDS["K"])
 
 
-def test_pixels_are_projected_where_none_were_detected(tmp_path):
+def test_pixels_are_projected_if_uv_is_not_given(tmp_path):
     hands = NpzKeypoints(write_npz(tmp_path, **npz_arrays(uv=None))).tensors
     assert torch.equal(hands["uv"], project(HANDS["xyz"], HANDS["K"]))
     alone = NpzKeypoints(write_npz(tmp_path, **npz_arrays(uv=None, K=None))).tensors
@@ -301,7 +301,7 @@ WRONG_NPZ = [
 
 
 @pytest.mark.parametrize(("arrays", "error", "message"), WRONG_NPZ)
-def test_what_is_wrong_in_npz_is_named(tmp_path, arrays, error, message):
+def test_errors_name_the_invalid_npz_entry(tmp_path, arrays, error, message):
     with pytest.raises(error, match=rf"hands.npz: .*{message}"):
         NpzKeypoints(write_npz(tmp_path, **arrays))
 
@@ -319,7 +319,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("kind", ["pickle", "npy", "npz"])
-def test_nothing_is_unpickled(tmp_path, monkeypatch, kind):
+def test_npz_files_are_not_unpickled(tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "hands.npz"
     if kind == "pickle":
@@ -445,7 +445,7 @@ def test_confidence_is_a_probability(value):
         KeypointDataset(tensors)
 
 
-def test_x_is_what_the_transform_left():
+def test_x_has_the_transformed_uv_and_the_confidence():
     tensors = {"uv": 200 * torch.rand(3, 21, 2), "confidence": torch.rand(3, 21, 1)}
     hands = KeypointDataset(tensors, transform=NormalizeKeypoints(256))
     assert hands.num_node_features == 3

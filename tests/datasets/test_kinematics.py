@@ -133,7 +133,7 @@ def test_poses_use_their_range():
     assert (np.ptp(abduction, axis=0) > 10).all()
 
 
-def test_the_last_joint_follows_the_middle_one():
+def test_dip_flexion_is_coupled_to_pip_flexion():
     flexion, _ = POSE.sample(np.random.default_rng(0), 20000)
     ratio = flexion[:, 1:, 2] / flexion[:, 1:, 1]
     assert ratio.mean() == pytest.approx(0.6, abs=0.002)

@@ -75,7 +75,7 @@ def test_box_entry_equals_a_ray_marcher():
 
 
 @given(st.floats(-0.2, 0.2), st.floats(-0.2, 0.2), st.floats(0.01, 0.1))
-def test_entry_lies_on_the_surface_and_nothing_before_it(x, y, radius):
+def test_entry_is_the_first_point_on_the_surface(x, y, radius):
     ray = view_rays(np.array([[x, y, 1.0]]))
     capsule = Capsules(
         np.array([[-0.1, 0.02, 0.5]]), np.array([[0.1, -0.05, 0.6]]), np.array([radius])
@@ -98,7 +98,7 @@ def test_a_ray_along_a_face_enters_a_box():
     assert box_entry(np.array([[0.0, 1.0, 0.0]]), box).item() == np.inf
 
 
-def test_what_lies_behind_the_camera_is_not_met():
+def test_capsules_behind_the_camera_are_not_hit():
     capsule = Capsules(np.array([[-1.0, 0, -2]]), np.array([[1.0, 0, -2]]), np.array([0.5]))
     box = Boxes(np.array([[0.0, 0.0, -2.0]]), np.eye(3)[None], np.full((1, 3), 0.5))
     assert capsule_entry(AHEAD, capsule).item() == np.inf
@@ -132,7 +132,7 @@ def test_capsules_follow_the_bones():
     assert RADII[:, 1:].max() <= 13
 
 
-def test_nothing_hides_a_joint_seen_from_its_own_side():
+def test_joint_is_visible_from_its_own_side():
     """From the back, a flat hand shows all joints; from the fingertips, the bases are hidden."""
     flat = np.zeros((21, 3))
     for column, finger in enumerate(("thumb", "index", "middle", "ring", "pinky")):
@@ -177,7 +177,7 @@ def slow_view(scene, row, which):
     return np.array(seen), np.array([travelled for travelled, _ in hits]) * rays[:, 2]
 
 
-def test_objects_stand_before_the_hand():
+def test_objects_lie_in_front_of_the_hand():
     scene = sample_scene(np.random.default_rng(0), 200, 256, MODEL)
     objects = sample_objects(np.random.default_rng(1), scene.hands.xyz, 4)
     assert objects.is_box.mean() == pytest.approx(0.5, abs=0.06)

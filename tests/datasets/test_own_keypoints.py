@@ -36,6 +36,22 @@ def test_arrays_may_be_reversed_and_read_only():
     assert whole[0].uv[20].tolist() == [40, 41]
 
 
+def test_masked_entries_of_an_array_are_missing():
+    mask = np.zeros((6, 21, 2), dtype=bool)
+    mask[2, 5] = True
+    hands = KeypointDataset({"uv": np.ma.masked_array(HANDS["uv"].numpy(), mask)})
+    assert (~hands.tensors["found"]).nonzero().tolist() == [[2, 5]]
+    xyz = np.ma.masked_array(HANDS["xyz"].numpy(), np.broadcast_to(mask[..., :1], (6, 21, 3)))
+    with pytest.raises(ValueError, match="record 2: xyz is not finite"):
+        KeypointDataset({"xyz": xyz})
+
+
+def test_samples_have_no_gradient():
+    """Workers of a loader cannot send tensors that are part of a graph."""
+    uv = 2 * HANDS["uv"].clone().requires_grad_()
+    assert not KeypointDataset({"uv": uv}, extra={"other": uv[:, 0]})[0].uv.requires_grad
+
+
 def test_arrays_are_copied():
     uv = HANDS["uv"][:1].numpy().copy()
     hands = KeypointDataset({"uv": uv})
@@ -75,7 +91,7 @@ def test_nan_is_missing(array):
     assert (read["confidence"][lost] == 0).all()
 
 
-def test_found_is_not_made_up():
+def test_found_is_absent_without_missing_joints():
     assert "found" not in KeypointDataset({"uv": HANDS["uv"]}).tensors
 
 
@@ -127,7 +143,7 @@ def check_extra(found, index):
     assert torch.equal(found["seen"], SUBJECT[index] > 1)
 
 
-def test_what_else_samples_carry():
+def test_samples_have_the_extra_entries():
     hands = KeypointDataset({"uv": HANDS["uv"]}, extra=EXTRA)
     sample = hands[4]
     assert (sample.name, sample.side) == (FILES[4], "left")
@@ -142,7 +158,7 @@ def test_what_else_samples_carry():
     assert KeypointDataset({"uv": HANDS["uv"]}).extra == {}
 
 
-def test_what_else_is_batched():
+def test_extra_entries_are_batched():
     hands = KeypointDataset({"uv": HANDS["uv"]}, extra=EXTRA)
     (batch,) = DataLoader(hands, batch_size=6, num_workers=2)
     check_extra({name: batch[name] for name in EXTRA}, range(6))
@@ -155,7 +171,7 @@ def test_one_sample():
     assert hands[0].name == FILES[0]
 
 
-def test_npz_carries_what_is_asked_for(tmp_path):
+def test_npz_reads_the_requested_extra_entries(tmp_path):
     path = tmp_path / "hands.npz"
     np.savez(path, uv=HANDS["uv"], joints=HAND.joints, **EXTRA)
     check_extra(NpzKeypoints(path, extra=list(EXTRA)).extra, range(6))
@@ -180,9 +196,23 @@ def test_npz_carries_what_is_asked_for(tmp_path):
         ({"batch_id": SUBJECT}, ValueError, "extra 'batch_id': PyG offsets entries"),
     ],
 )
-def test_what_samples_cannot_carry(extra, error, message):
+def test_invalid_extra_entries_raise(extra, error, message):
     with pytest.raises(error, match=f"KeypointDataset: .*{message}"):
         KeypointDataset({"uv": HANDS["uv"]}, extra=extra)
+
+
+def test_extra_names_of_a_file_are_a_list(tmp_path):
+    np.savez(
+        tmp_path / "a.npz", skeleton="HAND", uv=HANDS["uv"].numpy(), name=np.array([*"abcdef"])
+    )
+    with pytest.raises(TypeError, match="expected extra to be a list of names, got 'name'"):
+        NpzKeypoints(tmp_path / "a.npz", extra="name")
+
+
+@pytest.mark.parametrize("skeleton", ["HAND", None])
+def test_a_skeleton_is_no_name(skeleton):
+    with pytest.raises(TypeError, match="KeypointDataset: expected a Skeleton, such as HAND"):
+        KeypointDataset({"uv": HANDS["uv"]}, skeleton)
 
 
 def test_an_unknown_entry_is_no_extra():

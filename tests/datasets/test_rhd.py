@@ -124,7 +124,7 @@ def test_written_and_read_back(written):
         torch.testing.assert_close(back.d, relative_depth(hand.xyz, s), rtol=0, atol=1e-5)
 
 
-def test_a_sample_is_as_the_contract_says(written):
+def test_sample_has_the_documented_shapes_and_dtypes(written):
     hand = RHDHands(written, image_size=48)[1]
     shapes = {
         "image": (torch.uint8, [1, 3, 48, 48]),
@@ -174,7 +174,7 @@ def test_the_files_are_those_of_rhd(written):
     assert pixels_of(folder / "mask" / "00003.png").shape == (SIDE, SIDE)
 
 
-def test_the_crop_holds_all_joints_and_k_goes_with_it(written):
+def test_crop_contains_all_joints_and_k_projects_to_it(written):
     for margin in (1.0, 1.25, 2.0):
         tensors = RHDHands(written, image_size=100, margin=margin).tensors
         projected = project(tensors["xyz"], tensors["K"])
@@ -189,7 +189,7 @@ def test_the_crop_holds_all_joints_and_k_goes_with_it(written):
             assert torch.equal(tensors[name], expected)
 
 
-def test_a_margin_below_one_hides_what_it_cuts_off(written):
+def test_joints_outside_a_crop_with_margin_below_one_are_hidden(written):
     tensors = RHDHands(written, image_size=100, margin=0.5).tensors
     uv = tensors["uv_true"]
     outside = ((uv < -0.5) | (uv > 99.5)).any(dim=-1)
@@ -211,7 +211,7 @@ def spot(root, sample, u, v):
 
 @pytest.mark.parametrize("left", [False, True])
 @pytest.mark.parametrize("image_size", [None, 40, 200])
-def test_pixels_go_where_joints_go(root, left, image_size):
+def test_image_and_joints_are_transformed_together(root, left, image_size):
     joint = HAND.index("index_tip")
     records = annotations(root)
     for sample, hand in enumerate(HANDS):
@@ -268,7 +268,7 @@ def test_the_hand_with_more_pixels_is_taken(root, left, right, mirrored):
     assert RHDHands(root).mirrored[0] == mirrored
 
 
-def test_only_what_is_asked_for_is_read(root):
+def test_only_requested_entries_are_read(root):
     shutil.rmtree(root / "training" / "color")
     shutil.rmtree(root / "training" / "depth")
     dataset = RHDHands(root, load=["mask"])
@@ -344,7 +344,7 @@ def no_index(*_):
     raise AssertionError("the index was made again")
 
 
-def test_the_second_time_nothing_is_read(root, monkeypatch):
+def test_second_construction_reads_no_masks(root, monkeypatch):
     first = RHDHands(root, progress=False)
     monkeypatch.setattr("handgraph.datasets.rhd.index.make_index", no_index)
     for image_size in (256, 64, None):  # one index for every crop
@@ -368,7 +368,7 @@ def test_a_bar_is_shown_the_first_time_in_a_terminal_only(root, capsys, monkeypa
     assert capsys.readouterr().err == ""
 
 
-def test_the_index_can_be_elsewhere(root, tmp_path, monkeypatch):
+def test_index_is_written_to_the_cache_folder(root, tmp_path, monkeypatch):
     first = RHDHands(root, cache=tmp_path / "elsewhere")
     assert len(list((tmp_path / "elsewhere").iterdir())) == 1
     assert list(root.glob("*.bin")) == []
@@ -376,7 +376,7 @@ def test_the_index_can_be_elsewhere(root, tmp_path, monkeypatch):
     assert len(RHDHands(root, cache=tmp_path / "elsewhere")) == len(first)
 
 
-def test_the_index_follows_annotations_and_masks(root):
+def test_index_is_rebuilt_if_annotations_or_masks_change(root):
     assert RHDHands(root).sample_ids.tolist() == list(range(COUNT))
     records = annotations(root)
     del records[3]
@@ -393,7 +393,7 @@ def test_the_index_follows_annotations_and_masks(root):
     assert RHDHands(root).mirrored.tolist() == [True, False, False, False, False]
 
 
-def test_a_damaged_index_is_made_again(root):
+def test_damaged_index_is_rebuilt(root):
     RHDHands(root)
     (path,) = root.glob("rhd_training_*.bin")
     path.write_bytes(path.read_bytes()[:-7])
@@ -543,7 +543,7 @@ def test_wrong_annotations_are_named(root, changes, message):
         ({0: np.zeros(3)}, "sample 0: expected a dict of arrays, got a ndarray"),
     ],
 )
-def test_what_is_no_dict_of_samples_is_named(root, records, message):
+def test_annotations_that_are_not_a_dict_of_samples_raise(root, records, message):
     annotate(root, records)
     with pytest.raises(ValueError, match=f"anno_training.pickle: {message}"):
         RHDHands(root)
@@ -608,7 +608,7 @@ def test_damaged_pictures_are_named(root, how, entry, folder):
         dataset[4]
 
 
-def test_no_single_bit_can_change_a_picture(tmp_path):
+def test_single_bit_errors_in_a_png_are_detected(tmp_path):
     pixels = (np.add.outer(np.arange(24), np.arange(24))[..., None] * [3, 2, 1]).astype(np.uint8)
     path = tmp_path / "00000.png"
     Image.fromarray(pixels).save(path)
@@ -654,7 +654,7 @@ def test_wrong_arguments_are_named(written, arguments, message):
         RHDHands(written, **arguments)
 
 
-def test_pillow_is_named_where_it_is_missing(written, monkeypatch, tmp_path):
+def test_missing_pillow_raises_an_error_that_names_the_extra(written, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError, match=r"handgraph\[vision\]"):
         RHDHands(written)
@@ -701,7 +701,7 @@ def without_entry(name):
         (with_entry("mask", HANDS[1].mask - 16), "sample 1: the mask shows 4096 pixels of a left"),
     ],
 )
-def test_what_cannot_be_written_is_named_and_leaves_nothing(tmp_path, hands, message):
+def test_invalid_samples_raise_and_write_no_files(tmp_path, hands, message):
     with pytest.raises(ValueError, match=f"^write_rhd: .*{message}"):
         write_rhd(tmp_path / "new", "training", hands)
     assert list(tmp_path.rglob("*")) in ([], [tmp_path / "new"])
@@ -716,7 +716,7 @@ class Stops(list):
         return super().__getitem__(index)
 
 
-def test_a_stop_leaves_nothing(tmp_path, monkeypatch):
+def test_interrupted_write_leaves_no_files(tmp_path, monkeypatch):
     monkeypatch.setattr("handgraph.datasets.rhd.writer._BATCH_SIZE", 2)
     with pytest.raises(KeyboardInterrupt):
         write_rhd(tmp_path, "training", Stops(HANDS))
@@ -725,7 +725,7 @@ def test_a_stop_leaves_nothing(tmp_path, monkeypatch):
     assert len(RHDHands(tmp_path)) == COUNT
 
 
-def test_nothing_is_written_over(root):
+def test_existing_split_is_not_overwritten(root):
     before = sorted(root.rglob("*"))
     with pytest.raises(FileExistsError, match=r"training exists: delete it"):
         write_rhd(root, "training", HANDS)
@@ -745,7 +745,7 @@ def test_without_depth(tmp_path):
     assert not (tmp_path / "evaluation" / "depth").exists()
 
 
-def test_rendered_hands_come_back(tmp_path):
+def test_rendered_hands_are_restored_from_files(tmp_path):
     hands = SyntheticHands(5, seed=2, image_size=96, progress=False)
     write_rhd(tmp_path, "training", hands)
     dataset = RHDHands(tmp_path, image_size=None)

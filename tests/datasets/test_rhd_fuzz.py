@@ -138,7 +138,7 @@ PARTS = {
 
 
 @pytest.mark.parametrize("what", PARTS)
-def test_arrays_that_do_not_belong_together_are_never_given(folder, what):
+def test_samples_with_inconsistent_arrays_are_skipped(folder, what):
     name, function = PARTS[what]
     records = original(folder)
     records[1][name] = np.ascontiguousarray(function(records[1][name]))

@@ -93,7 +93,7 @@ def test_the_whole_image_is_the_file(root, content):
 
 
 @pytest.mark.parametrize("image_size", [64, 256])
-def test_the_crop_is_what_pillow_cuts_out(root, image_size):
+def test_crop_equals_that_of_pillow(root, image_size):
     crops, wholes = read(root, image_size=image_size), read(root, image_size=None)
     for crop, whole in zip(crops, wholes, strict=True):
         zoom = float(crop.K[0, 0, 0] / whole.K[0, 0, 0])

@@ -75,7 +75,7 @@ def test_plain_values_in_all_protocols(protocol):
     assert same(read(pickle.dumps(values, protocol)), values)
 
 
-def test_axes_in_another_order_are_said_to_be():
+def test_arrays_with_another_axis_order_are_read_or_raise():
     array = np.zeros((2, 3, 4)).transpose(2, 0, 1)
     content = pickle.dumps(array, 5)
     if b"_frombuffer" in content:  # NumPy since 2.3
@@ -198,11 +198,11 @@ class Plain:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_not_plain_is_refused(value, protocol):
+def test_pickles_of_other_objects_raise(value, protocol):
     refused(pickle.dumps({0: value}, protocol))
 
 
-def test_the_message_says_what_a_pickle_asks_for():
+def test_errors_name_the_requested_class():
     refused(pickle.dumps(Gadget(os.system, "true")), r"it asks for (posix|nt)\.system$")
     refused(pickle.dumps(np.array([None])), "it holds an array that is not numeric$")
     refused(pickle.dumps([1]), r"it holds more than .* and arrays \(opcode 93\)$")
@@ -315,7 +315,7 @@ def test_hostile_states_are_refused(name):
         ("fields that lie elsewhere", "it holds an array that is not numeric$"),
     ],
 )
-def test_the_message_says_what_is_wrong(name, message):
+def test_errors_describe_the_defect(name, message):
     refused(STATES[name], message)
 
 
@@ -369,7 +369,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs_do_not_go_off(name):
+def test_small_files_cannot_allocate_large_memory(name):
     tracemalloc.start()
     reads_or_refuses(BOMBS[name])
     _, peak = tracemalloc.get_traced_memory()
@@ -377,7 +377,7 @@ def test_bombs_do_not_go_off(name):
     assert peak < 100e6
 
 
-def test_nothing_is_left_behind():
+def test_unpickling_changes_no_global_state():
     before = dict(unpickle._GLOBALS)
     for content in (*STATES.values(), *BOMBS.values()):
         reads_or_refuses(content)
@@ -474,7 +474,7 @@ leaves = (
     st.recursive(leaves, lambda inner: st.dictionaries(keys, inner, max_size=4), max_leaves=8),
     st.integers(0, pickle.HIGHEST_PROTOCOL),
 )
-def test_plain_structures_come_back(value, protocol):
+def test_plain_structures_are_restored(value, protocol):
     content = io.BytesIO()
     pickle.Pickler(content, protocol).dump(value)
     assert same(read(content.getvalue()), value)

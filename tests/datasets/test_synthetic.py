@@ -158,7 +158,7 @@ def test_score_orders_visible_before_hidden_joints(tensors):
     assert score.max() < 1
 
 
-def test_the_depth_cue_is_the_joint_or_what_hides_it(tensors):
+def test_depth_cue_is_that_of_the_joint_or_its_occluder(tensors):
     visible = tensors["visible"]
     noise = tensors["cue_clean"][..., 0] - tensors["d"]
     assert noise.std() == pytest.approx(0.5, abs=0.01)
@@ -310,7 +310,7 @@ def test_a_damaged_cache_is_rebuilt(tmp_path):
     SyntheticHands(50, root=tmp_path)  # no warning, as the file is repaired
 
 
-def test_without_a_root_nothing_is_written(tmp_path, monkeypatch):
+def test_no_file_is_written_without_root(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     SyntheticHands(10)
     assert list(tmp_path.iterdir()) == []
@@ -401,7 +401,7 @@ def test_left_hands_are_mirrored_right_hands():
     assert set(pictures["mask"].unique().tolist()) <= set(range(18))  # classes of left hands in RHD
 
 
-def test_missing_joints_are_nan_and_say_so():
+def test_missing_joints_are_nan_with_found_false():
     tensors = SyntheticHands(500, missing=Missing(share=1.0)).tensors
     found = tensors["found"]
     assert 0.5 < found.float().mean() < 0.9

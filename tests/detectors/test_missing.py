@@ -77,7 +77,7 @@ def test_a_share_of_the_hands_loses_joints_and_keeps_a_few():
         ({"share": 1.5}, "share from 0 to 1, got 1.5"),
         ({"ways": ("luck",)}, "expected ways of"),
         ({"ways": ()}, "expected ways of"),
-        ({"joints": 22}, "joints from 0 to 21, got 22"),
+        ({"joints": 22}, "joints to be from 0 to 21, got 22"),
         ({"radius": (3.0, 1.0)}, "radius as .least, largest."),
         ({"threshold": (0.0, 2.0)}, "threshold as .least, largest. from 0 to 1"),
     ],

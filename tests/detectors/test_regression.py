@@ -46,7 +46,7 @@ def test_moves_are_those_that_were_measured(hands, k, hidden_move, visible_move)
     assert torch.equal(seen.confidence, one)
 
 
-def test_nothing_snaps(hands):
+def test_hidden_joints_do_not_snap_to_visible_joints(hands):
     uv, hidden = covered(hands, 9)
     one = torch.ones(*uv.shape[:-1], 1, dtype=torch.float64)
     found = simulate_occlusion(
@@ -57,7 +57,7 @@ def test_nothing_snaps(hands):
     assert (to_visible[hidden] < 0.5).double().mean() < 0.01
 
 
-def test_where_nothing_is_hidden_all_stays(hands):
+def test_joints_do_not_move_if_none_is_hidden(hands):
     uv, hidden = covered(hands, 0)
     cue = torch.randn(*uv.shape[:-1], 1, dtype=torch.float64)
     seen = simulate_occlusion(uv, cue, cue.sigmoid(), hidden, detector=RegressionDetector())

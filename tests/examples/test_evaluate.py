@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from argparse import Namespace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,10 +20,11 @@ from torch import nn
 from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.geometry import crop_matrix, normalize_uv, transform_points, uvd_to_camera
-from pipeline.pictures import ranked, save_curves, write_curves
+from pipeline.pictures import curves, ranked, write_curves
 from pipeline.scores import RANGES, Predictions, counts, markdown, row
 from pipeline.scores import predict as predict_all
 from psjnet import PoseNet, detection
+from shared.pictures import save_curves
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 JOINTS = HAND.num_joints
@@ -72,7 +74,7 @@ def test_nets_of_a_method_are_averaged():
     assert both.nets == 2
 
 
-def test_a_table_says_what_it_counts():
+def test_table_states_its_number_of_images_and_joints():
     net = made_up([0.0101, 0.0251], [21, 7])
     text = markdown([row("a net", [net], RANGES[0])], RANGES[0])
     assert counts(net.visible) == "images (visible joints): all 2 (28), small 1 (21), severe 1 (7)"
@@ -95,7 +97,9 @@ def test_curves_are_written(tmp_path):
 
 
 def test_curves_of_a_group_without_images_stay_empty(tmp_path):
-    save_curves({"a net": [made_up([0.01, 0.02], [21, 21])]}, tmp_path / "pck.png")
+    nets = {"a net": [made_up([0.01, 0.02], [21, 21])]}
+    rows = {"": partial(curves, nets)}
+    save_curves(rows, nets["a net"][0].visible, tmp_path / "pck.png")
     pixels = np.asarray(Image.open(tmp_path / "pck.png").convert("RGB")).astype(int)
     colourful = (pixels.max(axis=-1) - pixels.min(axis=-1)) > 60
     small, severe = np.array_split(colourful, 2, axis=1)
@@ -157,7 +161,7 @@ def test_true_poses_have_no_error_in_camera_space():
 
 
 @pytest.mark.parametrize("left", [False, True])
-def test_joints_go_back_to_the_image(left):
+def test_joints_are_mapped_from_crop_to_image(left):
     image = torch.zeros(3, 100, 140, dtype=torch.uint8)
     rng = torch.Generator().manual_seed(1)
     uv, d = 20 + 60 * torch.rand(JOINTS, 2, generator=rng), torch.rand(JOINTS, generator=rng)
@@ -184,7 +188,7 @@ def test_the_box_of_a_mirrored_image_is_mirrored():
 @pytest.mark.parametrize(
     "box", [[9, 9, 9, 40], [40, 9, 9, 40], [140, 0, 180, 40], [0, -9, 9, 0], [0, 0, 9, torch.nan]]
 )
-def test_a_box_that_shows_nothing_is_refused(box):
+def test_a_box_outside_the_image_raises(box):
     with pytest.raises(ValueError, match="U0 < U1 and V0 < V1, in part in an image of 140 x 100"):
         predict.box_corners(box, torch.zeros(3, 100, 140), mirrored=False)
 

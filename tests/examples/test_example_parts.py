@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from files import write_text, written
-from lifters import MAX_NORM, batches, descend, minimize
+from shared.files import write_text, written
+from shared.lifters import MAX_NORM, batches, descend, minimize
 
 
 def nets():
@@ -41,7 +41,7 @@ def test_minimize_is_adam_with_one_cycle_and_a_clip_for_each_group():
 
 
 @pytest.mark.parametrize("power", [0.5, -1.0])  # an infinite gradient, and an infinite loss too
-def test_what_is_not_finite_changes_nothing(power):
+def test_non_finite_gradient_raises_and_changes_no_parameter(power):
     first, second = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.ones(2))
     optimizer = torch.optim.SGD([{"params": [second]}, {"params": [first]}], lr=1.0)
     with pytest.raises(FloatingPointError, match="the gradient has norm .*, the loss is"):
@@ -66,7 +66,7 @@ def write_half(path):
         raise RuntimeError("stop")
 
 
-def test_a_file_is_whole_or_as_it_was(tmp_path):
+def test_file_is_written_completely_or_not_at_all(tmp_path):
     path = tmp_path / "file.txt"
     write_text(path, "first")
     with pytest.raises(RuntimeError, match="stop"):

@@ -8,9 +8,8 @@ from occlusion_benchmark import best_rates
 from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.metrics import joint_auc, thresholds, visible_mean
-from lifters import count, errors, target, to_pixels
 from occlusion import inputs, masked, pictures, running, table, training
-from occlusion.methods import METHODS, PSJNetCore
+from occlusion.methods import METHODS
 from occlusion.settings import (
     ALL_INPUTS,
     CHOSEN_RATES,
@@ -22,6 +21,7 @@ from occlusion.settings import (
     table_jobs,
     tuning_jobs,
 )
+from shared.lifters import PSJNetCore, count, errors, target, to_pixels
 
 JOB = Job("psjnet", MAIN_INPUTS, "seen", 0, 0, 1e-2, 1, 300, 200, 3000, 64)
 
@@ -46,7 +46,7 @@ def test_matched_controls_have_the_size_of_psjnet():
 
 
 @pytest.mark.parametrize("name", [row.method for row in FULL if row.inputs == ALL_INPUTS])
-def test_what_is_compared_on_all_inputs_has_the_size_of_psjnet(name):
+def test_methods_with_all_inputs_have_the_size_of_psjnet(name):
     size = count(METHODS[name].build(4)) / count(METHODS["psjnet"].build(4))
     if name not in ("cai", "hopenet"):
         assert abs(size - 1) < 0.1
@@ -85,7 +85,7 @@ def test_clean_inputs_differ_at_hidden_joints_only(hands):
     assert not same[~hands["visible"]].any()
 
 
-def test_what_is_simulated_differs_at_hidden_joints_only(hands):
+def test_simulated_occlusion_changes_only_hidden_joints(hands):
     clean = inputs.assemble(hands, ("uv", "cue", "confidence"), clean=True)
     for how in ("detector", "crude"):
         source = inputs.simulated(hands, how, "heatmap")
@@ -96,7 +96,7 @@ def test_what_is_simulated_differs_at_hidden_joints_only(hands):
         assert not torch.equal(again, x)
 
 
-def test_nothing_is_simulated_where_training_is_occluded(hands):
+def test_occluded_training_images_have_no_simulated_occlusion(hands):
     names, method = ("uv", "cue", "confidence"), METHODS["learned"]
     x, visible = running.epochs(method, hands, names, "heatmap", clean=False)(torch.Generator())
     assert torch.equal(x, inputs.assemble(hands, names, clean=False))
@@ -239,7 +239,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_stops_one_job_stops_all(tmp_path):
+def test_an_error_in_one_job_stops_all_jobs(tmp_path):
     jobs = [replace(JOB, method="nope"), *(replace(JOB, seed=seed) for seed in range(6))]
     with pytest.raises(KeyError, match="nope"):
         running.run_all(jobs, tmp_path, 1, "stopped")

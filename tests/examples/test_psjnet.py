@@ -6,13 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-import baselines
 import psjnet
 from handgraph import HAND, RemovalSets, Skeleton
 from handgraph.geometry import normalize_uv
 from handgraph.nn import AdaptiveGraphUNet, HypothesisGraphMerger, MeanMerger
 from handgraph.vision import HeatmapGenerator, decode_heatmaps
-from lifters import camera_space, count, psjnet_losses, to_pixels
+from pipeline import baselines
 from pipeline.methods import METHODS, build, steps_of
 from pipeline.objectives import (
     DEPTH_WEIGHT,
@@ -25,6 +24,7 @@ from pipeline.objectives import (
 from pipeline.scores import REACH, hits_2d
 from pipeline.settings import Settings
 from psjnet import Detection, PoseNet, PSJNetLifter, detection
+from shared.lifters import camera_space, count, psjnet_losses, to_pixels
 
 SIZE, BATCH = 64, 3
 
@@ -101,7 +101,7 @@ def test_lifter_takes_any_sets_branches_and_merger():
     assert partial.shape == (BATCH, 2, 16, 3)
 
 
-def test_what_was_removed_does_not_reach_a_branch():
+def test_removed_joints_do_not_reach_their_branch():
     lifter = PSJNetLifter(8, encoder_channels=8).double().eval()
     seen = found()
     uv = seen.uv.requires_grad_()
@@ -198,7 +198,7 @@ def test_literal_ensemble_reads_64_hypotheses_and_16_features(tiny):
     assert (lifter.merge_encode.num_joints, lifter.merge_encode.out_channels) == (16, 3)
 
 
-def test_plain_ensemble_removes_nothing(tiny):
+def test_plain_ensemble_removes_no_joints(tiny):
     lifter = build(settings("ensemble")).lifter
     assert lifter.split.removal.keep_mask.all()
     assert lifter.branch_poses(found(dtype=torch.float32)).shape == (BATCH, 4, 21, 3)
@@ -225,7 +225,7 @@ def test_pose_machine_refines_by_stages():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_each_step_trains_its_parts_and_nothing_else(method, hands, tiny):
+def test_each_step_trains_only_its_parts(method, hands, tiny):
     model = build(settings(method))
     steps = steps_of(model, settings(method))
     for number, step in steps.items():
@@ -314,7 +314,7 @@ def test_depth_map_loss_by_hand(hands):
     assert depth_map_loss(drawn, hands).item() == pytest.approx(1.5, abs=1e-5)
 
 
-def test_cai_weighs_depths_and_takes_2d_as_it_is(hands, tiny):
+def test_cai_weights_depths_and_keeps_2d_positions(hands, tiny):
     model = build(settings("cai")).eval()
     step = steps_of(model, settings("cai"))[2]
     seen = model.detect(hands["image"])

@@ -13,7 +13,6 @@ lightning_fabric = pytest.importorskip("lightning.fabric")
 import evaluate  # noqa: E402
 import train  # noqa: E402
 
-from files import lock  # noqa: E402
 from handgraph.datasets import SyntheticHands, write_rhd  # noqa: E402
 from pipeline.cache import cache_folder  # noqa: E402
 from pipeline.hands import batches  # noqa: E402
@@ -22,6 +21,7 @@ from pipeline.objectives import set_step  # noqa: E402
 from pipeline.run import Options, Run  # noqa: E402
 from pipeline.settings import Settings  # noqa: E402
 from pipeline.store import finished, load_run, load_settings, load_weights, step_path  # noqa: E402
+from shared.files import lock  # noqa: E402
 
 SETTINGS = Settings(
     samples=12,
@@ -121,7 +121,7 @@ def test_freezing_of_whole_steps(tmp_path):
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_an_interrupted_step_goes_on_bit_by_bit(tmp_path, cached, monkeypatch):
+def test_resumed_step_gives_the_same_weights_bit_for_bit(tmp_path, cached, monkeypatch):
     options = {"cache": tmp_path / "cache"} if cached else {}
     settings = replace(SETTINGS, iterations=(7, 1, 1, 1))
     make_run(tmp_path / "whole", settings, **options).run([1, 2, 3, 4])
@@ -190,7 +190,7 @@ def test_the_parameter_that_is_not_finite_is_named(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_cache_holds_what_the_generator_finds(tmp_path):
+def test_cache_holds_the_output_of_the_generator(tmp_path):
     run = make_run(tmp_path, cache=tmp_path / "cache")
     set_step(run.model, run.steps[2])
     todo = run.order(2).batches(1, 3)
@@ -280,7 +280,7 @@ def test_files_in_the_layout_of_rhd_are_trained_on_and_scored(tmp_path, monkeypa
     assert (scored["data"], scored["root"], scored["method"]) == ("rhd", "", "psjnet")
 
 
-def test_command_line_protects_what_is_there(tmp_path, monkeypatch):
+def test_command_line_does_not_overwrite_a_run(tmp_path, monkeypatch):
     command(monkeypatch, tmp_path, "--steps", "1")
     stamp = step_path(tmp_path, 1).stat().st_mtime_ns
     with pytest.raises(FileExistsError, match="--resume goes on with it"):
@@ -296,7 +296,7 @@ def test_command_line_protects_what_is_there(tmp_path, monkeypatch):
     assert step_path(tmp_path, 1).stat().st_mtime_ns == stamp
 
 
-def test_a_run_that_never_began_does_not_stand_in_the_way(tmp_path, monkeypatch):
+def test_invalid_settings_do_not_block_the_folder(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="batch size from 1 to 12"):
         command(monkeypatch, tmp_path, "--batch-size", "13")
     with pytest.raises(ValueError, match=r"steps: hopenet has \[1, 2\], got \[3, 4\]"):

@@ -36,7 +36,7 @@ def test_processes_share_hands_and_jitter_of_the_joined_batch():
     assert drawn.abs().max() > 0.1
 
 
-def test_batches_go_on_where_they_stopped():
+def test_batches_resume_at_their_position():
     order = Order(12, 4, seed=0, step=1)
     assert order.batches(0, 5)[2:] == order.batches(2, 5)
 
@@ -55,7 +55,7 @@ def test_rate_rises_in_a_line_and_falls_as_a_cosine():
     assert factors[-1] == pytest.approx(0.01, abs=1e-4)
 
 
-def test_settings_come_back_from_json_and_name_what_differs():
+def test_settings_are_restored_from_json_and_differences_named():
     settings = replace(SETTINGS, method="cai", rates=(1, 2, 3, 4))
     assert Settings(**json.loads(settings.to_json())) == settings
     assert differences(settings, SETTINGS)[0] == "method was 'cai', is 'psjnet'"

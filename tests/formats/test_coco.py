@@ -52,7 +52,7 @@ ANATOMY = {"thumb_mcp": "Thumb CMC", "thumb_pip": "Thumb MCP", "thumb_dip": "Thu
     ids=["OneHand10K", "InterHand2D", "RHD by name", "anatomy", "more joints"],
 )
 @pytest.mark.parametrize("flat", [True, False])
-def test_joints_go_by_name(tmp_path, names, index, flat):
+def test_joints_are_matched_by_name(tmp_path, names, index, flat):
     points = rows(index)
     points = [x for row in points for x in row] if flat else points
     path = tmp_path / "hände.json"
@@ -77,7 +77,7 @@ def rhd(points, **annotation):
     return content
 
 
-def test_mmposes_rhd_begins_at_the_tips_whatever_its_names_say():
+def test_mmpose_rhd_orders_fingers_from_the_tip():
     index = [HAND.index(joint) for joint in RHD.joints]
     cam = [[1000.0 * i, 0, 500] for i in index]
     hands = read_coco(rhd(rows(index), joint_cam=cam))
@@ -193,7 +193,7 @@ def wrong(change):
         (lambda c, a: c["images"][0].update(width="w"), "width: expected a finite number, got 'w'"),
     ],
 )
-def test_wrong_files_say_where(tmp_path, change, message):
+def test_errors_name_the_position_in_the_file(tmp_path, change, message):
     path = tmp_path / "hands.json"
     path.write_text(json.dumps(wrong(change)))
     with pytest.raises(ValueError, match=f"hands.json: .*{message}"):

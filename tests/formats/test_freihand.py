@@ -55,7 +55,7 @@ def test_whole_numbers(tmp_path):
         ({"xyz": [XYZ.tolist(), []]}, r"_xyz.json: record 0\[0\]: expected 3 numbers"),  # pred.json
     ],
 )
-def test_wrong_files_say_where(tmp_path, changes, message):
+def test_errors_name_the_position_in_the_file(tmp_path, changes, message):
     with pytest.raises(ValueError, match=f"training{message}"):
         read_freihand(write(tmp_path, **changes))
 

@@ -85,6 +85,6 @@ def without(key, joint=None, axis=None):
         ([], r"sample 8: expected a JSON object, got \[\]"),
     ],
 )
-def test_wrong_files_say_where(tmp_path, value, message):
+def test_errors_name_the_position_in_the_file(tmp_path, value, message):
     with pytest.raises(ValueError, match=f"train.json: {message}"):
         read_h3wb(write(tmp_path / "train.json", sample(), value))

@@ -86,7 +86,7 @@ def test_both_hands_of_an_image(tmp_path):
     assert not hands.missing.any()
 
 
-def test_two_masks_say_what_is_known():
+def test_joint_valid_masks_combine_both_files():
     """Joint 4 is outside the image, 5 is not annotated, 6 is marked as inside but not annotated."""
     tip, dip, pip = (INTERHAND.joints[i].removeprefix("right_") for i in (4, 5, 6))
     hands = read_interhand(*files(inside=valid(4, 5), annotated=valid(5, 6)))
@@ -124,7 +124,7 @@ def test_files_without_hands():
     assert len(read_interhand({**data, "annotations": []}, camera, joints)) == 0
 
 
-def test_where_the_other_files_are(tmp_path):
+def test_camera_and_joint_files_are_found_in_the_folder(tmp_path):
     path = write(tmp_path, files())
     for args in ((files()[0],), (tmp_path / "hands.json",)):
         with pytest.raises(ValueError, match="expected camera, unless data is a file"):
@@ -169,7 +169,7 @@ def test_where_the_other_files_are(tmp_path):
         ),
     ],
 )
-def test_wrong_files_say_where(tmp_path, change, message):
+def test_errors_name_the_position_in_the_file(tmp_path, change, message):
     contents = files()
     change(*contents)
     with pytest.raises(ValueError, match=message):

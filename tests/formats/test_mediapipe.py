@@ -69,7 +69,7 @@ def test_the_legacy_api_names_the_mirror_image():
     assert read_mediapipe(legacy("Right"), SIZE, mirrored_labels=False).side == ("right",)
 
 
-def test_tasks_have_to_be_told():
+def test_tasks_results_need_mirrored_labels():
     with pytest.raises(ValueError, match="MediaPipe: handedness: pass mirrored_labels"):
         read_mediapipe(tasks("Left"), SIZE)
     unnamed = {"hand_landmarks": [POINTS]}
@@ -117,7 +117,7 @@ def wrong(change):
         (wrong(lambda c: c.update(multi_hand_landmarks=4)), "landmarks: expected a list, got 4"),
     ],
 )
-def test_wrong_files_say_where(tmp_path, content, message):
+def test_errors_name_the_position_in_the_file(tmp_path, content, message):
     path = tmp_path / "hand.json"
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=message):
@@ -138,3 +138,11 @@ def test_no_json_is_refused(tmp_path):
             read_mediapipe(tmp_path / name, SIZE)
     with pytest.raises(FileNotFoundError):
         read_mediapipe(tmp_path / "c.json", SIZE)
+
+
+@pytest.mark.parametrize("size", [640, (640,), (480, 640, 3)])
+@pytest.mark.parametrize("labels", [(), ("Left",)])
+def test_the_size_of_an_image_is_two_numbers(size, labels):
+    """An array's shape has the height first, and three entries."""
+    with pytest.raises(ValueError, match=r"image_size: expected \(width, height\) in pixels, got"):
+        read_mediapipe(legacy(*labels), size)

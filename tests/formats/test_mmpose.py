@@ -122,6 +122,18 @@ def test_scores():
         ),
     ],
 )
-def test_wrong_files_say_where(content, message):
+def test_errors_name_the_position_in_the_file(content, message):
     with pytest.raises(ValueError, match=message):
         read_mmpose(content)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_of_the_python_api_are_read_like_lists(dtype):
+    one = instance()
+    arrays = {name: np.array(one[name], dtype) for name in ("keypoints", "keypoint_scores")}
+    assert torch.equal(read_mmpose([arrays]).uv, read_mmpose([one]).uv)
+
+
+def test_an_order_of_more_joints_than_the_file_has():
+    with pytest.raises(ValueError, match="expected 42 rows of 2 numbers, got 42 numbers of 84"):
+        read_mmpose([instance()], order=INTERHAND)

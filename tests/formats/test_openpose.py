@@ -58,7 +58,7 @@ def test_files_without_hands(tmp_path, people):
     assert hands.uv.shape == (0, 21, 2)
 
 
-def test_scores_above_1_become_1_and_are_told(tmp_path):
+def test_scores_above_1_become_1_with_a_warning(tmp_path):
     left = LEFT.copy()
     left[2], left[5] = 1.07, 1.01
     path = write(tmp_path / "a.json", person(left))
@@ -82,7 +82,7 @@ def test_scores_above_1_become_1_and_are_told(tmp_path):
         ([3], r"people\[0\]: expected a JSON object, got 3"),
     ],
 )
-def test_wrong_files_say_where(tmp_path, people, message):
+def test_errors_name_the_position_in_the_file(tmp_path, people, message):
     with pytest.raises(ValueError, match=f"a.json: .*{message}"):
         read_openpose(write(tmp_path / "a.json", *people))
 

@@ -93,7 +93,7 @@ def test_a_side_replaces_those_of_the_file():
         (3, {}, "expected fields of one format, got those of none: pass format, one of"),
     ],
 )
-def test_errors_say_what_to_pass(content, options, message):
+def test_errors_name_the_argument_to_pass(content, options, message):
     error = FileNotFoundError if content == "nothing" else ValueError
     with pytest.raises(error, match=message):
         read_keypoints(content, **options)

@@ -43,7 +43,7 @@ def test_both_hands(tmp_path):
     assert not hands.missing.any()
 
 
-def test_wrong_files_say_where(tmp_path):
+def test_errors_name_the_position_in_the_file(tmp_path):
     path = tmp_path / "anno.pickle"
     record = sample(np.ones(42))
     record["uv_vis"][30, 2] = 2  # a joint of the right hand

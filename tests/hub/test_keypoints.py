@@ -61,7 +61,7 @@ def test_root_is_zero(lifter):
     assert (lifter(hands(4)[0])[:, WRIST] == 0).all()
 
 
-def test_no_score_is_one_half(lifter):
+def test_missing_score_equals_one_half(lifter):
     uv, score = hands(4)
     assert torch.equal(lifter(uv), lifter(uv, torch.full_like(score, 0.5)))
     assert not torch.equal(lifter(uv), lifter(uv, score))
@@ -95,7 +95,7 @@ def test_compiled_equals_eager(lifter):
     assert_close(compiled(uv, score), lifter(uv, score), rtol=1e-10, atol=1e-10)
 
 
-def test_another_skeleton_takes_its_own_root():
+def test_other_skeletons_use_their_root():
     skeleton = Skeleton("rod", "abc", [("a", "b"), ("b", "c")], root="b")
     pose = KeypointLifter(skeleton, width=8)(torch.rand(5, 3, 2))
     assert pose.shape == (5, 3, 3)
@@ -188,7 +188,7 @@ def test_missing_joints_have_no_gradient(lifter):
     assert (uv.grad[there] != 0).any(dim=-1).all()
 
 
-def test_the_crop_is_around_the_joints_that_are_there(lifter):
+def test_crop_is_around_the_detected_joints(lifter):
     uv, score, there = some_missing()
     moved = 3 * uv + 50
     score = score.where(there, 0)
@@ -206,6 +206,32 @@ def test_arrays_and_lists(lifter, kind):
     assert_close(lifter(given), lifter(uv))
     assert_close(lifter.float()(uv), lifter(given))
     lifter.double()
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        lambda uv: uv.astype(">f8"),
+        lambda uv: uv[:, ::-1, ::-1].copy()[:, ::-1, ::-1],
+        lambda uv: np.broadcast_to(uv, uv.shape),  # read-only
+        lambda uv: list(uv),
+    ],
+    ids=["big-endian", "negative strides", "read-only", "list of arrays"],
+)
+def test_arrays_count_by_their_numbers_and_not_by_their_memory(lifter, stored):
+    uv, score = (x.numpy() for x in hands(2))
+    assert torch.equal(lifter(stored(uv)), lifter(uv))
+    rows = np.concatenate([uv, score[..., None]], axis=-1).astype(np.float32)
+    assert all(map(torch.equal, split_rows(stored(rows)), split_rows(rows)))
+
+
+def test_masked_entries_of_an_array_are_missing_joints(lifter):
+    uv, _, there = some_missing()
+    mask = np.broadcast_to(~there.numpy()[..., None], uv.shape)
+    found = lifter.estimate(np.ma.masked_array(uv.numpy(), mask))
+    expected = lifter.estimate(uv.where(there.unsqueeze(-1), torch.nan))
+    assert torch.equal(found.missing, ~there)
+    assert torch.equal(found.pose, expected.pose)
 
 
 def test_missing_joints_compile(lifter):
@@ -230,7 +256,22 @@ def test_hands_with_too_few_joints_are_nan(lifter, there):
 
 
 def test_hand_without_size_is_nan(lifter):
-    assert lifter(torch.ones(21, 2, dtype=torch.float64)).isnan().all()
+    uv, _ = hands(2)
+    uv[0] = 7.0
+    assert lifter(uv).isnan().flatten(1).all(dim=1).tolist() == [True, False]
+    with pytest.raises(ValueError, match=r"in different places, got all at \[7\.0, 7\.0\]"):
+        lifter(uv[0])
+
+
+@pytest.mark.parametrize("name", ["uv", "depth"])
+def test_infinity_is_refused_unless_the_joint_is_missing(lifter, name):
+    uv, score = hands(2)
+    given = {"uv": uv, "depth": uv[..., 0].clone()}
+    given[name][1, 3] = torch.inf
+    with pytest.raises(ValueError, match=f"{name}: expected finite numbers, .* got infinity"):
+        lifter(score=score, **given)
+    score[1, 3] = 0
+    assert lifter(score=score, **given).isfinite().all()
 
 
 @pytest.mark.parametrize("value", [torch.nan, -0.1, 1.1])
@@ -255,9 +296,11 @@ def test_score_that_is_no_probability_is_refused(lifter, value):
             r"score .* got \[21, 1\]: score\.squeeze\(-1\)",
         ),
         (torch.rand(21, 2), None, {"side": "both"}, ValueError, "'right' or 'left', got 'both'"),
+        ([[None, None]] * 21, None, {}, TypeError, "uv as .* real numbers, got list"),
+        (HAND.to_data(), None, {}, TypeError, "uv as .* real numbers, got Data"),
     ],
 )
-def test_what_does_not_fit_is_refused(uv, score, options, error, message):
+def test_invalid_arguments_raise(uv, score, options, error, message):
     with pytest.raises(error, match=message):
         KeypointLifter(width=8)(uv, score, **options)
 
@@ -265,6 +308,13 @@ def test_what_does_not_fit_is_refused(uv, score, options, error, message):
 def test_skeleton_without_a_root_is_refused():
     with pytest.raises(ValueError, match="expected a skeleton with a root, got COCO"):
         KeypointLifter(COCO)
+
+
+def test_a_width_is_a_positive_integer():
+    with pytest.raises(ValueError, match="width to be at least 1, got 0"):
+        KeypointLifter(width=0)
+    with pytest.raises(TypeError, match="width as int, got float"):
+        KeypointLifter(width=2.5)
 
 
 # The pretrained lifter
@@ -335,7 +385,7 @@ def test_pose_can_be_put_into_the_frame_of_a_camera(trained):
     assert joint_errors(turned, truth).mean() < joint_errors(pose, truth).mean()
 
 
-def test_other_orders_go_by_name(trained):
+def test_other_joint_orders_are_matched_by_name(trained):
     hand = SyntheticHands(1, seed=5, progress=False)[0]
     theirs = hand.uv[RHD.index_from(HAND)]
     assert_close(trained(theirs[HAND.index_from(RHD)]), trained(hand.uv))
@@ -353,7 +403,7 @@ def test_a_body_has_no_side():
 
 
 @pytest.mark.parametrize(("missing", "more"), [(1, 1.5), (3, 4.0), (6, 8.0)])
-def test_a_trained_lifter_keeps_its_errors_where_joints_are_missing(trained, missing, more):
+def test_errors_of_other_joints_stay_low_with_missing_joints(trained, missing, more):
     """Errors of the present joints are in mm; the lifter also estimates the missing joints."""
     seen = SyntheticHands(2000, seed=779, progress=False).tensors
     metres = seen["s"].reshape(-1, 1, 1)
@@ -422,7 +472,7 @@ def test_rows_are_split():
 
 @pytest.mark.parametrize("lost", [7, WRIST])
 @pytest.mark.parametrize("reading", ["rays", "direct"])
-def test_true_poses_come_back_to_the_camera(lost, reading):
+def test_to_camera_restores_true_poses(lost, reading):
     """A joint is missing, or the root is missing and its position follows from the other joints."""
     seen = SyntheticHands(20, seed=3).tensors
     seen = {k: v.double() if v.is_floating_point() else v for k, v in seen.items()}
@@ -435,6 +485,54 @@ def test_true_poses_come_back_to_the_camera(lost, reading):
     assert_close(xyz, seen["xyz"], rtol=0, atol=1e-9)
     one = to_camera(pose[0], uv[0], seen["K"][0], keybone=seen["s"][0].item(), root_depth=0.5)
     assert one[WRIST, 2] == pytest.approx(0.5)
+
+
+def lifted(*lead):
+    """Arguments of `to_camera`."""
+    uv = hands(*lead)[0].float()
+    K = torch.tensor([[300.0, 0.0, 150.0], [0.0, 300.0, 160.0], [0.0, 0.0, 1.0]])
+    return {
+        "pose": torch.rand(*lead, 21, 3), "uv": uv, "K": K,
+        "keybone": torch.full(lead, 0.03), "root_depth": torch.full(lead, 0.5),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["keybone", "root_depth"])
+@pytest.mark.parametrize(
+    ("lead", "shape"), [((), (1,)), ((4,), (4, 1)), ((4,), (1,)), ((2,), (4,))]
+)
+def test_lengths_are_not_broadcast_over_hands(name, lead, shape):
+    given = lifted(*lead) | {name: torch.full(shape, 0.3)}
+    with pytest.raises(ValueError, match=f"{name} as a number or of shape"):
+        to_camera(**given)
+
+
+def test_lengths_are_numbers_tensors_or_arrays():
+    given = lifted(4)
+    expected = to_camera(**given)
+    kinds = (0.03, np.float64(0.03), np.full(4, 0.03), [0.03] * 4, torch.full((4,), 0.03).double())
+    for keybone in kinds:
+        assert_close(to_camera(**given | {"keybone": keybone}), expected)
+    with pytest.raises(TypeError, match="keybone as .* real numbers, got NoneType"):
+        to_camera(**given | {"keybone": None})
+
+
+@pytest.mark.parametrize("reading", ["rays", "direct"])
+def test_autocast_does_not_round_the_camera(reading):
+    given = lifted(4)
+    expected = to_camera(**given, reading=reading)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(to_camera(**given, reading=reading), expected)
+
+
+def test_a_singular_camera_gives_nan():
+    xyz = to_camera(**lifted(2) | {"K": torch.zeros(3, 3)})
+    assert xyz[..., :2].isnan().all()
+
+
+def test_the_pose_has_the_joints_of_the_skeleton():
+    with pytest.raises(ValueError, match="17 joints of H36M, got 21"):
+        to_camera(**lifted(), skeleton=H36M)
 
 
 def test_a_reading_that_is_none_is_refused():
@@ -460,7 +558,7 @@ def test_expected_errors_are_calibrated(trained):
         assert errors[some].mean() == pytest.approx(said[some].mean().item(), rel=0.15)
 
 
-def test_visibility_is_told_without_scores(trained):
+def test_visibility_is_estimated_without_scores(trained):
     """On hands of a heatmap detector, AUC is far above chance; the test's error is 1 - AUC."""
     seen = SyntheticHands(4000, seed=781, progress=False).tensors
     said = trained.estimate(seen["uv"]).visible

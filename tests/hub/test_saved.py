@@ -59,7 +59,7 @@ def edit(folder, change):
 @pytest.mark.parametrize(
     "removal", [RemovalSets.by_level(HAND), ZULU, RemovalSets.none(COCO, 2)], ids=str
 )
-def test_branches_come_back_equal(tmp_path, removal, merger):
+def test_branch_lifter_is_restored_exactly(tmp_path, removal, merger):
     net = BranchLifter(2, 3, removal, merger=merger, normalization="signed")
     with torch.no_grad():
         net.branches.adjacency[0].sub_(0.01)  # signed degrees change
@@ -74,7 +74,7 @@ def test_branches_come_back_equal(tmp_path, removal, merger):
 
 
 @pytest.mark.parametrize("skeleton", [HAND, RHD, TOY], ids=lambda s: s.name)
-def test_keypoint_lifter_comes_back_equal(tmp_path, skeleton):
+def test_keypoint_lifter_is_restored_exactly(tmp_path, skeleton):
     net = KeypointLifter(skeleton, width=5)
     net.save_pretrained(tmp_path)
     again = KeypointLifter.from_pretrained(str(tmp_path))
@@ -139,14 +139,14 @@ def test_folder_holds_three_files_and_no_pickle(saved):
     }  # fmt: skip
 
 
-def test_config_says_which_version_wrote_it(saved):
+def test_config_has_the_version_of_the_writer(saved):
     config = json.loads((saved[1] / "config.json").read_text(encoding="utf-8"))
     assert (config["format"], config["handgraph"]) == (FORMAT, __version__)
     assert config["arguments"]["removal"]["sets"][0] == {"name": "zulu", "removes": ["tip"]}
     assert config["arguments"]["removal"]["skeleton"]["joints"] == ["palm", "é", "tip"]
 
 
-def test_card_shows_what_the_config_says(tmp_path):
+def test_card_has_the_content_of_the_config(tmp_path):
     net = BranchLifter(2, 3, ZULU)
     net.about = {
         "Units": {"input": "pixels of the crop"},
@@ -180,7 +180,7 @@ def test_card_that_was_edited_is_left_alone(saved):
     assert (folder / "README.md").read_text(encoding="utf-8") == "mine"
 
 
-def test_card_follows_what_is_saved_again(saved):
+def test_card_is_updated_when_saved_again(saved):
     net, folder = saved
     net.about["Errors"] = {"mm": 77.7}
     net.save_pretrained(folder)
@@ -245,7 +245,7 @@ def test_later_format_is_refused(saved):
 
 
 @pytest.mark.parametrize("number", [0, "1", None])
-def test_format_that_never_was_is_refused(saved, number):
+def test_invalid_format_raises(saved, number):
     edit(saved[1], lambda c: c.update(format=number))
     with pytest.raises(ValueError, match="not the config of a lifter of handgraph"):
         BranchLifter.from_pretrained(saved[1])
@@ -274,7 +274,7 @@ def test_other_class_is_refused(saved):
         (lambda a: a["removal"]["sets"][1].update(name="zulu"), "one name"),
     ],
 )
-def test_arguments_that_build_nothing_are_refused(saved, change, message):
+def test_arguments_that_do_not_match_the_class_raise(saved, change, message):
     edit(saved[1], lambda c: change(c["arguments"]))
     with pytest.raises(ValueError, match=rf"config\.json: no BranchLifter .*({message})"):
         BranchLifter.from_pretrained(saved[1])
@@ -361,7 +361,7 @@ def test_a_config_that_asks_for_gigabytes_is_refused(tmp_path):
         Gain.from_pretrained(tmp_path)
 
 
-def test_modules_of_ones_own_can_be_saved(tmp_path):
+def test_custom_modules_can_be_saved(tmp_path):
     net = Gain(3)
     net.save_pretrained(tmp_path)
     again = Gain.from_pretrained(tmp_path)

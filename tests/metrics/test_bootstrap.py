@@ -66,7 +66,7 @@ def test_interval_agrees_with_scipy():
     assert ours.high.item() == pytest.approx(theirs.high, abs=0.05 * width)
 
 
-def test_interval_holds_the_truth_as_often_as_it_says():
+def test_interval_has_its_nominal_coverage():
     held = 0
     for seed in range(200):
         values = torch.rand(100, 3, generator=rng(seed))
@@ -94,7 +94,7 @@ def test_a_generator_repeats_and_moves_on():
     assert not torch.equal(first, second)
 
 
-def test_without_a_generator_the_global_seed_counts():
+def test_default_generator_is_the_global_one():
     values, visible = draw()
     torch.manual_seed(1)
     first = bootstrap_means(values, visible)
@@ -139,7 +139,7 @@ def test_hidden_nan_has_no_influence():
 
 
 @pytest.mark.parametrize("shape", [(0, 21), (4, 21)])
-def test_nothing_visible_is_nan(shape):
+def test_result_is_nan_without_visible_joints(shape):
     interval = bootstrap_interval(torch.ones(shape), torch.zeros(shape, dtype=torch.bool))
     assert torch.stack(interval).isnan().all()
 

@@ -51,7 +51,7 @@ def test_keeps_the_dtype():
     assert {part.dtype for part in curve} == {torch.float32}
 
 
-def test_nan_is_a_miss_if_told_so():
+def test_nan_counts_as_a_miss_on_request():
     errors, _ = draw()
     errors[3, 4] = torch.nan
     missed = bootstrap_pck(errors, GRID, nan="miss", generator=rng())
@@ -60,7 +60,7 @@ def test_nan_is_a_miss_if_told_so():
     assert all(torch.equal(one, other) for one, other in zip(missed, beyond, strict=True))
 
 
-def test_nothing_visible_is_nan():
+def test_result_is_nan_without_visible_joints():
     errors, visible = draw()
     curve = bootstrap_pck(errors, GRID, torch.zeros_like(visible), num_resamples=3)
     assert torch.stack(curve).isnan().all()

@@ -88,7 +88,7 @@ def test_any_leading_dimensions_and_dtype(lead):
     assert_close(curve, calibration_curve(residuals.flatten(), scale.flatten(), LEVELS))
 
 
-def test_hidden_joints_have_no_influence_whatever_stands_there():
+def test_values_of_hidden_joints_have_no_influence():
     residuals, scale = laplace(50)
     visible = torch.rand(50, 21) < 0.5
     expected = calibration_curve(residuals, scale, LEVELS, visible)
@@ -96,7 +96,7 @@ def test_hidden_joints_have_no_influence_whatever_stands_there():
     assert torch.equal(calibration_curve(residuals, scale, LEVELS, visible), expected)
 
 
-def test_nothing_visible_is_nan():
+def test_result_is_nan_without_visible_joints():
     nothing = torch.zeros(2, 21, dtype=torch.bool)
     curve = calibration_curve(torch.ones(2, 21), torch.ones(2, 21), LEVELS, nothing)
     assert curve.isnan().all()
@@ -117,7 +117,7 @@ def test_nothing_visible_is_nan():
         (1.0, 1.0, [], ValueError, "T at least 1"),
     ],
 )
-def test_values_that_make_no_sense_are_errors(residual, scale, levels, error, match):
+def test_invalid_values_raise(residual, scale, levels, error, match):
     residuals, scales = torch.ones(2, 21), torch.ones(2, 21)
     residuals[1], scales[1] = residual, scale
     with pytest.raises(error, match=match):

@@ -105,7 +105,7 @@ def test_relative_values_of_table_2(small, severe, published):
     assert ratio.item() == pytest.approx(published, abs=2e-4)
 
 
-def test_relative_value_of_nothing_is_nan():
+def test_relative_value_of_an_empty_group_is_nan():
     nan = torch.nan
     small = torch.tensor([0.0, 0.0, nan, 0.5, 0.5])
     severe = torch.tensor([0.0, 0.5, 0.5, nan, 0.0])
@@ -174,7 +174,7 @@ def test_per_group_is_the_mean_of_its_columns(average):
     torch.testing.assert_close(table["wrist"], per_joint(errors, visible)["wrist"])
 
 
-def test_a_joint_never_seen_is_nan():
+def test_joint_without_visible_samples_is_nan():
     errors, visible = draw()
     visible[:, HAND.select("TIP")] = False
     assert per_joint(errors, visible)["index_tip"].isnan()

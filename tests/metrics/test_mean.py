@@ -21,7 +21,7 @@ def test_by_hand(average, expected):
 
 
 @pytest.mark.parametrize("average", ["pooled", "joint"])
-def test_everything_visible_is_the_mean(average):
+def test_mean_of_visible_joints_is_the_mean_if_all_are_visible(average):
     torch.testing.assert_close(visible_mean(VALUES, average=average), VALUES.mean())
 
 
@@ -35,7 +35,7 @@ def test_hidden_nan_has_no_influence_and_visible_nan_shows(average):
 
 @pytest.mark.parametrize("average", ["pooled", "joint"])
 @pytest.mark.parametrize("shape", [(4, 21), (0, 21)])
-def test_nothing_visible_is_nan(average, shape):
+def test_result_is_nan_without_visible_joints(average, shape):
     nothing = torch.zeros(shape, dtype=torch.bool)
     assert visible_mean(torch.ones(shape), nothing, average=average).isnan()
 

@@ -151,7 +151,7 @@ def test_nan_at_a_visible_joint_raises(function):
         function(errors, thresholds(), visible)
 
 
-def test_nan_can_count_as_a_miss():
+def test_nan_counts_as_a_miss_on_request():
     errors = torch.tensor([NAN, 0.0, 0.0, 0.0])
     assert pck_curve(errors, thresholds(), nan="miss").tolist() == [0.75] * 20
     assert joint_auc(errors, thresholds(), nan="miss").tolist() == pytest.approx(

@@ -196,7 +196,7 @@ def test_two_equally_good_reflections_are_nan():
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_bad_pose_does_not_spoil_its_batch(bad):
+def test_degenerate_pose_does_not_affect_its_batch(bad):
     pred, target = (x.expand(3, 21, 3).clone() for x in pair(0))
     pred[1, 4, 2] = bad
     aligned = procrustes_align(pred, target)

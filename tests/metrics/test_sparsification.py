@@ -55,7 +55,7 @@ def test_an_oracle_is_never_worse():
         assert 0 < ause(errors, uncertainty, visible) < ause(errors, -errors, visible)
 
 
-def test_hidden_joints_have_no_influence_whatever_stands_there():
+def test_values_of_hidden_joints_have_no_influence():
     errors, uncertainty, visible = draw()
     expected = ause(errors, uncertainty, visible)
     errors[~visible], uncertainty[~visible] = -1.0, torch.nan
@@ -70,7 +70,7 @@ def test_edges():
     assert sparsification_curve(ones, ones).dtype == torch.float32
 
 
-def test_what_makes_no_sense_is_an_error():
+def test_invalid_arguments_raise():
     ones = torch.ones(2, 21)
     nan = torch.full((2, 21), torch.nan)
     with pytest.raises(ValueError, match="got NaN in 42 of 42 errors at visible joints"):

@@ -72,7 +72,7 @@ def test_layer_equals_the_convolution_of_each_pose(name, lead):
 
 
 @pytest.mark.parametrize("name", [*STATIC, *DISJOINT])
-def test_layout_is_static_where_it_serves(name):
+def test_static_layout_is_used_if_the_conv_supports_it(name):
     layer = SkeletonConv((STATIC | DISJOINT)[name](5, 4), HAND, 5)
     assert layer.is_static == (name in STATIC)
 
@@ -279,7 +279,7 @@ def test_gradcheck(conv):
 
 
 @pytest.mark.parametrize("conv", [GCNConv, GATv2Conv], ids=lambda cls: cls.__name__)
-def test_joints_go_by_name(conv):
+def test_joints_are_matched_by_name(conv):
     conv = conv(2, 3)
     assert_relabelling(lambda x, s: SkeletonConv(conv, s)(x), COCO, in_channels=2)
 

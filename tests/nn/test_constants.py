@@ -86,7 +86,7 @@ def test_no_index_or_mask_is_a_buffer(make):
 
 
 @pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
-def test_constants_come_back_from_the_meta_device(make):
+def test_constants_are_restored_from_the_meta_device(make):
     net = make()
     before = copy.deepcopy(constants(net))
     net.to("meta")
@@ -102,7 +102,7 @@ def test_constants_keep_their_dtype_unless_they_are_floating(make):
         assert now.dtype == (torch.float16 if was.is_floating_point() else was.dtype)
 
 
-def test_constants_are_made_where_parameters_are():
+def test_constants_are_created_on_the_device_of_the_parameters():
     class Layer(HasConstants):
         def __init__(self):
             super().__init__()

@@ -122,7 +122,7 @@ def test_branches_are_convolutions_side_by_side():
 
 
 @pytest.mark.parametrize("skeleton", [HAND, COCO], ids=lambda s: s.name)
-def test_conv_goes_by_the_graph_and_not_by_numbers(skeleton):
+def test_conv_depends_on_the_graph_and_not_on_joint_indices(skeleton):
     conv = AdaptiveGraphConv(2, 4)
 
     def layer(x, skeleton):
@@ -168,7 +168,7 @@ def test_copies_compute_the_same():
         assert torch.equal(other(x, adj), conv(x, adj))
 
 
-def test_reset_follows_the_seed():
+def test_reset_parameters_depends_on_the_seed():
     torch.manual_seed(1)
     conv = AdaptiveGraphConv(2, 3)
     before = conv.lin.weight.clone()

@@ -138,7 +138,7 @@ def test_training_lowers_the_loss(merger):
 
 
 @pytest.mark.parametrize("merger", [GatedMerger, GraphMerger], ids=lambda cls: cls.__name__)
-def test_export_takes_any_batch(merger):
+def test_exported_program_accepts_any_batch_size(merger):
     net = compose(RAGGED, merger).eval()
     shapes = ({0: torch.export.Dim.DYNAMIC},)
     program = torch.export.export(net, (torch.randn(4, 21, 2),), dynamic_shapes=shapes)

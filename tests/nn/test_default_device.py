@@ -56,7 +56,7 @@ MODULES = {
 
 
 @pytest.mark.parametrize("make", MODULES.values(), ids=MODULES)
-def test_modules_are_made_on_the_default_device(make):
+def test_modules_are_created_on_the_default_device(make):
     with torch.device("meta"):
         net = make()
     assert {tensor.device.type for tensor in tensors(net)} <= {"meta"}

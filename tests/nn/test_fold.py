@@ -179,7 +179,7 @@ def test_literal_merger(engine, removal, channels):
     assert_close(folded(partial, feature, node_mask=mask), expected, **EXACT)
 
 
-def test_what_contains_a_unet():
+def test_modules_that_contain_a_unet_are_folded():
     head = JointHead(AdaptiveGraphUNet(2, 8, HAND), 2, 8, 3, HAND)
     net = trained(VisibilityLifter(AdaptiveGraphUNet(3, 1, HAND), head, HAND))
     compare(net, torch.randn(4, 21, 2).double(), torch.rand(4, 21, 1).double())
@@ -222,7 +222,7 @@ def test_a_module_of_a_user(engine, batch):
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3])
-def test_batch_norms_go_into_convolutions(dim):
+def test_batch_norms_are_folded_into_convolutions(dim):
     conv, norm = (getattr(nn, f"{name}{dim}d") for name in ("Conv", "BatchNorm"))
     layers = [conv(3, 5, 3, bias=False), norm(5), nn.ReLU(), conv(5, 2, 1), norm(2)]
     net = nn.Sequential(nn.Sequential(*layers), nn.Flatten()).double()
@@ -301,7 +301,7 @@ def replace(net):
 
 
 @pytest.mark.parametrize("change", [hook, pruned, replace])
-def test_what_was_changed_is_copied_as_it_is(engine, change):
+def test_modified_modules_are_copied_without_folding(engine, change):
     split, branches, merge = core()
     change(branches)
     net = nn.Sequential(split, branches, merge)
@@ -320,7 +320,7 @@ def test_fold_while_operations_are_counted():
     assert_close(folded(x), net(x), **EXACT)
 
 
-def test_a_net_with_hooks_is_copied_as_it_is():
+def test_net_with_hooks_is_copied_without_folding():
     net, x = unet(), pose(unet(), 3)
     net.register_forward_hook(lambda module, inputs, out: 2 * out)
     whole = nn.ModuleList([net, unet()])
@@ -360,7 +360,7 @@ def test_folding_twice_is_an_error():
         fold(unet()).reset_parameters()
 
 
-def test_what_was_shared_remains_shared():
+def test_shared_modules_remain_shared():
     net = unet()
     folded = fold(nn.ModuleDict({"a": net, "b": nn.ModuleList([net])}))
     assert folded["a"] is folded["b"][0]
@@ -387,7 +387,7 @@ def test_removed_joints_have_no_influence(engine, removal):
 
 
 @SETS
-def test_nan_stays_in_its_sample(engine, removal):
+def test_nan_does_not_reach_other_samples(engine, removal):
     net, x = core(removal), torch.randn(20, 21, 2).double()
     x[7, 4] = torch.nan
     found = fold(net)(x)
@@ -475,7 +475,7 @@ def test_given_module_is_left_alone():
     ],
     ids=["core", "ragged core", "unet", "merger", "literal merger", "pools", "custom"],
 )
-def test_nothing_is_made_on_another_device(net):
+def test_no_tensor_is_created_on_another_device(net):
     """The default device has no effect."""
     with torch.device("meta"):
         folded = fold(net)

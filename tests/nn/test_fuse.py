@@ -102,7 +102,7 @@ def test_each_product_is_computed_once():
     assert first is second
 
 
-def test_what_cannot_be_fused():
+def test_maps_that_cannot_be_fused_raise():
     graph, chosen = Graph(torch.rand(1, 2, 2), "abs"), Select(torch.tensor([[0, 1]]), 3)
     with pytest.raises(ValueError, match="^plan: expected a Select to be the only map"):
         fuse((Stage((Term(0, (chosen, graph)),)),))

@@ -84,7 +84,7 @@ def test_sizes_are_those_of_the_published_net():
     assert sum(p.numel() for p in net.parameters()) == 13_401 - 1  # without the unused A_5
 
 
-def test_negative_degree_gives_nan_as_there():
+def test_negative_degree_gives_nan_as_in_the_published_code():
     state = published_state()
     state["A_2"][:, 3] = -1.0
     x = torch.randn(29, 2)

@@ -135,7 +135,7 @@ def test_scatter_inverts_the_gather_exactly_where_there_is_one_hypothesis():
     assert torch.equal(split(split.scatter(y)), y.where(halves.node_mask.unsqueeze(-1), 0))
 
 
-def test_count_says_how_many_branches_speak():
+def test_count_is_the_number_of_branches_with_a_hypothesis():
     split = SubgraphMask(LEVELS)
     assert split.count.tolist() == [4] + [3] * 20
     ones = torch.ones(4, 16, 1)
@@ -151,7 +151,7 @@ def test_padding_is_left_out_of_the_scatter():
     assert (poisoned.grad[:, ~RAGGED.node_mask] == 0).all()
 
 
-def test_nan_of_a_hypothesis_reaches_its_joint_only():
+def test_nan_of_a_hypothesis_reaches_only_its_joint():
     y = torch.ones(4, 16, 1)
     y[2, 0] = torch.nan
     x = SubgraphMask(LEVELS).scatter(y)
@@ -168,7 +168,7 @@ def test_gradcheck(reduce):
     assert gradcheck(lambda y: split.scatter(y, reduce), (y,))
 
 
-def test_gather_and_scatter_go_by_name():
+def test_gather_and_scatter_match_joints_by_name():
     def layer(x, skeleton):
         split = SubgraphMask(RemovalSets.by_level(skeleton))
         y = split(x)
@@ -195,7 +195,7 @@ def test_hypotheses_are_sorted_by_joint_then_branch(removal):
 
 
 @pytest.mark.parametrize("lead", [(), (0,), (2, 3)])
-def test_hypotheses_go_back_to_their_nodes(lead):
+def test_hypotheses_are_scattered_to_their_nodes(lead):
     hypotheses = Hypotheses(RAGGED)
     y = torch.randn(*lead, 4, 21, 2)
     listed = hypotheses(y)

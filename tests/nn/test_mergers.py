@@ -161,7 +161,7 @@ def build(cls, removal, *, featured=False, channels=2):
 @pytest.mark.parametrize("featured", [False, True], ids=["plain", "feature"])
 @pytest.mark.parametrize("removal", [LEVELS, RAGGED], ids=["levels", "ragged"])
 @by_name
-def test_merger_meets_its_slow_twin(cls, removal, featured, masked):
+def test_merger_equals_a_slow_reference(cls, removal, featured, masked):
     merge, make_feature = build(cls, removal, featured=featured)
     merge = trained(merge.double())
     partial, feature = partial_poses(removal, dtype=torch.float64), make_feature(3)
@@ -212,7 +212,7 @@ def test_a_joint_without_hypotheses_is_nan_or_inferred(cls):
 
 
 @by_name
-def test_nan_that_is_said_to_be_there_is_not_hidden(cls):
+def test_nan_of_an_unmasked_node_reaches_the_output(cls):
     merge, partial = cls(2, 2, LEVELS), partial_poses(LEVELS)
     partial[1, 0, LEVELS.position[0, HAND.index("ring_mcp")]] = torch.nan
     for mask in (None, torch.ones(3, 4, 16, dtype=torch.bool)):
@@ -248,7 +248,7 @@ def test_mean_is_the_scatter_of_the_mask():
     assert torch.equal(MeanMerger(2, 2, RAGGED)(partial), SubgraphMask(RAGGED).scatter(partial))
 
 
-def test_gate_starts_as_the_mean():
+def test_gate_equals_the_mean_at_initialisation():
     partial, mask = partial_poses(RAGGED), mask_for(RAGGED)
     gate, mean = GatedMerger(2, 2, RAGGED), MeanMerger(2, 2, RAGGED)
     assert_close(gate(partial), mean(partial))
@@ -292,7 +292,7 @@ def test_literal_merger_has_64_or_80_nodes():
     assert HypothesisGraphMerger(3, 3, LEVELS, feature_nodes=16).unet.nodes[0] == 80
 
 
-def test_mean_goes_by_name():
+def test_mean_merger_matches_joints_by_name():
     def layer(x, skeleton):
         removal = RemovalSets.by_level(skeleton)
         partial = SubgraphMask(removal)(x) * torch.arange(1.0, 5).reshape(4, 1, 1)
@@ -366,7 +366,7 @@ def test_copies_compute_the_same(cls):
 
 
 @pytest.mark.parametrize("cls", LEARNED, ids=lambda cls: cls.__name__)
-def test_reset_follows_the_seed(cls):
+def test_reset_parameters_depends_on_the_seed(cls):
     merge, before = cls(2, 2, LEVELS), {}
     for _ in range(2):
         torch.manual_seed(1)
@@ -467,14 +467,14 @@ def test_features_that_do_not_fit_are_errors(cls):
 
 
 @by_name
-def test_channels_that_make_no_sense_are_errors(cls):
-    with pytest.raises(ValueError, match=rf"{cls.__name__}: expected positive channels, got in_"):
+def test_invalid_channels_raise(cls):
+    with pytest.raises(ValueError, match=rf"{cls.__name__}: expected positive sizes, got in_"):
         cls(0, 2, LEVELS)
-    with pytest.raises(ValueError, match=r"expected positive channels.*out_channels=-1"):
+    with pytest.raises(ValueError, match=r"expected positive sizes.*out_channels=-1"):
         cls(2, -1, LEVELS)
 
 
-def test_options_that_make_no_sense_are_errors():
+def test_invalid_options_raise():
     for cls in WEIGHTED:
         with pytest.raises(ValueError, match=rf"{cls.__name__}: expected out_ch.*got 2 and 3"):
             cls(2, 3, LEVELS)
@@ -482,7 +482,7 @@ def test_options_that_make_no_sense_are_errors():
         message = rf"{cls.__name__}: expected feature_channels=0, got 3"
         with pytest.raises(ValueError, match=message):
             cls(2, 2, LEVELS, feature_channels=3)
-    with pytest.raises(ValueError, match=r"expected positive channels.*feature_channels=-1"):
+    with pytest.raises(ValueError, match=r"expected feature_channels to be at least 0, got -1"):
         GatedMerger(2, 2, LEVELS, feature_channels=-1)
     with pytest.raises(ValueError, match=r"expected positive sizes.*out_channels=0"):
         GatedMerger(2, 2, LEVELS, hidden_channels=0)

@@ -52,7 +52,7 @@ def test_number_of_parameters():
     assert sum(p.numel() for p in conv.parameters()) == 2 * 2 * 128 + 17 * 128 + 17 * 17 + 128
 
 
-def test_untrained_layer_knows_the_skeleton_only():
+def test_untrained_layer_mixes_only_neighbouring_joints():
     conv, x = ModulatedGraphConv(2, 4, HAND), torch.randn(21, 2, requires_grad=True)
     linked = HAND.adjacency(dtype=torch.bool) | torch.eye(21, dtype=torch.bool)
     assert torch.equal(conv.adjacency() != 0, linked)
@@ -61,7 +61,7 @@ def test_untrained_layer_knows_the_skeleton_only():
         assert torch.equal((gradient != 0).any(dim=1), linked[i])
 
 
-def test_every_joint_may_learn_to_see_every_other():
+def test_learned_adjacency_can_connect_all_joints():
     conv, x = ModulatedGraphConv(2, 4, HAND), torch.randn(21, 2)
     conv(x, HAND.edge_index).square().sum().backward()
     assert (conv.affinity_modulation.grad != 0).all()
@@ -77,7 +77,7 @@ def test_adjacency_is_symmetric_by_hand():
     assert_close(conv.adjacency(), expected)
 
 
-def test_parameters_start_where_nothing_is_modulated():
+def test_parameters_start_without_modulation():
     conv = ModulatedGraphConv(100, 200, HAND)
     bound = 2**0.5 * (6 / 300) ** 0.5
     for lin in (conv.lin_self, conv.lin_neighbor):

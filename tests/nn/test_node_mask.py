@@ -43,7 +43,7 @@ def by_hand(net, x, mask):
 
 
 @pytest.mark.parametrize("nodes", [None, (21, 4), (21, 30, 2)])
-def test_a_masked_sample_is_what_the_net_over_its_own_joints_says(nodes):
+def test_masked_net_equals_the_net_over_the_remaining_joints(nodes):
     net, x, mask = unet(nodes=nodes), torch.randn(9, 21, 2).double(), masks(9, 21)
     mask[0], mask[1] = True, False
     with torch.no_grad():
@@ -71,7 +71,7 @@ def test_one_mask_for_all_samples_is_subgraph_mask():
 
 @pytest.mark.parametrize("graph", [HAND, LEVELS, RAGGED])
 @pytest.mark.parametrize("renormalize", [True, False])
-def test_a_mask_that_hides_nothing_changes_nothing(graph, renormalize):
+def test_full_mask_does_not_change_the_output(graph, renormalize):
     net = unet(graph, renormalize=renormalize)
     shape = (5, 21) if graph is HAND else (5, *graph.node_mask.shape)
     x = torch.randn(*shape, 2).double()
@@ -107,7 +107,7 @@ def test_hidden_nodes_have_no_influence(graph, renormalize, normalization):
 
 
 @pytest.mark.parametrize("renormalize", [True, False])
-def test_degrees_are_those_of_the_joints_there_or_of_all(renormalize):
+def test_renormalize_selects_degrees_of_remaining_or_all_joints(renormalize):
     """Closed form of the output of one joint, if the other is hidden, for levels (2, 1)."""
     net = AdaptiveGraphUNet(
         1, 1, Skeleton.edgeless(2), nodes=(2, 1), channels=1, renormalize=renormalize
@@ -137,7 +137,7 @@ def test_signed_degrees_of_hidden_nodes_may_be_negative():
     assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
-def test_branches_take_a_mask_each():
+def test_branches_accept_one_mask_each():
     net, x = unet(LEVELS), torch.randn(3, 4, 16, 2).double()
     mask = masks(3, 4, 16)
     out = net(x, mask)

@@ -61,7 +61,7 @@ def test_the_line_of_the_design():
 
 
 @pytest.mark.parametrize("edges", ["bridged", "induced"])
-def test_factory_gets_the_skeleton_of_its_branch(edges):
+def test_factory_is_called_with_the_skeleton_of_its_branch(edges):
     seen = []
 
     def factory(skeleton):
@@ -120,7 +120,7 @@ def test_core_of_psjnet_trains_with_any_convolution(merger, conv):
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_branches_share_nothing():
+def test_branches_share_no_parameters():
     net = unets(LEVELS)
     x = torch.randn(2, 4, 16, 2)
     net(x)[:, 1].sum().backward()

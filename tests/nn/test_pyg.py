@@ -53,7 +53,7 @@ def test_any_node_attribute_can_be_taken():
     assert batch.K.shape == (3, 3, 3)
 
 
-def test_data_without_edges_is_taken_at_its_word():
+def test_data_without_edges_is_not_checked():
     assert to_dense(Data(x=torch.rand(21, 2)), HAND).shape == (1, 21, 2)
 
 
@@ -96,7 +96,7 @@ def test_graphs_of_different_sizes_are_errors():
 @pytest.mark.parametrize(
     ("key", "came"), [("s", r"\[1\]"), ("scalar", r"\[\]"), ("name", "str"), ("nope", "NoneType")]
 )
-def test_what_is_no_node_attribute_is_an_error(key, came):
+def test_attributes_that_are_not_of_nodes_raise(key, came):
     data = HAND.to_data(s=torch.ones(1), scalar=torch.tensor(1.0), name="left")
     with pytest.raises(ValueError, match=f"got 21 nodes and '{key}' {came}$"):
         to_dense(data, HAND, key)

@@ -61,7 +61,7 @@ def test_number_of_parameters():
     assert count(2, 128, H36M, channelwise=True) == 2 * 2 * 128 + 128 * edges + 128
 
 
-def test_untrained_layer_takes_means_over_neighborhoods():
+def test_untrained_layer_averages_over_neighbours():
     conv = SemGraphConv(1, 1, HAND, bias=False)
     for lin in (conv.lin_self, conv.lin_neighbor):
         nn.init.ones_(lin.weight)
@@ -71,7 +71,7 @@ def test_untrained_layer_takes_means_over_neighborhoods():
 
 
 @pytest.mark.parametrize("channelwise", [False, True])
-def test_adjacency_is_what_the_layer_computes_with(channelwise):
+def test_adjacency_equals_the_weights_of_the_layer(channelwise):
     conv = SemGraphConv(21, 5, HAND, channelwise=channelwise, bias=False)
     nn.init.normal_(conv.edge_logit)
     conv.lin_neighbor.weight = conv.lin_self.weight
@@ -84,7 +84,7 @@ def test_adjacency_is_what_the_layer_computes_with(channelwise):
     assert_close(conv(x, HAND.edge_index), expected)
 
 
-def test_joint_sees_only_its_neighbors():
+def test_joint_depends_only_on_its_neighbours():
     conv, x = SemGraphConv(2, 4, HAND), torch.randn(21, 2, requires_grad=True)
     near = HAND.adjacency(dtype=torch.bool) | torch.eye(21, dtype=torch.bool)
     for i in range(21):

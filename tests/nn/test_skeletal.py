@@ -67,7 +67,7 @@ def test_constants_of_large_clusters_are_kept(reduce):
 
 @pytest.mark.parametrize("reduce", ["mean", "max"])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_what_is_not_finite_stays_in_its_cluster(reduce, value):
+def test_non_finite_values_do_not_reach_other_clusters(reduce, value):
     x = torch.randn(3, 21, 2)
     x[1, HAND.index("ring_tip"), 0] = value
     pool, unpool = SkeletalPool(PAIRS, reduce), SkeletalUnpool(PAIRS)
@@ -85,7 +85,7 @@ def test_gradcheck(reduce):
 
 
 @pytest.mark.parametrize("reduce", ["mean", "max"])
-def test_joints_go_by_name(reduce):
+def test_joints_are_matched_by_name(reduce):
     def through(x, skeleton):
         level = coarsen(skeleton)[0]
         return SkeletalUnpool(level)(SkeletalPool(level, reduce)(x))
@@ -115,7 +115,7 @@ def test_strides_and_dtypes_do_not_matter():
     assert pool(x.bfloat16()).dtype == torch.bfloat16
 
 
-def test_errors_say_what_was_expected():
+def test_errors_name_the_expected_value():
     with pytest.raises(ValueError, match=r"^reduce: expected 'mean' or 'max', got 'sum'$"):
         SkeletalPool(PAIRS, "sum")
     message = r"SkeletalPool: expected \[\*, 21, C\] for the 21 joints of HAND, got 17 joints: \["

@@ -74,7 +74,7 @@ def test_strided_input(layer):
 
 
 @each
-def test_stack_in_a_sequential_takes_both_layouts(layer):
+def test_stack_in_a_sequential_accepts_both_layouts(layer):
     net = Sequential(
         "x, edge_index",
         [
@@ -144,7 +144,7 @@ def test_compiled_equals_eager(layer, batched):
 
 
 @each
-def test_exported_takes_any_batch(layer):
+def test_exported_program_accepts_any_batch_size(layer):
     conv, batch = make(layer), torch.export.Dim("batch", min=2)
     example = torch.randn(3, 21, 2), HAND.edge_index
     program = torch.export.export(conv, example, dynamic_shapes=({0: batch}, None))
@@ -181,7 +181,7 @@ def test_autocast_and_other_dtypes(layer):
 
 
 @each
-def test_reset_follows_the_seed(layer):
+def test_reset_parameters_depends_on_the_seed(layer):
     conv, states = make(layer), []
     for _ in range(2):
         torch.manual_seed(1)
@@ -253,7 +253,7 @@ def test_other_numbers_of_edges_are_errors(layer, count):
 
 
 @each
-def test_layouts_that_do_not_go_together_are_errors(layer):
+def test_mismatched_layouts_raise(layer):
     conv, batch = layer(2, 4, HAND), from_dense(torch.ones(3, 21, 2), HAND)
     with pytest.raises(ValueError, match=r"expected edge_index \[2, 3 \* 40\], got \[2, 40\]"):
         conv(batch.x, HAND.edge_index)
@@ -295,7 +295,7 @@ def test_layers_check_the_edges(layer):
         layer(2, 4, HAND)(torch.ones(21, 2), RHD.edge_index)
 
 
-def test_edges_say_how_many_copies():
+def test_edge_index_determines_the_number_of_copies():
     edges = SkeletonEdges("layer", 2, Y)
     assert edges(torch.ones(7, 4, 2), Y.edge_index) == 1
     for copies in (1, 3):
@@ -304,7 +304,7 @@ def test_edges_say_how_many_copies():
 
 
 @each
-def test_arguments_that_make_no_layer_are_errors(layer):
+def test_invalid_layer_arguments_raise(layer):
     for sizes in [(0, 4), (2, 0)]:
         with pytest.raises(ValueError, match=rf"{layer.__name__}: expected positive sizes, got in"):
             layer(*sizes, HAND)

@@ -66,7 +66,7 @@ def twin(net, pose, reduce="mean"):
 
 @pytest.mark.parametrize("name", CONVS)
 @pytest.mark.parametrize("skeleton", [HAND, COCO], ids=lambda s: s.name)
-def test_net_equals_its_twin(name, skeleton):
+def test_net_equals_a_slow_reference(name, skeleton):
     net = SkeletonUNet(2, 3, skeleton, conv=CONVS[name], channels=4)
     x = torch.randn(2, 3, skeleton.num_joints, 2)
     y = net(x)
@@ -75,7 +75,7 @@ def test_net_equals_its_twin(name, skeleton):
     assert_close(y, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_max_pooling_equals_its_twin():
+def test_max_pooling_equals_a_slow_reference():
     net = SkeletonUNet(2, 3, HAND, conv=GCNConv, reduce="max")
     x = torch.randn(4, 21, 2)
     expected = torch.stack([twin(net, pose, "max") for pose in x])
@@ -149,7 +149,7 @@ def by_name(net, skeleton, ladder, conv):
 @pytest.mark.parametrize("name", BY_NAME)
 @pytest.mark.parametrize("skeleton", [HAND, COCO], ids=lambda s: s.name)
 @pytest.mark.parametrize("given", [True, False], ids=["given", "found"])
-def test_joints_go_by_name(name, skeleton, given):
+def test_joints_are_matched_by_name(name, skeleton, given):
     ladder = coarsen(skeleton) if given else None
     net = SkeletonUNet(2, 3, skeleton, conv=CONVS[name], ladder=ladder)
     assert_relabelling(
@@ -157,7 +157,7 @@ def test_joints_go_by_name(name, skeleton, given):
     )
 
 
-def test_own_clusters_are_taken():
+def test_custom_clusters_are_used():
     fingers = {f: f for f in ("thumb", "index", "middle", "ring", "pinky")}
     fingers = Coarsening(HAND, {"palm": "wrist"} | {f"the {f}": f for f in fingers})
     hand = Coarsening(fingers.coarse, {"hand": fingers.coarse.joints})
@@ -192,7 +192,7 @@ def test_ladder_of_another_skeleton_is_an_error():
 # Factories
 
 
-def test_convolutions_are_made_with_the_skeleton_of_their_level():
+def test_convolutions_are_built_with_the_skeleton_of_their_level():
     made = []
 
     def conv(in_channels, out_channels, skeleton):
@@ -218,7 +218,7 @@ def test_convolution_of_another_width_is_an_error():
 # PyTorch features
 
 
-def test_nan_stays_in_its_sample():
+def test_nan_does_not_reach_other_samples():
     net = SkeletonUNet(2, 3, HAND, conv=GATv2Conv)
     x = torch.randn(3, 21, 2)
     x[1, 5] = torch.nan
@@ -278,7 +278,7 @@ def test_every_compiled_convolution_equals_eager(name):
 
 
 @pytest.mark.parametrize("conv", [GCNConv, GATv2Conv], ids=lambda cls: cls.__name__)
-def test_export_takes_any_batch(conv):
+def test_exported_program_accepts_any_batch_size(conv):
     net = SkeletonUNet(2, 3, HAND, conv=conv, channels=4).eval()
     shapes = ({0: torch.export.Dim("batch", min=1)},)
     program = torch.export.export(net, (torch.randn(4, 21, 2),), dynamic_shapes=shapes)
@@ -305,7 +305,7 @@ def test_training_lowers_the_loss():
 # Errors
 
 
-def test_errors_say_what_was_expected():
+def test_errors_name_the_expected_value():
     with pytest.raises(ValueError, match=r"expected positive sizes, got in_channels=0"):
         SkeletonUNet(0, 3, HAND, conv=GCNConv)
     with pytest.raises(ValueError, match=r"expected positive sizes.*channels=-1$"):

@@ -263,7 +263,7 @@ finite = st.floats(-(2.0**50), 2.0**50, width=32)
 
 @settings(max_examples=50)
 @given(st.lists(finite, min_size=16, max_size=16), st.floats(-1024, 1024, width=32))
-def test_no_adjacency_makes_the_degree_fail(entries, value):
+def test_degree_is_finite_for_every_adjacency(entries, value):
     net = AdaptiveGraphUNet(2, 3, Skeleton.edgeless(4))
     with torch.no_grad():
         net.adjacency[0].copy_(torch.tensor(entries).reshape(1, 4, 4))
@@ -274,7 +274,7 @@ def test_no_adjacency_makes_the_degree_fail(entries, value):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("lr", [0.01, 1.0])
-def test_no_training_makes_the_degree_fail(seed, lr):
+def test_degree_is_finite_during_training(seed, lr):
     torch.manual_seed(seed)
     net = AdaptiveGraphUNet(2, 3, LEVELS)
     optimizer = torch.optim.Adam(net.parameters(), lr=lr)
@@ -340,7 +340,7 @@ def test_adjacencies_are_one_per_level():
     assert_close(one.adjacencies()[0], torch.eye(21), rtol=0, atol=2e-5)
 
 
-def test_permuting_the_joints_permutes_the_output_if_the_parameters_go_along():
+def test_permuting_joints_and_parameters_permutes_the_output():
     net = trained(AdaptiveGraphUNet(2, 3, HAND))
     order = RHD.index_from(HAND)
     other = AdaptiveGraphUNet(2, 3, RHD)
@@ -392,7 +392,7 @@ def test_compiled_equals_eager(graph):
 # Errors
 
 
-def test_errors_say_what_was_expected():
+def test_errors_name_the_expected_value():
     with pytest.raises(TypeError, match=r"graph: expected a Skeleton or RemovalSets, got int"):
         AdaptiveGraphUNet(2, 3, 21)
     with pytest.raises(

@@ -89,7 +89,7 @@ def test_a_single_branch_counts_for_each_in_a_sum():
     assert evaluate(plan, ones).item() == 6
 
 
-def test_what_nothing_reads_is_left_out():
+def test_unused_stages_are_removed():
     unread = Stage((Term(0),), torch.ones(2, 3))
     last = Stage((Term(0),), torch.ones(2, 3), relu=False)
     assert len(unroll((unread, last), Shape(1, 2, 3))) == 3  # and the two side by side

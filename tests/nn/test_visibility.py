@@ -55,7 +55,7 @@ def test_head_sees_no_hidden_joint():
     assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
-def test_head_with_everything_there_is_the_head_without_a_mask():
+def test_head_with_a_full_mask_equals_the_head_without_mask():
     net, x = head(), torch.randn(2, 5, 21, 2)
     assert_close(net(x, torch.ones(2, 5, 21, dtype=torch.bool)), net(x))
 
@@ -82,7 +82,7 @@ def by_hand(net, x, logit):
     return pose
 
 
-def test_draws_are_what_one_would_do_by_hand():
+def test_draws_equal_a_manual_computation():
     net, x, logit = lifter(num_draws=4), torch.randn(6, 21, 2), 3 * torch.randn(6, 21, 1)
     with torch.no_grad():
         assert_close(net(x, logit), by_hand(net, x, logit.squeeze(-1)), rtol=1e-4, atol=1e-5)
@@ -130,7 +130,7 @@ def test_levels_are_saved_with_the_weights():
         assert torch.equal(twin(x, logit), net(x, logit))
 
 
-def test_a_skeleton_without_a_root_keeps_nothing_by_itself():
+def test_skeleton_without_root_has_no_joint_that_is_always_kept():
     skeleton = Skeleton.edgeless(4)
     net = VisibilityLifter(GivenVisibility(), AdaptiveGraphUNet(2, 3, skeleton), skeleton)
     assert not net.draw(torch.full((3, 4), -50.0)).any()
@@ -168,7 +168,7 @@ def test_another_number_of_joints_is_an_error(name):
         lifter(**given)
 
 
-def test_a_score_that_is_nan_makes_the_hand_nan():
+def test_nan_score_gives_a_nan_pose():
     net = AdaptiveGraphUNet(3, 1, HAND)
     lifter = VisibilityLifter(net, AdaptiveGraphUNet(2, 3, HAND), HAND)
     score = torch.rand(4, 21, 1)

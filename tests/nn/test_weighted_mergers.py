@@ -147,7 +147,7 @@ def test_nan_at_missing_hypotheses_reaches_neither_pose_nor_spread(kind):
 
 
 @by_kind
-def test_nan_that_is_there_reaches_the_spread(kind):
+def test_nan_of_an_unmasked_node_reaches_the_spread(kind):
     merge, partial = build(kind, LEVELS), poses(LEVELS, IN_CHANNELS[kind])
     _, weights = merge(partial, return_weights=True)
     partial[1, 0, LEVELS.position[0, HAND.index("ring_mcp")], 0] = torch.nan
@@ -172,7 +172,7 @@ def test_weights_of_another_shape_are_errors():
             MeanMerger(2, 2, LEVELS).spread(partial, torch.ones(shape))
 
 
-def test_own_weights_are_normalised():
+def test_custom_weights_are_normalised():
     class FirstChannel(WeightedMerger):
         def weigh(self, listed, feature):
             return listed.values[..., :1]
@@ -198,7 +198,7 @@ def test_compiled_weights_and_spread_equal_eager(kind):
 # Agreement
 
 
-def test_the_odd_one_out_loses_its_weight():
+def test_outlier_has_a_small_weight():
     partial = torch.tensor([0.0, 0.01, 50.0]).reshape(3, 1, 1)
     pose, weights = ConsistencyMerger(1, 1, THREE)(partial, return_weights=True)
     assert weights[2].item() < 1e-6
@@ -227,7 +227,7 @@ def test_agreement_by_hand():
 
 
 @given(st.floats(0.01, 100), st.floats(-5, 5))
-def test_agreement_knows_neither_unit_nor_origin(unit, shift):
+def test_agreement_is_invariant_to_unit_and_origin(unit, shift):
     partial = poses(THREE, 2)
     merge = ConsistencyMerger(2, 2, THREE, temperature=(0.5, 0.7)).double()
     scaled = ConsistencyMerger(2, 2, THREE, temperature=(0.5 * unit, 0.7)).double()
@@ -239,7 +239,7 @@ def test_agreement_knows_neither_unit_nor_origin(unit, shift):
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, math.inf, math.nan, (), (1.0, 1.0, 1.0), (1, 0)])
-def test_temperatures_that_make_no_sense_are_errors(temperature):
+def test_invalid_temperatures_raise(temperature):
     with pytest.raises(ValueError, match="expected one positive, finite temperature, or 2"):
         ConsistencyMerger(2, 2, LEVELS, temperature=temperature)
 
@@ -249,7 +249,7 @@ def test_temperatures_that_make_no_sense_are_errors(temperature):
 
 @pytest.mark.parametrize("scales", [1, 2], ids=["shared", "each"])
 @by_removal
-def test_precision_meets_its_slow_twin(removal, scales):
+def test_precision_merger_equals_a_slow_reference(removal, scales):
     merge, partial = PrecisionMerger(2 + scales, 2, removal), poses(removal, 2 + scales)
     for mask in (None, mask_for(removal)):
         pose, log_scale = merge(partial, node_mask=mask), merge.log_scale(partial, node_mask=mask)
@@ -310,7 +310,7 @@ def test_extreme_scales_do_not_overflow(shift):
     assert moved.grad.isfinite().all()
 
 
-def test_nothing_known_has_no_weight():
+def test_infinite_scale_gives_no_weight():
     partial = poses(PAIR, 2)
     partial[:, 1, :, 1] = torch.inf
     pose, weights = PrecisionMerger(2, 1, PAIR)(partial, return_weights=True)
@@ -343,7 +343,7 @@ def test_log_scale_of_a_masked_batch_passes_no_nan():
     assert partial.grad.isfinite().all()
 
 
-def test_branches_that_know_the_pose_give_it_back():
+def test_equal_hypotheses_are_returned():
     pose = torch.randn(5, 21, 2)
     partial = torch.cat([SubgraphMask(LEVELS)(pose), torch.randn(5, 4, 16, 2)], dim=-1)
     assert_close(PrecisionMerger(4, 2, LEVELS)(partial), pose)
@@ -360,7 +360,7 @@ def test_channels_without_their_scales_are_errors(channels):
         PrecisionMerger(channels, 3, LEVELS)
 
 
-def test_precision_takes_no_features_and_no_other_shapes():
+def test_precision_merger_rejects_features_and_other_shapes():
     with pytest.raises(ValueError, match="PrecisionMerger: expected feature_channels=0"):
         PrecisionMerger(4, 2, LEVELS, feature_channels=3)
     merge = PrecisionMerger(4, 2, LEVELS)

@@ -13,12 +13,12 @@ FOREST = Skeleton("forest", "abcdefg", [("a", "b"), ("c", "d"), ("d", "e"), ("e"
 
 
 @pytest.mark.parametrize("skeleton", [RHD, MANO], ids=lambda s: s.name)
-def test_a_joint_stands_in_the_same_place_in_every_order(skeleton):
+def test_layout_does_not_depend_on_the_joint_order(skeleton):
     assert torch.equal(skeleton_layout(skeleton)[HAND.index_from(skeleton)], skeleton_layout(HAND))
 
 
 @pytest.mark.parametrize("which", ["TIP", "MCP"])
-def test_what_remains_of_a_hand_stays_where_it_was(which):
+def test_joints_of_a_subgraph_keep_their_position(which):
     rest = RemovalSets.by_level(HAND).subgraph(which)
     assert torch.equal(skeleton_layout(rest), skeleton_layout(HAND)[list(rest.keep)])
 
@@ -38,7 +38,7 @@ def test_two_hands_are_mirror_images_side_by_side():
 
 
 @pytest.mark.parametrize("body", [COCO, H36M], ids=lambda s: s.name)
-def test_body_stands_upright_and_faces_us(body):
+def test_body_layout_is_upright_and_frontal(body):
     xy = dict(zip(body.joints, skeleton_layout(body).tolist(), strict=True))
     heights = [xy[f"left_{part}"][1] for part in ("shoulder", "hip", "knee", "ankle")]
     assert heights == sorted(heights, reverse=True)
@@ -51,7 +51,7 @@ def test_a_cycle_is_drawn_round():
     torch.testing.assert_close(radii, torch.full((4,), 0.5**0.5), atol=1e-3, rtol=0)
 
 
-def test_components_stand_side_by_side():
+def test_components_are_placed_side_by_side():
     x = skeleton_layout(FOREST)[:, 0]
     assert x[:2].max() < x[2:6].min()
     assert x[2:6].max() < x[6]
@@ -70,7 +70,7 @@ def test_joints_without_edges_form_a_circle(num_joints):
     assert xy.norm(dim=-1).std(correction=0) < 1e-5
 
 
-def test_layout_does_not_depend_on_what_the_joints_are_called():
+def test_layout_does_not_depend_on_joint_names():
     """The layout does not depend on the order of a set of names, which differs between runs."""
 
     def layout(names):

@@ -135,7 +135,7 @@ def test_arcs_lie_inside_the_axes():
 
 
 @pytest.mark.parametrize("removal", [REMOVAL, RAGGED], ids=["even", "ragged"])
-def test_weights_stand_at_joint_and_set(removal):
+def test_weights_are_drawn_at_joint_and_set(removal):
     partial = random(8, len(removal), removal.num_nodes, 3)
     merge = GatedMerger(3, 3, removal).double()
     _, weights = merge(partial, return_weights=True)

@@ -47,7 +47,7 @@ def expected_bones(where):
     return sorted(sorted(map(tuple, where[[u, v]].tolist())) for u, v in HAND.bones.t().tolist())
 
 
-def test_joints_and_bones_stand_at_u_and_v():
+def test_joints_and_bones_are_drawn_at_u_and_v():
     ax = draw_pose(UV)
     assert marks(ax) == marks(ax, "full") == as_tuples(UV)
     assert bones(ax) == expected_bones(UV)
@@ -55,7 +55,7 @@ def test_joints_and_bones_stand_at_u_and_v():
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_aspect()) == ("u (pixels)", "v (pixels)", 1)
 
 
-def test_joints_and_bones_stand_at_x_z_and_y():
+def test_joints_and_bones_are_drawn_at_x_z_and_y():
     ax, turned = draw_pose_3d(XYZ), XYZ[:, [0, 2, 1]]
     assert marks(ax) == as_tuples(turned)
     assert bones(ax) == expected_bones(turned)
@@ -128,7 +128,7 @@ def test_legend_names_a_finger_that_is_all_hidden():
 
 
 @pytest.mark.parametrize("pose", [UV, XYZ])
-def test_legend_names_a_pose_that_is_not_there(pose):
+def test_legend_lists_a_pose_without_finite_joints(pose):
     ax = draw_poses({"truth": pose, "failed": torch.full_like(pose, torch.nan)})
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["truth", "failed"]
     assert len(marks(ax)) == 21

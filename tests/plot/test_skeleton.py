@@ -40,7 +40,7 @@ def pairs(skeleton, points, edges):
 
 
 @pytest.mark.parametrize("skeleton", [HAND, INTERHAND, COCO, H36M, *TOYS], ids=lambda s: s.name)
-def test_every_joint_and_edge_is_drawn_where_the_layout_says(skeleton):
+def test_joints_and_edges_are_drawn_at_layout_positions(skeleton):
     ax, points = draw_skeleton(skeleton), skeleton_layout(skeleton)
     assert joints(ax) == sorted(map(tuple, points.double().tolist()))
     assert bones(ax) == pairs(skeleton, points, skeleton.edges)
@@ -54,7 +54,7 @@ def test_positions_replace_the_layout():
     assert ax.get_aspect() == 1
 
 
-def test_names_stand_at_their_joints():
+def test_names_are_drawn_at_their_joints():
     ax = draw_skeleton(HAND, names=True)
     written = {text.get_text(): text.xy for text in ax.texts}
     points = map(tuple, skeleton_layout(HAND).double().tolist())

@@ -75,7 +75,7 @@ def test_shares_of_snapped_pulled_and_free_joints():
     assert pulled.any(-1)[hidden].double().mean() == pytest.approx(0.35, abs=0.01)
 
 
-def test_no_joint_goes_to_one_that_was_hidden_before():
+def test_no_joint_snaps_to_a_hidden_joint():
     uv = torch.tensor([[0.0, 0.0], [1.0, 0.0], [200.0, 0.0]], dtype=torch.float64).expand(500, 3, 2)
     one = torch.ones(500, 3, 1, dtype=torch.float64)
     hidden = torch.tensor([True, True, False]).expand(500, 3)
@@ -127,7 +127,7 @@ def test_hidden_scores_follow_the_simulators_law():
     torch.testing.assert_close(ours.quantile(at), theirs.quantile(at), rtol=0, atol=0.01)
 
 
-def test_the_object_stands_before_all_that_it_hides():
+def test_object_lies_in_front_of_all_joints_that_it_hides():
     uv, _, score, hidden = hands()
     cue = torch.linspace(-1, 1, 21, dtype=torch.float64).expand(4000, 21).unsqueeze(-1)
     seen = simulate_occlusion(uv, cue, score, hidden, generator=random()).cue[..., 0]
@@ -180,7 +180,7 @@ def test_the_generator_decides():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_gradients_are_finite_where_nothing_is_hidden():
+def test_gradients_are_finite_without_hidden_joints():
     uv, cue, score, hidden = (x.clone() for x in hands(4))
     hidden[:2] = False
     inputs = [x.requires_grad_() for x in (uv, cue, score)]
@@ -222,7 +222,7 @@ def test_wrong_arguments_are_named(change, error, message):
         simulate_occlusion(**arguments | change)
 
 
-def test_a_region_is_what_lies_within_its_radius():
+def test_region_contains_the_joints_within_its_radius():
     uv = 200 * torch.rand(3000, 21, 2, dtype=torch.float64)
     hidden = sample_region(uv, probability=1.0, radius=(40.0, 40.0), generator=random())
     within = distances(uv, uv) <= 40.0  # [n, centre, J]

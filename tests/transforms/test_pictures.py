@@ -108,7 +108,7 @@ def test_four_quarters_are_a_whole_turn():
         assert torch.equal(again[name], hand[name])
 
 
-def test_corners_that_nothing_showed_are_black():
+def test_corners_outside_the_image_are_black():
     hand = photographed()
     hand.K = torch.tensor([[[200.0, 0, 47.5], [0, 200.0, 47.5], [0, 0, 1]]])
     turned = RotateInPlane(45)(hand)
@@ -116,7 +116,7 @@ def test_corners_that_nothing_showed_are_black():
     assert (turned.image[0, :, 48, 48] >= 40).all()
 
 
-def test_what_leaves_the_image_is_not_visible():
+def test_joints_outside_the_image_are_not_visible():
     hand = photographed()
     hand.K = torch.tensor([[[200.0, 0, 5.0], [0, 200.0, 5.0], [0, 0, 1]]])
     hand.uv_true = torch.linspace(2, 90, 21)[:, None].expand(21, 2).clone()
@@ -171,7 +171,7 @@ def test_normalised_joints_are_where_grid_sample_looks():
         (Compose([NormalizeKeypoints(SIZE), MirrorHand(SIZE)]), "before NormalizeKeypoints"),
     ],
 )
-def test_what_would_part_from_its_picture_is_refused(name, transform, message):
+def test_transforms_that_do_not_move_the_image_raise(name, transform, message):
     photo = photographed()
     hand = Data(uv=photo.uv_true, uv_true=photo.uv_true, K=photo.K, xyz=photo.xyz)
     hand[name] = photo[name]
@@ -179,7 +179,7 @@ def test_what_would_part_from_its_picture_is_refused(name, transform, message):
         transform(hand)
 
 
-def test_random_turns_take_the_same_angle_for_all():
+def test_random_rotation_uses_one_angle_for_all_entries():
     rotate = RotateInPlane((-60, 60), generator=torch.Generator().manual_seed(4))
     hand = photographed(1)
     for _ in range(5):

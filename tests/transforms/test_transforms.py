@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.testing import assert_close
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import Compose
 
@@ -79,23 +80,50 @@ def reprojection(hand):
 
 
 CHANGES = {
-    "JitterKeypoints": {"uv"},
-    "MirrorHand": {*PIXELS, "xyz", "left"},  # also K, unless the principal point is the centre
-    "NormalizeKeypoints": {*PIXELS, "K"},
+    "JitterKeypoints": {"uv", "x"},
+    "MirrorHand": {*PIXELS, "x", "xyz", "left"},  # also K, unless the principal point is the centre
+    "NormalizeKeypoints": {*PIXELS, "x", "K"},
     "RemoveJoints": {"node_mask"},
-    "RotateInPlane": {*PIXELS, "xyz"},
-    "SimulateOcclusion": {"uv", "cue", "confidence", "visible"},
+    "RotateInPlane": {*PIXELS, "x", "xyz"},
+    "SimulateOcclusion": {"uv", "x", "cue", "confidence", "visible"},
 }
 
 
 @pytest.mark.parametrize("transform", ALL, ids=name_of)
-def test_changes_what_it_says_and_a_copy_only(transform):
+def test_transform_changes_only_its_entries_in_a_copy(transform):
     hand = HANDS[1]
     before = hand.clone()
     after = transform(hand)
     assert changed(before, after) == CHANGES[name_of(transform)]
     assert same(hand, before)
     assert after.num_nodes == 21
+
+
+@pytest.mark.parametrize("transform", ALL, ids=name_of)
+def test_features_follow_the_entries_unless_they_are_ones_own(transform):
+    hand = HANDS[1].clone()
+    hand.uv[3] = torch.nan  # a missing joint
+    hand.x = torch.cat([hand.uv, hand.confidence], dim=-1)
+    after = transform(hand)
+    expected = torch.cat([after.uv, after.confidence], dim=-1)
+    assert_close(after.x, expected, rtol=0, atol=0, equal_nan=True)
+    hand.x = own = torch.rand(21, 4)
+    assert torch.equal(transform(hand).x, own)
+
+
+def test_features_are_filled_and_restored():
+    hand = RemoveJoints("TIP", fill=["x"], value=0.0)(HANDS[1])
+    assert torch.equal(hand.x[HAND.select("TIP")], torch.zeros(5, 3))
+    normalize = NormalizeKeypoints(256)
+    assert_close(normalize.inverse(normalize(HANDS[1])).x, HANDS[1].x, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("transform", ALL, ids=name_of)
+@pytest.mark.parametrize("kind", ["tensor", "dict"])
+def test_only_a_data_is_transformed(transform, kind):
+    given = HANDS[0].uv if kind == "tensor" else {"uv": HANDS[0].uv}
+    with pytest.raises(TypeError, match=f"{name_of(transform)}: expected a Data, got .*to_data"):
+        transform(given)
 
 
 @pytest.mark.parametrize("transform", ALL, ids=name_of)
@@ -210,7 +238,7 @@ def test_mirroring_twice_gives_the_hand_back():
     hand = double(HANDS[2])
     mirror = MirrorHand(320)
     twice = mirror(mirror(hand))
-    assert changed(hand, mirror(hand)) == {*PIXELS, "xyz", "K", "left"}
+    assert changed(hand, mirror(hand)) == {*PIXELS, "x", "xyz", "K", "left"}
     for name in (*PIXELS, "xyz", "K"):
         torch.testing.assert_close(twice[name], hand[name], rtol=1e-12, atol=1e-12)
 
@@ -241,6 +269,11 @@ def test_normalising_can_be_undone():
         torch.testing.assert_close(back[name], hand[name], rtol=1e-12, atol=1e-12)
 
 
+def test_jitter_needs_floating_point_pixels():
+    with pytest.raises(TypeError, match="uv to be floating point, got torch.int64"):
+        JitterKeypoints()(HAND.to_data(uv=torch.ones(21, 2, dtype=torch.long)))
+
+
 def test_jitter_is_gaussian_with_the_noise_asked_for():
     hand = HAND.to_data(uv=torch.full((21, 2), 50.0))
     jitter = JitterKeypoints(2.0, generator=random())
@@ -265,6 +298,12 @@ def test_joints_are_removed_where_the_data_is():
     assert {removed.node_mask.device.type, removed.uv.device.type} == {"meta"}
     bare = RemoveJoints("TIP")(Data(num_nodes=21))
     assert bare.node_mask.device.type == "cpu"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_a_mask_that_is_not_bool_is_refused(dtype):
+    with pytest.raises(TypeError, match=r"a mask of torch.bool, got"):
+        RemoveJoints("TIP")(HAND.to_data(node_mask=torch.ones(21, dtype=dtype)))
 
 
 def test_removals_add_up():
@@ -293,7 +332,7 @@ def test_a_number_of_joints_is_removed_all_equally_likely():
 
 
 @pytest.mark.parametrize("value", [0.0, math.nan])
-def test_fills_what_it_is_told_to(value):
+def test_removed_joints_have_the_fill_value(value):
     hand = HANDS[0]
     removed = RemoveJoints("TIP", fill=["uv", "d"], value=value)(hand)
     gone = HAND.select("TIP")
@@ -352,7 +391,7 @@ def test_occludes_positions_alone():
         (RotateInPlane(), [], "RotateInPlane needs K and uv or xyz; this Data has nothing"),
     ],
 )
-def test_what_is_missing_is_named(transform, names, message):
+def test_errors_name_the_missing_entry(transform, names, message):
     data = Data(**{name: HANDS[0][name] for name in names})
     with pytest.raises(ValueError, match=f"^{message}$"):
         transform(data)
@@ -388,6 +427,9 @@ def test_a_singular_camera_is_refused():
         (lambda: RemoveJoints(probability=1.5), ValueError, "from 0 to 1, got 1.5"),
         (lambda: RemoveJoints("TIP", number=6), ValueError, "cannot remove 6 of 5 joints"),
         (lambda: RemoveJoints("TIP", number=-1), ValueError, "cannot remove -1 of 5 joints"),
+        (lambda: RemoveJoints(number=2.5), TypeError, "number as int, got float"),
+        (lambda: RemoveJoints(5), TypeError, "HAND: expected names of joints or groups, got 5"),
+        (lambda: RemoveJoints(skeleton="COCO"), TypeError, "a Skeleton, such as HAND, got str"),
         (lambda: RemoveJoints(fill="uv"), TypeError, "a list of names, got 'uv'"),
         (lambda: RotateInPlane(math.inf), ValueError, "angle or .* got inf"),
         (lambda: RotateInPlane((10.0, 5.0)), ValueError, "angle or .* got .10.0, 5.0"),
@@ -401,7 +443,7 @@ def test_wrong_arguments_are_named(make, error, message):
         make()
 
 
-def test_what_cannot_be_filled_is_named():
+def test_errors_name_entries_that_cannot_be_filled():
     with pytest.raises(TypeError, match="cannot fill visible of torch.bool"):
         RemoveJoints("TIP", fill=["visible"])(HANDS[0])
     with pytest.raises(ValueError, match=r"K of shape \[21, \*\], got \[1, 3, 3\]"):
@@ -423,6 +465,26 @@ def test_left_and_right_joints_change_places():
         assert torch.equal(hand[name], before[name][COCO.swap_sides()])
     twice = MirrorHand(256, COCO)(hand)
     assert torch.equal(twice.uv, before.uv)
+
+
+def test_all_rows_of_joints_change_places():
+    """``node_mask`` is of RemoveJoints, ``score`` one's own; ``label`` has no rows of joints."""
+    before = COCO.to_data(
+        uv=torch.rand(17, 2), score=torch.arange(17), x=torch.rand(17, 5), label=torch.tensor([3])
+    )
+    before = RemoveJoints("left_arm", skeleton=COCO)(before)
+    hand = MirrorHand(256, COCO)(before)
+    lost = [COCO.joints[i] for i in (~hand.node_mask).nonzero().flatten()]
+    assert lost == ["right_shoulder", "right_elbow", "right_wrist"]
+    order = COCO.swap_sides()
+    assert hand.score.tolist() == order.tolist()
+    assert torch.equal(hand.x, before.x[order])
+    assert hand.label.tolist() == [3]
+    assert torch.equal(hand.edge_index, before.edge_index)
+    two = Skeleton("two", ("left", "right"), [("left", "right")])
+    assert torch.equal(
+        MirrorHand(9, two)(two.to_data(uv=torch.rand(2, 2))).edge_index, two.edge_index
+    )
 
 
 def test_joints_of_another_skeleton_are_not_mirrored():
@@ -456,7 +518,7 @@ def test_xyz_that_is_none_is_not_rotated(xyz):
         RotateInPlane(30)(Data(xyz=xyz, K=torch.eye(3)[None]))
 
 
-def test_regions_are_around_joints_that_are_there():
+def test_regions_are_around_detected_joints():
     uv = 100 * torch.rand(200, 21, 2, generator=torch.Generator().manual_seed(0))
     uv[:, 3:] = torch.nan
     linked = sample_region(uv, probability=1.0, radius=(0, 0), hops=1)

@@ -92,7 +92,7 @@ def test_images_are_normalised_as_for_timms_weights(name):
     assert_close(generator.std.flatten(), torch.tensor(cfg.std))
 
 
-def test_encoders_and_samplers_take_its_features(ready):
+def test_encoders_and_samplers_accept_the_features_of_a_backbone(ready):
     heatmaps, features = ready(images())
     uv, _ = decode_heatmaps(heatmaps)
     removal, width = RemovalSets.by_level(HAND), ready.feature_channels

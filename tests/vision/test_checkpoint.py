@@ -102,7 +102,7 @@ def test_the_backbone_is_read_off_the_weights(name):
 
 
 @pytest.mark.parametrize("joints", [17, 133])
-def test_another_head_is_left_and_said_so(generator, fresh, backbone, joints):
+def test_head_with_other_joints_is_not_loaded_and_reported(generator, fresh, backbone, joints):
     report = load_pose_checkpoint(generator, official(backbone, joints))
     assert_loaded(generator, backbone)
     assert torch.equal(generator.head.weight, fresh.head.weight)
@@ -229,7 +229,7 @@ def test_a_missing_file_is_not_found(generator, tmp_path):
         ({"epoch": 3, "optimizer": {}}, "got epoch: int, optimizer: dict"),
     ],
 )
-def test_what_is_no_checkpoint_is_refused(generator, content, match):
+def test_files_that_are_not_checkpoints_raise(generator, content, match):
     with pytest.raises(ValueError, match=match):
         load_pose_checkpoint(generator, content)
 

@@ -92,7 +92,7 @@ def test_equals_table_1_written_out(signed):
     assert (pooled < 0).any() == signed
 
 
-def test_each_branch_has_its_encoder():
+def test_each_branch_has_its_own_encoder():
     encoder = trained(make("branch"))
     features = torch.randn(2, 8, 8, 8)
     out = encoder(features)
@@ -118,7 +118,7 @@ def test_a_shared_trunk_is_that_of_every_branch(removal):
     assert_close(shared(features), separate(features))
 
 
-def test_padding_says_nothing_and_learns_nothing():
+def test_padding_has_no_output_and_no_gradient():
     for kind in ("branch", "shared"):
         encoder, features = make(kind), torch.randn(3, 8, 8, 8, requires_grad=True)
         out = encoder(features)
@@ -150,7 +150,7 @@ def test_every_parameter_has_a_gradient(kind):
 
 
 @KINDS
-def test_nan_stays_in_its_sample(kind):
+def test_nan_does_not_reach_other_samples(kind):
     encoder, features = make(kind).eval(), torch.rand(2, 8, 8, 8)
     features[1, :, 3] = torch.nan
     out = encoder(features)

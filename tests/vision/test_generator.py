@@ -73,7 +73,7 @@ def test_equals_timm_with_the_same_weights(ready):
     assert_close(heatmaps, ready.head(highest))
 
 
-def test_only_what_leads_nowhere_is_removed(ready):
+def test_only_unused_layers_are_removed(ready):
     names = set(whole(SMALL).state_dict()) - set(ready.backbone.state_dict())
     assert names
     assert all(name.startswith("stage4.2.fuse_layers.") for name in names) or all(
@@ -200,7 +200,7 @@ def test_offline_without_pretrained_weights(monkeypatch):
         HeatmapGenerator(backbone=SMALL, pretrained=True)
 
 
-def test_state_dict_holds_what_is_learned(ready):
+def test_state_dict_has_only_learned_tensors(ready):
     names = list(ready.state_dict())
     assert {name.split(".")[0] for name in names} == {"backbone", "head"}
     other = HeatmapGenerator(backbone=SMALL).eval()

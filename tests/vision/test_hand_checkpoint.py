@@ -138,7 +138,7 @@ def test_joints_are_picked_from_the_last_layer(form, backbone, head):
     assert (few.num_joints, few.head[3].weight.shape) == (2, (2, 270, 1, 1))
 
 
-def test_what_is_left_has_its_own_names(backbone, head):
+def test_tensors_that_are_not_loaded_are_listed_by_name(backbone, head):
     checkpoint = mmpose_0(backbone, head)
     generator = HeatmapGenerator(backbone="hrnet_w18")
     before = generator.head.weight.clone()
@@ -151,7 +151,7 @@ def test_what_is_left_has_its_own_names(backbone, head):
     assert generator.grid["offset"] is None
 
 
-def test_own_weights_are_loaded_in_the_own_convention(backbone, head):
+def test_weights_of_handgraph_keep_their_grid(backbone, head):
     first = HeatmapGenerator.from_checkpoint(mmpose_0(backbone, head))
     second = HeatmapGenerator.from_checkpoint(first.state_dict())
     assert first.grid["offset"] == 0
@@ -240,7 +240,7 @@ def test_a_whole_module_is_no_checkpoint(tmp_path):
         HeatmapGenerator.from_checkpoint(tmp_path / "module.pth")
 
 
-def test_what_is_blocked_is_named(tmp_path):
+def test_errors_name_the_global_that_a_pickle_refers_to(tmp_path):
     header = (torch.serialization.MAGIC_NUMBER, torch.serialization.PROTOCOL_VERSION, {})
     content = b"".join(pickle.dumps(part, protocol=2) for part in header)
     (tmp_path / "evil.pth").write_bytes(content + b"cposix\nsystem\n(S'true'\ntR.")

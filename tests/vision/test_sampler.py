@@ -35,7 +35,7 @@ def test_agrees_with_the_convention_of_the_heatmaps():
     assert_close(identity()(maps, uv).diagonal(dim1=-2, dim2=-1), torch.ones(1, 2))
 
 
-def test_linear_comes_after():
+def test_linear_layer_follows_the_sampling():
     sampler, features = JointFeatureSampler(3, 5), torch.rand(2, 3, 8, 8)
     uv = torch.full((2, 1, 2), 4 * 2 + 1.5)
     assert_close(sampler(features, uv)[:, 0], sampler.lin(features[:, :, 2, 2]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -15,16 +14,17 @@ from handgraph.nn.made_for import MadeFor
 from handgraph.nn.plan import Plan
 
 
-class KeptTensors(HasConstants):
-    """Copies of tensors in order, as buffers, or as constants if they are indices.
+class KeptPlan(HasConstants):
+    """A plan whose tensors are copies, as buffers, or as constants if they are indices.
 
     Args:
-        parts: The tensors.
+        plan: The plan.
         persistent: Whether the buffers are part of the state dict.
     """
 
-    def __init__(self, parts: Sequence[Tensor], persistent: bool):
+    def __init__(self, plan: Plan, persistent: bool = False):
         super().__init__()
+        self.code, parts = outline(plan)
         self.register_constants()
         self.names = [f"tensor_{number}" for number in range(len(parts))]
         for name, part in zip(self.names, parts, strict=True):
@@ -39,21 +39,20 @@ class KeptTensors(HasConstants):
         found, rest = self._buffers, self.__dict__
         return cast("list[Tensor]", [found.get(n) if n in found else rest[n] for n in self.names])
 
+    def plan(self) -> Plan:
+        """Return the plan with the copies as its tensors."""
+        return restore(self.code, self.parts())
 
-class KeptPlan(KeptTensors, MadeFor):
-    """A plan whose tensors are copies.
+
+class SavedPlan(KeptPlan, MadeFor):
+    """A plan whose tensors, and the nodes that it selects, are part of the state dict.
 
     Args:
         plan: The plan.
     """
 
     def __init__(self, plan: Plan):
-        self.code, parts = outline(plan)
-        super().__init__(parts, persistent=True)
-
-    def plan(self) -> Plan:
-        """Return the plan with the copies as its tensors."""
-        return restore(self.code, self.parts())
+        super().__init__(plan, persistent=True)
 
     def made_for(self) -> str:
         """Return the nodes that the plan selects, as JSON."""

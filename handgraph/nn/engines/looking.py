@@ -29,6 +29,13 @@ def traced() -> str | None:
     return None
 
 
+def observed() -> str | None:
+    """Return what observes operators, or ``None``. Compiled code would hide them."""
+    if torch._C._len_torch_dispatch_stack() > 0:
+        return "a dispatch mode, such as a FLOP counter, observes operators"
+    return None
+
+
 def transformed(x: Tensor) -> str | None:
     """Return why an input is not a plain tensor, or ``None``."""
     if type(x) not in PLAIN:
@@ -79,3 +86,8 @@ def is_cast(x: Tensor) -> bool:
     """Return whether autocast is on for the device of a tensor; never for the meta device."""
     device = x.device.type
     return device != "meta" and torch.is_autocast_enabled(device)
+
+
+def watched(x: Tensor) -> str | None:
+    """Return what must see or change the operations on a tensor, or ``None``."""
+    return "autocast is on" if is_cast(x) else traced() or observed() or transformed(x)

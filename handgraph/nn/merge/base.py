@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_tensor, check_whole
+from handgraph._check import check_count, check_sizes, check_tensor
 from handgraph.subgraph import RemovalSets, check_removal
 
 
@@ -54,14 +54,10 @@ class Merger(nn.Module):
         feature_channels: int = 0,
     ):
         super().__init__()
-        check_removal(removal, type(self).__name__)
-        check_whole(in_channels=in_channels, out_channels=out_channels)
-        check_whole(feature_channels=feature_channels)
-        if min(in_channels, out_channels) < 1 or feature_channels < 0:
-            raise ValueError(
-                f"{type(self).__name__}: expected positive channels, got "
-                f"{in_channels=}, {out_channels=}, {feature_channels=}"
-            )
+        name = type(self).__name__
+        check_removal(removal, name)
+        check_sizes(name, in_channels=in_channels, out_channels=out_channels)
+        check_count(feature_channels, "feature_channels", 0)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.removal = removal

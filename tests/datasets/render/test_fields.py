@@ -22,7 +22,7 @@ def test_blur_is_a_convolution():
         torch.testing.assert_close(blur(x, share, reach), expected, rtol=0, atol=1e-6)
 
 
-def test_blur_takes_a_share_for_each_image():
+def test_blur_accepts_a_share_for_each_image():
     x, share = torch.rand(2, 1, 6, 6), torch.tensor([0.0, 0.2])
     both = blur(x, share.view(2, 1, 1, 1))
     assert torch.equal(both[0], x[0])

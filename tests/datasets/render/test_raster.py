@@ -60,7 +60,7 @@ def test_the_number_rides_in_the_depth():
 
 @pytest.mark.parametrize("size", [48, 41])
 @pytest.mark.parametrize("focal", [10.0, 94.0, 2000.0])
-def test_tiles_leave_nothing_out(size, focal):
+def test_tiles_cover_all_shapes(size, focal):
     """Testing every pixel against every shape gives bitwise the same result as tiles and boxes."""
     stage = stages(6, occluder_fraction=1.0)
     camera = Camera(size, focal)
@@ -77,7 +77,7 @@ def test_tiles_leave_nothing_out(size, focal):
     assert (fast[~hit] > FAR).all()
 
 
-def test_tiles_leave_nothing_out_where_shapes_are_near_and_far_aside():
+def test_tiles_cover_shapes_that_are_near_or_far_aside():
     generator = torch.Generator().manual_seed(0)
 
     def somewhere(*shape):
@@ -143,7 +143,7 @@ def first_ball(direction, centre, radius):
     return ((toward[hit] - np.sqrt(inside[hit])) / square).min(initial=np.inf)
 
 
-def test_labels_stand_in_the_order_of_the_shapes():
+def test_labels_have_the_order_of_the_shapes():
     stage = stages(2, occluder_fraction=1.0)
     shapes = join(hand_shapes(stage), object_shapes(stage))
     count = sum(kind[0].shape[1] for kind in shapes)

@@ -63,7 +63,7 @@ torch.save(pictures, sys.argv[1])
 
 
 @pytest.mark.slow
-def test_the_default_dtype_has_no_say(tmp_path):
+def test_default_dtype_does_not_change_images(tmp_path):
     """The default dtype affects neither the import of the package nor rendering."""
     command = [sys.executable, "-c", IN_DOUBLE, str(tmp_path / "pictures")]
     subprocess.run(command, check=True)
@@ -104,7 +104,7 @@ def test_mask_and_depth_agree(rendered):
 
 
 @pytest.mark.parametrize("size", [16, 33, 64, 128])
-def test_visible_joints_are_what_the_mask_shows(size):
+def test_visible_joints_have_their_codes_in_the_mask(size):
     dataset = SyntheticHands(150, seed=8, image_size=size)
     tensors = dataset.tensors
     code = at_joints(dataset.render(slice(None))["mask"], tensors["uv_true"])
@@ -195,7 +195,7 @@ def test_images_have_the_statistics_of_photographs(rendered):
     assert means.std() > 0.08  # dark and bright images
 
 
-def test_skin_is_warm_and_comes_in_many_tones(rendered):
+def test_skin_is_warm_and_has_many_tones(rendered):
     image, hand = rendered["image"].double() / 255, rendered["mask"] >= 18
     colour = (image * hand[:, None]).sum((2, 3)) / hand.sum((1, 2))[:, None]
     warm = (colour[:, 0] > colour[:, 2]).float().mean()
@@ -225,12 +225,12 @@ def test_an_image_does_not_depend_on_the_others(dataset, rendered):
     )
 
 
-def test_chunks_make_no_difference(dataset, rendered, monkeypatch):
+def test_chunk_size_does_not_change_images(dataset, rendered, monkeypatch):
     monkeypatch.setattr("handgraph.datasets.render.pictures._PIXELS", 96 * 96 * 7)
     assert equal(dataset.render(range(30)), {name: v[:30] for name, v in rendered.items()})
 
 
-def test_global_random_numbers_and_threads_make_no_difference(dataset, rendered):
+def test_global_seed_and_threads_do_not_change_images(dataset, rendered):
     torch.manual_seed(5)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -239,7 +239,7 @@ def test_global_random_numbers_and_threads_make_no_difference(dataset, rendered)
     assert equal(again, {name: values[:40] for name, values in rendered.items()})
 
 
-def test_slices_count_from_their_own_start(dataset, rendered):
+def test_slices_are_indexed_from_their_start(dataset, rendered):
     assert equal(dataset[50:60].render([-1, 2]), {n: v[[59, 52]] for n, v in rendered.items()})
     mask = torch.arange(200) % 3 == 0
     assert torch.equal(dataset[mask].render(1)["mask"], rendered["mask"][[3]])
@@ -290,7 +290,7 @@ def test_transforms_are_applied_in_batches_too():
     assert SyntheticHands(6, transform=lambda data: "image" in data).__getitems__([1]) == [False]
 
 
-def test_the_cache_keeps_what_the_renderer_needs(tmp_path, monkeypatch):
+def test_cached_dataset_renders_the_same_images(tmp_path, monkeypatch):
     first = SyntheticHands(20, root=tmp_path, image_size=32)
     monkeypatch.setattr("handgraph.datasets.synthetic.simulate", None)  # must not be called
     second = SyntheticHands(20, root=tmp_path, image_size=32)
@@ -298,13 +298,13 @@ def test_the_cache_keeps_what_the_renderer_needs(tmp_path, monkeypatch):
     assert equal(pickle.loads(pickle.dumps(first)).render(range(3)), first.render(range(3)))
 
 
-def test_every_size_has_a_cache_of_its_own(tmp_path):
+def test_each_image_size_has_its_own_cache(tmp_path):
     for size in (None, 32, 33, 256):
         SyntheticHands(5, root=tmp_path, image_size=size, view=HandView(focal=(0.5,)))
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_nothing_is_made_on_another_device(dataset, rendered):
+def test_no_tensor_is_created_on_another_device(dataset, rendered):
     """All tensors specify their device, whatever the default device is."""
     with torch.device("meta"):
         again = dataset.render(range(5), device="cpu")
@@ -355,7 +355,7 @@ def test_wrong_indices(dataset, index, error, message):
         dataset.render(index)
 
 
-def test_datasets_without_images_say_so():
+def test_render_raises_for_a_dataset_without_images():
     with pytest.raises(ValueError, match="this dataset has no images; give it an image_size"):
         SyntheticHands(3).render(0)
     assert "image" not in SyntheticHands(3)[0]

@@ -55,7 +55,7 @@ def pick(many, row):
     return Balls(many.centre[row], many.radius[row])
 
 
-def test_a_ball_is_met_where_the_closed_form_says():
+def test_ray_enters_a_ball_at_the_closed_form_depth():
     rays = make_rays(torch.tensor([0.0, 0.1, 0.3]), torch.tensor([0.0, 0.0, 0.0]))
     ball = Balls(torch.tensor([0.0, 0.0, 5.0]), torch.tensor(1.0))
     depth = ball_depth(rays, ball)
@@ -153,7 +153,7 @@ def test_triangles_are_seen_from_one_side():
     assert triangle_depth(ray, Triangles(corners.flip(0), -normal)) == MISS
 
 
-def test_what_lies_behind_the_camera_is_not_seen():
+def test_shapes_behind_the_camera_are_not_seen():
     ray = make_rays(torch.tensor(0.0), torch.tensor(0.0))
     assert ball_depth(ray, Balls(torch.tensor([0.0, 0, -5]), torch.tensor(1.0))) == MISS
     cone = Cones(*(torch.tensor(v) for v in ([-1.0, 0, -5], [1.0, 0, 0], 2.0, 1.0, 0.0)))

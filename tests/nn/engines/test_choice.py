@@ -206,7 +206,7 @@ def test_autocast(batch):
     assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
 
 
-def test_triton_says_what_it_lacks():
+def test_triton_refusal_names_the_reason():
     net, x = unet(), pose(unet(), 3)
     with engines.use("triton"):
         (choice,) = engines.explain(net, x)

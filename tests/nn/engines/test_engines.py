@@ -264,7 +264,7 @@ def test_parameters_that_are_shared(engine):
 
 @pytest.mark.parametrize("batch", [1, 3, 40, 300])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_what_is_not_finite_stays_in_its_sample(engine, batch, value):
+def test_non_finite_values_do_not_reach_other_samples(engine, batch, value):
     net = unet()
     x, last = pose(net, batch), batch - 1
     clean = net(x).detach()
@@ -411,7 +411,7 @@ def test_gradients_with_a_graph_are_those_without(engine, call):
 @pytest.mark.parametrize(
     "name", ["squeeze.bias", "adjacency.0", "pools.1.weight", "encoder.0.lin.weight"]
 )
-def test_only_what_is_asked_for_gets_a_gradient(engine, name):
+def test_only_tensors_that_require_grad_get_a_gradient(engine, name):
     net, x = unet().requires_grad_(False), pose(unet(), 4)
     assert not net(x).requires_grad
     parameter = net.get_parameter(name).requires_grad_()

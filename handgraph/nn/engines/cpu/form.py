@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from handgraph.nn.engines.cpu import call
-from handgraph.nn.engines.cpu.operators import is_observed
 from handgraph.nn.engines.cpu.refusal import refuses
 from handgraph.nn.engines.cpu.writer import Writer
 from handgraph.nn.engines.kept import Form
@@ -42,8 +41,6 @@ class NumbaForm(Form):
         """Return why the engine refuses an input ``[N, J, C, B]``, or ``None``."""
         if x.requires_grad and torch.is_grad_enabled():
             return "the input of a folded net needs a gradient"
-        if is_observed():
-            return "a dispatch mode observes operators"
         return refuses(x)
 
     def update(self, plan: Plan) -> None:

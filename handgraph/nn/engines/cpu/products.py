@@ -92,12 +92,6 @@ def add_small(out, a, row, column, x, rows, terms, size):
 
 
 @compiled
-def add_product(out, a, row, column, x, rows, terms, size):
-    """``out[rows, size] += a[rows, terms] @ x[terms, size]``."""
-    multiply(out, 1, False, a, row, column, x, rows, terms, size)
-
-
-@compiled
 def add_gram(out, row, y, x, rows, columns, size):
     """``out[rows, columns] += y[rows, size] @ x[columns, size].T`` with row stride ``row``."""
     for i in range(0, rows, HEIGHT):
@@ -113,12 +107,6 @@ def multiply_nodes(out, adds, relu, weight, row, column, x, nodes, channels, ins
     for j in range(nodes):
         mine, its = at(out, j * channels * size), at(x, j * ins * size)
         multiply(mine, adds, relu, weight, row, column, its, channels, ins, size)
-
-
-@compiled
-def add_to_nodes(out, weight, row, column, x, nodes, channels, ins, size):
-    """Add to each node's ``[channels, size]`` the weight times its ``[ins, size]``."""
-    multiply_nodes(out, 1, False, weight, row, column, x, nodes, channels, ins, size)
 
 
 @compiled

@@ -11,8 +11,9 @@ from handgraph.nn.plan import Shape
 
 Table = NDArray[np.int64]
 
-NODES_FIRST, CHANNELS_FIRST, CHANNELS, NODES, SAME, GATHER = range(6)
-"""Kinds of terms: both maps in either order, one of them, none, or a selection."""
+NODES_FIRST, CHANNELS_FIRST, CHANNELS, NODES, SAME, GATHER, SCALED = range(7)
+"""Kinds of terms: both maps in either order, one of them, none, a selection of nodes, or a product
+with a factor for each node and sample."""
 
 
 class Tables(NamedTuple):
@@ -26,10 +27,10 @@ class Tables(NamedTuple):
         shifts: Biases of maps over nodes, added to tables: slot, offset, slot of the weight, offset
             of the table, nodes, output and input channels.
         stages: Row of the output, nodes, channels; slot of the bias or -1, its offset and node
-            stride; ReLU; rows of the scale, of the gate, of the sum before the scale, of the output
-            before the gate, or -1; first term, and one after the last.
+            stride; ReLU; first term, and one after the last.
         terms: Kind; row, nodes and channels of the source; nodes and channels of the result; slot
-            and offset of the matrix; slot of the weight; row of the intermediate between the maps.
+            and offset of the matrix; slot of the weight; row of the intermediate between the maps
+            or of the factors, or the first of the selected nodes.
         vectors: Scales and gates: slot, row of the work space, nodes.
         selected: The nodes that terms select, -1 for zeros.
     """

@@ -1,10 +1,12 @@
-"""A cache of the programs of plans."""
+"""The programs of plans, in a cache."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
+from torch import Tensor
 
 from handgraph.nn.engines.cpu.program import Program
 from handgraph.nn.engines.cpu.writer import Writer
@@ -12,8 +14,20 @@ from handgraph.nn.engines.outline import restore
 from handgraph.nn.plan import Graph, Map, NodeMap, Shape, Stage, Term, shapes
 
 
+def program_of(code: tuple[int, ...], x: Tensor, parts: Sequence[Tensor]) -> Program | str:
+    """Return the program of an outline for these tensors, or the reason why it has none."""
+    strides = [(n, *part.stride()) for n, part in enumerate(parts) if not part.is_contiguous()]
+    sizes = tuple([part.shape for part in parts])
+    made = _program(code, sizes, tuple(strides), Shape(*x.shape[:3]))
+    if not isinstance(made, str):
+        for slot, _, nodes in made.tables.vectors.tolist():
+            if parts[slot - 1].shape != (x.shape[0], nodes, x.shape[3]):
+                return "a scale or a gate is not [N, J', B]"
+    return made
+
+
 @lru_cache(maxsize=1024)
-def program(
+def _program(
     code: tuple[int, ...],
     sizes: tuple[torch.Size, ...],
     strides: tuple[tuple[int, ...], ...],

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from handgraph.nn.engines.looking import traced, transformed
+from handgraph.nn.engines.looking import watched
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -19,11 +19,9 @@ def refuses(x: Tensor) -> str | None:
     """Return why the engine refuses an input, or ``None``."""
     if x.dtype not in DTYPES:
         return f"the input is {x.dtype}"
-    if watched := traced() or transformed(x):
-        return watched
     if not x.is_cpu:
         return f"the input is on {x.device}"
-    return "autocast is on" if torch.is_autocast_enabled("cpu") else missing()
+    return watched(x) or missing()
 
 
 @cache

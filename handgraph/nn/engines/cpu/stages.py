@@ -14,11 +14,9 @@ from handgraph.nn.engines.cpu.products import (
     add,
     add_gram,
     add_node_grams,
-    add_product,
     add_products,
     add_scaled,
     add_sums,
-    add_to_nodes,
     apply_relu,
     clear,
     fill,
@@ -26,47 +24,30 @@ from handgraph.nn.engines.cpu.products import (
     multiply_nodes,
     relu_backward,
 )
-from handgraph.nn.engines.cpu.program import CHANNELS, CHANNELS_FIRST, GATHER, NODES, NODES_FIRST
+from handgraph.nn.engines.cpu.program import (
+    CHANNELS,
+    CHANNELS_FIRST,
+    GATHER,
+    NODES,
+    NODES_FIRST,
+    SCALED,
+)
 from handgraph.nn.engines.cpu.tiles import at, pointer
 
 
 @compiled
 def run(like, w, address, row, stages, terms, selected, size):
     """Compute the outputs of all stages."""
-    for number in range(len(stages)):
-        to, nodes, channels, slot, offset, step, relu, scale, gate, total, ungated, first, last = (
-            stages[number]
-        )
-        end = at(w, (ungated if gate >= 0 else to) * size)
-        into = at(w, total * size) if scale >= 0 else end
-        bias = at(pointer(like, address[max(slot, 0)]), offset)
-        if slot < 0 or scale >= 0:
-            clear(into, nodes * channels * size)
-        else:
-            fill(into, bias, step, nodes, channels, size)
-        for t in range(first, last):
-            with_relu = relu == 1 and scale < 0 and t == last - 1
-            _add_term(like, w, into, address, row, terms[t], selected, with_relu, size)
-        if scale >= 0:
-            _scale(
-                end, into, at(w, scale * size), bias, slot >= 0, step, relu, nodes, channels, size
-            )
-        if gate >= 0:
-            out, by = at(w, to * size), at(w, gate * size)
+    for to, nodes, channels, slot, offset, step, relu, first, last in stages:
+        out = at(w, to * size)
+        if slot < 0:
             clear(out, nodes * channels * size)
-            add_scaled(out, end, by, nodes, channels, size)
-
-
-@compiled
-def _scale(out, total, by, bias, has_bias, step, relu, nodes, channels, size):
-    """``out = by * total + bias``, then a ReLU if ``relu`` is 1."""
-    if has_bias:
-        fill(out, bias, step, nodes, channels, size)
-    else:
-        clear(out, nodes * channels * size)
-    add_scaled(out, total, by, nodes, channels, size)
-    if relu == 1:
-        apply_relu(out, nodes * channels * size)
+        else:
+            bias = at(pointer(like, address[slot]), offset)
+            fill(out, bias, step, nodes, channels, size)
+        for t in range(first, last):
+            with_relu = relu == 1 and t == last - 1
+            _add_term(like, w, out, address, row, terms[t], selected, with_relu, size)
 
 
 @compiled
@@ -86,13 +67,22 @@ def _add_term(like, w, out, address, row, term, selected, with_relu, size):
     elif kind == NODES:
         multiply(out, 1, with_relu, matrix, ins, 1, x, outs, ins, inner * size)
     else:
-        block = inner * size
-        for j in range(outs):
-            node = j if kind != GATHER else selected[middle + j, 0]
-            if node >= 0:
-                add(at(out, j * block), at(x, node * block), block)
+        if kind == SCALED:
+            add_scaled(out, x, mid, outs, channels, size)
+        elif kind == GATHER:
+            _gather(out, x, selected, middle, outs, inner * size)
+        else:
+            add(out, x, outs * inner * size)
         if with_relu:
-            apply_relu(out, outs * block)
+            apply_relu(out, outs * channels * size)
+
+
+@compiled
+def _gather(out, x, selected, first, outs, size):
+    for j in range(outs):
+        node = selected[first + j, 0]
+        if node >= 0:
+            add(at(out, j * size), at(x, node * size), size)
 
 
 @compiled
@@ -102,26 +92,14 @@ def run_back(like, w, g, address, row, found, stages, terms, size):
     ``w`` contains the rows from :func:`run`; ``g`` contains zeros and the last output's gradient.
     """
     for number in range(len(stages) - 1, -1, -1):
-        to, nodes, channels, slot, offset, step, relu, scale, gate, total, ungated, first, last = (
-            stages[number]
-        )
-        grad, end = at(g, to * size), at(w, to * size)
-        if gate >= 0:
-            end, before = at(w, ungated * size), at(g, ungated * size)
-            add_scaled(before, grad, at(w, gate * size), nodes, channels, size)
-            add_products(at(g, gate * size), grad, end, nodes, channels, size)
-            grad = before
+        to, nodes, channels, slot, offset, step, relu, first, last = stages[number]
+        grad = at(g, to * size)
         if relu == 1:
-            relu_backward(grad, end, nodes * channels * size)
+            relu_backward(grad, at(w, to * size), nodes * channels * size)
         if slot >= 0:
             bias = at(pointer(like, found[slot]), offset)
             for j in range(nodes):
                 add_sums(at(bias, j * step), at(grad, j * channels * size), channels, size)
-        if scale >= 0:
-            before = at(g, total * size)
-            add_scaled(before, grad, at(w, scale * size), nodes, channels, size)
-            add_products(at(g, scale * size), grad, at(w, total * size), nodes, channels, size)
-            grad = before
         for t in range(last - 1, first - 1, -1):
             _pull_term(like, w, g, grad, address, row, found, terms[t], size)
 
@@ -142,19 +120,22 @@ def _pull_term(like, w, g, grad, address, row, found, term, size):
     )
     if kind == NODES_FIRST:
         add_node_grams(d_weight, grad, mid, outs, channels, inner, size)
-        add_to_nodes(back, weight, 1, step, grad, outs, inner, channels, size)
+        multiply_nodes(back, 1, False, weight, 1, step, grad, outs, inner, channels, size)
         add_gram(d_matrix, ins, back, x, outs, ins, inner * size)
-        add_product(dx, matrix, 1, ins, back, ins, outs, inner * size)
+        multiply(dx, 1, False, matrix, 1, ins, back, ins, outs, inner * size)
     elif kind == CHANNELS_FIRST:
         add_gram(d_matrix, ins, grad, mid, outs, ins, channels * size)
-        add_product(back, matrix, 1, ins, grad, ins, outs, channels * size)
+        multiply(back, 1, False, matrix, 1, ins, grad, ins, outs, channels * size)
         add_node_grams(d_weight, back, x, ins, channels, inner, size)
-        add_to_nodes(dx, weight, 1, step, back, ins, inner, channels, size)
+        multiply_nodes(dx, 1, False, weight, 1, step, back, ins, inner, channels, size)
     elif kind == CHANNELS:
         add_node_grams(d_weight, grad, x, outs, channels, inner, size)
-        add_to_nodes(dx, weight, 1, step, grad, outs, inner, channels, size)
+        multiply_nodes(dx, 1, False, weight, 1, step, grad, outs, inner, channels, size)
     elif kind == NODES:
         add_gram(d_matrix, ins, grad, x, outs, ins, inner * size)
-        add_product(dx, matrix, 1, ins, grad, ins, outs, inner * size)
+        multiply(dx, 1, False, matrix, 1, ins, grad, ins, outs, inner * size)
+    elif kind == SCALED:
+        add_scaled(dx, grad, mid, outs, channels, size)
+        add_products(back, grad, x, outs, channels, size)
     else:
         add(dx, grad, outs * channels * size)

@@ -15,6 +15,7 @@ from handgraph.nn.engines.cpu.program import (
     NODES,
     NODES_FIRST,
     SAME,
+    SCALED,
     Program,
     Table,
     Tables,
@@ -87,25 +88,41 @@ class Writer:
         return 0 if tensor is None else self.slots[id(tensor)]
 
     def write(self, stage: Stage, shape: Shape) -> int:
-        """Write a stage, and return the row of its output."""
-        _, nodes, channels = shape
-        size = nodes * channels
-        first, before = len(self.found["terms"]), []
+        """Write a stage, and return the row of its output.
+
+        A scale is a stage of its own after the sum of the terms, and a gate one after the ReLU.
+        """
+        first, shifts = len(self.found["terms"]), []
         for term in stage.terms:
-            before += self.write_term(term, shape)
-        bias = self.write_bias(stage, before, shape)
-        scale, gate = (self.write_vector(vector, nodes) for vector in (stage.scale, stage.gate))
-        total = -1 if scale < 0 else self.rows.take(size)
-        ungated = -1 if gate < 0 else self.rows.take(size)
-        out, last = self.rows.take(size), len(self.found["terms"])
-        ends = [scale, gate, total, ungated, first, last]
-        self.found["stages"].append([out, nodes, channels, *bias, int(stage.relu), *ends])
+            shifts += self.write_term(term, shape)
+        bias = self.write_bias(stage, shifts, shape)
+        if stage.scale is not None:
+            total = self.add_stage(shape, first)
+            first = self.write_factors(stage.scale, total, shape)
+        out = self.add_stage(shape, first, bias, stage.relu)
+        if stage.gate is not None:
+            out = self.add_stage(shape, self.write_factors(stage.gate, out, shape))
         return out
 
-    def write_vector(self, vector: Tensor | None, nodes: int) -> int:
-        """Write a scale or a gate, and return its row; -1 for none."""
-        if vector is None:
-            return -1
+    def add_stage(
+        self, shape: Shape, first: int, bias: Sequence[int] = (-1, 0, 0), relu: bool = False
+    ) -> int:
+        """Add a stage of the terms from ``first``, and return the row of its output."""
+        _, nodes, channels = shape
+        out, last = self.rows.take(nodes * channels), len(self.found["terms"])
+        self.found["stages"].append([out, nodes, channels, *bias, int(relu), first, last])
+        return out
+
+    def write_factors(self, vector: Tensor, source: int, shape: Shape) -> int:
+        """Write a source times a scale or a gate as a term, and return its number."""
+        _, nodes, channels = shape
+        by = self.write_vector(vector, nodes)
+        sizes = [source, nodes, channels, nodes, channels]
+        self.found["terms"].append([SCALED, *sizes, 0, 0, 0, by])
+        return len(self.found["terms"]) - 1
+
+    def write_vector(self, vector: Tensor, nodes: int) -> int:
+        """Write a scale or a gate, and return its row."""
         slot = self.slot(vector)
         if (slot,) not in self.known:
             row = self.known[(slot,)] = self.rows.take(nodes)

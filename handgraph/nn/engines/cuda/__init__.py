@@ -11,7 +11,7 @@ from functools import partial
 from torch import Tensor
 
 from handgraph.nn.engines.cuda.op import chain
-from handgraph.nn.engines.cuda.program import encode, lower
+from handgraph.nn.engines.cuda.program import Program, lower
 from handgraph.nn.engines.cuda.refusal import refuses_here, refuses_input, refuses_plan
 from handgraph.nn.engines.cuda.table import pack
 from handgraph.nn.engines.kept import Form
@@ -46,9 +46,9 @@ class TritonForm(Form):
         self.register_buffer("table", self._lower(plan), persistent=False)
 
     def _lower(self, plan: Plan) -> Tensor:
-        lowered, program = lower(plan, self.given)
-        self.program, self.out = encode(program), shapes(plan, self.given)[-1]
-        return pack(lowered, program).detach()
+        lowered, self.program = lower(plan, self.given)
+        self.out = shapes(plan, self.given)[-1]
+        return pack(lowered, self.program).detach()
 
     def refuses(self, x: Tensor) -> str | None:
         """Return why the engine refuses an input, or ``None``."""
@@ -65,9 +65,9 @@ class TritonForm(Form):
 
 def _run_plan(plan: Plan, given: Shape, x: Tensor) -> Tensor:
     lowered, program = lower(plan, given)
-    return _run(pack(lowered, program), encode(program), shapes(plan, given)[-1], x)
+    return _run(pack(lowered, program), program, shapes(plan, given)[-1], x)
 
 
-def _run(table: Tensor, program: str, out: Shape, x: Tensor) -> Tensor:
-    rows: Tensor = chain(x.permute(3, 0, 1, 2).flatten(1), table, program)
+def _run(table: Tensor, program: Program, out: Shape, x: Tensor) -> Tensor:
+    rows = chain(x.permute(3, 0, 1, 2).flatten(1), table, program)
     return rows.view(-1, *out).permute(1, 2, 3, 0)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from handgraph.nn.engines.cuda.program import Program, decode
+from handgraph.nn.engines.cuda.program import Program
 from handgraph.nn.engines.cuda.tiles import Lists, lists
 
 FEW = {"BLOCK": 16, "num_warps": 8, "num_stages": 2}
@@ -25,11 +25,11 @@ PRECISION = {"none": "tf32x3", "ieee": "ieee", "tf32": "tf32"}
 """Precision of float32 products for each setting of PyTorch; exact to rounding by default."""
 
 
-def forward(x: Tensor, table: Tensor, text: str) -> Tensor:
+def forward(x: Tensor, table: Tensor, program: Program) -> Tensor:
     """Run the forward kernel on ``[B, F]`` and ``[N, T]``, both contiguous."""
     from handgraph.nn.engines.cuda import walk
 
-    program, todo = decode(text), lists(text, x.device)
+    todo = lists(program, x.device)
     options = _options(x, program)
     grid = min(-(-len(x) // options["BLOCK"]), max(PROGRAMS // len(table), 1)), len(table)
     scratch = x.new_empty(*grid, options["BLOCK"], todo.half * program.tile)
@@ -43,22 +43,22 @@ def forward(x: Tensor, table: Tensor, text: str) -> Tensor:
 
 
 def backward(
-    grad: Tensor, x: Tensor, table: Tensor, text: str, with_table: bool
+    grad: Tensor, x: Tensor, table: Tensor, program: Program, with_table: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of ``[B, F]`` and ``[N, T]``; the second is empty if not needed."""
     size = max(SAMPLES // len(table), 1)
     pieces = zip(grad.split(size), x.split(size), strict=True)
-    found = [_piece(*piece, table, text, with_table) for piece in pieces]
+    found = [_piece(*piece, table, program, with_table) for piece in pieces]
     of_table = reduce(Tensor.add_, (of_table for _, of_table in found))
     return torch.cat([of_x for of_x, _ in found]), of_table.to(table.dtype)
 
 
 def _piece(
-    grad: Tensor, x: Tensor, table: Tensor, text: str, with_table: bool
+    grad: Tensor, x: Tensor, table: Tensor, program: Program, with_table: bool
 ) -> tuple[Tensor, Tensor]:
     from handgraph.nn.engines.cuda import walk
 
-    program, todo = decode(text), lists(text, x.device)
+    todo = lists(program, x.device)
     options = _options(x, program)
     grid = -(-len(x) // options["BLOCK"]), len(table)
     scratch = x.new_empty(len(table), grid[0] * options["BLOCK"], 2 * todo.half, program.tile)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -36,10 +33,10 @@ class Program(NamedTuple):
 
     branches: int
     in_width: int
-    columns: Sequence[Sequence[int]]
-    widths: Sequence[int]
-    sources: Sequence[Sequence[int]]
-    relus: Sequence[bool]
+    columns: tuple[tuple[int, ...], ...]
+    widths: tuple[int, ...]
+    sources: tuple[tuple[int, ...], ...]
+    relus: tuple[bool, ...]
     tile: int = TILE
 
     @property
@@ -56,31 +53,6 @@ class Program(NamedTuple):
     def tiles(self) -> list[int]:
         """The number of tiles of each input and output."""
         return [-(-width // self.tile) for width in self.widths]
-
-    def entries(self, sizes: Sequence[int]) -> int:
-        """Return the number of entries of the matrices of one branch, for these source sizes."""
-        reads = (sum(sizes[source] for source in sources) for sources in self.sources)
-        return sum(map(int.__mul__, sizes[self.inputs :], reads))
-
-
-@cache
-def encode(program: Program) -> str:
-    """Encode a program as text, which is faster to pass to an operator than integers."""
-    return json.dumps(program)
-
-
-@cache
-def decode(text: str) -> Program:
-    """Decode the text from :func:`encode`."""
-    return Program(*json.loads(text))
-
-
-@cache
-def table_size(text: str) -> int:
-    """Return the size of the table of one branch: all parts of matrices, then all biases."""
-    program = decode(text)
-    tiles, tile = program.tiles, program.tile
-    return (program.entries(tiles) * tile + sum(tiles[program.inputs :])) * tile
 
 
 def lower(plan: Plan, given: Shape) -> tuple[Plan, Program]:

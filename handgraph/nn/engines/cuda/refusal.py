@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from handgraph.nn.engines.cuda.program import is_input, is_uniform
-from handgraph.nn.engines.looking import is_cast, traced, transformed
+from handgraph.nn.engines.looking import watched
 from handgraph.nn.plan import Plan, Select, Shape, shapes
 
 HAS_TRITON = find_spec("triton") is not None
@@ -41,7 +41,7 @@ def refuses_input(x: Tensor, parts: Iterable[Tensor]) -> str | None:
     floats = [part for part in parts if part.is_floating_point()]
     if not floats or any((part.dtype, part.device) != (x.dtype, x.device) for part in floats):
         return "plan and input have different dtypes or devices"
-    return "autocast is on" if is_cast(x) else traced() or transformed(x)
+    return watched(x)
 
 
 def refuses_plan(plan: Plan, given: Shape) -> str | None:

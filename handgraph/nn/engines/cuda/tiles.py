@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from handgraph.nn.engines.cuda.program import Program, decode
+from handgraph.nn.engines.cuda.program import Program
 
 _Pairs = list[tuple[int, int]]
 
@@ -49,9 +49,8 @@ class Lists(NamedTuple):
 
 
 @cache
-def lists(text: str, device: torch.device) -> Lists:
-    """Convert an encoded program to lists on a device."""
-    program = decode(text)
+def lists(program: Program, device: torch.device) -> Lists:
+    """Convert a program to lists on a device."""
     starts = [0, *accumulate(program.tiles)]
     spans = [range(*ends) for ends in pairwise(starts)]
     steps = list(zip(program.sources, spans[program.inputs :], strict=True))

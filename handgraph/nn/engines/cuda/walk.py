@@ -15,8 +15,6 @@ OPERAND and input precision PRECISION. Sums are in float32.
 import triton
 import triton.language as tl
 
-from handgraph.nn.engines.cuda.products import add_product
-
 SIZES = ("batch", "branches", "x_width", "x_branch", "in_width", "out_width", "num_parts")
 LENGTHS = ("num_tiles", "num_back", "out_place", "half", "step")
 POINTERS = ("x_ptr", "grad_ptr", "read_ptr")
@@ -52,7 +50,8 @@ def walk(
         for term in range(first, last):
             left = tl.load(place + tl.load(terms + 2 * term) * TILE)
             ahead = tl.load(parts + tl.load(terms + 2 * term + 3) * (TILE * TILE))
-            out = add_product(out, left.to(OPERAND), right.to(OPERAND), PRECISION)
+            left, right = left.to(OPERAND), right.to(OPERAND)
+            out = tl.dot(left, right, out, input_precision=PRECISION, out_dtype=tl.float32)
             right = ahead
         if BACK:
             out = tl.where(opened <= 0, 0.0, out)

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from handgraph._check import check_device
 from handgraph.nn.dense import dense
-from handgraph.nn.engines.kept import Form, KeptPlan
+from handgraph.nn.engines.kept import Form, KeptPlan, SavedPlan
 from handgraph.nn.engines.looking import is_cast, transformed
-from handgraph.nn.engines.reference.dense import DenseStages
 from handgraph.nn.engines.reference.run import run_fused
+from handgraph.nn.engines.reference.walk import walk
 from handgraph.nn.plan import Plan, Shape, shapes, tensors
 
 DENSE_SIZE = 2**19
@@ -22,7 +22,7 @@ matrices are used. Beyond it, the longer products cost more than the saved calls
 
 
 class ReferenceForm(Form):
-    """A fused plan, with additional dense matrices if they are small.
+    """A fused plan, and for small batches also its dense matrices if they are small.
 
     Args:
         plan: The fused plan.
@@ -31,15 +31,14 @@ class ReferenceForm(Form):
 
     def __init__(self, plan: Plan, given: Shape | None):
         super().__init__()
-        self.kept = KeptPlan(plan)
+        self.kept = SavedPlan(plan)
         self.given = given
-        self.dense: DenseStages | None = None
+        self.dense: KeptPlan | None = None
         made = self._make_dense(plan)
         if given is not None and made is not None:
-            rows = Shape(given.branches, given.nodes * given.channels, 1)
-            self.dense = DenseStages(made, rows)
-            self.work = self.dense.size / len(plan)
-            self.out = shapes(plan, given)[-1][1:]
+            self.dense = KeptPlan(made)
+            self.work = _size(made) / len(plan)
+            self.out = shapes(plan, given)[-1]
 
     def _make_dense(self, plan: Plan) -> Plan | None:
         if self.given is None:
@@ -48,7 +47,7 @@ class ReferenceForm(Form):
             made = dense(plan, self.given)
         except ValueError:
             return None
-        return made if sum(part.numel() for part in tensors(made)) <= DENSE_SIZE else None
+        return made if _size(made) <= DENSE_SIZE else None
 
     def refuses(self, x: Tensor) -> None:
         """Return ``None``, as the reference engine runs every plan."""
@@ -57,22 +56,24 @@ class ReferenceForm(Form):
         """Copy the values of another plan with the same structure."""
         made = self._make_dense(plan)
         if self.dense is not None and made is not None:
-            self.dense.update(made)
+            for kept, part in zip(self.dense.parts(), KeptPlan(made).parts(), strict=True):
+                kept.copy_(part)
 
     def run(self, x: Tensor) -> Tensor:
         """Run the plan on ``[N, J, C, B]``."""
         check_device(x, "the input", next(iter(self.kept.parts()), x))
         if self.dense is None or not self._is_dense(x):
             return run_fused(self.kept.plan(), x)
-        rows = x.permute(0, 3, 1, 2)
-        rows = rows.reshape(*rows.shape[:2], rows.shape[2] * rows.shape[3])
-        out: Tensor = self.dense(rows)
-        nodes, channels = self.out
-        return out.view(*out.shape[:2], nodes, channels).permute(0, 2, 3, 1)
+        out = walk(self.dense.plan(), x.flatten(1, 2))
+        return out.view(*self.out, x.shape[3])
 
     def _is_dense(self, x: Tensor) -> bool:
         """Return whether dense matrices are used; compiled programs use them for all batches."""
-        if self.dense is None or torch.compiler.is_compiling():
-            return self.dense is not None
+        if torch.compiler.is_compiling():
+            return True
         few = x.shape[3] * self.work <= DENSE_WORK
         return few and transformed(x) is None and not is_cast(x)
+
+
+def _size(plan: Plan) -> int:
+    return sum(part.numel() for part in tensors(plan))

@@ -1,19 +1,15 @@
-"""Run a plan: as one autograd function, operation by operation, or in blocks."""
+"""Run a plan, in blocks of samples if no gradient is needed."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from itertools import repeat
 
 import torch
 from torch import Tensor
 
 from handgraph._check import check_device
-from handgraph.nn.engines.looking import is_cast, traced, transformed
-from handgraph.nn.engines.reference.derivative import Run, each_once
+from handgraph.nn.engines.looking import traced
 from handgraph.nn.engines.reference.walk import walk
 from handgraph.nn.fuse import fuse
-from handgraph.nn.plan import Plan, Stage, tensors
+from handgraph.nn.plan import Plan, tensors
 
 BLOCK = 1024
 """Largest number of samples per block on a CPU without gradients. Larger intermediates do not fit
@@ -21,42 +17,28 @@ the cache."""
 
 
 def run(plan: Plan, x: Tensor) -> Tensor:
-    """Run a plan on ``[N, J, C, B]``."""
+    """Run a plan on ``[N, J, C, B]``. Autograd computes its derivative."""
     check_device(x, "the input", next(iter(tensors(plan)), x))
-    if torch.is_grad_enabled() and not _is_watched(x):
-        parts = each_once(plan)
-        if x.requires_grad or any(part.requires_grad for part in parts):
-            out: Tensor = Run.apply(plan, x, *parts)
-            return out
     return run_fused(fuse(plan), x)
 
 
 def run_fused(plan: Plan, x: Tensor) -> Tensor:
-    """Run a plan whose maps are fused. Autograd computes its derivative."""
-    wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *tensors(plan)))
-    if wanted or _is_watched(x):
-        out, bias = walk(plan, x, in_place=False), plan[-1].bias
-        return out if bias is None else out.to(torch.promote_types(out.dtype, bias.dtype))
-    size = x.shape[3]
-    if size <= BLOCK or not x.is_cpu:
-        return walk(plan, x, in_place=True)
-    size = -(-size // -(-size // BLOCK))  # blocks of equal size
-    blocks = zip(_split(plan, size), x.split(size, 3), strict=False)
-    return torch.cat([walk(*block, in_place=True).movedim(3, 0) for block in blocks]).movedim(0, 3)
+    """Run a plan whose maps are fused."""
+    if traced() or not x.is_cpu or x.shape[3] <= BLOCK or _needs_gradient(plan, x):
+        return walk(plan, x)
+    places = [slice(start, start + BLOCK) for start in range(0, x.shape[3], BLOCK)]
+    outs = [walk(_block(plan, place), x[..., place]).movedim(3, 0) for place in places]
+    return torch.cat(outs).movedim(0, 3)
 
 
-def _split(plan: Plan, size: int) -> Iterator[Plan]:
-    """Return the plan of each block of samples."""
-    return zip(*[_split_stage(stage, size) for stage in plan], strict=False)
+def _needs_gradient(plan: Plan, x: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(t.requires_grad for t in (x, *tensors(plan)))
 
 
-def _split_stage(stage: Stage, size: int) -> Iterator[Stage]:
-    """Return the stage of each block; scales and gates are split, as they are per sample."""
-    vectors = (stage.scale, stage.gate)
-    parts = [repeat(None) if v is None else v.split(size, 2) for v in vectors]
-    return (stage._replace(scale=scale, gate=gate) for scale, gate in zip(*parts, strict=False))
+def _block(plan: Plan, place: slice) -> Plan:
+    """Return the plan for some of the samples; scales and gates are per sample."""
 
+    def cut(vector: Tensor | None) -> Tensor | None:
+        return None if vector is None else vector[..., place]
 
-def _is_watched(x: Tensor) -> bool:
-    """Return whether PyTorch traces, transforms or casts the operations."""
-    return bool(traced() or transformed(x) or is_cast(x))
+    return tuple([s._replace(scale=cut(s.scale), gate=cut(s.gate)) for s in plan])

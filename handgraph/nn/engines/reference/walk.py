@@ -1,113 +1,99 @@
-"""Run the stages of a fused plan in order. Tensors are ``[N, J, S]``."""
+"""Run the stages of a fused plan in order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import cast
 
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from handgraph.nn.engines.reference.batch import Batch
-from handgraph.nn.engines.reference.terms import Factors, factors, finish, operand
-from handgraph.nn.plan import Plan, Stage
-
-
-class Step(NamedTuple):
-    """The result of a stage. All but the first two fields are for the derivative.
-
-    Args:
-        out: The output.
-        channels: The channels of the output.
-        maps: The maps of each term.
-        operands: The operand of the last map of each term.
-        branches: The number of branches of the sum of the terms.
-        total: The sum of the terms, if the stage has a scale.
-        ungated: The output before the gate, if the stage has a gate.
-    """
-
-    out: Tensor
-    channels: int
-    maps: Sequence[Factors] = ()
-    operands: Sequence[Tensor] = ()
-    branches: int = 1
-    total: Tensor | None = None
-    ungated: Tensor | None = None
+from handgraph.nn.plan import Plan, Select, Stage, Term
 
 
-def walk(plan: Plan, x: Tensor, in_place: bool) -> Tensor:
-    """Run a fused plan on ``[N, J, C, B]``.
-
-    Args:
-        plan: The plan.
-        x: Its input.
-        in_place: Whether operations may be in place, if no gradients are needed.
-    """
-    batch = Batch.of(x.shape[3])
+def walk(plan: Plan, x: Tensor) -> Tensor:
+    """Run a fused plan on ``[N, J, C, B]``, or a dense plan on ``[N, F, B]``."""
     last = {term.source: number for number, stage in enumerate(plan) for term in stage.terms}
-    steps = [Step(batch.enter(x), x.shape[2])]
+    outs = [x]
     for number, stage in enumerate(plan):
-        out, channels, *_ = run_stage(stage, steps, batch, in_place, keep=False)
-        steps.append(Step(out, channels))
+        outs.append(_run_stage(stage, outs))
         for term in stage.terms:
             if last[term.source] == number:  # free its memory
-                steps[term.source] = steps[-1]
-    return batch.leave(*steps[-1][:2])
+                outs[term.source] = outs[-1]
+    return outs[-1]
 
 
-def run_stage(
-    stage: Stage, steps: Sequence[Step], batch: Batch, in_place: bool, keep: bool = True
-) -> Step:
-    """Run a stage on the outputs of the previous stages.
-
-    Args:
-        stage: The stage.
-        steps: The results of the input and the previous stages.
-        batch: The batch.
-        in_place: Whether operations may be in place.
-        keep: Whether the derivative needs the intermediates.
-    """
+def _run_stage(stage: Stage, outs: Sequence[Tensor]) -> Tensor:
     terms, bias, relu, scale, gate = stage
-    maps = [factors(term) for term in terms]
-    given = [steps[term.source] for term in terms]
-    weight = terms[0].weight
-    channels = given[0].channels if weight is None else weight.shape[1]
-    operands = [operand(of, step.out, batch) for of, step in zip(maps, given, strict=True)]
-    if bias is not None and scale is None and _takes_bias(maps, operands, bias, batch):
-        out, late = batch.mix(operands[0], maps[0].maps[-1][0], bias=bias), None
-    else:
-        out, late = _add_terms(maps, operands, batch, in_place), bias
-    branches = out.shape[0]
-    if branches > 1 and bias is not None and bias.shape[0] == 1:
-        out = out.sum(0, True)
-    new = in_place and out is not operands[0]
-    total = None if scale is None else out
+    total = cast("Tensor", None)
+    for term in terms:
+        total = _add_term(term, outs[term.source], total)
+    if bias is not None and len(total) > len(bias) == 1:
+        total = total.sum(0, True)
     if scale is not None:
-        out, new = batch.weigh(out, scale, channels, new and not keep), in_place
-    if late is not None:
-        out, new = batch.add(out, late, channels, new), in_place
+        total = total * scale.unsqueeze(2)
+    if bias is not None:
+        total = total + (bias.unsqueeze(3) if total.dim() == 4 else bias)
     if relu:
-        out, new = out.relu_() if new else out.relu(), in_place
-    ungated = None if gate is None else out
-    if gate is not None:
-        out = batch.weigh(out, gate, channels, new and not keep)
-    return Step(out, channels, maps, operands, branches, total, ungated)
+        total = total.relu()
+    return total if gate is None else total * gate.unsqueeze(2)
 
 
-def _takes_bias(
-    maps: Sequence[Factors], operands: Sequence[Tensor], bias: Tensor, batch: Batch
-) -> bool:
-    """Return whether the bias can be part of a product, which saves a pass over many samples."""
-    if not batch.last or len(maps) > 1 or not maps[0].maps:
-        return False
-    matrix, over_nodes = maps[0].maps[-1]
-    return not over_nodes and bias.shape[0] == matrix.shape[0] == operands[0].shape[0]
+def _add_term(term: Term, x: Tensor, onto: Tensor | None) -> Tensor:
+    """Return the value of a term, plus ``onto``. Only the last product adds."""
+    _, maps, weight = term
+    steps: list[Callable[..., Tensor]] = [] if weight is None else [partial(_mix_channels, weight)]
+    if maps and isinstance(maps[0], Select):
+        x = _gather(x, maps[0].chosen)
+    elif maps:
+        matrix = maps[0][0]
+        first = weight is None or _is_first(matrix, weight)
+        steps.insert(0 if first else 1, partial(_mix_nodes, matrix))
+    if not steps:
+        return x if onto is None else onto + x
+    for step in steps[:-1]:
+        x = step(x, None)
+    return steps[-1](x, onto)
 
 
-def _add_terms(
-    maps: Sequence[Factors], operands: Sequence[Tensor], batch: Batch, in_place: bool
-) -> Tensor:
-    """Return the sum of the terms."""
-    out = finish(maps[0], operands[0], batch, None, in_place)
-    for of, x in zip(maps[1:], operands[1:], strict=True):
-        out = finish(of, x, batch, out, in_place and out is not operands[0])
-    return out
+def _is_first(matrix: Tensor, weight: Tensor) -> bool:
+    """Return whether mixing the nodes first needs fewer multiplications."""
+    (_, nodes_out, nodes_in), (_, outs, ins) = matrix.shape, weight.shape
+    return ins * nodes_out * (nodes_in + outs) <= outs * nodes_in * (ins + nodes_out)
+
+
+def _mix_nodes(matrix: Tensor, x: Tensor, onto: Tensor | None) -> Tensor:
+    total = _multiply(matrix, x.flatten(2), None if onto is None else onto.flatten(2))
+    return total.reshape(*total.shape[:2], *x.shape[2:])
+
+
+def _mix_channels(weight: Tensor, x: Tensor, onto: Tensor | None) -> Tensor:
+    (branches, nodes, ins, size), outs = x.shape, weight.shape[1]
+    if len(weight) != branches or (onto is not None and len(onto) != branches):
+        mixed = weight.unsqueeze(1) @ x
+        return mixed if onto is None else onto + mixed
+    each = weight.unsqueeze(1).expand(-1, nodes, -1, -1).reshape(branches * nodes, outs, ins)
+    columns = x.reshape(branches * nodes, ins, size)
+    rows = None if onto is None else onto.reshape(branches * nodes, outs, size)
+    return _multiply(each, columns, rows).reshape(branches, nodes, outs, size)
+
+
+def _multiply(a: Tensor, b: Tensor, onto: Tensor | None) -> Tensor:
+    """Return the product of each branch, plus ``onto``. A single branch is broadcast."""
+    if len(a) != len(b):
+        return a @ b if onto is None else onto + a @ b
+    if onto is None:
+        return torch.bmm(a, b)
+    return torch.baddbmm(onto, a, b) if len(onto) == len(a) else onto + torch.bmm(a, b)
+
+
+def _gather(x: Tensor, index: Tensor) -> Tensor:
+    """Select nodes, ``[N, J, ...]`` by ``[N, K]``; -1 selects zeros."""
+    size = x.shape[1] + 1
+    places = index.remainder(size)
+    if len(x) > 1:
+        places = places + size * torch.arange(len(x), device=x.device).unsqueeze(1)
+    padded = pad(x, (*(0,) * (2 * x.dim() - 4), 0, 1)).flatten(0, 1)
+    return padded.index_select(0, places.flatten()).reshape(*places.shape, *x.shape[2:])

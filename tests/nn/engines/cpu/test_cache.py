@@ -47,7 +47,7 @@ def files(tmp_path):
     return sorted(path for path in (tmp_path / "cache").rglob("*") if path.is_file())
 
 
-def test_code_is_kept_and_said_so_once(entry, tmp_path, capfd):
+def test_compiled_code_is_cached_with_one_message(entry, tmp_path, capfd):
     assert entry()(21) == 42
     said = capfd.readouterr().err
     assert said.startswith("handgraph: compiling graph networks for this CPU; kept in ")
@@ -203,7 +203,7 @@ def run(tmp_path, **environment):
 
 
 @pytest.mark.slow
-def test_the_first_process_compiles_and_says_so(tmp_path):
+def test_first_process_prints_that_it_compiles(tmp_path):
     engine, said = run(tmp_path)
     assert engine == "numba"
     assert len(said) == 1

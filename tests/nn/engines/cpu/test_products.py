@@ -214,7 +214,7 @@ def test_pointers():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_goes_where_it_does_in_numpy(value):
+def test_non_finite_values_propagate_as_in_numpy(value):
     size = 3 * LANES
     for rows, terms in [(1, 1), (3, 6), (4, 8)]:
         for place in range(terms):

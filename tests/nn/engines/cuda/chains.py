@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from handgraph.nn.engines.cuda.op import chain
-from handgraph.nn.engines.cuda.program import encode, lower
+from handgraph.nn.engines.cuda.program import lower
 from handgraph.nn.engines.cuda.table import pack
 from handgraph.nn.engines.outline import outline, restore
 from handgraph.nn.plan import NodeMap, Shape, Stage, Term, shapes
@@ -19,7 +19,7 @@ def run(plan, x, tile=16):
     given = Shape(*x.shape[:3])
     lowered, program = lower(plan, given)
     program = program._replace(tile=tile)
-    rows = chain(x.permute(3, 0, 1, 2).flatten(1), pack(lowered, program), encode(program))
+    rows = chain(x.permute(3, 0, 1, 2).flatten(1), pack(lowered, program), program)
     return rows.view(-1, *shapes(plan, given)[-1]).permute(1, 2, 3, 0)
 
 

@@ -208,7 +208,7 @@ def test_why_modules_are_refused(triton, device, monkeypatch):
 
 
 @pytest.mark.slow
-def test_nothing_needs_triton():
+def test_modules_run_without_triton():
     """Triton is not imported until it is used."""
     code = (
         "import sys; sys.modules['triton'] = None; import torch\n"

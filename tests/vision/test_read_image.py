@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from images.read import read_image
+from handgraph.vision import read_image
+
+Image = pytest.importorskip("PIL.Image")
 
 CORNERS = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.uint8)
 """Two rows and three columns, as a person sees them."""

@@ -1,10 +1,26 @@
-"""Where the outputs of several images go."""
+"""What the examples share that write what they find in images."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from handgraph import HAND
+
+
+def name_joints(values: Tensor) -> dict[str, object]:
+    """Values by the names of the joints, to four decimals."""
+    return dict(zip(HAND.joints, values.double().round(decimals=4).tolist(), strict=True))
+
+
+def camera(focal: float, image: Tensor) -> Tensor:
+    """Camera matrix of a focal length in pixels, its centre in the middle of ``[3, H, W]``."""
+    height, width = image.shape[-2:]
+    return torch.tensor([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
 
 
 def folders(images: Sequence[Path]) -> list[Path]:

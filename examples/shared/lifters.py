@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from tqdm import tqdm
 
-from handgraph import HAND
+from handgraph import HAND, RemovalSets
 from handgraph.geometry import denormalize_uv, normalize_uv, uvd_to_camera
 from handgraph.losses import branch_losses, pose_loss, psjnet_loss
 from handgraph.metrics import joint_auc, joint_errors, per_occlusion, thresholds
+from handgraph.nn import Merger, SubgraphMask
 
 Hands = dict[str, Tensor]
 """Tensors of many hands by name, as ``SyntheticHands.tensors``."""
@@ -85,6 +87,26 @@ def psjnet_losses(net: nn.Module) -> tuple[PoseLoss, PoseLoss, PoseLoss]:
     return branches, merger, everything
 
 
+class PSJNetCore(nn.Module):
+    """The graph part of the paper: branches that each lost a removal set, and a merger."""
+
+    def __init__(self, branches: nn.Module, merge: Merger, removal: RemovalSets):
+        super().__init__()
+        self.split, self.branches, self.merge = SubgraphMask(removal), branches, merge
+
+    def branch_poses(self, x: Tensor) -> Tensor:
+        """Lift what each branch kept. ``[*, N, K, 3]``."""
+        return self.branches(self.split(x))
+
+    def merged(self, partial: Tensor, x: Tensor) -> Tensor:
+        """Merge the branches' poses. ``[*, J, 3]``."""
+        return self.merge(partial)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[*, J, C]`` to ``[*, J, 3]``."""
+        return self.merge(self.branch_poses(x))
+
+
 def count(net: nn.Module) -> int:
     """Number of parameters."""
     return sum(p.numel() for p in net.parameters())
@@ -96,6 +118,22 @@ def batches(
     """Sample numbers of each batch, in another order in each epoch."""
     for _ in range(epochs):
         yield from torch.randperm(num_samples, generator=rng).split(size)
+
+
+def train(
+    net: nn.Module,
+    loss: Callable[..., Tensor],
+    samples: tuple[Tensor, ...],
+    epochs: int,
+    rate: float,
+    size: int = 256,
+    rng: torch.Generator | None = None,
+) -> None:
+    """Minimize ``loss(net, *batch)`` over batches of all tensors."""
+    steps = epochs * -(-len(samples[0]) // size)
+    order = tqdm(batches(len(samples[0]), size, epochs, rng), "training", steps, leave=False)
+    found = (loss(net, *(values[some] for values in samples)) for some in order)
+    minimize(found, [net.parameters()], rate, steps)
 
 
 def minimize(

@@ -1,4 +1,4 @@
-"""Frames of a video file or a webcam, and a video of frames, by PyAV (the extra ``video``)."""
+"""Frames of a video file or a webcam, and a video of frames, with PyAV."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -14,25 +14,43 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}")}
-"""FFmpeg's format and name of a webcam on each system."""
+"""Format and name of a webcam in FFmpeg, by system."""
 
 CLOCK = Fraction(1, 90_000)
-"""Unit of time in a video that is written, MPEG's."""
+"""Unit of time of written videos, as in MPEG."""
 
 
 def read_frames(source: Path | int) -> Iterator[tuple[float, Tensor]]:
-    """Give time in seconds and pixels ``[3, H, W]`` (RGB, uint8) of each frame.
+    """Yield the time and the image of each frame of a video file or a webcam.
 
-    Frames are turned by quarters as their file says: phones store upright videos lying. Times grow
-    from frame to frame: where a file has none or goes back, its frame rate counts on.
+    Frames are rotated as the file requires, since phones store upright videos lying. Times always
+    increase: if a frame has no time, or an earlier one, the frame rate gives it.
 
     Args:
         source: A file, or the number of a webcam.
 
+    Shapes:
+        images ``[3, H, W]``, RGB, uint8.
+
+    Units:
+        Times in seconds.
+
     Raises:
-        ImportError: Without PyAV.
-        ValueError: If the file is no video, or webcams of this system are unknown.
+        ImportError: If PyAV is missing (extra ``handgraph[video]``).
         OSError: If the file or the webcam cannot be opened.
+        ValueError: If the file is not a video, or webcams of this system are not supported.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> import torch
+        >>> from handgraph.video import VideoWriter, read_frames
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "grey.mp4")
+        ...     with VideoWriter(path) as video:
+        ...         for i in range(3):
+        ...             video.write(i / 10, torch.full((3, 32, 48), 128, dtype=torch.uint8))
+        ...     [(round(seconds, 2), *image.shape) for seconds, image in read_frames(path)]
+        [(0.0, 3, 32, 48), (0.1, 3, 32, 48), (0.2, 3, 32, 48)]
     """
     with _open(source) as container:
         if not container.streams.video:
@@ -47,22 +65,35 @@ def read_frames(source: Path | int) -> Iterator[tuple[float, Tensor]]:
 
 
 class VideoWriter:
-    """Write frames as H.264; the size is that of the first, made even by a black column or row.
+    """Write frames to a video file (H.264), as a context manager.
+
+    The size is that of the first frame. If a side is odd, a black column or row is added.
 
     Args:
         path: The file, ``.mp4``.
 
     Raises:
-        ImportError: Without PyAV.
+        ImportError: If PyAV is missing (extra ``handgraph[video]``).
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> import torch
+        >>> from handgraph.video import VideoWriter
+        >>> with TemporaryDirectory() as folder:
+        ...     with VideoWriter(Path(folder, "one.mp4")) as video:
+        ...         video.write(0.0, torch.zeros(3, 32, 48, dtype=torch.uint8))
+        ...     Path(folder, "one.mp4").stat().st_size > 500
+        True
     """
 
     def __init__(self, path: Path):
         self._av = _pyav()
         self._container = self._av.open(str(path), "w")
         self._stream: Any = None
+        self._shape: torch.Size | None = None
 
     def __enter__(self) -> VideoWriter:
-        """Start."""
+        """Return the writer."""
         return self
 
     def __exit__(
@@ -71,13 +102,24 @@ class VideoWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Write what is still in the encoder, and close the file."""
+        """Write the rest of the encoder, and close the file."""
         if self._stream is not None:
             self._container.mux(self._stream.encode())
         self._container.close()
 
     def write(self, seconds: float, image: Tensor) -> None:
-        """Add a frame ``[3, H, W]`` (RGB, uint8) to be shown at a time, which grows."""
+        """Add a frame ``[3, H, W]`` (RGB, uint8), shown at a time in seconds.
+
+        Raises:
+            TypeError: If the image is not uint8.
+            ValueError: If the image is not ``[3, H, W]``, or has another size than the first.
+        """
+        if image.dtype != torch.uint8:
+            raise TypeError(f"write: expected a uint8 image, got {image.dtype}")
+        if image.dim() != 3 or len(image) != 3 or image.shape != (self._shape or image.shape):
+            size = "[3, H, W]" if self._shape is None else f"{list(self._shape)} as the first"
+            raise ValueError(f"write: expected an image {size}, got {list(image.shape)}")
+        self._shape = image.shape
         height, width = image.shape[1:]
         even = pad(image, (0, width % 2, 0, height % 2))
         frame = self._av.VideoFrame.from_ndarray(even.permute(1, 2, 0).contiguous().numpy())
@@ -101,12 +143,12 @@ def _open(source: Path | int) -> Any:  # noqa: ANN401
         except av.InvalidDataError as error:
             raise ValueError(f"{source}: expected a video ({error})") from error
     if sys.platform not in CAMERAS:
-        raise ValueError(f"--webcam: expected Linux or macOS, got {sys.platform}: give --video")
+        raise ValueError(f"webcams: expected Linux or macOS, got {sys.platform}: read a file")
     kind, name = CAMERAS[sys.platform]
     return av.open(name.format(source), format=kind)
 
 
-def _pyav() -> ModuleType:
+def _pyav() -> Any:  # noqa: ANN401
     try:
         import av
     except ImportError as error:

@@ -1,1 +1,0 @@
-"""What the examples that start from images read and draw."""

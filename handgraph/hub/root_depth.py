@@ -1,0 +1,74 @@
+"""Depth of the root of a lifted pose, from its 2D joints and the keybone length."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from handgraph._check import check_points, check_shape
+from handgraph.geometry import view_rotation
+from handgraph.geometry.plane import product
+from handgraph.hub.to_camera import column
+
+
+def fit_root_depth(pose: Tensor, uv: Tensor, K: Tensor, *, keybone: Tensor | float) -> Tensor:
+    r"""Estimate the depth of the root, at which a hand of known size covers its 2D joints.
+
+    :func:`to_camera` needs this depth.
+
+    Joint j lies at :math:`x_j + t`, with :math:`x_j` its offset from the root in the camera frame
+    and t the position of the root. It is seen on the ray :math:`(a_j, b_j, 1) = K^{-1} (u_j, v_j,
+    1)`, so :math:`t_x - a_j t_z = a_j z_j - x_j` and :math:`t_y - b_j t_z = b_j z_j - y_j`. The
+    least-squares solution over all detected joints is
+
+    .. math::
+        t_z = -\frac{\sum_j (a_j - \bar a)(r_j - \bar r) + (b_j - \bar b)(q_j - \bar q)}
+        {\sum_j (a_j - \bar a)^2 + (b_j - \bar b)^2}
+
+    with :math:`r_j = a_j z_j - x_j`, :math:`q_j = b_j z_j - y_j` and bars for means. An error
+    of the keybone length changes the depth by the same ratio.
+
+    Args:
+        pose: Output of :class:`KeypointLifter` for ``uv``.
+        uv: Input of the lifter, NaN where a joint is missing.
+        K: Intrinsic matrix of the camera.
+        keybone: Length of the keybone (``HAND``: middle_mcp to middle_pip); 0.047 for an adult.
+
+    Shapes:
+        pose ``[*, J, 3]``, uv ``[*, J, 2]``, K ``[*, 3, 3]`` or ``[3, 3]``; keybone a number or
+        ``[*]``; output ``[*]``, NaN with fewer than two detected joints.
+
+    Units:
+        pose in keybone lengths; uv and K in pixels, (u, v) order; keybone and output in metres.
+
+    Raises:
+        TypeError: If pose or uv are not floating point, or differ in dtype.
+        ValueError: If a shape does not fit.
+
+    Example:
+        >>> from handgraph.datasets import SyntheticHands
+        >>> from handgraph.hub import fit_root_depth, pretrained_lifter
+        >>> hand = SyntheticHands(1, seed=7)[0]
+        >>> pose = pretrained_lifter()(hand.uv)
+        >>> depth = fit_root_depth(pose, hand.uv, hand.K[0], keybone=hand.s[0])
+        >>> bool((depth / hand.xyz[0, 2] - 1).abs() < 0.1)
+        True
+    """
+    check_points(pose, "pose", 3)
+    check_shape(uv, "uv", torch.Size((*pose.shape[:-1], 2)), pose)
+    detected = ~uv.isnan().any(dim=-1, keepdim=True)
+    uv = uv.where(detected, 0)
+    axes = view_rotation(uv, K, mask=detected.squeeze(-1))
+    offset = column("keybone", keybone, pose) * product(pose, axes)
+    ones = torch.ones_like(uv[..., :1])
+    rays = (torch.cat([uv, ones], dim=-1) @ torch.linalg.inv(K.to(pose)).mT)[..., :2]
+    right = rays * offset[..., 2:] - offset[..., :2]
+    rays, right = (_centred(values, detected) for values in (rays, right))
+    depth: Tensor = -(rays * right).sum(dim=(-2, -1)) / rays.square().sum(dim=(-2, -1))
+    return depth
+
+
+def _centred(values: Tensor, detected: Tensor) -> Tensor:
+    """Subtract the mean over the detected joints; 0 for missing ones."""
+    mean = values.where(detected, 0).sum(dim=-2, keepdim=True) / detected.sum(dim=-2, keepdim=True)
+    return (values - mean).where(detected, 0)
