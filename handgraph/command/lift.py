@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     write(args.out, arrays)
     known = np.isfinite(arrays["pose"]).all(axis=(1, 2)).nonzero()[0]
     if lost := len(arrays["pose"]) - len(known):
-        print(f"{lost} hands have fewer than 3 joints: their poses are NaN")
+        print(f"{lost} hands have fewer than 3 joints, or all in one place: their poses are NaN")
     shown = known[: max(args.pictures, 0)].tolist()
     if shown:
         every = split(arrays)

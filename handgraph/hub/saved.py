@@ -99,8 +99,9 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
             save_directory: The folder.
             options: Options of ``huggingface_hub.ModelHubMixin.save_pretrained``.
         """
-        self._remove_card(Path(save_directory))
-        return super().save_pretrained(save_directory, **options)
+        folder = Path(save_directory).expanduser()
+        self._remove_card(folder)
+        return super().save_pretrained(folder, **options)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write config and parameters; called by ``save_pretrained``."""
@@ -143,7 +144,7 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **download: Any) -> Self:
-        """Load a module in eval mode from a folder or a repository on the Hub.
+        """Load a module in eval mode, on the CPU, from a folder or a repository on the Hub.
 
         Args:
             pretrained_model_name_or_path: A folder, or the name of a repository.
@@ -155,7 +156,7 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
                 or do not match.
         """
         name, wanted = pretrained_model_name_or_path, [CONFIG_NAME, SAFETENSORS_SINGLE_FILE]
-        folder = Path(name)
+        folder = Path(name).expanduser()
         if not folder.is_dir():
             if isinstance(name, Path):
                 raise FileNotFoundError(f"no such folder: {name}")
@@ -173,7 +174,8 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
             raise ValueError(
                 f"{config} asks for {size / 1e9:.1f} GB of parameters, which {weights} cannot hold"
             )
-        module = cls._built(config)
+        with torch.device("cpu"):  # where the parameters are loaded
+            module = cls._built(config)
         module._read(weights)
         return module.eval()
 

@@ -381,3 +381,24 @@ def test_names_on_the_hub_are_downloaded(saved, monkeypatch):
     assert again.removal == ZULU
     wanted = ["config.json", "model.safetensors"]
     assert asked == [("someone/lifter", {"allow_patterns": wanted, "revision": "v1"})]
+
+
+def test_a_module_is_loaded_to_the_cpu_whatever_the_default_device_is(tmp_path):
+    """Parameters come from a file, and buffers are made anew."""
+    net = BranchLifter(2, 3, RemovalSets.by_level(HAND)).eval()
+    net.save_pretrained(tmp_path)
+    with torch.device("meta"):
+        again = BranchLifter.from_pretrained(tmp_path)
+    assert {x.device.type for x in (*again.parameters(), *again.buffers())} == {"cpu"}
+    uv = torch.rand(2, 21, 2)
+    assert torch.equal(again(uv), net(uv))
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_the_home_folder_may_be_a_tilde(tmp_path, monkeypatch, kind):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    net = KeypointLifter(width=4).eval()
+    net.save_pretrained(kind("~/my nets"))
+    assert (tmp_path / "my nets" / "config.json").is_file()
+    uv = torch.rand(21, 2)
+    assert torch.equal(KeypointLifter.from_pretrained(kind("~/my nets"))(uv), net(uv))
