@@ -103,6 +103,25 @@ def test_other_skeletons_use_their_root():
     assert pose[:, 0].abs().min() > 0
 
 
+def test_network_is_residual_blocks_between_linear_layers():
+    net = KeypointLifter(width=8).double().net
+    x = torch.randn(5, 21 * 6, dtype=torch.float64)
+    weights = dict(net.state_dict())
+
+    def linear(x, name):
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def activated(x):
+        centred = x - x.mean(dim=-1, keepdim=True)
+        normed = centred / (centred.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt()
+        return normed / (1 + (-normed).exp())
+
+    hidden = linear(x, "0")
+    for block in (1, 2, 3):
+        hidden = hidden + linear(activated(hidden), f"{block}.lin")
+    assert_close(net(x), linear(activated(hidden), "6"))
+
+
 # Several hypotheses
 
 
