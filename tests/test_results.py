@@ -62,7 +62,7 @@ def test_every_number_with_a_spread_is_of_a_row(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     rows = [*RESULTS["rows"], *DETECTORS["rows"]]
     over = {"{:+.1f} [{:+.1f}, {:+.1f}]".format(*d) for r in rows if (d := r[OVER])}
-    found = re.findall(r"\d+\.\d ± \d+\.\d", text)
+    found = re.findall(r"-?\d+\.\d ± \d+\.\d", text)
     assert len(found) > 70
     assert set(found) <= {cell for row in rows for cell in cells(row, row["mean"])}
     assert set(re.findall(r"[+-]\d\S* \[[+-]\S+, [+-]\S+\]", text)) <= over
@@ -158,8 +158,15 @@ def test_guide_prints_the_card_of_the_lifter():
     for missing in (1, 3, 6, 9):
         rows = [errors[f"{hands}, {missing} missing"] for hands in ("all", "real, true 2D")]
         expected = [row[name] for row in rows for name in ("MPJPE mm", "missing joints mm")]
+        expected.append(errors[f"real, true 2D, {missing} missing, not the wrist"]["MPJPE mm"])
         (line,) = re.findall(rf"^\| {missing} \|.*$", GUIDE, re.MULTILINE)
         assert SPREAD.findall(line) == expected
+    nothing, one, three = (
+        errors[f"real, true 2D, {row}"]["MPJPE mm"].partition(" ")[0]
+        for row in ("0 missing", "1 missing, not the wrist", "3 missing, not the wrist")
+    )
+    costs = re.findall(r"(\d\.\d) mm", GUIDE.partition("last column")[2])[:2]
+    assert costs == [f"{float(with_missing) - float(nothing):.1f}" for with_missing in (one, three)]
 
 
 @pytest.mark.parametrize(
