@@ -33,7 +33,7 @@ class NumbaForm(Form):
         """Write the program, and pack the tensors."""
         plan, self.read = _uniform(plan, self.given)
         parts = [part for part in tensors(plan) if part.is_floating_point()]
-        self.program = Writer(plan, parts, shapes(plan, self.read)).program()
+        self.program = Writer(plan, parts, shapes(plan, self.read), reused=True).program()
         self.offsets = np.cumsum([0, 0, *(part.numel() for part in parts[:-1])])
         return torch.cat([part.detach().flatten() for part in parts])
 

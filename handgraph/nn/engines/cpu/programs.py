@@ -54,7 +54,7 @@ def _program(
         return "a tensor of the plan has an unsupported shape"
     if any(stage.scale is not None and _shifts(stage) for stage in plan):
         return "a map with a bias is in a stage with a scale"
-    return Writer(plan, parts, found).program()
+    return Writer(plan, parts, found, reused=False).program()
 
 
 def _is_short(term: Term) -> bool:

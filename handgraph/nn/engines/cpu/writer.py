@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,18 +32,23 @@ class Writer:
         plan: The plan. Its terms have a map, a graph, a map and a graph, or a selection.
         parts: Its tensors; slot s is ``parts[s - 1]``.
         found: The shapes of its input and of the outputs of its stages.
+        reused: Whether rows that no later stage reads are reused. A derivative reads all rows.
     """
 
-    def __init__(self, plan: Plan, parts: Sequence[Tensor], found: list[Shape]):
+    def __init__(self, plan: Plan, parts: Sequence[Tensor], found: list[Shape], reused: bool):
         self.shapes = found
         self.parts = parts
         self.slots = {id(part): slot for slot, part in enumerate(parts, start=1)}
         self.found: dict[str, list[list[int]]] = {name: [] for name in Tables._fields}
         self.known: dict[tuple[int, ...], int] = {}
         self.fused = self.rows = 0
+        self.free: dict[int, list[int]] = defaultdict(list)
+        self.middles: list[tuple[int, int]] = []
         self.starts = [self.take_rows(found[0].nodes * found[0].channels)]
         for number, stage in enumerate(plan, start=1):
             self.starts.append(self.write(stage, found[number]))
+            if reused:
+                self.release(plan, number)
 
     def program(self) -> Program:
         """Return the program."""
@@ -70,8 +77,19 @@ class Writer:
 
     def take_rows(self, size: int) -> int:
         """Allocate consecutive rows of the work space, and return the first."""
+        if self.free[size]:
+            return self.free[size].pop()
         self.rows += size
         return self.rows - size
+
+    def release(self, plan: Plan, number: int) -> None:
+        """Free the rows that no stage after this one reads."""
+        later = {term.source for stage in plan[number:] for term in stage.terms}
+        for source in {term.source for term in plan[number - 1].terms} - later:
+            self.free[math.prod(self.shapes[source][1:])].append(self.starts[source])
+        for start, size in self.middles:
+            self.free[size].append(start)
+        self.middles.clear()
 
     def slot(self, tensor: Tensor | None) -> int:
         """Return the slot of a tensor, 0 for ``None``."""
@@ -143,7 +161,9 @@ class Writer:
         elif matrix and weight:
             nodes_first = inner * outs * (ins + channels) <= channels * ins * (inner + outs)
             kind = NODES_FIRST if nodes_first else CHANNELS_FIRST
-            middle = self.take_rows(outs * inner if nodes_first else ins * channels)
+            size = outs * inner if nodes_first else ins * channels
+            middle = self.take_rows(size)
+            self.middles.append((middle, size))
         elif matrix or weight:
             kind = NODES if matrix else CHANNELS
         sizes = [self.starts[term.source], ins, inner, outs, channels]
