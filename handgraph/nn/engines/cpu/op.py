@@ -26,6 +26,7 @@ def offer(plan: Plan, x: Tensor) -> str | Callable[[], Tensor]:
         TypeError: If the tensors of the plan differ from the input in dtype or device.
     """
     code, parts = outline(plan)
+    parts = [part.resolve_neg() for part in parts]
     program = program_of(code, x, parts)
     if isinstance(program, str):
         return program
@@ -44,7 +45,6 @@ def _forward(program: Program, x: Tensor, parts: Sequence[Tensor]) -> tuple[Tens
 
 def _in_rows(program: Program, parts: Sequence[Tensor]) -> list[Tensor]:
     """Return the tensors, with copies of those that compiled code cannot read."""
-    parts = [part.resolve_neg() for part in parts]
     return [part.contiguous() if n in program.copied else part for n, part in enumerate(parts)]
 
 

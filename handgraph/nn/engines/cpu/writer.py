@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +21,6 @@ from handgraph.nn.engines.cpu.program import (
     Table,
     Tables,
 )
-from handgraph.nn.engines.cpu.rows import Rows
 from handgraph.nn.fuse import check_selection
 from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Select, Shape, Stage, Term
 
@@ -32,7 +32,7 @@ class Writer:
         plan: The plan. Its terms have a map, a graph, a map and a graph, or a selection.
         parts: Its tensors; slot s is ``parts[s - 1]``.
         found: The shapes of its input and of the outputs of its stages.
-        reused: Whether to reuse rows of the work space that no later stage reads.
+        reused: Whether rows that no later stage reads are reused. A derivative reads all rows.
     """
 
     def __init__(self, plan: Plan, parts: Sequence[Tensor], found: list[Shape], reused: bool):
@@ -41,13 +41,14 @@ class Writer:
         self.slots = {id(part): slot for slot, part in enumerate(parts, start=1)}
         self.found: dict[str, list[list[int]]] = {name: [] for name in Tables._fields}
         self.known: dict[tuple[int, ...], int] = {}
+        self.fused = self.rows = 0
+        self.free: dict[int, list[int]] = defaultdict(list)
         self.middles: list[tuple[int, int]] = []
-        self.fused = 0
-        self.rows = Rows(reused)
-        self.starts = [self.rows.take(found[0].nodes * found[0].channels)]
+        self.starts = [self.take_rows(found[0].nodes * found[0].channels)]
         for number, stage in enumerate(plan, start=1):
             self.starts.append(self.write(stage, found[number]))
-            self.release(plan, number)
+            if reused:
+                self.release(plan, number)
 
     def program(self) -> Program:
         """Return the program."""
@@ -61,17 +62,8 @@ class Writer:
         ]
         copied = (n for n, part in enumerate(self.parts) if part.stride() != read[n].stride())
         slots = self.write_slots(read), self.write_slots(plain)
-        sizes = tuple(self.shapes), self.fused, self.rows.count, last
+        sizes = tuple(self.shapes), self.fused, self.rows, last
         return Program(made, *sizes, *slots, tuple(copied))
-
-    def release(self, plan: Plan, number: int) -> None:
-        """Free the rows that no later stage reads."""
-        for start, size in self.middles:
-            self.rows.release(start, size)
-        self.middles.clear()
-        later = {term.source for stage in plan[number:] for term in stage.terms}
-        for source in {term.source for term in plan[number - 1].terms} - later:
-            self.rows.release(self.starts[source], math.prod(self.shapes[source][1:]))
 
     def write_slots(self, parts: Sequence[Tensor]) -> Table:
         """Return the strides of the fused maps and of tensors, with placeholders for addresses."""
@@ -82,6 +74,22 @@ class Writer:
         """Allocate memory for fused maps, and return its offset."""
         self.fused += size
         return self.fused - size
+
+    def take_rows(self, size: int) -> int:
+        """Allocate consecutive rows of the work space, and return the first."""
+        if self.free[size]:
+            return self.free[size].pop()
+        self.rows += size
+        return self.rows - size
+
+    def release(self, plan: Plan, number: int) -> None:
+        """Free the rows that no stage after this one reads."""
+        later = {term.source for stage in plan[number:] for term in stage.terms}
+        for source in {term.source for term in plan[number - 1].terms} - later:
+            self.free[math.prod(self.shapes[source][1:])].append(self.starts[source])
+        for start, size in self.middles:
+            self.free[size].append(start)
+        self.middles.clear()
 
     def slot(self, tensor: Tensor | None) -> int:
         """Return the slot of a tensor, 0 for ``None``."""
@@ -109,7 +117,7 @@ class Writer:
     ) -> int:
         """Add a stage of the terms from ``first``, and return the row of its output."""
         _, nodes, channels = shape
-        out, last = self.rows.take(nodes * channels), len(self.found["terms"])
+        out, last = self.take_rows(nodes * channels), len(self.found["terms"])
         self.found["stages"].append([out, nodes, channels, *bias, int(relu), first, last])
         return out
 
@@ -125,7 +133,7 @@ class Writer:
         """Write a scale or a gate, and return its row."""
         slot = self.slot(vector)
         if (slot,) not in self.known:
-            row = self.known[(slot,)] = self.rows.take(nodes)
+            row = self.known[(slot,)] = self.take_rows(nodes)
             self.found["vectors"].append([slot, row, nodes])
         return self.known[(slot,)]
 
@@ -154,7 +162,7 @@ class Writer:
             nodes_first = inner * outs * (ins + channels) <= channels * ins * (inner + outs)
             kind = NODES_FIRST if nodes_first else CHANNELS_FIRST
             size = outs * inner if nodes_first else ins * channels
-            middle = self.rows.take(size)
+            middle = self.take_rows(size)
             self.middles.append((middle, size))
         elif matrix or weight:
             kind = NODES if matrix else CHANNELS

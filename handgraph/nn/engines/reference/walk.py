@@ -37,7 +37,7 @@ def _run_stage(stage: Stage, outs: Sequence[Tensor]) -> Tensor:
     if bias is not None:
         total = total + (bias.unsqueeze(3) if total.dim() == 4 else bias)
     if relu:
-        total = total.relu()
+        total = total.relu() if bias is None else total.relu_()  # a sum with a bias is new
     return total if gate is None else total * gate.unsqueeze(2)
 
 

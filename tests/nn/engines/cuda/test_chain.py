@@ -183,13 +183,19 @@ def test_joints_that_are_not_selected_have_no_influence(device):
     assert grad.flatten(1).tolist() == [[1, 1, 0, 0, 0, 0, 1, 1]]
 
 
-@pytest.mark.parametrize("batched", [False, True])
-def test_other_derivatives_are_refused(device, batched):
+def test_batched_gradients_are_refused(device):
     plan, x = on(device, LINEAR), inputs(2, 2, 2).to(device).requires_grad_()
     out = run(plan, x)
-    grads = torch.ones(3, *out.shape, device=device) if batched else torch.ones_like(out)
-    with pytest.raises(NotImplementedError, match="for second derivatives and batched"):
-        torch.autograd.grad(out, x, grads, create_graph=not batched, is_grads_batched=batched)
+    many = torch.ones(3, *out.shape, device=device)
+    with pytest.raises(NotImplementedError, match="for second or batched derivatives"):
+        torch.autograd.grad(out, x, many, is_grads_batched=True)
+
+
+def test_gradients_of_gradients_are_refused(device):
+    plan, x = on(device, LINEAR), inputs(2, 2, 2).to(device).requires_grad_()
+    (grad,) = torch.autograd.grad(run(plan, x).sum(), x, create_graph=True)
+    with pytest.raises(NotImplementedError, match="for second or batched derivatives"):
+        grad.sum().backward()
 
 
 @pytest.mark.parametrize(
