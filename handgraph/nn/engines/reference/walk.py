@@ -31,7 +31,7 @@ def _run_stage(stage: Stage, outs: Sequence[Tensor]) -> Tensor:
     for term in terms:
         total = _add_term(term, outs[term.source], total)
     if bias is not None and len(total) > len(bias) == 1:
-        total = total.sum(0, True)
+        total = total.sum(0).unsqueeze(0)  # OpenVINO errs if the sum keeps the dimension
     if scale is not None:
         total = total * scale.unsqueeze(2)
     if bias is not None:
