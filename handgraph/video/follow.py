@@ -20,7 +20,20 @@ KEYBONE = 50
 
 
 class Pose(NamedTuple):
-    """Pose in an image: (u, v) in pixels ``[J, 2]``, depth in keybones ``[J]``, scores ``[J]``."""
+    """Pose in an image.
+
+    Shapes:
+        uv ``[J, 2]``, d ``[J]``, score ``[J]``.
+
+    Units:
+        uv in pixels, (u, v) order; d, the depth relative to the root, in keybone lengths.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.video import Pose
+        >>> Pose(torch.zeros(21, 2), torch.zeros(21), torch.ones(21)).score.sum().item()
+        21.0
+    """
 
     uv: Tensor
     d: Tensor
@@ -28,7 +41,21 @@ class Pose(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """A frame: time in seconds, image ``[3, H, W]``, and the smoothed pose in its pixels."""
+    """A frame and its smoothed pose, as returned by :func:`follow`.
+
+    Shapes:
+        image ``[3, H, W]``.
+
+    Units:
+        seconds from the start of the video; the pose in pixels of the image.
+
+    Example:
+        >>> import torch
+        >>> from handgraph.video import Followed, Pose
+        >>> pose = Pose(torch.zeros(21, 2), torch.zeros(21), torch.ones(21))
+        >>> Followed(0.5, torch.zeros(3, 48, 64), pose).seconds
+        0.5
+    """
 
     seconds: float
     image: Tensor
@@ -79,10 +106,11 @@ def follow(
         ...     boxes.append(torch.tensor([[0.0, 0.0], [89.0, 89.0]]))
         ...     return boxes[-1]
         >>> def estimate(image, to_crop):
-        ...     return Pose(20 + 10 * torch.rand(21, 2), torch.zeros(21), torch.ones(21))
+        ...     uv = torch.linspace(20, 44, 21).unsqueeze(1).expand(21, 2)
+        ...     return Pose(uv, torch.zeros(21), torch.ones(21))
         >>> found = list(follow(frames, first_box, estimate, size=64))
         >>> len(found), len(boxes)
-        (3, 3)
+        (3, 1)
     """
     smooth_uv, smooth_d = OneEuro(min_cutoff, beta), OneEuro(min_cutoff, KEYBONE * beta)
     last: Tensor | None = None

@@ -49,7 +49,7 @@ class OneEuro:
         >>> from handgraph.video import OneEuro
         >>> smooth = OneEuro(min_cutoff=1.0, beta=0.02)
         >>> [round(smooth(torch.tensor(float(i)), i / 30).item(), 2) for i in range(4)]
-        [0.0, 0.18, 0.5, 0.96]
+        [0.0, 0.19, 0.57, 1.14]
     """
 
     def __init__(self, min_cutoff: float = 1.0, beta: float = 0.02):
