@@ -17,8 +17,7 @@ class Estimate(NamedTuple):
     hypothesis, it estimates their mean, which may be an impossible hand.
 
     Shapes:
-        pose: ``[*, J, 3]``, the hypothesis with the highest probability, in keybone lengths,
-            relative to the root.
+        pose: ``[*, J, 3]``, the most probable hypothesis, relative to the root, in keybone lengths.
         error: ``[*, J]``, the expected error of each joint, in keybone lengths.
         visible: ``[*, J]``, the probability that each joint is visible in the image.
         missing: Bool ``[*, J]``, whether a joint is inferred from the others.
