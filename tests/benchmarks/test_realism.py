@@ -64,7 +64,7 @@ def test_narrow_hands_do_not_cover_the_default(tmp_path, capsys, monkeypatch):
     assert (found["real"], found["num_real"]) == ("some", 60)
     assert written["--picture"].stat().st_size > 10_000
     page = report.page([found])
-    assert "60 hands (some) against 512" in page
+    assert "60 real hands (some) are compared with 512 of" in page
     width = [
         realism.compare(realism.rows(hands(200, 6)), realism.rows(hands(500, 7, **options)))[0]
         for options in ({}, NARROW)
