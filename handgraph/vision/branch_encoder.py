@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from handgraph._check import check_sizes
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.made_for import MadeFor
 from handgraph.subgraph import RemovalSets, check_removal
 from handgraph.vision.encoder import (
     FeatureEncoder,
     check_features,
-    check_sizes,
     last_layer,
     reset_layers,
     trunk,
@@ -139,7 +139,7 @@ class SharedFeatureEncoder(HasConstants, MadeFor):
         self.out_channels = out_channels
         self.removal = removal
         check_sizes(
-            self,
+            type(self).__name__,
             in_channels=in_channels,
             out_channels=out_channels,
             hidden_channels=hidden_channels,

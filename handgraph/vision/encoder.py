@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from handgraph._check import check_tensor, check_whole
+from handgraph._check import check_sizes, check_tensor
 
 
 class FeatureEncoder(nn.Module):
@@ -65,7 +65,7 @@ class FeatureEncoder(nn.Module):
         self.num_joints = num_joints
         self.out_channels = out_channels
         check_sizes(
-            self,
+            type(self).__name__,
             in_channels=in_channels,
             num_joints=num_joints,
             out_channels=out_channels,
@@ -118,14 +118,6 @@ def reset_layers(layers: nn.Sequential) -> None:
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
             layer.reset_parameters()
-
-
-def check_sizes(module: nn.Module, **sizes: int) -> None:
-    """Raise unless all sizes are positive."""
-    check_whole(**sizes)
-    if min(sizes.values()) < 1:
-        got = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        raise ValueError(f"{type(module).__name__}: expected positive sizes, got {got}")
 
 
 def check_features(module: nn.Module, features: Tensor) -> None:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
-from handgraph._check import check_device, check_points, check_positive
-from handgraph.vision.encoder import check_features, check_sizes
+from handgraph._check import check_device, check_points, check_positive, check_sizes
+from handgraph.vision.encoder import check_features
 
 
 class JointFeatureSampler(nn.Module):
@@ -55,7 +55,7 @@ class JointFeatureSampler(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 4):
         super().__init__()
-        check_sizes(self, in_channels=in_channels, out_channels=out_channels)
+        check_sizes(type(self).__name__, in_channels=in_channels, out_channels=out_channels)
         check_positive(stride, "stride")
         self.in_channels = in_channels
         self.out_channels = out_channels
