@@ -82,8 +82,9 @@ def read(args: argparse.Namespace, image: Tensor) -> Keypoints:
     """The joints, from the file of landmarks or from the photo."""
     height, width = image.shape[1:]
     source = args.landmarks or detect(image)
-    size = (width, height) if guess_format(source) == "mediapipe" else None
-    return read_keypoints(source, side=args.side, image_size=size)
+    form = guess_format(source)
+    size = (width, height) if form == "mediapipe" else None
+    return read_keypoints(source, form, side=args.side, image_size=size)
 
 
 def detect(image: Tensor) -> object:

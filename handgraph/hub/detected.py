@@ -84,10 +84,11 @@ def read_detected(
     depth = _of_joints("depth", depth, uv, torch.nan, like)
     detected = ~uv.isnan().any(dim=-1) & (score > 0)
     with_depth = detected & ~depth.isnan()
+    uv, depth = uv.where(detected.unsqueeze(-1), 0), depth.where(with_depth, 0)
+    found = Detected(uv, score, depth, detected, with_depth)
     if not torch.compiler.is_compiling():  # no checks of values when compiling
-        _check_values(uv, score, depth, detected)
-    uv = uv.where(detected.unsqueeze(-1), 0)
-    return Detected(uv, score, depth.where(with_depth, 0), detected, with_depth)
+        _check_values(found)
+    return found
 
 
 def _of_joints(
@@ -114,10 +115,11 @@ def _real(name: str, value: Tensor | ArrayLike, like: Tensor) -> Tensor:
     return tensor.to(like.dtype) if isinstance(value, Tensor) else tensor.to(like)
 
 
-def _check_values(uv: Tensor, score: Tensor, depth: Tensor, detected: Tensor) -> None:
+def _check_values(found: Detected) -> None:
+    uv, score, depth, detected, _ = found
     if not bool(((score >= 0) & (score <= 1)).all()):
         raise ValueError("score: expected probabilities, some are outside of [0, 1] or NaN")
-    for name, value in {"uv": uv[detected], "depth": depth[detected]}.items():
+    for name, value in {"uv": uv, "depth": depth}.items():
         if bool(value.isinf().any()):
             raise ValueError(f"{name}: expected finite numbers, or NaN where missing, got infinity")
     count = detected.sum(dim=-1)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from handgraph._check import check_points, check_shape
-from handgraph.geometry import view_rotation
+from handgraph.geometry import back_project
 from handgraph.geometry.plane import product
-from handgraph.hub.to_camera import column
+from handgraph.hub.to_camera import column, view_axes
 
 
 def fit_root_depth(pose: Tensor, uv: Tensor, K: Tensor, *, keybone: Tensor | float) -> Tensor:
@@ -57,14 +57,12 @@ def fit_root_depth(pose: Tensor, uv: Tensor, K: Tensor, *, keybone: Tensor | flo
     """
     check_points(pose, "pose", 3)
     check_shape(uv, "uv", torch.Size((*pose.shape[:-1], 2)), pose)
-    detected = ~uv.isnan().any(dim=-1, keepdim=True)
-    uv = uv.where(detected, 0)
-    axes = view_rotation(uv, K, mask=detected.squeeze(-1))
+    axes, detected = view_axes(uv, K)
     offset = column("keybone", keybone, pose) * product(pose, axes)
-    ones = torch.ones_like(uv[..., :1])
-    rays = (torch.cat([uv, ones], dim=-1) @ torch.linalg.inv(K.to(pose)).mT)[..., :2]
+    mask = detected.unsqueeze(-1)
+    rays = back_project(uv.where(mask, 0), torch.ones_like(uv[..., 0]), K)[..., :2]
     right = rays * offset[..., 2:] - offset[..., :2]
-    rays, right = (_centred(values, detected) for values in (rays, right))
+    rays, right = (_centred(values, mask) for values in (rays, right))
     depth: Tensor = -(rays * right).sum(dim=(-2, -1)) / rays.square().sum(dim=(-2, -1))
     return depth
 

@@ -75,8 +75,7 @@ def to_camera(
         raise ValueError(f"to_camera: expected a skeleton with a root, got {skeleton.name}")
     if reading not in ("rays", "direct"):
         raise ValueError(f"reading: expected 'rays' or 'direct', got {reading!r}")
-    detected = ~uv.isnan().any(dim=-1)
-    axes = view_rotation(uv.where(detected.unsqueeze(-1), 0), K, mask=detected)
+    axes, detected = view_axes(uv, K)
     metres, depth = column("keybone", keybone, pose), column("root_depth", root_depth, pose)
     offset = metres * product(pose, axes)
     by_rays = back_project(uv, (depth + offset[..., 2:]).squeeze(-1), K)
@@ -84,6 +83,12 @@ def to_camera(
     root_position = (by_rays - offset).nanmean(dim=-2, keepdim=True)
     direct = by_rays[..., [root], :].where(detected[..., [root], None], root_position) + offset
     return direct if reading == "direct" else by_rays.where(detected.unsqueeze(-1), direct)
+
+
+def view_axes(uv: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the axes of the view of the detected joints, and which joints are detected."""
+    detected = ~uv.isnan().any(dim=-1)
+    return view_rotation(uv.where(detected.unsqueeze(-1), 0), K, mask=detected), detected
 
 
 def column(name: str, value: Tensor | float, pose: Tensor) -> Tensor:

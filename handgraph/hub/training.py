@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy
 
-from handgraph._check import check_mask, check_points, check_shape
-from handgraph.geometry import view_rotation
+from handgraph._check import check_joints, check_mask, check_points, check_shape, check_skeleton
+from handgraph.geometry.plane import product
 from handgraph.hub.estimate import Estimate
-from handgraph.hub.to_camera import column
+from handgraph.hub.to_camera import column, view_axes
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
 
@@ -44,7 +44,8 @@ def lifting_target(
         xyz and keybone in metres; uv and K in pixels, (u, v) order; output in keybone lengths.
 
     Raises:
-        TypeError: If xyz or uv are not floating point, or differ in dtype.
+        TypeError: If xyz or uv are not floating point, differ in dtype, or ``skeleton`` is not a
+            skeleton.
         ValueError: If a shape does not fit, or the skeleton has no root.
 
     Example:
@@ -59,12 +60,14 @@ def lifting_target(
     """
     check_points(xyz, "xyz", 3)
     check_shape(uv, "uv", torch.Size((*xyz.shape[:-1], 2)), xyz)
+    check_skeleton(skeleton, "lifting_target")
+    check_joints(xyz, "xyz", skeleton)
     if skeleton.root is None:
         raise ValueError(f"lifting_target: expected a skeleton with a root, got {skeleton.name}")
-    detected = ~uv.isnan().any(dim=-1)
-    axes = view_rotation(uv.where(detected.unsqueeze(-1), 0), K, mask=detected)
+    axes, _ = view_axes(uv, K)
     root = skeleton.index(skeleton.root)
-    return (xyz - xyz[..., [root], :]) @ axes.mT / column("keybone", keybone, xyz)
+    offset = product(xyz - xyz[..., [root], :], axes.mT)
+    return offset / column("keybone", keybone, xyz)
 
 
 def lifter_loss(found: Estimate, target: Tensor, visible: Tensor) -> Tensor:

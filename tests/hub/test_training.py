@@ -34,6 +34,18 @@ def test_target_says_what_it_takes():
         lifting_target(xyz, uv[:, 1:], K, keybone=1.0)
     with pytest.raises(ValueError, match="expected a skeleton with a root"):
         lifting_target(xyz, uv, K, keybone=1.0, skeleton=Skeleton.edgeless(21))
+    with pytest.raises(TypeError, match="lifting_target: expected a Skeleton, such as HAND, got"):
+        lifting_target(xyz, uv, K, keybone=1.0, skeleton="HAND")
+    with pytest.raises(ValueError, match=r"xyz"):
+        lifting_target(xyz[:, 1:], uv[:, 1:], K, keybone=1.0)
+
+
+def test_target_is_exact_under_autocast():
+    given = HANDS["xyz"], HANDS["uv_true"], HANDS["K"]
+    expected = lifting_target(*given, keybone=HANDS["s"])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = lifting_target(*given, keybone=HANDS["s"])
+    assert_close(found, expected)
 
 
 def test_loss_is_that_of_a_mixture():
