@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from handgraph.nn.fuse import fuse
-from handgraph.nn.plan import NodeMap, Plan, Select, Shape, Stage, Term, shapes
+from handgraph.nn.plan import NodeMap, Plan, Scale, Select, Shape, Stage, Term, shapes
 
 
 def dense(plan: Plan, given: Shape) -> Plan:
@@ -15,7 +15,7 @@ def dense(plan: Plan, given: Shape) -> Plan:
     multiplications.
 
     Raises:
-        ValueError: If a stage has a scale or a gate, or a term both selects nodes and has a weight.
+        ValueError: If a term scales nodes, or both selects nodes and has a weight.
     """
     plan = fuse(plan)
     found = shapes(plan, given)
@@ -26,8 +26,6 @@ def dense(plan: Plan, given: Shape) -> Plan:
 
 
 def _dense_stage(stage: Stage, given: list[Shape], out: Shape) -> Stage:
-    if stage.scale is not None or stage.gate is not None:
-        raise ValueError("dense: expected a plan without scales and gates")
     terms = (_dense_term(*pair) for pair in zip(stage.terms, given, strict=True))
     bias = stage.bias
     if bias is not None:
@@ -40,6 +38,8 @@ def _dense_term(term: Term, given: Shape) -> Term:
         if term.weight is not None:
             raise ValueError("dense: expected terms that select nodes without a weight")
         return term._replace(maps=(_dense_select(term.maps[0], given.channels),))
+    if term.maps and isinstance(term.maps[0], Scale):
+        raise ValueError("dense: expected terms that do not scale nodes")
     if not term.maps and term.weight is None:
         return term
     like = term.maps[0][0] if term.weight is None else term.weight

@@ -8,7 +8,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Select, Stage, Term
+from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Scale, Select, Stage, Term
 
 
 def fuse(plan: Plan) -> Plan:
@@ -18,8 +18,7 @@ def fuse(plan: Plan) -> Plan:
     more branches than its maps and weights have. Differentiable.
 
     Raises:
-        ValueError: If a Select is not the only map of its term, or a map with a bias is in a stage
-            with a scale.
+        ValueError: If a Select or a Scale is not the only map of its term.
     """
     known: dict[tuple[int, ...], NodeMap] = {}
     return tuple([_fuse_stage(stage, known) for stage in plan])
@@ -41,7 +40,7 @@ def branches(terms: Sequence[Term]) -> int:
 
 
 def _fuse_stage(stage: Stage, known: dict[tuple[int, ...], NodeMap]) -> Stage:
-    terms, bias, _, scale, _ = stage
+    terms, bias, _ = stage
     fused, shifts = [], []
     for source, maps, weight in terms:
         one = _product(maps, known) if maps else None
@@ -50,8 +49,6 @@ def _fuse_stage(stage: Stage, known: dict[tuple[int, ...], NodeMap]) -> Stage:
             shifts.append(one.bias * sums)
             one = NodeMap(one.matrix)
         fused.append(Term(source, () if one is None else (one,), weight))
-    if shifts and scale is not None:
-        raise ValueError("plan: expected maps without a bias in a stage with a scale")
     if bias is not None and bias.dim() == 2:
         bias = bias.unsqueeze(1)
     if shifts:
@@ -59,12 +56,14 @@ def _fuse_stage(stage: Stage, known: dict[tuple[int, ...], NodeMap]) -> Stage:
     return stage._replace(terms=tuple(fused), bias=bias)
 
 
-def _product(maps: tuple[Map, ...], known: dict[tuple[int, ...], NodeMap]) -> NodeMap | Select:
+def _product(
+    maps: tuple[Map, ...], known: dict[tuple[int, ...], NodeMap]
+) -> NodeMap | Scale | Select:
     """Return the product of maps. Each is computed once, as stages share graphs and poolings."""
     *before, last = maps
     if not before and isinstance(last, Select):
         return check_selection(last)
-    if not before and isinstance(last, NodeMap):
+    if not before and isinstance(last, NodeMap | Scale):
         return last
     key = tuple([id(one) for one in maps])
     if key not in known:
@@ -72,8 +71,10 @@ def _product(maps: tuple[Map, ...], known: dict[tuple[int, ...], NodeMap]) -> No
             known[key] = last.node_map()
         else:
             first, then = _product(maps[:-1], known), _product(maps[-1:], known)
-            if isinstance(first, Select) or isinstance(then, Select):
-                raise ValueError("plan: expected a Select to be the only map of its term")
+            if not (isinstance(first, NodeMap) and isinstance(then, NodeMap)):
+                raise ValueError(
+                    "plan: expected a Select or a Scale to be the only map of its term"
+                )
             known[key] = then.after(first)
     return known[key]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from handgraph._check import check_device
 from handgraph.nn.adjacency import Normalization, gate_scales
-from handgraph.nn.plan import NodeMap, Plan, Stage, Term
+from handgraph.nn.plan import NodeMap, Plan, Scale, Stage, Term
 
 
 class Finest(NamedTuple):
@@ -63,16 +63,28 @@ def gate_plan(plan: Plan, level: Finest, gate: Tensor, gating: tuple[Gating, Gat
     check_device(gate, "the input and its node_mask", graph[0])
     scales = {how: gate_scales(graph[0], gate, *how) for how in set(gating)}
     (receive, send), (receive_last, send_last) = (scales[how] for how in gating)
-    sent = Stage((Term(0),), relu=False, gate=send)
-    encode = _moved(level.encode)._replace(scale=receive, gate=gate)
-    inner = [_moved(stage) for stage in plan[1:-1]]
-    decode = _moved(level.decode)._replace(gate=send_last)
-    terms = (Term(len(inner) + 3, (graph,)),)
-    last = Stage(terms, level.spread.bias, relu=False, scale=receive_last)
-    return (sent, encode, *inner, decode, last)
+    encode = (
+        Stage(_scaled(0, send), relu=False),
+        Stage(_moved(level.encode, 1).terms, relu=False),
+        Stage(_scaled(2, receive), level.encode.bias),
+        Stage(_scaled(3, gate), relu=False),
+    )
+    shift = len(encode) - 1  # of the outputs of the first stage and all after it
+    inner, decoded = [_moved(stage, shift) for stage in plan[1:-1]], len(plan) + shift
+    decode = (
+        _moved(level.decode, shift),
+        Stage(_scaled(decoded, send_last), relu=False),
+        Stage((Term(decoded + 1, (graph,)),), relu=False),
+        Stage(_scaled(decoded + 2, receive_last), level.spread.bias, relu=False),
+    )
+    return (*encode, *inner, *decode)
 
 
-def _moved(stage: Stage) -> Stage:
-    """Return the stage with its sources shifted by one."""
-    terms = [Term(source + 1, maps, weight) for source, maps, weight in stage.terms]
+def _scaled(source: int, factors: Tensor) -> tuple[Term]:
+    return (Term(source, (Scale(factors),)),)
+
+
+def _moved(stage: Stage, shift: int) -> Stage:
+    """Return the stage with its sources shifted."""
+    terms = [Term(source + shift, maps, weight) for source, maps, weight in stage.terms]
     return stage._replace(terms=tuple(terms))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from handgraph.nn.fuse import branches, fuse
-from handgraph.nn.plan import Plan, Select, Stage, Term
+from handgraph.nn.plan import Plan, Scale, Select, Stage, Term
 
 
 def join(first: Plan, then: Plan) -> Plan:
@@ -29,17 +29,15 @@ def absorb(plan: Plan) -> Plan:
 
 def _fits(gone: Stage, reader: Stage, term: Term) -> bool:
     """Return whether ``gone`` is linear, and each branch of ``reader`` reads one branch of it."""
-    if gone.relu or gone.scale is not None or gone.gate is not None:
-        return False
-    if gone.bias is not None and reader.scale is not None:
+    if gone.relu:
         return False
     counts = {branches([t]) for t in (*gone.terms, *reader.terms)}
     counts |= set() if gone.bias is None else {len(gone.bias)}
-    return len(counts) == 1 and not any(map(_selects, (*gone.terms, term)))
+    return len(counts) == 1 and not any(map(_is_special, (*gone.terms, term)))
 
 
-def _selects(term: Term) -> bool:
-    return any(isinstance(one, Select) for one in term.maps)
+def _is_special(term: Term) -> bool:
+    return any(isinstance(one, Scale | Select) for one in term.maps)
 
 
 def _substitute(plan: Plan, number: int) -> Plan:

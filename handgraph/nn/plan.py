@@ -4,7 +4,7 @@ A plan is a tuple of stages. Source 0 is the input of the plan, source s the out
 stage. Stage i + 1 reads some of the sources 0 to i:
 
 .. math::
-    X_{i+1} = g \odot \sigma\Big(s \odot \sum_t M_t X_{s_t} W_t^\top + b\Big)
+    X_{i+1} = \sigma\Big(\sum_t M_t X_{s_t} W_t^\top + b\Big)
 
 :math:`M_t` maps nodes, :math:`W_t` maps channels, and :math:`\sigma` is a ReLU or the identity. The
 first dimension of all tensors is the branch. The method ``lower`` of a module returns its plan.
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from handgraph.nn.adjacency import Normalization, normalize_adjacency
 
-__all__ = ["Graph", "NodeMap", "Select", "Stage", "Term"]
+__all__ = ["Graph", "NodeMap", "Scale", "Select", "Stage", "Term"]
 
 
 class NodeMap(NamedTuple):
@@ -98,7 +98,25 @@ class Select(NamedTuple):
     nodes: int
 
 
-Map: TypeAlias = Graph | NodeMap | Select
+class Scale(NamedTuple):
+    """A factor for each node of each sample; the only map of its term.
+
+    Args:
+        factors: The factors. ``[N, J, B]``
+
+    Example:
+        >>> import torch
+        >>> from handgraph.nn import engines
+        >>> from handgraph.nn.plan import Scale, Stage, Term
+        >>> last = Stage((Term(0, (Scale(torch.tensor([[[2.0], [0.0]]])),)),), relu=False)
+        >>> engines.run((last,), torch.ones(1, 1, 2, 1)).flatten().tolist()
+        [2.0, 0.0]
+    """
+
+    factors: Tensor
+
+
+Map: TypeAlias = Graph | NodeMap | Scale | Select
 """A map over nodes, the same for every channel."""
 
 
@@ -132,9 +150,6 @@ class Stage(NamedTuple):
         terms: The summands.
         bias: ``[N, C']``, or ``[N, J', C']`` for a bias per node; ``None`` for zero.
         relu: Whether a ReLU follows.
-        scale: Factor of the sum of the terms, before the bias is added, per node and sample:
-            ``[N, J', B]``, or ``None`` for 1.
-        gate: Factor of the output, in the same shape.
 
     Example:
         >>> import torch
@@ -150,8 +165,6 @@ class Stage(NamedTuple):
     terms: tuple[Term, ...]
     bias: Tensor | None = None
     relu: bool = True
-    scale: Tensor | None = None
-    gate: Tensor | None = None
 
 
 Plan: TypeAlias = tuple[Stage, ...]
@@ -187,7 +200,7 @@ def _term_shape(term: Term, given: Shape, number: int) -> Shape:
     branches, nodes, channels = given
     for one in term.maps:
         size = one[0].shape
-        ins = one.nodes if isinstance(one, Select) else size[2]
+        ins = one.nodes if isinstance(one, Select) else size[1 if isinstance(one, Scale) else 2]
         _expect(number, "a map over nodes", (ins,), (nodes,))
         branches, nodes = _joint(number, branches, size[0]), size[1]
     if term.weight is not None:
@@ -207,9 +220,6 @@ def _stage_shape(stage: Stage, outs: set[Shape], number: int) -> Shape:
         if size[-1] not in (1, channels) or size[1:-1] not in ((), (1,), (nodes,)):
             _expect(number, "a bias", size[1:], (nodes, channels))
         branches = size[0] if size[0] == 1 else _joint(number, branches, size[0])
-    for vector in (stage.scale, stage.gate):
-        if vector is not None:
-            _expect(number, "scale and gate", vector.shape[:2], (branches, nodes))
     return Shape(branches, nodes, channels)
 
 
@@ -227,7 +237,7 @@ def _expect(number: int, what: str, found: tuple[int, ...], expected: tuple[int,
 
 
 def tensors(plan: Plan) -> list[Tensor]:
-    """Return the tensors of a plan in order: per stage, those of its terms, bias, scale, gate."""
+    """Return the tensors of a plan in order: per stage, those of its terms, then its bias."""
     parts = (part for stage in plan for part in _parts(stage))
     return [part for part in parts if isinstance(part, Tensor)]
 
@@ -237,4 +247,4 @@ def _parts(stage: Stage) -> Iterator[object]:
         for one in term.maps:
             yield from one
         yield term.weight
-    yield from (stage.bias, stage.scale, stage.gate)
+    yield stage.bias

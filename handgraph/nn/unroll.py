@@ -65,8 +65,7 @@ class _Unrolling:
             most = max(self.found[term.source].branches for term in stage.terms)
             each = range(max(most, branches(stage.terms)))
         terms = tuple(self._term(term, n) for n in each for term in stage.terms)
-        bias, scale, gate = (_row(part, branch) for part in (stage.bias, stage.scale, stage.gate))
-        return Stage(terms, bias, stage.relu, scale, gate)
+        return Stage(terms, _row(stage.bias, branch), stage.relu)
 
     def _term(self, term: Term, branch: int) -> Term:
         source = self.source(term.source, branch)

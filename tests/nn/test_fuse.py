@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from handgraph.nn.dense import dense
 from handgraph.nn.fuse import branches, fuse
 from handgraph.nn.join import absorb, join
-from handgraph.nn.plan import Graph, NodeMap, Select, Shape, Stage, Term, shapes
+from handgraph.nn.plan import Graph, NodeMap, Scale, Select, Shape, Stage, Term, shapes
 from tests.nn.engines.unfused import evaluate, leaves, two_plans, unfused_plans
 
 CLOSE = {"rtol": 1e-8, "atol": 1e-8}
@@ -34,7 +34,7 @@ def test_fuse(case):
     fused = fuse(plan)
     assert all(len(term.maps) < 2 for stage in fused for term in stage.terms)
     maps = [one for stage in fused for term in stage.terms for one in term.maps]
-    assert all(isinstance(one, Select) or one.bias is None for one in maps)
+    assert all(isinstance(one, Scale | Select) or one.bias is None for one in maps)
     assert_same(plan, x, evaluate(plan, x), evaluate(fused, x))
     assert shapes(fused, Shape(*x.shape[:3])) == shapes(plan, Shape(*x.shape[:3]))
 
@@ -44,7 +44,7 @@ def _selects(term):
 
 
 @settings(max_examples=100)
-@given(unfused_plans(batches=[3], vectors=False))
+@given(unfused_plans(batches=[3], scales=False))
 def test_dense(case):
     plan, x = case
     rows, given_shape = x.flatten(1, 2).unsqueeze(2), Shape(*x.shape[:3])
@@ -104,8 +104,7 @@ def test_each_product_is_computed_once():
 
 def test_maps_that_cannot_be_fused_raise():
     graph, chosen = Graph(torch.rand(1, 2, 2), "abs"), Select(torch.tensor([[0, 1]]), 3)
-    with pytest.raises(ValueError, match="^plan: expected a Select to be the only map"):
+    with pytest.raises(ValueError, match="^plan: expected a Select or a Scale to be the only"):
         fuse((Stage((Term(0, (chosen, graph)),)),))
-    shift = NodeMap(torch.rand(1, 2, 2), torch.rand(1, 2, 1))
-    with pytest.raises(ValueError, match="^plan: expected maps without a bias in a stage with a"):
-        fuse((Stage((Term(0, (shift,)),), scale=torch.rand(1, 2, 5)),))
+    with pytest.raises(ValueError, match="^plan: expected a Select or a Scale to be the only"):
+        fuse((Stage((Term(0, (graph, Scale(torch.rand(1, 2, 5)))),)),))

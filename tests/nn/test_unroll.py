@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from handgraph.nn.plan import NodeMap, Select, Shape, Stage, Term, shapes
+from handgraph.nn.plan import NodeMap, Scale, Select, Shape, Stage, Term, shapes
 from handgraph.nn.unroll import unroll
 from tests.nn.engines.plans import evaluate, map_tensors, plans
 
@@ -104,12 +104,12 @@ def test_nodes_that_are_not_selected_have_no_influence():
 
 
 @given(own=st.booleans())
-def test_scales_and_gates(own):
-    def rows(branches):
-        return torch.rand(branches, 2, 4, dtype=DOUBLE)
+def test_scales(own):
+    def scaled(source, branches):
+        return Term(source, (Scale(torch.rand(branches, 2, 4, dtype=DOUBLE)),))
 
-    first = Stage((Term(0),), torch.ones(3, 5, dtype=DOUBLE), scale=rows(3), gate=rows(3))
-    total = Stage((Term(1),), torch.ones(1, 5, dtype=DOUBLE), gate=rows(1))
+    first = Stage((scaled(0, 3),), torch.ones(3, 5, dtype=DOUBLE))
+    total = Stage((Term(1), scaled(1, 1)), torch.ones(1, 5, dtype=DOUBLE))
     x = torch.randn(3 if own else 1, 2, 5, 4, dtype=DOUBLE)
     plan = first, total
     found = evaluate(unroll(plan, Shape(*x.shape[:3])), flat(x))

@@ -7,9 +7,9 @@ from typing import cast
 
 from torch import Tensor
 
-from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Select, Stage, Term
+from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Scale, Select, Stage, Term
 
-GRAPH, NODE_MAP, SELECT = range(3)
+GRAPH, NODE_MAP, SCALE, SELECT = range(4)
 
 
 def outline(plan: Plan) -> tuple[tuple[int, ...], list[Tensor]]:
@@ -20,13 +20,13 @@ def outline(plan: Plan) -> tuple[tuple[int, ...], list[Tensor]]:
     """
     slots = _Slots()
     code: list[int] = []
-    for terms, bias, relu, scale, gate in plan:
+    for terms, bias, relu in plan:
         code.append(len(terms))
         for source, maps, weight in terms:
             code += (source, len(maps), slots.number(weight))
             for one in maps:
                 code += _numbers(one, slots)
-        code += (slots.number(bias), int(relu), slots.number(scale), slots.number(gate))
+        code += (slots.number(bias), int(relu))
     return tuple(code), slots.parts
 
 
@@ -50,6 +50,8 @@ def _numbers(one: Map, slots: _Slots) -> tuple[int, int, int]:
         return NODE_MAP, slots.number(one.matrix), slots.number(one.bias)
     if isinstance(one, Select):
         return SELECT, slots.number(one.chosen), one.nodes
+    if isinstance(one, Scale):
+        return SCALE, slots.number(one.factors), 0
     return GRAPH, slots.number(one.adjacency), int(one.normalization == "signed")
 
 
@@ -61,8 +63,8 @@ def restore(code: Sequence[int], parts: Sequence[Tensor]) -> Plan:
 
 def _stage(count: int, rest: Iterator[int], parts: Sequence[Tensor | None]) -> Stage:
     terms = tuple(_term(rest, parts) for _ in range(count))
-    bias, relu, scale, gate = (next(rest) for _ in range(4))
-    return Stage(terms, parts[bias], bool(relu), parts[scale], parts[gate])
+    bias, relu = next(rest), next(rest)
+    return Stage(terms, parts[bias], bool(relu))
 
 
 def _term(rest: Iterator[int], parts: Sequence[Tensor | None]) -> Term:
@@ -75,4 +77,6 @@ def _map(rest: Iterator[int], parts: Sequence[Tensor | None]) -> Map:
     tensor = cast("Tensor", parts[first])
     if kind == NODE_MAP:
         return NodeMap(tensor, parts[second])
+    if kind == SCALE:
+        return Scale(tensor)
     return Select(tensor, second) if kind == SELECT else Graph(tensor, ("abs", "signed")[second])

@@ -6,7 +6,7 @@ import torch
 from hypothesis import strategies as st
 
 from handgraph.nn.engines.outline import outline, restore
-from handgraph.nn.plan import NodeMap, Select, Shape, Stage, Term, shapes
+from handgraph.nn.plan import NodeMap, Scale, Select, Shape, Stage, Term, shapes
 
 
 def evaluate(plan, x):
@@ -17,12 +17,10 @@ def evaluate(plan, x):
         out = sum(terms)
         if stage.bias is not None and len(stage.bias) == 1:
             out = out.sum(0, keepdim=True)
-        out = out if stage.scale is None else out * stage.scale.unsqueeze(2)
         if stage.bias is not None:
             bias = stage.bias if stage.bias.dim() == 3 else stage.bias.unsqueeze(1)
             out = out + bias.unsqueeze(3)
-        out = out.relu() if stage.relu else out
-        outs.append(out if stage.gate is None else out * stage.gate.unsqueeze(2))
+        outs.append(out.relu() if stage.relu else out)
     return outs[-1]
 
 
@@ -31,6 +29,8 @@ def value(term, x):
         if isinstance(one, Select):
             rows = [x[n if len(x) > 1 else 0][index] for n, index in enumerate(one.chosen)]
             x = torch.stack(rows).where((one.chosen >= 0)[..., None, None], 0)
+        elif isinstance(one, Scale):
+            x = x * one.factors.unsqueeze(2)
         else:
             x = torch.matmul(one.matrix.unsqueeze(1), x.transpose(1, 2)).transpose(1, 2)
     return x if term.weight is None else torch.matmul(term.weight.unsqueeze(1), x)

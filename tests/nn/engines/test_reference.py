@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from handgraph.nn.engines import reference
 from handgraph.nn.engines.kept import KeptPlan
 from handgraph.nn.fuse import fuse
-from handgraph.nn.plan import Graph, NodeMap, Select, Shape, Stage, Term
+from handgraph.nn.plan import Graph, NodeMap, Scale, Select, Shape, Stage, Term
 from tests.nn.engines.unfused import evaluate, leaves, unfused_plans
 
 CLOSE = {"rtol": 1e-8, "atol": 1e-8}
@@ -67,7 +67,7 @@ def test_gradients_of_some(case, seed):
 @settings(max_examples=40)
 @given(unfused_plans(batches=[0, 1, 7, 40]))
 def test_blocks(case):
-    """Samples are run in blocks together with their scales and gates."""
+    """Samples are run in blocks together with their factors."""
     plan, x = case
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(RUN, "BLOCK", 6)
@@ -75,7 +75,7 @@ def test_blocks(case):
 
 
 @settings(max_examples=60)
-@given(unfused_plans(vectors=False), st.booleans())
+@given(unfused_plans(scales=False), st.booleans())
 def test_kept(case, dense):
     """A prepared plan, dense or not, has input gradients and does not change its buffers."""
     plan, x = case
@@ -108,11 +108,11 @@ def small():
         return torch.rand(*size, dtype=torch.float64).requires_grad_()
 
     graph, pool = Graph(leaf(2, 2, 2), "abs"), NodeMap(leaf(1, 2, 3), leaf(1, 2, 1))
-    chosen = Select(torch.tensor([[0, 2, -1], [1, -1, 0]]), 3)
+    chosen, scale = Select(torch.tensor([[0, 2, -1], [1, -1, 0]]), 3), Scale(leaf(2, 2, 2))
     plan = (
         Stage((Term(0, (chosen,)),), relu=False),
-        Stage((Term(1, (pool, graph), leaf(2, 3, 2)),), leaf(2, 3), gate=leaf(2, 2, 2)),
-        Stage((Term(2, (graph,)),), leaf(2, 1, 3), scale=leaf(2, 2, 2)),
+        Stage((Term(1, (pool, graph), leaf(2, 3, 2)),), leaf(2, 3)),
+        Stage((Term(2, (scale,)), Term(2, (graph,))), leaf(2, 1, 3)),
         Stage(
             (Term(2, (), leaf(2, 2, 3)), Term(3, (graph,), leaf(1, 2, 3))), leaf(1, 2), relu=False
         ),
@@ -164,7 +164,8 @@ def test_changed_tensors_are_errors():
 def test_transforms(batch):
     """Forward mode and vmap over batches."""
     plan, _ = small()
-    plan = tuple(stage._replace(scale=None, gate=None) for stage in plan)
+    first, second, third, last = plan
+    plan = first, second, third._replace(terms=third.terms[1:]), last  # without factors for samples
     x, tangent = torch.rand(2, 1, 3, 2, batch, dtype=torch.float64)
     expected = torch.func.jvp(lambda x: evaluate(plan, x), (x,), (tangent,))
     assert_close(torch.func.jvp(lambda x: reference.run(plan, x), (x,), (tangent,)), expected)
@@ -199,7 +200,7 @@ def test_tensors_that_depend_on_each_other():
 
     def stage(run, weight):
         scale = weight.sum(2, keepdim=True).expand(1, 2, 3).square()
-        return run((Stage((Term(0, (), weight),), scale=scale),), x)
+        return run((Stage((Term(0, (), weight),)), Stage((Term(1, (Scale(scale),)),))), x)
 
     assert gradgradcheck(lambda weight: stage(reference.run, weight), (weight,))
 

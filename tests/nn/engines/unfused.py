@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from hypothesis import strategies as st
 
-from handgraph.nn.plan import Graph, NodeMap, Select, Shape, Stage, Term, shapes, tensors
+from handgraph.nn.plan import Graph, NodeMap, Scale, Select, Shape, Stage, Term, shapes, tensors
 
 SIZES = st.integers(1, 4)
 CHAINS = ["", "", "M", "M", "G", "MG", "MG", "GM", "MM", "GG", "MGM", "S"]
@@ -20,13 +20,10 @@ def evaluate(plan, x):
         out = sum(torch.broadcast_tensors(*terms))
         if stage.bias is not None and len(stage.bias) == 1:
             out = out.sum(0, keepdim=True)
-        out = out if stage.scale is None else torch.einsum("njcb,njb->njcb", out, stage.scale)
         if stage.bias is not None:
             bias = stage.bias if stage.bias.dim() == 3 else stage.bias[:, None]
             out = out + bias[..., None]
-        out = out.relu() if stage.relu else out
-        out = out if stage.gate is None else torch.einsum("njcb,njb->njcb", out, stage.gate)
-        outs.append(out)
+        outs.append(out.relu() if stage.relu else out)
     return outs[-1]
 
 
@@ -34,6 +31,9 @@ def _term(term, x):
     for one in term.maps:
         if isinstance(one, Select):
             x = _select(one.chosen, x)
+            continue
+        if isinstance(one, Scale):
+            x = torch.einsum("njcb,njb->njcb", *_same(x, one.factors))
             continue
         matrix, bias = (_normalize(*one), None) if isinstance(one, Graph) else one
         matrix, x = _same(matrix, x)
@@ -68,9 +68,9 @@ def leaves(plan):
 
 
 class _Drawing:
-    def __init__(self, draw, batch, given, branches, vectors, selects):
+    def __init__(self, draw, batch, given, branches, scales, selects):
         self.draw, self.batch, self.branches = draw, batch, branches
-        self.vectors, self.selects = vectors, selects
+        self.scales, self.selects = scales, selects
         self.stages, self.shapes = [], [given]
         self.maps = []
         self.generator = torch.Generator().manual_seed(draw(st.integers(0, 999)))
@@ -105,6 +105,8 @@ class _Drawing:
         return self.draw(st.sampled_from(found)) if found and self.yes() else None
 
     def chain(self, has, goes, least):
+        if self.scales and has.nodes == goes and self.yes():
+            return (Scale(self.random(self.one_or_all(), goes, self.batch)),)
         kinds = self.draw(st.sampled_from(CHAINS if self.selects else CHAINS[:-1]))
         if has.nodes != goes and not set(kinds) & set("MS"):
             kinds += "M"
@@ -152,23 +154,16 @@ class _Drawing:
             rows = self.draw(st.sampled_from([(), (1,), (goes,)]))
             bias = self.random(self.one_or_all(), *rows, channels)
         stage = Stage(terms, bias, self.yes())
-        out = shapes((*self.stages, stage), self.shapes[0])[-1]
-        scale, gate = (
-            self.random(out.branches, goes, self.batch) if self.vectors and self.yes() else None
-            for _ in range(2)
-        )
-        if any(type(one) is NodeMap and one.bias is not None for t in terms for one in t.maps):
-            scale = None  # see fuse
-        self.stages.append(stage._replace(scale=scale, gate=gate))
-        self.shapes.append(out)
+        self.stages.append(stage)
+        self.shapes.append(shapes(self.stages, self.shapes[0])[-1])
 
 
 @st.composite
-def unfused_plans(draw, *, batches=BATCHES, vectors=True, selects=True):
+def unfused_plans(draw, *, batches=BATCHES, scales=True, selects=True):
     """Draw a plan and an input for it; all floating-point tensors are leaves."""
     batch, branches = draw(st.sampled_from(batches)), draw(st.integers(1, 3))
     given = Shape(draw(st.sampled_from([1, branches])), draw(SIZES), draw(SIZES))
-    work = _Drawing(draw, batch, given, branches, vectors, selects)
+    work = _Drawing(draw, batch, given, branches, scales, selects)
     for _ in range(draw(st.integers(1, 4))):
         work.stage()
     return tuple(work.stages), work.random(*given, batch)

@@ -123,7 +123,7 @@ def _put(like, w, end, n, first, there, size):
 
 @compiled
 def _take_vectors(like, w, address, vectors, samples, first, there, size):
-    """Copy scales and gates to their rows, padded with zeros."""
+    """Copy the factors of scales to their rows, padded with zeros."""
     for slot, row, nodes in vectors:
         x = at(pointer(like, address[slot]), first)
         for j in range(nodes):
@@ -134,7 +134,7 @@ def _take_vectors(like, w, address, vectors, samples, first, there, size):
 
 @compiled
 def _put_vectors(like, g, found, vectors, samples, first, there, size):
-    """Copy the gradients of scales and gates out of their rows."""
+    """Copy the gradients of factors out of their rows."""
     for slot, row, nodes in vectors:
         x = at(pointer(like, found[slot]), first)
         for j in range(nodes):

@@ -31,7 +31,7 @@ class Tables(NamedTuple):
         terms: Kind; row, nodes and channels of the source; nodes and channels of the result; slot
             and offset of the matrix; slot of the weight; row of the intermediate between the maps
             or of the factors, or the first of the selected nodes.
-        vectors: Scales and gates: slot, row of the work space, nodes.
+        vectors: Factors of scales: slot, row of the work space, nodes.
         selected: The nodes that terms select, -1 for zeros.
     """
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from handgraph.nn.engines.cpu.program import Program
 from handgraph.nn.engines.cpu.writer import Writer
 from handgraph.nn.engines.outline import restore
-from handgraph.nn.plan import Graph, Map, NodeMap, Shape, Stage, Term, shapes
+from handgraph.nn.plan import Graph, Map, NodeMap, Scale, Shape, Stage, Term, shapes
 
 
 def program_of(code: tuple[int, ...], x: Tensor, parts: Sequence[Tensor]) -> Program | str:
@@ -22,7 +22,7 @@ def program_of(code: tuple[int, ...], x: Tensor, parts: Sequence[Tensor]) -> Pro
     if not isinstance(made, str):
         for slot, _, nodes in made.tables.vectors.tolist():
             if parts[slot - 1].shape != (x.shape[0], nodes, x.shape[3]):
-                return "a scale or a gate is not [N, J', B]"
+                return "the factors of a scale are not [N, J, B]"
     return made
 
 
@@ -49,22 +49,17 @@ def _program(
     if any(shape.branches != given.branches for shape in found):
         return "its stages differ in the number of branches"
     if not all(_is_short(term) for stage in plan for term in stage.terms):
-        return "a term has more than a map and a graph over its nodes, or a gather"
+        return "a term has more than a map and a graph over its nodes, or a selection"
     if min(found[0][1:]) < 1 or not all(map(_is_usual, plan, found[1:])):
         return "a tensor of the plan has an unsupported shape"
-    if any(stage.scale is not None and _shifts(stage) for stage in plan):
-        return "a map with a bias is in a stage with a scale"
     return Writer(plan, parts, found, reused=False).program()
 
 
 def _is_short(term: Term) -> bool:
     kinds = tuple(type(one) for one in term.maps)
+    if kinds == (Scale,):
+        return term.weight is None
     return kinds in ((), (NodeMap,), (Graph,), (NodeMap, Graph))
-
-
-def _shifts(stage: Stage) -> bool:
-    maps = (one for term in stage.terms for one in term.maps)
-    return any(isinstance(one, NodeMap) and one.bias is not None for one in maps)
 
 
 def _is_usual(stage: Stage, shape: Shape) -> bool:
@@ -77,6 +72,8 @@ def _is_usual(stage: Stage, shape: Shape) -> bool:
 
 
 def _is_usual_map(one: Map) -> bool:
+    if isinstance(one, Scale):
+        return one.factors.dim() == 3
     if isinstance(one, Graph):
         return one.adjacency.dim() == 3 and one.adjacency.shape[1] == one.adjacency.shape[2]
     if not isinstance(one, NodeMap):

@@ -22,14 +22,14 @@ from handgraph.nn.engines.cpu.program import (
     Tables,
 )
 from handgraph.nn.fuse import check_selection
-from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Select, Shape, Stage, Term
+from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Scale, Select, Shape, Stage, Term
 
 
 class Writer:
     """Writes the stages of a plan into tables, in order.
 
     Args:
-        plan: The plan. Its terms have a map, a graph, a map and a graph, or a selection.
+        plan: The plan. Its terms have a map, a graph, a map and a graph, a scale, or a selection.
         parts: Its tensors; slot s is ``parts[s - 1]``.
         found: The shapes of its input and of the outputs of its stages.
         reused: Whether rows that no later stage reads are reused. A derivative reads all rows.
@@ -96,42 +96,18 @@ class Writer:
         return 0 if tensor is None else self.slots[id(tensor)]
 
     def write(self, stage: Stage, shape: Shape) -> int:
-        """Write a stage, and return the row of its output.
-
-        A scale is a stage of its own after the sum of the terms, and a gate one after the ReLU.
-        """
+        """Write a stage, and return the row of its output."""
         first, shifts = len(self.found["terms"]), []
         for term in stage.terms:
             shifts += self.write_term(term, shape)
-        bias = self.write_bias(stage, shifts, shape)
-        if stage.scale is not None:
-            total = self.add_stage(shape, first)
-            first = self.write_factors(stage.scale, total, shape)
-        out = self.add_stage(shape, first, bias, stage.relu)
-        if stage.gate is not None:
-            out = self.add_stage(shape, self.write_factors(stage.gate, out, shape))
-        return out
-
-    def add_stage(
-        self, shape: Shape, first: int, bias: Sequence[int] = (-1, 0, 0), relu: bool = False
-    ) -> int:
-        """Add a stage of the terms from ``first``, and return the row of its output."""
-        _, nodes, channels = shape
+        bias, (_, nodes, channels) = self.write_bias(stage, shifts, shape), shape
         out, last = self.take_rows(nodes * channels), len(self.found["terms"])
-        self.found["stages"].append([out, nodes, channels, *bias, int(relu), first, last])
+        self.found["stages"].append([out, nodes, channels, *bias, int(stage.relu), first, last])
         return out
 
-    def write_factors(self, vector: Tensor, source: int, shape: Shape) -> int:
-        """Write a source times a scale or a gate as a term, and return its number."""
-        _, nodes, channels = shape
-        by = self.write_vector(vector, nodes)
-        sizes = [source, nodes, channels, nodes, channels]
-        self.found["terms"].append([SCALED, *sizes, 0, 0, 0, by])
-        return len(self.found["terms"]) - 1
-
-    def write_vector(self, vector: Tensor, nodes: int) -> int:
-        """Write a scale or a gate, and return its row."""
-        slot = self.slot(vector)
+    def write_factors(self, factors: Tensor, nodes: int) -> int:
+        """Write the factors of a scale, and return their row."""
+        slot = self.slot(factors)
         if (slot,) not in self.known:
             row = self.known[(slot,)] = self.take_rows(nodes)
             self.found["vectors"].append([slot, row, nodes])
@@ -158,6 +134,8 @@ class Writer:
         kind, middle = SAME, 0
         if term.maps and isinstance(term.maps[0], Select):
             kind, middle = GATHER, self.write_index(term.maps[0])
+        elif term.maps and isinstance(term.maps[0], Scale):
+            kind, middle = SCALED, self.write_factors(term.maps[0].factors, ins)
         elif matrix and weight:
             nodes_first = inner * outs * (ins + channels) <= channels * ins * (inner + outs)
             kind = NODES_FIRST if nodes_first else CHANNELS_FIRST

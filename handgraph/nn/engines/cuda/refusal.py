@@ -13,7 +13,7 @@ from torch import Tensor
 
 from handgraph.nn.engines.cuda.program import is_input, is_uniform
 from handgraph.nn.engines.looking import watched
-from handgraph.nn.plan import Plan, Select, Shape, shapes
+from handgraph.nn.plan import Plan, Scale, Select, Shape, shapes
 
 HAS_TRITON = find_spec("triton") is not None
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -47,7 +47,8 @@ def refuses_input(x: Tensor, parts: Iterable[Tensor]) -> str | None:
 def refuses_plan(plan: Plan, given: Shape) -> str | None:
     """Return why the engine refuses a plan on inputs of this shape, or ``None``."""
     found = shapes(plan, given)
-    if any(stage.scale is not None or stage.gate is not None for stage in plan):
+    maps = [one for stage in plan for term in stage.terms for one in term.maps]
+    if any(isinstance(one, Scale) for one in maps):
         return "nodes of single samples are masked"
     if plan[-1].relu or is_input(plan[-1]):
         return "the last stage has a ReLU, or only selects nodes"

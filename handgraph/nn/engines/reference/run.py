@@ -9,7 +9,7 @@ from handgraph._check import check_device
 from handgraph.nn.engines.looking import traced
 from handgraph.nn.engines.reference.walk import walk
 from handgraph.nn.fuse import fuse
-from handgraph.nn.plan import Plan, tensors
+from handgraph.nn.plan import Plan, Scale, Term, tensors
 
 BLOCK = 1024
 """Largest number of samples per block on a CPU without gradients. Larger intermediates do not fit
@@ -36,9 +36,10 @@ def _needs_gradient(plan: Plan, x: Tensor) -> bool:
 
 
 def _block(plan: Plan, place: slice) -> Plan:
-    """Return the plan for some of the samples; scales and gates are per sample."""
+    """Return the plan for some of the samples; factors are per sample."""
 
-    def cut(vector: Tensor | None) -> Tensor | None:
-        return None if vector is None else vector[..., place]
+    def cut(term: Term) -> Term:
+        maps = [Scale(m.factors[..., place]) if isinstance(m, Scale) else m for m in term.maps]
+        return term._replace(maps=tuple(maps))
 
-    return tuple([s._replace(scale=cut(s.scale), gate=cut(s.gate)) for s in plan])
+    return tuple([stage._replace(terms=tuple(map(cut, stage.terms))) for stage in plan])

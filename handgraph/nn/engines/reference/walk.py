@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from handgraph.nn.plan import Plan, Select, Stage, Term
+from handgraph.nn.plan import Plan, Scale, Select, Stage, Term
 
 
 def walk(plan: Plan, x: Tensor) -> Tensor:
@@ -26,19 +26,17 @@ def walk(plan: Plan, x: Tensor) -> Tensor:
 
 
 def _run_stage(stage: Stage, outs: Sequence[Tensor]) -> Tensor:
-    terms, bias, relu, scale, gate = stage
+    terms, bias, relu = stage
     total = cast("Tensor", None)
     for term in terms:
         total = _add_term(term, outs[term.source], total)
     if bias is not None and len(total) > len(bias) == 1:
         total = total.sum(0).unsqueeze(0)  # OpenVINO errs if the sum keeps the dimension
-    if scale is not None:
-        total = total * scale.unsqueeze(2)
     if bias is not None:
         total = total + (bias.unsqueeze(3) if total.dim() == 4 else bias)
-    if relu:
-        total = total.relu() if bias is None else total.relu_()  # a sum with a bias is new
-    return total if gate is None else total * gate.unsqueeze(2)
+    if not relu:
+        return total
+    return total.relu() if bias is None else total.relu_()  # a sum with a bias is new
 
 
 def _add_term(term: Term, x: Tensor, onto: Tensor | None) -> Tensor:
@@ -47,6 +45,8 @@ def _add_term(term: Term, x: Tensor, onto: Tensor | None) -> Tensor:
     steps: list[Callable[..., Tensor]] = [] if weight is None else [partial(_mix_channels, weight)]
     if maps and isinstance(maps[0], Select):
         x = _gather(x, maps[0].chosen)
+    elif maps and isinstance(maps[0], Scale):
+        x = x * maps[0].factors.unsqueeze(2)
     elif maps:
         matrix = maps[0][0]
         first = weight is None or _is_first(matrix, weight)

@@ -18,7 +18,7 @@ from handgraph.nn import engines, fold
 from handgraph.nn.engines.outline import outline, restore
 from handgraph.nn.folded import Folded
 from handgraph.nn.mixing import samples_last
-from handgraph.nn.plan import Graph, NodeMap, Select, Stage, Term
+from handgraph.nn.plan import Graph, NodeMap, Scale, Select, Stage, Term
 from tests.nn.nets import EXACT, LEVELS, core, pose, soft_mask, unet
 
 numba = pytest.importorskip("numba")
@@ -179,13 +179,13 @@ PLANS = {
     "a map with one bias": stage(NodeMap(r(1, 3, 3), r(1, 1, 1))),
     "a map with a bias for each channel": stage(NodeMap(r(1, 3, 3), r(1, 3, 2))),
     "a map with a flat bias": stage(NodeMap(r(1, 3, 3), r(1, 3))),
-    "a scale for one sample": stage(scale=r(1, 3, 1)),
-    "a scale for other samples": stage(scale=r(1, 3, 5)),
-    "a flat scale": stage(scale=r(1, 3)),
-    "a scale for other nodes": stage(scale=r(1, 4, 67)),
-    "a scale": stage(NodeMap(r(1, 3, 3), r(1, 3, 1)), scale=r(1, 3, 67)),
-    "a gate for one sample": stage(gate=r(1, 3, 1)),
-    "a flat gate": stage(gate=r(1, 3)),
+    "a scale for one sample": stage(Scale(r(1, 3, 1))),
+    "a scale for other samples": stage(Scale(r(1, 3, 5))),
+    "a flat scale": stage(Scale(r(1, 3))),
+    "a scale for other nodes": stage(Scale(r(1, 4, 67))),
+    "a scale": stage(Scale(r(1, 3, 67))),
+    "a scale and a weight": stage(Scale(r(1, 3, 67)), weight=r(1, 4, 2)),
+    "a map and a scale": stage(NodeMap(r(1, 3, 3), r(1, 3, 1)), Scale(r(1, 3, 67))),
     "one bias": stage(weight=r(1, 4, 2), bias=r(1, 1)),
     "one bias for each node": stage(weight=r(1, 4, 2), bias=r(1, 3, 1)),
     "one bias of three dimensions": stage(weight=r(1, 4, 2), bias=r(1, 1, 1)),

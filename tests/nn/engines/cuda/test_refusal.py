@@ -9,12 +9,13 @@ import torch
 
 from handgraph.nn.engines import cuda
 from handgraph.nn.engines.cuda.refusal import _is_recent, refuses_here, refuses_input, refuses_plan
-from handgraph.nn.plan import NodeMap, Select, Shape, Stage, Term
+from handgraph.nn.plan import NodeMap, Scale, Select, Shape, Stage, Term
 
 ONES = torch.ones(2, 3, 3)
 HIDDEN = Stage((Term(0, (NodeMap(ONES),)),))
 LAST = Stage((Term(1, (NodeMap(ONES),)),), relu=False)
 SELECT = Term(0, (Select(torch.tensor([[0, 1, 2], [2, 1, -1]]), 3),))
+SCALED = Stage((Term(1, (Scale(torch.ones(2, 3, 5)),)),))
 TOTAL = LAST._replace(bias=torch.ones(1, 4))
 GIVEN = Shape(1, 3, 4)
 
@@ -35,8 +36,8 @@ def test_taken(plan):
 @pytest.mark.parametrize(
     ("plan", "why"),
     [
-        ((HIDDEN._replace(gate=torch.ones(2, 3, 5)), LAST), "nodes of single samples are masked"),
-        ((HIDDEN, LAST._replace(scale=torch.ones(2, 3, 5))), "nodes of single samples are masked"),
+        ((HIDDEN, SCALED, LAST), "nodes of single samples are masked"),
+        ((HIDDEN, SCALED._replace(relu=False)), "nodes of single samples are masked"),
         ((HIDDEN,), "the last stage has a ReLU, or only selects nodes"),
         ((Stage((SELECT,), relu=False),), "the last stage has a ReLU, or only selects nodes"),
         ((HIDDEN, LAST._replace(terms=(SELECT, Term(1)))), "nodes are selected within the plan"),
