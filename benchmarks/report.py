@@ -16,8 +16,9 @@ from benchmarks.versions import table as versions_table
 HEAD = """\
 # Benchmarks
 
-`python -m benchmarks.report` writes this page. `benchmarks/README.md` describes the method. Times
-are medians of interleaved calls in one process.
+`python -m benchmarks.report` writes this page. `benchmarks/README.md` describes the method. The
+*core* is the [branches](guide/removal_sets.md) and the ensemble network of the paper. Times are
+medians of interleaved calls in one process.
 
 - *vs HOPE-Net*: speed-up over HOPE-Net's algorithm, which runs the branches one after the other and
   normalises the adjacency for every sample
@@ -141,7 +142,7 @@ def backbones(result: dict[str, Any]) -> str:
 
 
 def encoders(result: dict[str, Any]) -> str:
-    """Accuracy of the feature encoders on rendered hands."""
+    """Write the accuracy of the feature encoders on rendered hands."""
     sizes = result["sizes"]
     text = (
         f"Rendered hands of {sizes['image_size']} pixels. `{sizes['backbone']}` is trained on "

@@ -1,4 +1,4 @@
-"""Removal sets: the joints that each branch loses, and the subgraphs that remain."""
+"""Removal sets: the joints that each branch removes, and the subgraphs that remain."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class RemovalSets:
         *,
         among: What | None = None,
     ) -> RemovalSets:
-        """Draw ``num_sets`` sets of ``size`` joints, uniformly among those that keep every joint.
+        """Draw ``num_sets`` sets of ``size`` joints uniformly, so that some set keeps each joint.
 
         Args:
             skeleton: The skeleton.
@@ -160,7 +160,7 @@ class RemovalSets:
             among: The joints that may be removed; by default all but the root.
 
         Raises:
-            ValueError: If ``among`` is too small, or all sets remove a joint in each of 1000 draws.
+            ValueError: If ``among`` is too small, or no draw of 1000 keeps each joint in some set.
 
         Example:
             >>> import torch

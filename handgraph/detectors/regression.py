@@ -17,9 +17,9 @@ _JOINTS = 21  # number of joints that the defaults are fitted to
 class RegressionDetector:
     r"""A model of regression detectors: occlusion moves all joints, and the confidence is constant.
 
-    With k of 21 joints occluded, all joints move by one random vector of standard deviation
-    :math:`\sqrt{\mathrm{together}}\,(\mathrm{shift} + \mathrm{growth} \cdot k)`, and each occluded
-    joint also moves by its own vector with the rest of the variance. A visible joint at distance r
+    If k of 21 joints are occluded, they move by a common random vector of standard deviation
+    :math:`\sqrt{\mathrm{together}}\,(\mathrm{shift} + \mathrm{growth} \cdot k)`, and each of them
+    also by its own vector with the rest of the variance. A visible joint at distance r
     from the nearest occluded one moves by :math:`e^{-r / \mathrm{reach}}` times the common vector.
     The depth cue is the joint's depth with a scale error and a bias of the whole hand, and noise of
     standard deviation :math:`\mathrm{cue\_noise} + \mathrm{cue\_growth} \cdot k^2` at each joint.

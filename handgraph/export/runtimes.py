@@ -25,7 +25,7 @@ def load_onnxruntime(model: bytes | Path, *, threads: int | None = None) -> Run:
 
     Args:
         model: Output of :func:`to_onnx`, or the path of a file with it.
-        threads: Number of threads; by default the number of PyTorch.
+        threads: Number of threads; by default that of PyTorch.
 
     Raises:
         ImportError: If onnxruntime is not installed.
@@ -64,7 +64,7 @@ def load_openvino(
         model: Output of :func:`to_onnx`, or the path of a file with it.
         dtype: Dtype of the computation, ``torch.float32`` or ``torch.bfloat16``. Inputs and outputs
             have the dtypes of the model.
-        threads: Number of threads; by default the number of PyTorch.
+        threads: Number of threads; by default that of PyTorch.
 
     Raises:
         ImportError: If openvino is not installed.

@@ -79,7 +79,7 @@ def _check(image: Tensor, A: Tensor, mode: str) -> None:
     lead = list(image.shape[:-3])
     if list(A.shape) not in ([*lead, 3, 3], [3, 3]):
         raise ValueError(
-            f"expected A of shape {[*lead, 3, 3]} (one an image) or [3, 3] (one for all), "
+            f"expected A of shape {[*lead, 3, 3]} (one per image) or [3, 3] (one for all), "
             f"got {list(A.shape)}"
         )
 

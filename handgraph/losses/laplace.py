@@ -46,8 +46,8 @@ def laplace_loss(
 
     Raises:
         TypeError: If a tensor is not floating point, or the mask is not bool.
-        ValueError: If the shapes differ or are not ``[*, J, C]``, or log_scale has another shape
-            than those listed above.
+        ValueError: If the shapes differ or are not ``[*, J, C]``, or log_scale has a shape that
+            is not listed above.
 
     Example:
         >>> import torch

@@ -112,7 +112,7 @@ def pa_mpjpe(
     Units:
         The unit of ``target`` (metres). NaN if the alignment of any pose with a visible joint is
         undetermined (fewer than three visible joints, joints on a line). Exclude such images with
-        ``visible.sum(-1) >= 3``, and report it with the result. In 2D, two joints always give 0.
+        ``visible.sum(-1) >= 3``, and report the exclusion. In 2D, two joints always give 0.
 
     Raises:
         TypeError: If the poses are not both float32 or both float64, or ``visible`` not bool.

@@ -60,7 +60,7 @@ def per_occlusion(
 
     Args:
         values: One value for each joint, such as its error or its area under the curve.
-        visible: Visibility of the joints. Only these are scored.
+        visible: Visibility of the joints. Only visible joints are scored.
         average: ``"pooled"`` or ``"joint"``, as in :func:`handgraph.metrics.visible_mean`.
         min_visible: Minimum number of visible joints for small occlusion.
 
@@ -94,8 +94,8 @@ def per_occlusion(
 def relative_value(*, small: Tensor, severe: Tensor) -> Tensor:
     """Compute the ratio of the AUC under severe occlusion to that under small occlusion.
 
-    This is B / A in Table 2 of the paper. Near 1, occlusion does not harm. The ratio may also rise
-    if both AUCs get worse, so report ``severe`` as well.
+    This is B / A in Table 2 of the paper. A ratio near 1 means little effect of occlusion. The
+    ratio may also rise if both AUCs get worse, so report ``severe`` as well.
 
     Args:
         small: AUC on images with small occlusion (A).

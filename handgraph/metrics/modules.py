@@ -17,7 +17,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "the metric classes need torchmetrics: pip install 'handgraph[train]' "
-        "(the functions of handgraph.metrics do without)"
+        "(the functions of handgraph.metrics do not)"
     ) from error
 
 from handgraph._check import check_count, check_skeleton, check_tensor

@@ -30,7 +30,7 @@ def thresholds(
     """Return evenly spaced error thresholds from ``low`` to ``high``, both included.
 
     The default, 20 steps from 0 to 50 mm, is that of hand3d. FreiHAND uses 100 steps, and some
-    papers use 20 to 50 mm or 0 to 30 mm. The AUC depends on this choice, so report both.
+    papers use 20 to 50 mm or 0 to 30 mm. The AUC depends on the thresholds, so report them.
 
     Args:
         high: The last threshold.

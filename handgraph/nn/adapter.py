@@ -26,14 +26,14 @@ class SkeletonConv(HasConstants):
     """Apply a convolution ``conv(x, edge_index)`` to a batch of poses of one skeleton.
 
     PyG has two layouts for such a batch. The static layout is ``[B, J, C]`` with one
-    ``edge_index``. It copies nothing, but some convolutions do not support it, and some silently
-    compute something else. The disjoint layout is ``[B * J, C]`` with B copies of the edges. All
-    convolutions support it. The layout is chosen at construction: it must give the same output for
-    a few poses in a batch as for each pose alone, for a copy of the convolution in eval mode with
-    noise on its parameters. Static is tested first, disjoint first if the module is not a
-    ``MessagePassing``. The test changes neither the convolution nor the random generators. Only x
-    and the edges are passed on. Call layers that need ``batch`` (``GPSConv``, graph norms) on the
-    batches of :func:`from_dense` instead.
+    ``edge_index``. It copies nothing. Some convolutions do not support it, and some silently give
+    wrong results. The disjoint layout is ``[B * J, C]`` with B copies of the edges. All
+    convolutions support it. The layout is chosen at construction by running a copy of the
+    convolution, in eval mode and with noise on its parameters: a batch of poses must give the same
+    output as each pose alone. Static is tested first for a ``MessagePassing``, disjoint first for
+    other modules. The test changes neither the convolution nor the random generators. Only x and
+    the edges are passed to the convolution. Call layers that need ``batch`` (``GPSConv``, graph
+    norms) on the batches of :func:`from_dense` instead.
 
     Args:
         conv: The convolution, such as ``GATv2Conv(2, 16)``.
@@ -124,7 +124,7 @@ def _probe(conv: nn.Module, skeleton: Skeleton, in_channels: int) -> tuple[bool,
             "call it once before, or construct it with in_channels"
         )
     generator = torch.Generator("cpu").manual_seed(0)
-    poses = 4 if skeleton.num_joints == 3 else 3  # no convolution confuses poses and joints
+    poses = 4 if skeleton.num_joints == 3 else 3  # not the number of joints
     shape = (poses, skeleton.num_joints, in_channels)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         conv = _noisy_copy(conv, generator)

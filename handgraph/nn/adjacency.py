@@ -63,10 +63,10 @@ def check_normalization(normalization: str) -> None:
 def gate_scales(
     adj: Tensor, gate: Tensor, normalization: Normalization, renormalize: bool
 ) -> tuple[Tensor, Tensor]:
-    r"""Return the factors of each node's input and output for samples with different nodes.
+    r"""Return the factors of each node's input and output for samples with different hidden nodes.
 
-    The adjacency is shared by all samples, so a mask per sample cannot be multiplied into it. But
-    the normalised adjacency of a sample is the shared matrix between two diagonal matrices:
+    The adjacency is shared by all samples, so a mask per sample cannot be multiplied into it. The
+    normalised adjacency of a sample is the shared matrix between two diagonal matrices:
 
     .. math:: L_g = \mathrm{diag}(r)\, A\, \mathrm{diag}(s), \qquad
               r_i = d_i^{-1/2}, \quad s_j = d_j^{-1/2} g_j

@@ -42,8 +42,8 @@ class AdaptiveGraphConv(nn.Module):
           node is not normalised by its degree
 
     Raises:
-        ValueError: If x does not have ``in_channels`` channels, or adj or gate have another number
-            of nodes than x.
+        ValueError: If x does not have ``in_channels`` channels, or the number of nodes of adj or
+            gate differs from that of x.
 
     Example:
         >>> import torch

@@ -67,7 +67,7 @@ class Folded(nn.Module):
         expected = self.size if self.branched[0] else self.size[1:]
         found = x.shape[-len(expected) :]
         if len(found) < len(expected) or any(
-            size not in (None, came) for size, came in zip(expected, found, strict=True)
+            size not in (None, got) for size, got in zip(expected, found, strict=True)
         ):
             sizes = ", ".join("C" if size is None else str(size) for size in expected)
             raise ValueError(f"folded net: expected [*, {sizes}], got {list(x.shape)}")
@@ -79,7 +79,7 @@ class Folded(nn.Module):
 
 
 def _update_forms(folded: Folded, _: object) -> None:
-    """Update the forms of all engines after a state dict was loaded."""
+    """Update the forms of all engines after a state dict is loaded."""
     for form in cast("Iterable[Form]", folded.forms.values()):
         form.update(folded.plan())
 

@@ -1,7 +1,7 @@
-"""The plan of a graph U-Net whose samples hide different nodes.
+"""The plan of a graph U-Net with a different node mask for each sample.
 
 Nodes of the coarser levels are not joints, so only the stages of the finest level depend on the
-sample: they scale the input and output of each node, see
+sample. They scale the input and output of each node by
 :func:`~handgraph.nn.adjacency.gate_scales`.
 """
 
@@ -51,12 +51,12 @@ class Gating(NamedTuple):
 
 
 def gate_plan(plan: Plan, level: Finest, gate: Tensor, gating: tuple[Gating, Gating]) -> Plan:
-    """Return the plan for samples that hide different nodes.
+    """Return the plan for samples with different hidden nodes.
 
     Args:
         plan: The plan of the net, fused or not.
         level: The stages of its finest level.
-        gate: Factor of the output of each node of each sample; 0 hides it. ``[N, J, B]``
+        gate: Factor of the output of each node of each sample; 0 if hidden. ``[N, J, B]``
         gating: How the first and the last convolution sum degrees.
     """
     (graph,) = level.encode.terms[0].maps

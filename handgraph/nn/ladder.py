@@ -23,7 +23,7 @@ def halving_ladder(num_nodes: int) -> tuple[int, ...]:
 
 
 def check_ladder(name: str, num_nodes: int, nodes: Sequence[int] | None) -> tuple[int, ...]:
-    """Return the given or else halving node counts, and raise if they do not fit."""
+    """Return the given node counts, by default halving ones, and raise if they do not fit."""
     ladder = halving_ladder(num_nodes) if nodes is None else tuple(nodes)
     for size in ladder:
         check_whole(nodes=size)

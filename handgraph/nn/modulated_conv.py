@@ -80,7 +80,7 @@ class ModulatedGraphConv(HasConstants):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Reset all parameters; the modulations start without effect."""
+        """Reset all parameters; the modulations initially have no effect."""
         for lin in (self.lin_self, self.lin_neighbor):
             nn.init.xavier_uniform_(lin.weight, gain=2**0.5)
         nn.init.ones_(self.weight_modulation)

@@ -202,11 +202,11 @@ def _term_shape(term: Term, given: Shape, number: int) -> Shape:
         size = one[0].shape
         ins = one.nodes if isinstance(one, Select) else size[1 if isinstance(one, Scale) else 2]
         _expect(number, "a map over nodes", (ins,), (nodes,))
-        branches, nodes = _joint(number, branches, size[0]), size[1]
+        branches, nodes = _common(number, branches, size[0]), size[1]
     if term.weight is not None:
         size = term.weight.shape
         _expect(number, "a weight", size[2:], (channels,))
-        branches, channels = _joint(number, branches, size[0]), size[1]
+        branches, channels = _common(number, branches, size[0]), size[1]
     return Shape(branches, nodes, channels)
 
 
@@ -219,11 +219,11 @@ def _stage_shape(stage: Stage, outs: set[Shape], number: int) -> Shape:
         size = stage.bias.shape
         if size[-1] not in (1, channels) or size[1:-1] not in ((), (1,), (nodes,)):
             _expect(number, "a bias", size[1:], (nodes, channels))
-        branches = size[0] if size[0] == 1 else _joint(number, branches, size[0])
+        branches = size[0] if size[0] == 1 else _common(number, branches, size[0])
     return Shape(branches, nodes, channels)
 
 
-def _joint(number: int, branches: int, more: int) -> int:
+def _common(number: int, branches: int, more: int) -> int:
     if branches != more and 1 not in (branches, more):
         raise ValueError(f"plan: expected {branches} branches in stage {number}, got {more}")
     return max(branches, more)

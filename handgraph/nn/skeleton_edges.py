@@ -35,7 +35,7 @@ class SkeletonEdges(HasConstants, MadeFor):
         B, the number of copies; 1 in the static layout.
 
     Raises:
-        ValueError: If x has other channels or joints, or the edges are not those of B copies.
+        ValueError: If x has the wrong shape, or the edges are not those of B copies.
         TypeError: If ``skeleton`` is not a skeleton.
 
     Example:

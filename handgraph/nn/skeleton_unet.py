@@ -82,7 +82,7 @@ class SkeletonUNet(nn.Module):
 
     Raises:
         ValueError: If the sizes are not positive, the ladder does not fit the skeleton, ``conv``
-            returns other channels, or the input does not have the joints and channels.
+            returns the wrong number of channels, or the input has the wrong shape.
 
     Example:
         >>> import torch

@@ -44,7 +44,7 @@ class _Unrolling:
     def source(self, number: int, branch: int) -> int:
         """Return the source that holds a branch of an earlier output, and add it if missing."""
         count = self.found[number].branches
-        branch = min(branch, count - 1)  # all branches read a single one
+        branch = min(branch, count - 1)  # all branches read the only branch
         if number == 0 and count == 1:
             return 0
         if (number, branch) not in self.places:

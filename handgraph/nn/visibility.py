@@ -25,10 +25,10 @@ class VisibilityLifter(nn.Module):
     stratified (:func:`handgraph.masks.stratified_levels`) and fixed at construction, so the output
     is deterministic. A joint that no draw keeps is estimated by a further draw of all joints.
 
-    This model is not in the paper. It improves visible joints with heatmap detectors, but not
-    hidden joints, and not with detectors that regress all joints (see the results). Train the
-    lifter on one draw per sample, with a loss over the kept joints. Train the visibility net on
-    real or simulated labels (:func:`handgraph.transforms.simulate_occlusion`)::
+    This model is not in the paper. With heatmap detectors, it improves visible joints but not
+    hidden joints. With detectors that regress all joints, it improves neither (see the results).
+    Train the lifter on one draw per sample, with a loss over the kept joints. Train the visibility
+    net on real or simulated labels (:func:`handgraph.transforms.simulate_occlusion`)::
 
         logit = net.logit(x, score)
         mask = net.draw(logit)

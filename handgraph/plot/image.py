@@ -55,4 +55,4 @@ def _check_image(image: Tensor) -> None:
     if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
         raise ValueError(f"expected image of shape [3, H, W], got {list(image.shape)}")
     if image.is_floating_point() and not ((image >= 0) & (image <= 1)).all():
-        raise ValueError("expected image with floats from 0 to 1, got others (or NaN)")
+        raise ValueError("expected image with floats from 0 to 1, got values outside or NaN")

@@ -29,7 +29,7 @@ class GraphNet(nn.Module):
         - output: ``[*, J, out_channels]``
 
     Raises:
-        ValueError: If the input has other nodes or channels.
+        ValueError: If the input has the wrong number of nodes or channels.
 
     Example:
         >>> import torch

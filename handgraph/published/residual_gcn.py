@@ -38,7 +38,7 @@ class ResidualGCN(HasConstants):
 
     Raises:
         TypeError: If ``skeleton`` is not a skeleton, or the input is not a tensor.
-        ValueError: If the input has other joints or channels.
+        ValueError: If the input has the wrong number of joints or channels.
 
     Example:
         >>> import torch
@@ -145,7 +145,7 @@ def load_gcn_weights(state: Mapping[str, Tensor], skeleton: Skeleton) -> Residua
 
 
 def _places(net: ResidualGCN) -> dict[str, list[Tensor]]:
-    """Map published names to our tensors; a published layer has its two matrices in one tensor."""
+    """Return our tensors by published name; published layers store two matrices as one tensor."""
     blocks: dict[str, Any] = {"gconv_input.0": net.input}
     for number, pair in enumerate(net.blocks):
         first, second = cast("Any", pair)

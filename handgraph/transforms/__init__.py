@@ -5,7 +5,7 @@ A transform changes a shallow copy, like PyG's transforms, and can be combined w
 which ``torch.manual_seed`` seeds and a ``DataLoader`` seeds differently in each worker. Pixels are
 ``uv`` and every entry whose name starts with ``uv_``. The images ``image``, ``mask`` and ``depth``
 are transformed with the pixels, or raise an error. Node features ``x`` that a dataset made of
-``uv`` and ``confidence`` follow them. Any other ``x`` keeps its values.
+``uv`` and ``confidence`` are recomputed. Any other ``x`` does not change.
 """
 
 from handgraph.transforms.jitter import JitterKeypoints

@@ -16,10 +16,10 @@ NORMALIZED = 4.0  # smaller hands are in normalised coordinates
 
 
 class HandTransform(BaseTransform):
-    """A transform of a ``Data``, whose node features follow its entries.
+    """A transform of a ``Data`` that recomputes its node features.
 
-    Samples of a dataset have ``x`` of ``uv`` and ``confidence``, which is computed anew. Any other
-    ``x`` does not change.
+    In the samples of a dataset, ``x`` consists of ``uv`` and ``confidence``, and is recomputed. Any
+    other ``x`` does not change.
 
     Raises:
         TypeError: If the argument is not a ``Data``.
@@ -36,7 +36,7 @@ class HandTransform(BaseTransform):
 
 
 def renew_features(before: Data, after: Data) -> Data:
-    """Compute ``x`` of ``after`` anew if it is that of the entries of ``before``."""
+    """Recompute ``x`` of ``after`` if it consists of the entries of ``before``."""
     changed = any(after[name] is not before[name] for name in FEATURES if name in before)
     if "x" in after and changed and are_features(after["x"], before):
         after.x = features_of(after)

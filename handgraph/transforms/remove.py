@@ -41,7 +41,7 @@ class RemoveJoints(RandomTransform):
         TypeError: If generator is not a ``torch.Generator``, number is not an integer, an entry of
             ``fill`` is not float, or an existing ``node_mask`` is not bool.
         ValueError: If a name is unknown, the probability is not in [0, 1], or number is too large;
-            if a ``Data`` lacks an entry of ``fill``, has another number of joints, or an entry is
+            if a ``Data`` lacks an entry of ``fill``, has the wrong number of joints, or an entry is
             not ``[J, *]``.
 
     Example:

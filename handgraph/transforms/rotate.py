@@ -30,8 +30,8 @@ class RotateInPlane(RandomTransform):
     which does not change. In the image the map is a rotation if pixels are square. ``image``,
     ``mask`` and ``depth`` are warped (:func:`handgraph.geometry.warp_image`; mask and depth with
     the nearest pixel) and are 0 outside of the original image. Relative depths, bone lengths,
-    confidences and cues are unchanged. Joints may leave the image; if the ``Data`` has one, their
-    ``visible`` becomes False.
+    confidences and cues are unchanged. If the ``Data`` has an image, ``visible`` becomes False for
+    joints that leave it.
 
     Args:
         degrees: An angle, or the range of a uniform random angle. Positive angles rotate from u

@@ -16,7 +16,7 @@ PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 def looked_at(module: nn.Module, x: Tensor) -> str | None:
     """Return why the ``forward`` of a module must run on this input, or ``None``."""
     if _has_any_global_hook():
-        return "there are hooks on all modules"
+        return "global module hooks exist"
     return traced() or transformed(x) or changed(module)
 
 
@@ -43,7 +43,7 @@ def transformed(x: Tensor) -> str | None:
     if torch._C._are_functorch_transforms_active():
         return "torch.func transforms it"
     if forward_ad._current_level >= 0:
-        return "forward-mode derivatives are wanted"
+        return "forward-mode derivatives are active"
     return None
 
 
@@ -79,7 +79,7 @@ def _watched(state: dict[str, Any]) -> str | None:
         return "has hooks"
     if state["_backward_hooks"] or state["_backward_pre_hooks"]:
         return "has backward hooks"
-    return "has another forward" if "forward" in state else None
+    return "has a replaced forward" if "forward" in state else None
 
 
 def is_cast(x: Tensor) -> bool:

@@ -25,7 +25,7 @@ class HypothesisGraphMerger(MadeFor, Merger):
     In the paper (section 2), the input of the ensemble network is "an N(J - m) x 3 vector" and an
     image feature that is "a (J - m) x 3 vector": 64 nodes, or 80 with 16 feature nodes, of 3
     channels each (decision 7). A linear map over the nodes then gives the J joints. It has four
-    times the parameters of :class:`~handgraph.nn.GraphMerger`, and was no better in our benchmark.
+    times the parameters of :class:`~handgraph.nn.GraphMerger`, and is not better in our benchmark.
 
     Args:
         in_channels: Channels of the incomplete poses.

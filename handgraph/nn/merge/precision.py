@@ -37,8 +37,8 @@ class PrecisionMerger(WeightedMerger):
         Log-scales are natural logarithms. A unit common to all branches cancels.
 
     Raises:
-        ValueError: If there are features, the channels are others than these, or an input does
-            not fit the removal sets.
+        ValueError: If there are features, the numbers of channels are not as above, or an input
+            does not fit the removal sets.
 
     Example:
         >>> import torch

@@ -106,7 +106,7 @@ def test_hooks_of_all_modules(register, hook):
     net, x = unet(), pose(unet(), 3)
     handle = getattr(hooks_of_all, register)(hook)
     try:
-        assert_readable(net, x, "there are hooks on all modules")
+        assert_readable(net, x, "global module hooks exist")
     finally:
         handle.remove()
     assert_fast(net, x)
@@ -384,7 +384,7 @@ def test_another_forward_of_an_instance():
     net, x = unet(), pose(unet(), 3)
     before, forward = copy.deepcopy(net), net.expand.forward
     net.expand.forward = lambda x: 3 * forward(x)
-    assert_readable(net, x, "expand has another forward", unlike=before)
+    assert_readable(net, x, "expand has a replaced forward", unlike=before)
     del net.expand.forward
     assert_fast(net, x)
 
@@ -542,7 +542,7 @@ def test_forward_mode():
         with forward_ad.dual_level():
             return forward_ad.unpack_dual(net(forward_ad.make_dual(x, tangent))).tangent
 
-    assert reason(Called(net, slope), x) == "forward-mode derivatives are wanted"
+    assert reason(Called(net, slope), x) == "forward-mode derivatives are active"
     found = slope(net, x)
     assert_close(found, readable(slope, net, x), rtol=0, atol=0)
     step = 1e-6 * tangent
@@ -558,7 +558,7 @@ def test_forward_mode_over_a_parameter():
             other = {"squeeze.weight": forward_ad.make_dual(weight.detach(), weight.detach())}
             return forward_ad.unpack_dual(functional_call(net, other, (x,))).tangent
 
-    assert reason(Called(net, slope), x) == "forward-mode derivatives are wanted"
+    assert reason(Called(net, slope), x) == "forward-mode derivatives are active"
     assert_close(slope(net, x), readable(slope, net, x), rtol=0, atol=0)
 
 

@@ -57,19 +57,19 @@ class _Cache(FunctionCache):
             with suppress(OSError):
                 self.flush()
         if found is None:
-            _announce(f"kept in {self.cache_path}")
+            _announce(f"cached in {self.cache_path}")
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
         except Exception as error:  # a full disk, a missing folder
-            warnings.warn(f"compiled code cannot be kept: {error}", stacklevel=2)
+            warnings.warn(f"compiled code cannot be cached: {error}", stacklevel=2)
 
 
 class _NoCache(NullCache):
     def load_overload(self, sig: Any, target_context: Any) -> None:
-        _announce("kept for this process only, as no cache folder can be written")
+        _announce("not cached, as no cache folder is writable")
 
 
 @cache

@@ -25,7 +25,7 @@ def refuses_here() -> str | None:
     """Return why the engine cannot run on this machine, or ``None``."""
     if not HAS_TRITON:
         return "Triton is not installed"
-    return None if torch.cuda.is_available() or _is_interpreted() else "there is no CUDA device"
+    return None if torch.cuda.is_available() or _is_interpreted() else "no CUDA device is available"
 
 
 def refuses_input(x: Tensor, parts: Iterable[Tensor]) -> str | None:

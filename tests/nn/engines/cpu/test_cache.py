@@ -50,7 +50,7 @@ def files(tmp_path):
 def test_compiled_code_is_cached_with_one_message(entry, tmp_path, capfd):
     assert entry()(21) == 42
     said = capfd.readouterr().err
-    assert said.startswith("handgraph: compiling graph networks for this CPU; kept in ")
+    assert said.startswith("handgraph: compiling graph networks for this CPU; cached in ")
     assert said.count("\n") == 1
     assert str(tmp_path / "cache") in said
     assert {path.suffix for path in files(tmp_path)} == {".nbi", ".nbc"}
@@ -61,7 +61,7 @@ def test_compiled_code_is_cached_with_one_message(entry, tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.filterwarnings("ignore:compiled code cannot be kept:UserWarning")
+@pytest.mark.filterwarnings("ignore:compiled code cannot be cached:UserWarning")
 @pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
 @pytest.mark.parametrize("damage", [b"", b"\x80", b"nonsense", b"\x80\x05N."])
 def test_a_damaged_cache(entry, tmp_path, suffix, damage):
@@ -75,7 +75,7 @@ def test_a_damaged_cache(entry, tmp_path, suffix, damage):
     assert sum(mended.stats.cache_hits.values()) == 1
 
 
-@pytest.mark.filterwarnings("ignore:compiled code cannot be kept:UserWarning")
+@pytest.mark.filterwarnings("ignore:compiled code cannot be cached:UserWarning")
 @pytest.mark.parametrize("half", [True, False])
 def test_a_cache_that_ends_early(entry, tmp_path, half):
     assert entry()(21) == 42
@@ -90,7 +90,7 @@ def test_a_full_disk(entry, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(caching.IndexDataCacheFile, "save", fail)
-    with pytest.warns(UserWarning, match="compiled code cannot be kept: .*No space left"):
+    with pytest.warns(UserWarning, match="compiled code cannot be cached: .*No space left"):
         assert entry()(21) == 42
 
 
@@ -98,7 +98,7 @@ def test_a_folder_that_is_gone(entry, tmp_path):
     function = entry()
     shutil.rmtree(tmp_path / "cache", ignore_errors=True)
     (tmp_path / "cache").write_text("a file")
-    with pytest.warns(UserWarning, match="compiled code cannot be kept"):
+    with pytest.warns(UserWarning, match="compiled code cannot be cached"):
         assert function(21) == 42
 
 
@@ -108,7 +108,7 @@ def test_no_place_for_a_cache(capfd):
     scope = {}
     exec("def double(x):\n    return 2 * x", scope)
     assert compiling.entry(scope["double"])(21) == 42
-    assert "kept for this process only" in capfd.readouterr().err
+    assert "not cached, as no cache folder is writable" in capfd.readouterr().err
     compiling._announce.cache_clear()
 
 

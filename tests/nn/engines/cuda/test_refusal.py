@@ -95,5 +95,5 @@ def test_machines(monkeypatch):
     assert refuses_here() is None
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert refuses_here() == "there is no CUDA device"
+    assert refuses_here() == "no CUDA device is available"
     assert cuda.prepare((HIDDEN, LAST), GIVEN) is None
