@@ -126,16 +126,16 @@ def _hand(
     landmarks: object, where: str, side: Side | None, name: str, size: tuple[float, float]
 ) -> Hand:
     """Return a hand in pixels."""
-    points = entries(_get(landmarks, "landmark", landmarks), where)
-    if len(points) != HAND.num_joints:
-        raise ValueError(f"{where}: expected {HAND.num_joints} landmarks, got {len(points)}")
+    joints = entries(_get(landmarks, "landmark", landmarks), where)
+    if len(joints) != HAND.num_joints:
+        raise ValueError(f"{where}: expected {HAND.num_joints} landmarks, got {len(joints)}")
     rows = [
-        [number(_get(point, axis), f"{where}[{j}].{axis}") for axis in "xyz"]
-        for j, point in enumerate(points)
+        [number(_get(joint, axis), f"{where}[{j}].{axis}") for axis in "xyz"]
+        for j, joint in enumerate(joints)
     ]
     width, height = size
-    pixels = torch.tensor(rows, dtype=torch.float64) * torch.tensor([width, height, width])
-    pixels = pixels.to(torch.float32)
+    points = torch.tensor(rows, dtype=torch.float64, device="cpu")
+    pixels = (points * points.new_tensor([width, height, width])).to(torch.float32)
     return Hand(pixels[:, :2], None, pixels[:, 2], side, (float(width), float(height)), name)
 
 
