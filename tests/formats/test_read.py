@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from handgraph import RHD
-from handgraph.formats import guess_format, read_coco, read_keypoints, read_mediapipe, read_mmpose
+from handgraph import INTERHAND, RHD
+from handgraph.datasets import SyntheticHands, write_rhd
+from handgraph.formats import (
+    guess_format,
+    read_coco,
+    read_freihand,
+    read_interhand,
+    read_keypoints,
+    read_mediapipe,
+    read_mmpose,
+    read_rhd,
+)
 
 POINTS = [{"x": 0.01 * i, "y": 0.02 * i, "z": 0.0} for i in range(21)]
 LEGACY = {
@@ -35,6 +46,11 @@ COCO = {
         ({"0": {"keypoints_2d": {}, "keypoints_3d": {}}, "1": {}}, "h3wb"),
         ({"0": {"keypoints_2d": {}}}, "h3wb"),
         ({"visualization": [], "predictions": [[]]}, "mmpose"),
+        ({"images": [], "annotations": [], "categories": []}, "coco"),
+        ({"images": [], "annotations": [{"keypoints": []}]}, "coco"),
+        ({"images": [], "annotations": [{"joint_valid": []}]}, "interhand"),
+        ("a/evaluation_xyz.json", "freihand"),
+        (Path("anno_evaluation.pickle"), "rhd"),
     ],
 )
 def test_formats_are_known_by_their_fields(content, form):
@@ -69,6 +85,63 @@ def test_the_reader_of_the_format_reads(tmp_path, content, options, expected):
         hands = read_keypoints(source, **options)
         assert torch.equal(hands.uv, expected.uv)
         assert hands.side == expected.side
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Write files of data sets with 3D joints."""
+    hands = SyntheticHands(2, seed=1, image_size=32, progress=False)
+    write_rhd(tmp_path, "training", hands)
+    for name in ("xyz", "K"):
+        records = hands.tensors[name].tolist()
+        (tmp_path / f"evaluation_{name}.json").write_text(json.dumps(records))
+    valid = [[1]] * INTERHAND.num_joints
+    camera = {"campos": [0, 0, -9], "camrot": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+              "focal": [50, 50], "princpt": [9, 8]}  # fmt: skip
+    content = {
+        "data": {
+            "images": [{"id": 5, "capture": 0, "camera": "4", "frame_idx": 7}],
+            "annotations": [{"image_id": 5, "joint_valid": valid}],
+        },
+        "camera": {"0": {key: {"4": value} for key, value in camera.items()}},
+        "joint_3d": {"0": {"7": {"world_coord": [[i, 3, 1] for i in range(42)],
+                                 "joint_valid": valid}}},
+    }  # fmt: skip
+    for kind, values in content.items():
+        (tmp_path / f"InterHand2.6M_val_{kind}.json").write_text(json.dumps(values))
+    return tmp_path
+
+
+FILES = {
+    "freihand": ("evaluation_xyz.json", lambda path: read_freihand(path.parent, "evaluation")),
+    "interhand": ("InterHand2.6M_val_data.json", read_interhand),
+    "rhd": ("training/anno_training.pickle", read_rhd),
+}
+
+
+@pytest.mark.parametrize("form", FILES)
+@pytest.mark.parametrize("as_type", [Path, str])
+def test_files_of_data_sets_are_read(folder, form, as_type):
+    name, read = FILES[form]
+    path = folder / name
+    assert guess_format(as_type(path)) == form
+    expected = read(path)
+    for hands in (read_keypoints(as_type(path)), read_keypoints(as_type(path), form)):
+        assert torch.equal(hands.uv, expected.uv)
+        assert torch.equal(hands.xyz, expected.xyz)
+        assert hands.side == expected.side
+    assert set(read_keypoints(path, side="left").side) == {"left"}
+    with pytest.raises(ValueError, match=f"{path.name}: image_size is for mediapipe, .* is {form}"):
+        read_keypoints(path, image_size=(6, 4))
+
+
+def test_a_format_replaces_that_of_the_name(folder):
+    other = folder / "joints.pkl"
+    (folder / "training" / "anno_training.pickle").rename(other)
+    assert len(read_keypoints(other, "rhd")) == 2
+    named = folder / "people_xyz.json"
+    named.write_text(json.dumps({"people": []}))
+    assert len(read_keypoints(named, "openpose")) == 0
 
 
 def test_a_side_replaces_those_of_the_file():
