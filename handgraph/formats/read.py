@@ -47,7 +47,7 @@ FORMATS = {
     "mediapipe": Format(
         read_mediapipe,
         ({"multi_hand_landmarks"}, {"multiHandLandmarks"}, {"hand_landmarks"},
-         {"landmarks", "handedness"}, {"landmarks", "handednesses"}),
+         {"landmarks", "handedness"}, {"landmarks", "handednesses"}, {"landmark"}, {"x", "y", "z"}),
         ("image_size", "mirrored_labels"),
     ),
     "openpose": Format(read_openpose, ({"people"},)),
@@ -88,7 +88,8 @@ def read_keypoints(
     it.
 
     Args:
-        source: A file, its content, or a result of MediaPipe. FreiHAND and RHD need a file.
+        source: A file, its content, or a result of MediaPipe or its landmarks. FreiHAND and RHD
+            need a file.
         format: ``"mediapipe"``, ``"openpose"``, ``"coco"``, ``"mmpose"``, ``"h3wb"``,
             ``"interhand"``, ``"freihand"`` or ``"rhd"``. Default: recognised.
         side: Side of all hands, instead of the sides that the file states.
