@@ -21,7 +21,9 @@ OPTIONS = ("format", "side", "image_size", "mirrored_labels", "order")
 def add_options(parser: argparse.ArgumentParser, files: str) -> None:
     """Add the arguments for files and their formats."""
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help=files)
-    parser.add_argument("--format", choices=FORMATS, help="format of the files. Default: detected")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="format of the files. Default: recognised"
+    )
     parser.add_argument("--side", choices=("left", "right"), help="side of all hands")
     parser.add_argument(
         "--image-size", type=float, nargs=2, metavar=("W", "H"), help="MediaPipe: size in pixels"

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.testing import assert_close
 
 from handgraph import INTERHAND, RHD
 from handgraph.datasets import SyntheticHands, write_rhd
@@ -142,6 +143,33 @@ def test_a_format_replaces_that_of_the_name(folder):
     named = folder / "people_xyz.json"
     named.write_text(json.dumps({"people": []}))
     assert len(read_keypoints(named, "openpose")) == 0
+
+
+def test_joints_outside_of_a_cropped_image_are_not_missing():
+    """A crop of 80 x 60 pixels that starts at (100, 50) cuts the hand off on all sides."""
+    uv = torch.tensor([[90.0 + 6 * i, 45.0 + 4 * i] for i in range(21)]) - torch.tensor([100, 50])
+    rows = [[u, v, 1.0] for u, v in uv.tolist()]
+    points = [{"x": u / 80, "y": v / 60, "z": 0.0} for u, v in uv.tolist()]
+    joints = {str(j): {"x": 0, "y": 0} for j in range(133)}
+    joints |= {str(91 + j): {"x": u, "y": v} for j, (u, v, _) in enumerate(rows)}
+    image = {"id": 1, "width": 80, "height": 60}
+    files = {
+        "mediapipe": points,
+        "openpose": {"people": [{"hand_left_keypoints_2d": [x for row in rows for x in row]}]},
+        "mmpose": [{"keypoints": uv.tolist(), "keypoint_scores": [1] * 21}],
+        "coco": {
+            "images": [image],
+            "annotations": [{"image_id": 1, "lefthand_kpts": [x for row in rows for x in row]}],
+            "categories": [],
+        },
+        "h3wb": {"0": {"keypoints_2d": joints}},
+    }
+    for form, content in files.items():
+        size = {"image_size": (80, 60)} if form == "mediapipe" else {}
+        hands = read_keypoints(content, **size)
+        assert guess_format(content) == form
+        assert not hands.missing.any()
+        assert_close(hands.uv[0], uv)
 
 
 def test_a_side_replaces_those_of_the_file():
