@@ -61,6 +61,9 @@ def hands_of(folder, name):
         "arrays": lambda: KeypointDataset(
             ARRAYS, extra={"name": list("abcd"), "age": np.arange(4)}, transform=lambda hand: hand
         ),
+        "no missing joints": lambda: KeypointDataset(
+            {"uv": ARRAYS["xyz"][..., :2], "confidence": ARRAYS["confidence"]}
+        ),
         "archive": lambda: NpzKeypoints(folder / "hands.npz"),
         "FreiHAND": lambda: FreiHANDKeypoints(folder),
         "RHD": lambda: RHDHands(folder, "training", image_size=24),
@@ -81,7 +84,9 @@ def assert_same(found, expected):
         assert torch.equal(found[name].nan_to_num(), values.nan_to_num()), name
 
 
-@pytest.mark.parametrize("name", ["simulated", "arrays", "archive", "FreiHAND", "RHD"])
+@pytest.mark.parametrize(
+    "name", ["simulated", "arrays", "no missing joints", "archive", "FreiHAND", "RHD"]
+)
 def test_datasets(folder, name):
     twin = hands_of(folder, name)
     expected = [twin.tensors, twin[1], twin[1:3].tensors, twin[1:3][1]]
