@@ -28,19 +28,19 @@ class Format(NamedTuple):
         read: Reader of the format.
         fields: Sets of fields; a file that has all fields of one set has this format.
         options: Arguments of the reader that other readers do not have.
-        ending: End of the file names of a format without fields; its reader takes the path.
+        endings: Ends of the file names of a format without fields; its reader takes the path.
     """
 
     read: Callable[..., Keypoints]
     fields: tuple[set[str], ...] = ()
     options: tuple[str, ...] = ()
-    ending: str = ""
+    endings: tuple[str, ...] = ()
 
 
 def _read_freihand(joints: str | PathLike[str]) -> Keypoints:
     """Read FreiHAND by the path of its file of joints."""
     path = Path(joints)
-    return read_freihand(path.parent, path.name.removesuffix(FORMATS["freihand"].ending))
+    return read_freihand(path.parent, path.name.removesuffix("_xyz.json"))
 
 
 FORMATS = {
@@ -64,8 +64,8 @@ FORMATS = {
     ),
     "h3wb": Format(read_h3wb, ({"keypoints_2d"}, {"keypoints_3d", "image_path"})),
     "interhand": Format(read_interhand, ({"images", "annotations", "joint_valid"},)),
-    "freihand": Format(_read_freihand, ending="_xyz.json"),
-    "rhd": Format(read_rhd, ending=".pickle"),
+    "freihand": Format(_read_freihand, endings=("training_xyz.json", "evaluation_xyz.json")),
+    "rhd": Format(read_rhd, endings=(".pickle",)),
 }  # fmt: skip
 """Formats by name."""
 
@@ -145,7 +145,7 @@ def _check_options(given: Mapping[str, Any], form: str, name: str) -> None:
 def load_keypoints(source: object, format: str | None) -> object:
     """Load a JSON file; return the path of a file whose reader takes the path."""
     form = _by_name(source) if format is None else format
-    return source if form is not None and FORMATS[form].ending else load(source, "keypoints")
+    return source if form is not None and FORMATS[form].endings else load(source, "keypoints")
 
 
 def guess_format(source: str | PathLike[str] | object) -> str:
@@ -185,8 +185,7 @@ def guess_format(source: str | PathLike[str] | object) -> str:
 def _by_name(source: object) -> str | None:
     """Return the format of the files whose names end like this one."""
     name = Path(source).name if isinstance(source, str | PathLike) else ""
-    endings = {form: known.ending for form, known in FORMATS.items() if known.ending}
-    return next((form for form, ending in endings.items() if name.endswith(ending)), None)
+    return next((form for form, known in FORMATS.items() if name.endswith(known.endings)), None)
 
 
 def _fields(content: object) -> set[str]:

@@ -140,7 +140,10 @@ def test_a_format_replaces_that_of_the_name(folder):
     other = folder / "joints.pkl"
     (folder / "training" / "anno_training.pickle").rename(other)
     assert len(read_keypoints(other, "rhd")) == 2
-    named = folder / "people_xyz.json"
+    for name in ("xyz", "K"):
+        (folder / f"evaluation_{name}.json").rename(folder / f"mine_{name}.json")
+    assert len(read_keypoints(folder / "mine_xyz.json", "freihand")) == 2
+    named = folder / "training_xyz.json"
     named.write_text(json.dumps({"people": []}))
     assert len(read_keypoints(named, "openpose")) == 0
 
