@@ -58,7 +58,7 @@ def main() -> None:
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     for hand in hands:
         print(f"{hand.side} hand, {hand.xyz[HAND.index('wrist'), 2]:.2f} m away")
-    print(f"{len(hands)} hands of {args.photo} -> {args.out}")
+    print(f"hands of {args.photo}: {len(hands)} -> {args.out}")
 
 
 def parse() -> argparse.Namespace:

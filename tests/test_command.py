@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from handgraph import HAND, RHD, __version__
 from handgraph.__main__ import main
 from handgraph.command import info
-from handgraph.datasets import SyntheticHands
+from handgraph.datasets import SyntheticHands, write_rhd
 from handgraph.hub import pretrained_lifter
 
 ROOT = Path(__file__).parents[1]
@@ -92,7 +92,7 @@ def test_lift_as_a_user_runs_it(tmp_path, uv):
 
 def test_files_hold_the_estimates_of_the_lifter(run, uv):
     out, printed = run(openpose(uv, left=[8], right=range(2, 21)), "--pictures", "0")
-    assert "1 hands have fewer than 3 joints" in printed
+    assert "1 hand without a pose (NaN): fewer than 3 joints, or all in one place" in printed
     assert "0 pictures" in printed
     with np.load(out / "hands.npz") as archive:
         arrays = dict(archive)
@@ -142,7 +142,7 @@ def test_mediapipe_gives_depths(run, uv):
 
 def test_h3wb_has_no_scores(run, uv):
     out, printed = run(h3wb(uv), "--pictures", "0")
-    assert "hand.json: h3wb, 1 hands" in printed
+    assert "hand.json: h3wb, 1 hand\n" in printed
     arrays = np.load(out / "hands.npz")
     assert (arrays["side"].tolist(), arrays["name"].tolist()) == (["left"], ["S5.jpg"])
     expected = pretrained_lifter().estimate(uv, side="left").pose
@@ -155,12 +155,46 @@ def test_several_files_are_one_result(tmp_path, uv, capsys):
         path.write_text(json.dumps(openpose(uv, left=[i])))
     out = ["--out", str(tmp_path / "out"), "--pictures", "1", "--side", "right"]
     main(["lift", *map(str, paths), *out])
-    assert "4.json: openpose, 1 hands, all right" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "4.json: openpose, 1 hand, all right" in printed
+    assert "hands.npz and 1 picture to" in printed
     arrays = np.load(tmp_path / "out" / "hands.npz")
     assert arrays["name"].tolist() == ["1", "2", "3", "4", "5"]
     assert arrays["side"].tolist() == ["right"] * 5
     assert arrays["missing"].nonzero()[1].tolist() == [1, 2, 3, 4, 5]
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["hand_0000.png"]
+
+
+def test_each_hand_with_a_pose_has_a_picture(run, drawn, uv):
+    content = openpose(uv, left=[8], right=range(2, 21))
+    content["people"] += 11 * openpose(uv, right=[])["people"]
+    out, printed = run(content)
+    assert "wrote hands.json, hands.npz and 12 pictures to" in printed
+    assert list(drawn) == [out / f"hand_{i:04d}.png" for i in (0, *range(2, 13))]
+    with pytest.raises(SystemExit, match="expected --pictures to be at least 0, got -1"):
+        run(content, "--pictures", "-1")
+
+
+def test_data_sets_are_lifted_and_drawn(tmp_path, capsys, drawn):
+    hands = SyntheticHands(1, seed=11, image_size=32, progress=False)
+    write_rhd(tmp_path, "training", hands)
+    hand = hands.tensors
+    for name in ("xyz", "K"):
+        (tmp_path / f"training_{name}.json").write_text(json.dumps(hand[name].tolist()))
+    freihand, rhd = tmp_path / "training_xyz.json", tmp_path / "training" / "anno_training.pickle"
+    for command in ("lift", "draw"):
+        drawn.clear()
+        main([command, str(freihand), str(rhd), "--out", str(tmp_path / command)])
+        printed = capsys.readouterr().out
+        assert "training_xyz.json: freihand, 1 hand\n" in printed
+        assert "anno_training.pickle: rhd, 1 hand\n" in printed
+        assert len(drawn) == 2
+    arrays = np.load(tmp_path / "lift" / "hands.npz")
+    assert arrays["side"].tolist() == ["right", "right"]
+    lifter, uv = pretrained_lifter(), hand["uv_true"][0]
+    score = 0.5 + 0.5 * hand["visible"][0]
+    expected = [lifter(uv), lifter(uv, score)]
+    assert_close(torch.from_numpy(arrays["pose"]), torch.stack(expected), rtol=1e-3, atol=1e-3)
 
 
 def test_no_hands_are_no_error(run, uv):

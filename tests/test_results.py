@@ -150,23 +150,39 @@ def test_readme_is_short():
 
 GUIDE = (ROOT / "docs" / "guide" / "missing_joints.md").read_text(encoding="utf-8")
 SPREAD = re.compile(r"\d+\.\d ± \d+\.\d")
+READINGS = ("MPJPE mm", "by rays mm")
 
 
 def test_guide_prints_the_card_of_the_lifter():
     config = json.loads((ROOT / "handgraph/hub/keypoint_lifter/config.json").read_text())
     errors = config["about"]["Errors"]
+    nothing = [errors["real, true 2D, 0 missing"][name] for name in READINGS]
+    assert SPREAD.findall(GUIDE.partition("Without missing joints")[2])[:2] == nothing
     for missing in (1, 3, 6, 9):
-        rows = [errors[f"{hands}, {missing} missing"] for hands in ("all", "real, true 2D")]
+        row, wrist = (
+            errors[f"real, true 2D, {missing} missing{kept}"] for kept in ("", ", not the wrist")
+        )
+        rows = (errors[f"all, {missing} missing"], row)
         expected = [row[name] for row in rows for name in ("MPJPE mm", "missing joints mm")]
-        expected.append(errors[f"real, true 2D, {missing} missing, not the wrist"]["MPJPE mm"])
-        (line,) = re.findall(rf"^\| {missing} \|.*$", GUIDE, re.MULTILINE)
-        assert SPREAD.findall(line) == expected
-    nothing, one, three = (
-        errors[f"real, true 2D, {row}"]["MPJPE mm"].partition(" ")[0]
-        for row in ("0 missing", "1 missing, not the wrist", "3 missing, not the wrist")
-    )
-    costs = re.findall(r"(\d\.\d) mm", GUIDE.partition("last column")[2])[:2]
-    assert costs == [f"{float(with_missing) - float(nothing):.1f}" for with_missing in (one, three)]
+        line, costs = re.findall(rf"^\| {missing} \|(.*)\|$", GUIDE, re.MULTILINE)
+        assert SPREAD.findall(line) == [*expected, wrist["MPJPE mm"]]
+        increases = [
+            f"{float(some[name].split()[0]) - float(without.split()[0]):.1f}"
+            for name, without in zip(READINGS, nothing, strict=True)
+            for some in (row, wrist)
+        ]
+        assert [cell.strip() for cell in costs.split("|")] == increases
+
+
+def test_development_prints_the_committed_trials():
+    page = (ROOT / "docs" / "development.md").read_text(encoding="utf-8")
+    trials = json.loads((ROOT / "docs" / "results" / "lifter_trials.json").read_text())
+    networks, hypotheses = trials["networks"]["rows"], trials["hypotheses"]["rows"]
+    rows = [[row["network"], str(row["rate"])] for row in networks]
+    rows += [[row["loss"]] for row in hypotheses]
+    for row, trial in zip(rows, [*networks, *hypotheses], strict=True):
+        cells = [*row, *(f"{error:.2f}" for error in trial["errors"])]
+        assert f"| {' | '.join(cells)} |" in page
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,15 @@ import numpy as np
 from tqdm import tqdm
 
 from handgraph.command.lifted import Arrays, is_lifted, read_json, read_npz, split
-from handgraph.command.read import add_options, quiet, read, refuse_options
-from handgraph.formats._json import load
+from handgraph.command.read import add_options, count, quiet, read, refuse_options
+from handgraph.formats._json import Loaded
+from handgraph.formats.read import load_keypoints
 
 
 def add_to(commands: Any) -> None:  # noqa: ANN401 (argparse does not name the type)
     """Add the command to a parser."""
-    parser = commands.add_parser("draw", help="draw files of a detector or of lift")
-    add_options(parser, "JSON of a detector; hands.json or hands.npz of lift")
+    parser = commands.add_parser("draw", help="draw files of keypoints or of lift")
+    add_options(parser, "file of keypoints; hands.json or hands.npz of lift")
     parser.add_argument("--out", type=Path, default=Path("runs/drawn"), metavar="DIR")
     parser.set_defaults(run=run)
 
@@ -29,10 +30,10 @@ def run(args: argparse.Namespace) -> None:
     hands = []
     for path in tqdm(args.files, "read", unit="file", disable=quiet(args.files)):
         arrays, form = _hands(path, args)
-        tqdm.write(f"{path}: {form}, {len(arrays['uv'])} hands")
+        tqdm.write(f"{path}: {form}, {count(len(arrays['uv']), 'hand')}")
         hands += split(arrays)
     write_pictures(args.out, dict(enumerate(hands)))
-    print(f"wrote {len(hands)} pictures to {args.out}")
+    print(f"wrote {count(len(hands), 'picture')} to {args.out}")
 
 
 def _hands(path: Path, args: argparse.Namespace) -> tuple[Arrays, str]:
@@ -40,8 +41,8 @@ def _hands(path: Path, args: argparse.Namespace) -> tuple[Arrays, str]:
     if path.suffix == ".npz":
         refuse_options(args, path)
         return read_npz(path), "lifted"
-    file = load(path, "")
-    if is_lifted(file.content):
+    file = load_keypoints(path, args.format)
+    if isinstance(file, Loaded) and is_lifted(file.content):
         refuse_options(args, path)
         return read_json(file.content, file.name), "lifted"
     hands, form = read(file, args)

@@ -10,41 +10,48 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from handgraph._check import check_count
 from handgraph.command.lifted import Arrays, split, write
-from handgraph.command.read import add_options, quiet, read
+from handgraph.command.read import add_options, count, quiet, read
 from handgraph.formats import Keypoints
 from handgraph.skeletons import HAND
 
 
 def add_to(commands: Any) -> None:  # noqa: ANN401 (argparse does not name the type)
     """Add the command to a parser."""
-    parser = commands.add_parser("lift", help="lift files of a detector to 3D hands")
-    add_options(parser, "JSON of a detector")
+    parser = commands.add_parser("lift", help="lift files of keypoints to 3D hands")
+    add_options(parser, "file of keypoints")
     parser.add_argument("--out", type=Path, default=Path("runs/lifted"), metavar="DIR")
-    parser.add_argument("--pictures", type=int, default=10, metavar="N", help="at most N pictures")
+    parser.add_argument(
+        "--pictures", type=int, metavar="N", help="at most N pictures. Default: one for each hand"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Read files, lift their hands, and write the results."""
-    if args.pictures > 0:
+    if args.pictures is not None:
+        check_count(args.pictures, "--pictures", 0)
+    if args.pictures != 0:
         from handgraph.command.picture import write_pictures  # needs the extra plot
     parts = []
     for path in tqdm(args.files, "read and lift", unit="file", disable=quiet(args.files)):
         hands, form = read(path, args)
         all_one = f", all {args.side}" if args.side else ""
-        tqdm.write(f"{path}: {form}, {len(hands)} hands{all_one}")
+        tqdm.write(f"{path}: {form}, {count(len(hands), 'hand')}{all_one}")
         parts.append(lift(hands, str(path)))
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     write(args.out, arrays)
     known = np.isfinite(arrays["pose"]).all(axis=(1, 2)).nonzero()[0]
     if lost := len(arrays["pose"]) - len(known):
-        print(f"{lost} hands have fewer than 3 joints, or all in one place: their poses are NaN")
-    shown = known[: max(args.pictures, 0)].tolist()
+        print(
+            f"{count(lost, 'hand')} without a pose (NaN): fewer than 3 joints, or all in one place"
+        )
+    shown = known[: args.pictures].tolist()
     if shown:
         every = split(arrays)
         write_pictures(args.out, {i: every[i] for i in shown})
-    print(f"wrote hands.json, hands.npz and {len(shown)} pictures to {args.out}")
+    print(f"wrote hands.json, hands.npz and {count(len(shown), 'picture')} to {args.out}")
 
 
 def lift(hands: Keypoints, source: str) -> Arrays:

@@ -7,8 +7,7 @@ from collections.abc import Sized
 from pathlib import Path
 
 from handgraph.formats import Keypoints, guess_format, read_keypoints
-from handgraph.formats._json import Loaded, load
-from handgraph.formats.read import FORMATS
+from handgraph.formats.read import FORMATS, load_keypoints
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND, INTERHAND, MANO, RHD
 
@@ -22,7 +21,9 @@ OPTIONS = ("format", "side", "image_size", "mirrored_labels", "order")
 def add_options(parser: argparse.ArgumentParser, files: str) -> None:
     """Add the arguments for files and their formats."""
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help=files)
-    parser.add_argument("--format", choices=FORMATS, help="format of the files. Default: detected")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="format of the files. Default: recognised"
+    )
     parser.add_argument("--side", choices=("left", "right"), help="side of all hands")
     parser.add_argument(
         "--image-size", type=float, nargs=2, metavar=("W", "H"), help="MediaPipe: size in pixels"
@@ -40,9 +41,9 @@ def add_options(parser: argparse.ArgumentParser, files: str) -> None:
     )
 
 
-def read(source: Path | Loaded, args: argparse.Namespace) -> tuple[Keypoints, str]:
-    """Read a file, and return its hands and format."""
-    content = load(source, "")
+def read(source: object, args: argparse.Namespace) -> tuple[Keypoints, str]:
+    """Read a file or its loaded content, and return its hands and format."""
+    content = load_keypoints(source, args.format)
     options = {name: getattr(args, name) for name in OPTIONS}
     options["format"] = args.format or guess_format(content)
     options["order"] = None if args.order is None else _order(args.order)
@@ -62,6 +63,11 @@ def refuse_options(args: argparse.Namespace, path: Path) -> None:
             raise ValueError(
                 f"{path}: --{name} applies to files of a detector, but this file has lifted hands"
             )
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things in words."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def quiet(items: Sized) -> bool | None:

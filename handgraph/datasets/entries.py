@@ -85,7 +85,8 @@ def _entry(name: str, values: Tensor, shapes: dict[str, list[int]], source: str)
 
 def _without_missing(entries: dict[str, Tensor], source: str) -> dict[str, Tensor]:
     """Check the values of detected joints, and fill in those of missing joints."""
-    found = entries.get("found", torch.ones(1, 1, dtype=torch.bool)).unsqueeze(-1)
+    every = next(iter(entries.values())).new_ones(1, 1, dtype=torch.bool)
+    found = entries.get("found", every).unsqueeze(-1)
     for name, values in entries.items():
         known = values.isfinite() | ~found if name in DETECTED else values.isfinite()
         hint = "; a missing joint is NaN, or False in found" if name == "uv" else ""

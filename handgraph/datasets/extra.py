@@ -35,7 +35,7 @@ def pick(values: Extra | str, index: Sequence[int] | None) -> Extra:
     if index is None:
         return values
     if isinstance(values, Tensor):
-        return values[torch.tensor(index, dtype=torch.long)]
+        return values[torch.tensor(index, dtype=torch.long, device="cpu")]
     return [values[i] for i in index]
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -79,7 +78,7 @@ def _read_scale(path: Path, xyz: Tensor) -> Tensor:
     """Read the keybone of each hand; a factor of 2 to that of ``xyz`` means other units."""
     content, name = load(path, "")
     records = entries(content, name)
-    scale = torch.tensor([number(x, f"{name}: record {i}") for i, x in enumerate(records)])
+    scale = xyz.new_tensor([number(x, f"{name}: record {i}") for i, x in enumerate(records)])
     check_length(scale, xyz, name)
     length = keybone_length(xyz)
     fits = (scale >= length / 2) & (scale <= 2 * length)

@@ -80,13 +80,14 @@ class KeypointDataset(WithFeatures, InMemoryDataset):
         derive_entries(entries, skeleton, source)
         num_samples = len(next(iter(entries.values())))
         others = check_extra(extra or {}, num_samples, source)
-        edge_index, num_nodes = skeleton.edge_index, skeleton.num_joints
-        self.data, self.slices = self.collate(
-            [
-                Data(edge_index=edge_index, num_nodes=num_nodes, **_sample(entries, others, i))
-                for i in range(num_samples)
-            ]
-        )
+        with torch.device("cpu"):  # for all indices, independent of the default device
+            edge_index, num_nodes = skeleton.edge_index, skeleton.num_joints
+            self.data, self.slices = self.collate(
+                [
+                    Data(edge_index=edge_index, num_nodes=num_nodes, **_sample(entries, others, i))
+                    for i in range(num_samples)
+                ]
+            )
         self._shapes = {name: values.shape[1:] for name, values in entries.items()}
         self._extra = tuple(others)
 
@@ -101,7 +102,7 @@ class KeypointDataset(WithFeatures, InMemoryDataset):
         stacked = {name: data[name].reshape(-1, *shape) for name, shape in self._shapes.items()}
         if self._indices is None:
             return stacked
-        index = torch.tensor(list(self._indices), dtype=torch.long)
+        index = torch.tensor(list(self._indices), dtype=torch.long, device="cpu")
         return {name: values[index] for name, values in stacked.items()}
 
     @property

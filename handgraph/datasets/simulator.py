@@ -98,7 +98,8 @@ def simulate(num_samples: int, settings: Settings, progress: bool = False) -> di
     """
     chunks = range(-(-num_samples // CHUNK))
     bar = tqdm(chunks, desc="SyntheticHands", unit="chunk", disable=None if progress else True)
-    parts = [simulate_chunk(chunk, settings) for chunk in bar]
+    with torch.device("cpu"):  # independent of the default device
+        parts = [simulate_chunk(chunk, settings) for chunk in bar]
     return {name: torch.cat([part[name] for part in parts])[:num_samples] for name in parts[0]}
 
 

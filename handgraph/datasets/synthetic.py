@@ -203,7 +203,7 @@ class SyntheticHands(WithFeatures):
         """Entries of all samples, stacked; a slice of the dataset stacks its own samples."""
         if self._indices is None:
             return dict(self._tensors)
-        index = torch.tensor(list(self._indices), dtype=torch.long)
+        index = torch.tensor(list(self._indices), dtype=torch.long, device="cpu")
         return {name: values[index] for name, values in self._tensors.items()}
 
     def len(self) -> int:
@@ -276,17 +276,18 @@ class SyntheticHands(WithFeatures):
         return mirror(pictures, left.to(device))._asdict()
 
     def _samples(self, numbers: list[int]) -> list[Data]:
-        index = torch.tensor(numbers, dtype=torch.long)
+        index = torch.tensor(numbers, dtype=torch.long, device="cpu")
         entries = {name: values[index] for name, values in self._tensors.items()}
         for name in ("K", "s", "left"):
             entries[name] = entries[name][:, None]
         if self._stage:
             pictures = self._render(index, torch.device("cpu"))
             entries.update({name: values[:, None] for name, values in pictures.items()})
-        return [
-            HAND.to_data(**{name: values[k].clone() for name, values in entries.items()})
-            for k in range(len(numbers))
-        ]
+        with torch.device("cpu"):  # independent of the default device
+            return [
+                HAND.to_data(**{name: values[k].clone() for name, values in entries.items()})
+                for k in range(len(numbers))
+            ]
 
 
 def _positions(index: int | slice | Sequence[int] | Tensor, length: int) -> Tensor:

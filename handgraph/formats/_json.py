@@ -91,7 +91,7 @@ def table(value: object, rows: int, columns: int, where: str) -> Tensor:
             f"{where}: expected {rows} rows of {columns} numbers, "
             f"got {len(numbers)} numbers of {rows * columns}"
         )
-    return torch.tensor(numbers, dtype=torch.float64).reshape(rows, columns)
+    return torch.tensor(numbers, dtype=torch.float64, device="cpu").reshape(rows, columns)
 
 
 def flags(value: object, rows: int, where: str) -> Tensor:
@@ -104,7 +104,7 @@ def flags(value: object, rows: int, where: str) -> Tensor:
         found.append(bool(flag))
     if len(found) != rows:
         raise ValueError(f"{where}: expected {rows} flags, got {len(found)}")
-    return torch.tensor(found)
+    return torch.tensor(found, device="cpu")
 
 
 def hide(uv: Tensor, detected: Tensor) -> Tensor:

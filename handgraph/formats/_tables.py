@@ -52,4 +52,4 @@ def camera_matrix(focal: object, princpt: object, where: str) -> Tensor:
     fx, fy = table(focal, 2, 1, f"{where} focal").flatten().tolist()
     cx, cy = table(princpt, 2, 1, f"{where} princpt").flatten().tolist()
     K = [[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]
-    return torch.tensor(K, dtype=torch.float64)
+    return torch.tensor(K, dtype=torch.float64, device="cpu")

@@ -30,7 +30,8 @@ def read_coco(
     """Read the hands of a COCO annotation file.
 
     Source: COCO's "Data format", 2; COCO-WholeBody's ``data_format.md``; the hand data sets as
-    mmpose converts them (OneHand10K, FreiHAND, RHD, InterHand2D).
+    mmpose converts them (OneHand10K, FreiHAND, RHD). mmpose's InterHand2D reads the files of
+    InterHand2.6M itself, as :func:`read_interhand` does.
 
     Joints are matched by the names of the category, which may contain more joints, or two hands
     with the prefixes ``left_`` and ``right_``. ``lefthand_kpts`` and ``righthand_kpts`` are used if

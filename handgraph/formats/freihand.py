@@ -66,7 +66,7 @@ def read_freihand(root: str | PathLike[str], split: str = "training") -> Keypoin
     return Keypoints(
         uv,
         side=tuple(sides),
-        image_size=torch.full((len(uv), 2), SIDE),
+        image_size=uv.new_full((len(uv), 2), SIDE),
         name=tuple(f"{split}/rgb/{i:08d}.jpg" for i in range(len(uv))),
         xyz=xyz,
         K=K,

@@ -80,4 +80,4 @@ def _points(
     joints, what = field(sample, key, where), f"{where}: {key}"
     found = [(field(joints, str(j), what), f"{what}: joint {j}") for j in index]
     numbers = [[number(field(joint, x, w), f"{w}: {x}") for x in axes] for joint, w in found]
-    return torch.tensor(numbers, dtype=torch.float64)
+    return torch.tensor(numbers, dtype=torch.float64, device="cpu")

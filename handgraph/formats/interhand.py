@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 from os import PathLike
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -40,8 +39,7 @@ def read_interhand(
     Both files have flags of valid joints. In ``joint_3d`` valid joints are annotated; the ``xyz``
     of others is NaN. In ``data`` valid joints are annotated and inside the image; others are
     missing, as are joints behind the camera. A hand whose joints are all missing is left out. The
-    result has no confidences, since the visibility is unknown. Use :func:`read_coco` for files that
-    mmpose converted.
+    result has no confidences, since the visibility is unknown.
 
     Args:
         data: Images and annotations.
@@ -79,8 +77,8 @@ def read_interhand(
         >>> hands.side, [round(x, 3) for x in hands.xyz[0, 0].tolist()], hands.uv[0, 0].tolist()
         (('left',), [0.041, 0.0, 1.0], [216.1999969482422, 256.0])
     """
-    scene = _Scene(_beside(data, camera, "camera"), _beside(data, joint_3d, "joint_3d"))
     content, name = load(data, "InterHand2.6M data")
+    scene = _Scene(_beside(name, camera, "camera"), _beside(name, joint_3d, "joint_3d"))
     images = rows_by_id(content, "images", name)
     hands: list[Hand] = []
     for i, value in enumerate(rows(content, "annotations", name)):
@@ -90,13 +88,12 @@ def read_interhand(
     return stack(hands, name)
 
 
-def _beside(data: File, other: File | None, kind: str) -> tuple[Any, str]:
+def _beside(data: str, other: File | None, kind: str) -> tuple[Any, str]:
     """Return the content and name of another file of the same split."""
     if other is None:
-        if isinstance(data, dict) or not Path(data).name.endswith("_data.json"):
-            raise ValueError(f"InterHand2.6M: expected {kind}, unless data is a file *_data.json")
-        path = Path(data)
-        other = path.with_name(path.name.removesuffix("data.json") + f"{kind}.json")
+        if not data.endswith("_data.json"):
+            raise ValueError(f"{data}: expected {kind}, unless data is a file *_data.json")
+        other = data.removesuffix("data.json") + f"{kind}.json"
     return load(other, f"InterHand2.6M {kind}")
 
 

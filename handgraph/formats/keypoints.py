@@ -129,12 +129,12 @@ def stack(hands: Sequence[Hand], source: str) -> Keypoints:
     """Stack hands, without those whose joints are all missing."""
     hands = [hand for hand in hands if not bool(hand.uv.isnan().any(dim=-1).all())]
     joints = HAND.num_joints
-    sizes = [None if h.image_size is None else torch.tensor(h.image_size) for h in hands]
+    sizes = [None if h.image_size is None else h.uv.new_tensor(h.image_size) for h in hands]
     score = _stack([hand.score for hand in hands], (joints,))
     return Keypoints(
         torch.stack([hand.uv for hand in hands])
         if hands
-        else torch.empty(0, joints, 2, dtype=torch.float32),
+        else torch.empty(0, joints, 2, dtype=torch.float32, device="cpu"),
         None if score is None else _at_most_one(score, source),
         _stack([hand.depth for hand in hands], (joints,)),
         tuple(hand.side for hand in hands),
@@ -149,7 +149,7 @@ def _stack(values: Sequence[Tensor | None], shape: tuple[int, ...]) -> Tensor | 
     """Stack values, NaN where unknown; return ``None`` if all are unknown."""
     if all(value is None for value in values):
         return None
-    unknown = torch.full(shape, torch.nan, dtype=torch.float32)
+    unknown = torch.full(shape, torch.nan, dtype=torch.float32, device="cpu")
     return torch.stack([unknown if v is None else v.to(torch.float32) for v in values])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 
@@ -39,7 +39,7 @@ def read_mediapipe(
     *,
     mirrored_labels: bool | None = None,
 ) -> Keypoints:
-    """Read hands of MediaPipe from a result, a list of results, or JSON.
+    """Read hands of MediaPipe from a result, landmarks, a list of them, or JSON.
 
     Source: MediaPipe's documentation of ``solutions.hands`` (``multi_hand_landmarks``,
     ``multi_handedness``) and of ``HandLandmarkerResult`` (``hand_landmarks``, ``handedness``; in
@@ -51,10 +51,10 @@ def read_mediapipe(
     ``side`` is the hand that the pixels show. MediaPipe's legacy API assumes a mirrored image (a
     selfie), so the label of a left hand in the pixels is "Right". Tasks swaps labels in version
     0.10.0, but not in 0.10.15 (on Android), so it requires ``mirrored_labels``. A mirrored image of
-    a right hand shows a left hand and is lifted as one.
+    a right hand shows a left hand and is lifted as one. The landmarks of a hand alone have no side.
 
     Args:
-        source: A file, its content, a result, or a list of results.
+        source: A file, its content, a result, the 21 landmarks of a hand, or a list of these.
         image_size: Width and height of the image.
         mirrored_labels: Whether labels refer to the mirrored image and are swapped. Default: True
             for the legacy API, an error for Tasks.
@@ -82,8 +82,8 @@ def read_mediapipe(
     """
     _check_size(image_size)
     content, name = load(source, "MediaPipe")
-    several = isinstance(content, Sequence) and not isinstance(content, tuple)
-    results = list(content) if several else [content]
+    several = _is_list(content) and not _is_hand(content)
+    results = entries(content, name) if several else [content]
     hands = []
     for i, result in enumerate(results):
         where = f"{name}: [{i}]" if several else name
@@ -104,6 +104,8 @@ def _hands(
     result: object, where: str, name: str, size: tuple[float, float], mirrored: bool | None
 ) -> list[Hand]:
     """Return the hands of an image."""
+    if _is_hand(result):
+        return [_hand(result, where, None, name, size)]
     api = LEGACY if _key(result, LEGACY.landmarks) else TASKS
     key = _key(result, api.landmarks)
     if key is None:
@@ -122,20 +124,32 @@ def _hands(
     ]
 
 
+def _is_hand(content: object) -> bool:
+    """Return whether these are the landmarks of a hand, without a result."""
+    if _is_list(content):
+        return len(content) > 0 and _key(content[0], ("x",)) is not None
+    return _key(content, ("landmark",)) is not None
+
+
+def _is_list(content: object) -> TypeGuard[Sequence[object]]:
+    """Return whether this is a list, and not a named tuple as a result of the legacy API is."""
+    return isinstance(content, Sequence) and not isinstance(content, str | tuple)
+
+
 def _hand(
     landmarks: object, where: str, side: Side | None, name: str, size: tuple[float, float]
 ) -> Hand:
     """Return a hand in pixels."""
-    points = entries(_get(landmarks, "landmark", landmarks), where)
-    if len(points) != HAND.num_joints:
-        raise ValueError(f"{where}: expected {HAND.num_joints} landmarks, got {len(points)}")
+    joints = entries(_get(landmarks, "landmark", landmarks), where)
+    if len(joints) != HAND.num_joints:
+        raise ValueError(f"{where}: expected {HAND.num_joints} landmarks, got {len(joints)}")
     rows = [
-        [number(_get(point, axis), f"{where}[{j}].{axis}") for axis in "xyz"]
-        for j, point in enumerate(points)
+        [number(_get(joint, axis), f"{where}[{j}].{axis}") for axis in "xyz"]
+        for j, joint in enumerate(joints)
     ]
     width, height = size
-    pixels = torch.tensor(rows, dtype=torch.float64) * torch.tensor([width, height, width])
-    pixels = pixels.to(torch.float32)
+    points = torch.tensor(rows, dtype=torch.float64, device="cpu")
+    pixels = (points * points.new_tensor([width, height, width])).to(torch.float32)
     return Hand(pixels[:, :2], None, pixels[:, 2], side, (float(width), float(height)), name)
 
 

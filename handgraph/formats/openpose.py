@@ -24,7 +24,8 @@ def read_openpose(source: str | PathLike[str] | dict[str, Any]) -> Keypoints:
 
     The joints are in the order of :data:`handgraph.HAND`. A joint with a confidence of 0 is missing
     (OpenPose writes 0, 0, 0). Confidences are heatmap peaks; those above 1 are set to 1, and a
-    warning counts them. An empty list, or a list of missing joints only, gives no hand.
+    warning counts them. An empty list, null (written by other programs in this format), or a list
+    of missing joints only, gives no hand.
 
     Args:
         source: The file of an image, or its content.
@@ -57,7 +58,8 @@ def read_openpose(source: str | PathLike[str] | dict[str, Any]) -> Keypoints:
         if not any(key in record(person, where) for key in _KEYS.values()):
             raise ValueError(f"{where}: no {' and no '.join(_KEYS.values())}: run OpenPose --hand")
         for side, key in _KEYS.items():
-            if numbers := entries(person.get(key, []), f"{where}.{key}"):
+            numbers = person.get(key)
+            if numbers is not None and (numbers := entries(numbers, f"{where}.{key}")):
                 hands.append(_hand(numbers, f"{where}.{key}", side, title))
     return stack(hands, name)
 

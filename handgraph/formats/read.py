@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from handgraph.formats._json import load
+from handgraph.formats._json import Loaded, load
 from handgraph.formats.coco import read_coco
+from handgraph.formats.freihand import read_freihand
 from handgraph.formats.h3wb import read_h3wb
+from handgraph.formats.interhand import read_interhand
 from handgraph.formats.keypoints import Keypoints, Side
 from handgraph.formats.mediapipe import read_mediapipe
 from handgraph.formats.mmpose import read_mmpose
 from handgraph.formats.openpose import read_openpose
+from handgraph.formats.rhd import read_rhd
 from handgraph.skeleton import Skeleton
 
 
@@ -24,22 +28,34 @@ class Format(NamedTuple):
         read: Reader of the format.
         fields: Sets of fields; a file that has all fields of one set has this format.
         options: Arguments of the reader that other readers do not have.
+        endings: Ends of the file names of a format without fields; its reader takes the path.
     """
 
     read: Callable[..., Keypoints]
-    fields: tuple[set[str], ...]
+    fields: tuple[set[str], ...] = ()
     options: tuple[str, ...] = ()
+    endings: tuple[str, ...] = ()
+
+
+def _read_freihand(joints: str | PathLike[str]) -> Keypoints:
+    """Read FreiHAND by the path of its file of joints."""
+    path = Path(joints)
+    return read_freihand(path.parent, path.name.removesuffix("_xyz.json"))
 
 
 FORMATS = {
     "mediapipe": Format(
         read_mediapipe,
         ({"multi_hand_landmarks"}, {"multiHandLandmarks"}, {"hand_landmarks"},
-         {"landmarks", "handedness"}, {"landmarks", "handednesses"}),
+         {"landmarks", "handedness"}, {"landmarks", "handednesses"}, {"landmark"}, {"x", "y", "z"}),
         ("image_size", "mirrored_labels"),
     ),
     "openpose": Format(read_openpose, ({"people"},)),
-    "coco": Format(read_coco, ({"images", "annotations"},), ("order",)),
+    "coco": Format(
+        read_coco,
+        ({"images", "annotations", "categories"}, {"images", "annotations", "keypoints"}),
+        ("order",),
+    ),
     "mmpose": Format(
         read_mmpose,
         ({"predictions"}, {"instance_info"}, {"instances", "frame_id"},
@@ -47,6 +63,9 @@ FORMATS = {
         ("order",),
     ),
     "h3wb": Format(read_h3wb, ({"keypoints_2d"}, {"keypoints_3d", "image_path"})),
+    "interhand": Format(read_interhand, ({"images", "annotations", "joint_valid"},)),
+    "freihand": Format(_read_freihand, endings=("training_xyz.json", "evaluation_xyz.json")),
+    "rhd": Format(read_rhd, endings=(".pickle",)),
 }  # fmt: skip
 """Formats by name."""
 
@@ -60,15 +79,19 @@ def read_keypoints(
     mirrored_labels: bool | None = None,
     order: Skeleton | None = None,
 ) -> Keypoints:
-    """Read hands from a detector's file of any format.
+    """Read hands from a file of any format.
 
     :func:`guess_format` recognises the format, and :func:`read_mediapipe`, :func:`read_openpose`,
-    :func:`read_coco`, :func:`read_mmpose` or :func:`read_h3wb` reads the file.
+    :func:`read_coco`, :func:`read_mmpose`, :func:`read_h3wb`, :func:`read_interhand`,
+    :func:`read_freihand` or :func:`read_rhd` reads the file. FreiHAND and InterHand2.6M have
+    several files in one folder. Pass ``*_xyz.json`` or ``*_data.json``; the others are found beside
+    it.
 
     Args:
-        source: A file, its content, or a result of MediaPipe.
-        format: ``"mediapipe"``, ``"openpose"``, ``"coco"``, ``"mmpose"`` or ``"h3wb"``. Default:
-            recognised from the fields.
+        source: A file, its content, or a result of MediaPipe or its landmarks. FreiHAND and RHD
+            need a file.
+        format: ``"mediapipe"``, ``"openpose"``, ``"coco"``, ``"mmpose"``, ``"h3wb"``,
+            ``"interhand"``, ``"freihand"`` or ``"rhd"``. Default: recognised.
         side: Side of all hands, instead of the sides that the file states.
         image_size: Width and height of the image. Required for MediaPipe, refused for the others.
         mirrored_labels: For MediaPipe; see :func:`read_mediapipe`.
@@ -94,13 +117,13 @@ def read_keypoints(
     """
     if side not in (None, "right", "left"):
         raise ValueError(f"side: expected 'right' or 'left', got {side!r}")
-    content = load(source, "keypoints")
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
+    content = load_keypoints(source, format)
     form = guess_format(content) if format is None else format
-    if form not in FORMATS:
-        raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {form!r}")
     options = {"image_size": image_size, "mirrored_labels": mirrored_labels, "order": order}
     given = {name: value for name, value in options.items() if value is not None}
-    _check_options(given, form, content.name)
+    _check_options(given, form, content.name if isinstance(content, Loaded) else str(content))
     if form == "mediapipe" and side is not None:
         given["mirrored_labels"] = False  # the labels are replaced, whatever they refer to
     hands = FORMATS[form].read(content, **given)
@@ -119,8 +142,14 @@ def _check_options(given: Mapping[str, Any], form: str, name: str) -> None:
         raise ValueError(f"{name}: MediaPipe's coordinates are relative: expected image_size")
 
 
+def load_keypoints(source: object, format: str | None) -> object:
+    """Load a JSON file; return the path of a file whose reader takes the path."""
+    form = _by_name(source) if format is None else format
+    return source if form is not None and FORMATS[form].endings else load(source, "keypoints")
+
+
 def guess_format(source: str | PathLike[str] | object) -> str:
-    """Return the format that matches the fields of a file.
+    """Return the format that matches the fields of a file, or its name (FreiHAND and RHD).
 
     Args:
         source: A file, its content, or a result of MediaPipe.
@@ -140,6 +169,8 @@ def guess_format(source: str | PathLike[str] | object) -> str:
         >>> guess_format({"people": []})
         'openpose'
     """
+    if (named := _by_name(source)) is not None:
+        return named
     content, name = load(source, "keypoints")
     keys = _fields(content)
     found = [form for form, known in FORMATS.items() if any(one <= keys for one in known.fields)]
@@ -151,14 +182,26 @@ def guess_format(source: str | PathLike[str] | object) -> str:
     return found[0]
 
 
-def _fields(content: Any) -> set[str]:  # noqa: ANN401 (any JSON value)
-    """Return the fields of the first record, and of its first sample for a table of samples.
+def _by_name(source: object) -> str | None:
+    """Return the format of the files whose names end like this one."""
+    name = Path(source).name if isinstance(source, str | PathLike) else ""
+    return next((form for form, known in FORMATS.items() if name.endswith(known.endings)), None)
+
+
+def _fields(content: object) -> set[str]:
+    """Return the fields of the first record, and of its first sample or annotation.
 
     The result of a detector's Python API is no JSON object but has the same names as attributes.
     """
+    first = _first(content)
+    if not isinstance(first, Mapping):
+        return set(dir(first))
+    inner = (next(iter(first.values()), None), _first(first.get("annotations")))
+    return set(first).union(*(one for one in inner if isinstance(one, Mapping)))
+
+
+def _first(content: object) -> object:
+    """Return the first entry of nested lists."""
     while isinstance(content, list) and content:
         content = content[0]
-    if not isinstance(content, Mapping):
-        return set(dir(content))
-    first = next(iter(content.values()), None)
-    return set(content) | (set(first) if isinstance(first, Mapping) else set())
+    return content

@@ -134,14 +134,14 @@ def test_mediapipe_finds_the_hands(run, monkeypatch):
     assert [hand["side"] for hand in hands] == ["left", "right"]
     assert hands[1]["uv"]["wrist"][0] == pytest.approx(hands[0]["uv"]["wrist"][0] + 32, abs=1e-3)
     assert hands[0] == run()[0][0]
-    assert "2 hands of" in printed
+    assert "hand.jpg: 2 ->" in printed
 
 
 def test_no_hand_is_no_error(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", fake_mediapipe([], []))
     hands, printed = run(IMAGES / "hand.jpg")
     assert hands == []
-    assert "0 hands of" in printed
+    assert "hand.jpg: 0 ->" in printed
 
 
 @pytest.mark.parametrize("module", [None, ModuleType("mediapipe")])

@@ -126,6 +126,7 @@ def test_files_without_hands():
 
 def test_camera_and_joint_files_are_found_in_the_folder(tmp_path):
     path = write(tmp_path, files())
+    (tmp_path / "hands.json").write_text(json.dumps(files()[0]))
     for args in ((files()[0],), (tmp_path / "hands.json",)):
         with pytest.raises(ValueError, match="expected camera, unless data is a file"):
             read_interhand(*args)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from handgraph.formats import read_mediapipe
+from handgraph.formats import guess_format, read_mediapipe
 
 SIZE = (640, 480)
 POINTS = [{"x": i / 32, "y": i / 64, "z": -i / 128} for i in range(21)]
@@ -77,6 +77,28 @@ def test_tasks_results_need_mirrored_labels():
     assert read_mediapipe(tasks("Left"), SIZE, mirrored_labels=False).side == ("left",)
 
 
+@pytest.mark.parametrize("wrap", [lambda value: value, objects])
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ({"landmark": POINTS}, ["hand"]),
+        (POINTS, ["hand"]),
+        ([{"landmark": POINTS}, {"landmark": POINTS}], ["hand 0", "hand 1"]),
+        ([POINTS, POINTS], ["hand 0", "hand 1"]),
+    ],
+)
+def test_landmarks_without_a_result_have_no_side(tmp_path, wrap, content, names):
+    sources = {"MediaPipe": wrap(content), "hand": tmp_path / "hand.json"}
+    sources["hand"].write_text(json.dumps(content))
+    for title, source in sources.items():
+        hands = read_mediapipe(source, SIZE)
+        assert_close(hands.uv, UV.expand(len(names), -1, -1))
+        assert_close(hands.depth, DEPTH.expand(len(names), -1))
+        assert hands.side == (None,) * len(names)
+        assert hands.name == tuple(name.replace("hand", title) for name in names)
+        assert guess_format(source) == "mediapipe"
+
+
 def test_images_without_hands_have_none(tmp_path):
     nothing = SimpleNamespace(multi_hand_landmarks=None, multi_handedness=None)
     assert len(read_mediapipe(nothing, SIZE)) == 0
@@ -115,6 +137,12 @@ def wrong(change):
         ),
         ([legacy(), 3], r"\[1\]: expected multi_hand_landmarks"),
         (wrong(lambda c: c.update(multi_hand_landmarks=4)), "landmarks: expected a list, got 4"),
+        (POINTS[:20], "hand.json: expected 21 landmarks, got 20"),
+        ([POINTS, POINTS[:3]], r"hand.json: \[1\]: expected 21 landmarks, got 3"),
+        (
+            "hand",
+            "hand.json: expected multi_hand_landmarks, hand_landmarks or landmarks, got 'hand",
+        ),
     ],
 )
 def test_errors_name_the_position_in_the_file(tmp_path, content, message):

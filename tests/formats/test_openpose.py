@@ -51,7 +51,10 @@ def test_joints_of_score_0_are_missing(tmp_path):
     assert hands.score[0, 2:4].tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("people", [(), (person(),), (person(63 * [0]),)])
+NULL = {"hand_left_keypoints_2d": None, "hand_right_keypoints_2d": None}
+
+
+@pytest.mark.parametrize("people", [(), (person(),), (person(63 * [0]),), (NULL,)])
 def test_files_without_hands(tmp_path, people):
     hands = read_openpose(write(tmp_path / "a.json", *people))
     assert len(hands) == 0
@@ -80,6 +83,7 @@ def test_scores_above_1_become_1_with_a_warning(tmp_path):
         ([person([1e300, *LEFT[1:]])], r"\[0\]: expected a finite number, got 1e"),
         ([{"pose_keypoints_2d": []}], r"people\[0\]: no hand_left_keypoints_2d"),
         ([3], r"people\[0\]: expected a JSON object, got 3"),
+        ([{**NULL, "hand_left_keypoints_2d": 0}], r"keypoints_2d: expected a list, got 0"),
     ],
 )
 def test_errors_name_the_position_in_the_file(tmp_path, people, message):

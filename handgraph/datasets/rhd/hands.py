@@ -165,7 +165,8 @@ class RHDHands(Dataset):
         """Read the images of one sample, and return it as a graph."""
         entries = {name: values[idx].clone() for name, values in self._tensors.items()}
         entries["K"], entries["s"] = entries["K"][None], entries["s"][None]
-        return HAND.to_data(**entries, **{name: self._pixels(name, idx) for name in self.load})
+        with torch.device("cpu"):  # independent of the default device
+            return HAND.to_data(**entries, **{name: self._pixels(name, idx) for name in self.load})
 
     def _pixels(self, name: str, idx: int) -> Tensor:
         """Return image ``[1, 3, S, S]``, or mask or depth ``[1, S, S]``, of one sample."""
@@ -182,7 +183,7 @@ class RHDHands(Dataset):
         return warp_image(values, self._crop[idx], self.image_size, mode=mode)
 
     def _rows(self) -> Tensor:
-        return torch.tensor(list(self.indices()), dtype=torch.long)
+        return torch.tensor(list(self.indices()), dtype=torch.long, device="cpu")
 
     def _summary(self) -> str:
         counts = Counter(self.skipped.values())
@@ -200,9 +201,10 @@ def _targets(
     uv, xyz, K = (index[name].double() for name in ("uv", "xyz", "K"))
     mirrored = mirror_hand(xyz, K, width)
     xyz, K = xyz.where(~left, mirrored[0]), K.where(~left, mirrored[1])
-    uv = uv.where(~left, transform_points(mirror_matrix(width, dtype=uv.dtype), uv))
+    mirror = mirror_matrix(width, dtype=uv.dtype, device=uv.device)
+    uv = uv.where(~left, transform_points(mirror, uv))
     visible = index["visible"]
-    crop = torch.eye(3, dtype=uv.dtype).expand_as(K)
+    crop = torch.eye(3, dtype=uv.dtype, device=uv.device).expand_as(K)
     if image_size is not None:
         crop = crop_matrix(uv, image_size, margin)
         uv, K = transform_points(crop, uv), transform_intrinsics(crop, K)

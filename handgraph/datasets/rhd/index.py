@@ -105,7 +105,7 @@ def make_index(folder: Path, records: Records, progress: bool) -> dict[str, Tens
         raise ValueError(f"{file}: no sample is of use; {first}")
     kept = {"sample": sample, "uv": uv, "xyz": xyz, "K": K, "visible": visible, "left": left}
     index = {name: values[keep] for name, values in kept.items()}
-    return index | {"shape": torch.tensor(shape), "skipped": skipped}
+    return index | {"shape": torch.tensor(shape, device="cpu"), "skipped": skipped}
 
 
 def check_files(folder: Path, entry: str, samples: list[int]) -> None:
