@@ -431,6 +431,7 @@ def test_nets_go_to_the_hub_of_pyg(tmp_path):
     assert_close(again(x), net(x))
 
 
+@pytest.mark.slow
 def test_few_graphs_for_many_batches():
     """One graph is exact, and one serves batches of any size."""
     torch._dynamo.reset()

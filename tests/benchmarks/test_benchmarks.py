@@ -457,6 +457,7 @@ def test_report_writes_the_results_of_a_run(tmp_path, capsys):
     assert "vs best PyG" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_threads_benchmark_times_both_numbers_of_threads(tmp_path, capsys):
     before = torch.get_num_threads()
     path = tmp_path / "threads.json"

@@ -613,6 +613,7 @@ def test_export_with_any_batch(net):
         assert_close(program.module()(x), folded(x), **EXACT)
 
 
+@pytest.mark.slow
 def test_compiled_equals_eager():
     assert_compiles(fold(core(RAGGED, dtype=torch.float32)), torch.randn(3, 21, 2))
 

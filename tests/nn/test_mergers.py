@@ -405,6 +405,7 @@ def test_compiled_equals_eager(cls):
     check_compiled(cls, masked=True, featured=True)
 
 
+@pytest.mark.slow
 def test_compiled_graph_merger_equals_eager():
     check_compiled(GraphMerger, masked=True, featured=True)
 

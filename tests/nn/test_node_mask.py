@@ -171,6 +171,7 @@ def test_leading_dimensions_are_free():
     assert net(x[:0], mask[:0]).shape == (0, 3, 21, 3)
 
 
+@pytest.mark.slow
 def test_masked_nets_compile():
     assert_compiles(AdaptiveGraphUNet(2, 3, HAND), torch.randn(4, 21, 2), masks(4, 21))
 

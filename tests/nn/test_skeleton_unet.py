@@ -265,6 +265,7 @@ def test_gradcheck(conv):
     assert gradcheck(call, (x, *net.parameters()), fast_mode=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conv", [GCNConv, SAGEConv], ids=lambda cls: cls.__name__)
 def test_compiled_equals_eager(conv):
     assert_compiles(SkeletonUNet(2, 3, HAND, conv=conv, channels=4), torch.randn(3, 21, 2))

@@ -383,6 +383,7 @@ def test_reset_draws_anew_from_the_seed():
     assert_close(dict(again.state_dict()), dict(first), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graph", [HAND, RAGGED], ids=["skeleton", "ragged"])
 def test_compiled_equals_eager(graph):
     nodes = (21,) if graph is HAND else (4, 21)
