@@ -180,14 +180,3 @@ def descend(
     optimizer.step()
     if schedule is not None:
         schedule.step()
-
-
-def fit(net: nn.Module, hands: Hands, epochs: int) -> None:
-    """Learn positions in [-1, 1] and relative depth from positions and cue, at a constant rate."""
-    x, wanted = inputs(hands, "cue"), target(hands)
-    optimizer = Adam(net.parameters(), lr=0.01)
-    for batch in batches(len(x), 64, epochs):
-        optimizer.zero_grad()
-        nn.functional.mse_loss(net(x[batch]), wanted[batch]).backward()
-        optimizer.step()
-    net.requires_grad_(False)
