@@ -10,7 +10,6 @@ import argparse
 import json
 from collections import defaultdict
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from pipeline.hands import batches, chunks, load
 from pipeline.methods import METHODS
-from pipeline.pictures import curves, ranked, shown, write_curves
+from pipeline.pictures import curve, ranked, shown, write_curves
 from pipeline.scores import RANGES, Predictions, counts, heading, markdown, predict, row
 from pipeline.settings import Settings
 from pipeline.store import load_run
@@ -82,7 +81,7 @@ def report(
     numbers = {how.title: [each._asdict() for each in rows] for how, rows in tables.items()}
     content = json.dumps({"runs": runs, "tables": numbers}, indent=1, default=float)
     write_text(args.out / "table2.json", content + "\n")
-    save_curves({"": partial(curves, nets)}, visible, args.out / "pck.png")
+    save_curves({"": nets}, curve, visible, args.out / "pck.png")
     write_curves(nets, args.out / "pck.csv")
 
 

@@ -25,17 +25,12 @@ SHOWN["learned"] = ALL_INPUTS
 
 def save_bands(results: Mapping[Job, Result], visible: Tensor, path: Path) -> None:
     """PCK of visible joints in both regimes; bands span the nets of a method."""
-
-    def bands(regime: str, images: Tensor) -> dict[str, Interval]:
-        nets = nets_shown(results, regime)
-        return {title: band(some, visible, images) for title, some in nets.items()}
-
-    rows = {f", {regime} in training": partial(bands, regime) for regime in REGIMES}
+    rows = {f", {regime} in training": nets_shown(results, regime) for regime in REGIMES}
     title = f"Simulated hands, inputs {MAIN_INPUTS}; learned visibility: {ALL_INPUTS}"
-    save_curves(rows, visible, path, title)
+    save_curves(rows, partial(band, visible), visible, path, title)
 
 
-def band(nets: Sequence[Result], visible: Tensor, images: Tensor) -> Interval:
+def band(visible: Tensor, nets: Sequence[Result], images: Tensor) -> Interval:
     """Mean, least and largest PCK of the nets."""
     curves = torch.stack([pck_curve(net["errors"][images], GRID, visible[images]) for net in nets])
     return Interval(curves.mean(dim=0), curves.amin(dim=0), curves.amax(dim=0))

@@ -13,13 +13,10 @@ from pipeline.scores import GROUPS, Predictions
 from shared.pictures import GRID, Shown
 
 
-def curves(nets: Mapping[str, list[Predictions]], images: Tensor) -> dict[str, Interval]:
-    """The curves of the first net of each method, with intervals over the images."""
-    rng, first = torch.Generator().manual_seed(0), {title: some[0] for title, some in nets.items()}
-    return {
-        title: bootstrap_pck(net.errors()[images], GRID, net.visible[images], generator=rng)
-        for title, net in first.items()
-    }
+def curve(nets: list[Predictions], images: Tensor) -> Interval:
+    """The curve of the first net of a method, with its interval over the images."""
+    rng, first = torch.Generator().manual_seed(0), nets[0]
+    return bootstrap_pck(first.errors()[images], GRID, first.visible[images], generator=rng)
 
 
 def write_curves(nets: Mapping[str, list[Predictions]], path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from matplotlib.figure import Figure
@@ -13,13 +13,7 @@ from mpl_toolkits.mplot3d import Axes3D
 from torch import Tensor
 
 from handgraph import HAND
-from handgraph.metrics import (
-    Interval,
-    joint_errors,
-    occlusion_groups,
-    thresholds,
-    visible_mean,
-)
+from handgraph.metrics import Interval, joint_errors, occlusion_groups, thresholds, visible_mean
 from handgraph.plot import draw_image, draw_pck, draw_pose, draw_pose_3d
 
 GRID = thresholds(0.05, 51)
@@ -29,20 +23,30 @@ TRUTH, PREDICTION = "#BBBBBB", "#0072B2"
 CUBE = 0.2
 """Side in metres of the space around the true hand, the same in every panel."""
 
-Curves = Callable[[Tensor], dict[str, Interval]]
-"""From the images of a group, Bool ``[n]``, to curves by name."""
+Nets = TypeVar("Nets")
+"""What is known of the trained nets of a method."""
 
 
-def save_curves(rows: Mapping[str, Curves], visible: Tensor, path: Path, title: str = "") -> None:
-    """PCK of visible joints under small and severe occlusion, a row for each name of curves."""
+def save_curves(
+    rows: Mapping[str, Mapping[str, Nets]],
+    curve: Callable[[Nets, Tensor], Interval],
+    visible: Tensor,
+    path: Path,
+    title: str = "",
+) -> None:
+    """PCK of visible joints under small and severe occlusion, a row of plots for each name.
+
+    ``curve`` computes the curve of a method, from its nets and the images of a group, Bool ``[n]``.
+    """
     figure = Figure(figsize=(10, 1 + 3.5 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), 2, sharex=True, sharey=True, squeeze=False)
     groups = occlusion_groups(visible)
-    for row, (name, curves) in zip(axes, rows.items(), strict=True):
+    for row, (name, methods) in zip(axes, rows.items(), strict=True):
         for ax, group in zip(row, ("small", "severe"), strict=True):
             images = groups[group]
             if images.any():
-                draw_pck(curves(images), GRID, ax=ax)
+                curves = {method: curve(nets, images) for method, nets in methods.items()}
+                draw_pck(curves, GRID, ax=ax)
             ax.set_title(f"{group} occlusion{name}, {int(images.sum())} images", fontsize="medium")
             ax.label_outer()
     for legend in filter(None, (ax.get_legend() for ax in figure.axes[1:])):
@@ -82,7 +86,7 @@ def save_hands(hands: Sequence[Shown], path: Path, title: str) -> None:
             name = f"{fill(method, 24)}\n" if row == 0 else ""
             space.set_title(f"{name}{off:.0f} mm", fontsize=9)
     legend = "Grey: the true hand; hollow: hidden joints; mm: mean error of the visible joints"
-    figure.suptitle(f"{title}. {legend}", fontsize=10)
+    figure.suptitle(fill(f"{title}. {legend}", 28 * size[1]), fontsize=10)
     figure.savefig(path, dpi=110)
 
 

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from argparse import Namespace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.geometry import crop_matrix, normalize_uv, transform_points, uvd_to_camera
 from handgraph.video import Pose
-from pipeline.pictures import curves, ranked, write_curves
+from pipeline.pictures import curve, ranked, write_curves
 from pipeline.scores import RANGES, Predictions, counts, markdown, row
 from pipeline.scores import predict as predict_all
 from psjnet import PoseNet, detection
@@ -100,8 +99,7 @@ def test_curves_are_written(tmp_path):
 
 def test_curves_of_a_group_without_images_stay_empty(tmp_path):
     nets = {"a net": [made_up([0.01, 0.02], [21, 21])]}
-    rows = {"": partial(curves, nets)}
-    save_curves(rows, nets["a net"][0].visible, tmp_path / "pck.png")
+    save_curves({"": nets}, curve, nets["a net"][0].visible, tmp_path / "pck.png")
     pixels = np.asarray(Image.open(tmp_path / "pck.png").convert("RGB")).astype(int)
     colourful = (pixels.max(axis=-1) - pixels.min(axis=-1)) > 60
     small, severe = np.array_split(colourful, 2, axis=1)
