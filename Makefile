@@ -48,7 +48,6 @@ docs: env  ## build the documentation into docs/_build/html
 examples: env  ## run the examples and draw the pictures of the docs, with small settings
 	$(PY) examples/quickstart.py --samples 500 --epochs 1
 	$(PY) examples/occlusion_benchmark.py --preset smoke --out runs/smoke
-	$(PY) examples/swap_layers.py --samples 500 --epochs 1 --seeds 1
 	$(PY) examples/body.py --samples 300 --epochs 1 --seeds 1
 	$(PY) examples/uncertainty.py --samples 500 --epochs 1 --seeds 1 --picture runs/calibration.png
 	$(PY) docs/gallery.py --samples 60 --epochs 1 --out runs/gallery
