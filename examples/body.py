@@ -19,7 +19,8 @@ from handgraph import H36M, RemovalSets
 from handgraph.losses import pose_loss, psjnet_loss
 from handgraph.metrics import joint_errors
 from handgraph.nn import AdaptiveGraphUNet, GraphMerger
-from shared.lifters import PSJNetCore, count, train
+from shared.lifters import PSJNetCore, count
+from shared.training import train
 
 LIMBS = RemovalSets(H36M, {x: x for x in ("left_arm", "right_arm", "left_leg", "right_leg")})
 NETS = ("one graph U-Net", "four full graphs", "PSJNet")

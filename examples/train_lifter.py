@@ -24,7 +24,8 @@ from handgraph.hub.detected import UNKNOWN
 from handgraph.hub.estimate import num_outputs
 from handgraph.hub.keypoints import CHANNELS
 from handgraph.nn import AdaptiveGraphUNet, JointHead
-from shared.lifters import Hands, train
+from shared.lifters import Hands
+from shared.training import train
 
 WRIST = HAND.index("wrist")
 HYPOTHESES = 2

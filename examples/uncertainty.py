@@ -14,7 +14,8 @@ from handgraph import HAND, RemovalSets
 from handgraph.datasets import SyntheticHands
 from handgraph.losses import laplace_loss
 from handgraph.plot import draw_calibration
-from shared.lifters import errors, inputs, target, to_pixels, train
+from shared.lifters import errors, inputs, target, to_pixels
+from shared.training import train
 
 REMOVAL = RemovalSets.by_level(HAND)
 SPLIT, PRECISION = hnn.SubgraphMask(REMOVAL), hnn.PrecisionMerger(6, 3, REMOVAL)
