@@ -45,15 +45,13 @@ lint: env  ## run ruff and mypy, as the pre-commit hooks do
 docs: env  ## build the documentation into docs/_build/html
 	$(PY) -m sphinx -W --keep-going -b html docs docs/_build/html
 
-examples: env  ## run the examples with small settings
+examples: env  ## run the examples and draw the pictures of the docs, with small settings
 	$(PY) examples/quickstart.py --samples 500 --epochs 1
 	$(PY) examples/occlusion_benchmark.py --preset smoke --out runs/smoke
-	$(PY) examples/visibility_masks.py --samples 500 --epochs 1 --seeds 1
-	$(PY) examples/swap_layers.py --samples 500 --epochs 1 --seeds 1
 	$(PY) examples/body.py --samples 300 --epochs 1 --seeds 1
 	$(PY) examples/uncertainty.py --samples 500 --epochs 1 --seeds 1 --picture runs/calibration.png
-	$(PY) examples/gallery.py --samples 60 --epochs 1 --out runs/gallery
-	$(PY) examples/contact_sheet.py --rows 1 --columns 3 --size 64 --out runs/hands.png
+	$(PY) docs/gallery.py --samples 60 --epochs 1 --out runs/gallery
+	$(PY) docs/contact_sheet.py --rows 1 --columns 3 --size 64 --out runs/hands.png
 	rm -rf runs/psjnet
 	$(PY) examples/train.py --samples 32 --image-size 64 --backbone hrnet_w18_small --encoder-channels 8 --epochs 1 1 1 1 --batch-size 8 --validate 16 --device cpu --out runs/psjnet
 	$(PY) examples/evaluate.py runs/psjnet --samples 32 --out runs/psjnet/table2

@@ -13,16 +13,17 @@ from itertools import product
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import GraphConv
 from tqdm import tqdm
 
-from handgraph import H36M, RemovalSets, coarsen
+from handgraph import H36M, RemovalSets
 from handgraph.losses import pose_loss, psjnet_loss
 from handgraph.metrics import joint_errors
-from handgraph.nn import AdaptiveGraphUNet, GraphMerger, PerBranch, SkeletonUNet
-from shared.lifters import PSJNetCore, count, train
+from handgraph.nn import AdaptiveGraphUNet, GraphMerger
+from shared.lifters import PSJNetCore, count
+from shared.training import train
 
 LIMBS = RemovalSets(H36M, {x: x for x in ("left_arm", "right_arm", "left_leg", "right_leg")})
+NETS = ("one graph U-Net", "four full graphs", "PSJNet")
 LENGTH = {  # of the bone that ends at the joint, in metres
     **{"hip": 0.13, "knee": 0.45, "ankle": 0.43, "spine": 0.23, "thorax": 0.25},
     **{"neck": 0.1, "head": 0.15, "shoulder": 0.16, "elbow": 0.28, "wrist": 0.25},
@@ -85,23 +86,14 @@ def detect(xyz: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     return xyz[..., :2] + noise * torch.where(wrong, 0.3, 0.01).unsqueeze(-1), wrong
 
 
-def core(removal: RemovalSets, branches: nn.Module) -> PSJNetCore:
-    """Build the core of PSJNet."""
-    return PSJNetCore(branches, GraphMerger(3, 3, removal, channels=8), removal)
-
-
 def make(name: str) -> nn.Module:
-    """Make a net; all have between 82 and 88 thousand parameters."""
+    """Make one of the ``NETS``; all have between 82 and 88 thousand parameters."""
     if name == "one graph U-Net":
         return AdaptiveGraphUNet(2, 3, H36M, channels=12)
-    if name == "four full graphs":
-        full = RemovalSets.none(H36M, len(LIMBS))
-        return core(full, AdaptiveGraphUNet(2, 3, full, channels=4))
-    if name == "PSJNet":
-        return core(LIMBS, AdaptiveGraphUNet(2, 3, LIMBS, channels=8))
-    ladder = coarsen(H36M, 3)  # clusters of the whole body, restricted in each branch
-    options = {"conv": GraphConv, "channels": 11, "ladder": ladder}
-    return core(LIMBS, PerBranch(LIMBS, lambda s: SkeletonUNet(2, 3, s, **options)))
+    full = name == "four full graphs"
+    removal = RemovalSets.none(H36M, len(LIMBS)) if full else LIMBS
+    branches = AdaptiveGraphUNet(2, 3, removal, channels=4 if full else 8)
+    return PSJNetCore(branches, GraphMerger(3, 3, removal, channels=8), removal)
 
 
 def loss_of(net: nn.Module, x: Tensor, xyz: Tensor) -> Tensor:
@@ -129,12 +121,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rate", type=float, default=2e-2)
-    parser.add_argument("--graph-conv", action="store_true", help="also along the bones (slower)")
     args = parser.parse_args(argv)
-    names = ["one graph U-Net", "four full graphs", "PSJNet", "PSJNet, GraphConv"]
-    names = names if args.graph_conv else names[:-1]
-    scores = {name: torch.empty(args.seeds, 2) for name in names}
-    for seed, name in tqdm([*product(range(args.seeds), names)]):
+    scores = {name: torch.empty(args.seeds, 2) for name in NETS}
+    for seed, name in tqdm([*product(range(args.seeds), NETS)]):
         torch.manual_seed(seed)
         net, rng = make(name), torch.Generator().manual_seed(seed)
         xyz = walkers(args.samples, rng)

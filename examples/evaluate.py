@@ -10,7 +10,6 @@ import argparse
 import json
 from collections import defaultdict
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,12 +17,12 @@ from tqdm import tqdm
 
 from pipeline.hands import batches, chunks, load
 from pipeline.methods import METHODS
-from pipeline.pictures import curves, ranked, save_hands, write_curves
+from pipeline.pictures import curve, ranked, shown, write_curves
 from pipeline.scores import RANGES, Predictions, counts, heading, markdown, predict, row
 from pipeline.settings import Settings
 from pipeline.store import load_run
 from shared.files import write_text
-from shared.pictures import save_curves
+from shared.pictures import save_curves, save_hands
 
 SHOWN = 4
 
@@ -82,7 +81,7 @@ def report(
     numbers = {how.title: [each._asdict() for each in rows] for how, rows in tables.items()}
     content = json.dumps({"runs": runs, "tables": numbers}, indent=1, default=float)
     write_text(args.out / "table2.json", content + "\n")
-    save_curves({"": partial(curves, nets)}, visible, args.out / "pck.png")
+    save_curves({"": nets}, curve, visible, args.out / "pck.png")
     write_curves(nets, args.out / "pck.csv")
 
 
@@ -94,9 +93,9 @@ def show(hands: object, predictions: Predictions, title: str, out: Path) -> None
         middle = max(0, len(order) // 2 - SHOWN // 2)
         choice = {"median": order[middle : middle + SHOWN], "worst": order[-SHOWN:]}
         for which, some in choice.items() if order else ():
-            images = {i: hands[i].image[0] for i in some}
+            rows = [shown(predictions, hands[i].image[0], i, title) for i in some]
             path = out / f"{name}_{group}_{which}.png"
-            save_hands(images, predictions, path, f"{title}: {which} of {group} occlusion")
+            save_hands(rows, path, f"{title}: {which} of {group} occlusion")
 
 
 if __name__ == "__main__":

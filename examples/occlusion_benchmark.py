@@ -15,7 +15,7 @@ from typing import Any
 
 from handgraph.metrics import joint_auc, thresholds, visible_mean
 from occlusion.inputs import Source, load
-from occlusion.pictures import save_bands, save_hands
+from occlusion.pictures import save_bands, shown
 from occlusion.report import results_json, table2
 from occlusion.running import run_all
 from occlusion.settings import (
@@ -29,6 +29,7 @@ from occlusion.settings import (
 )
 from occlusion.table import make_rows
 from shared.files import lock, write_text
+from shared.pictures import save_hands
 
 
 def main() -> None:
@@ -59,7 +60,8 @@ def benchmark(preset: Preset, out: Path, args: argparse.Namespace) -> None:
         rows[detector] = make_rows(found, hands["visible"])
         ending = "" if len(preset.detectors) == 1 else f"_{detector}"
         save_bands(found, hands["visible"], out / f"pck_curves{ending}.png")
-        save_hands(found, hands, out / f"hands{ending}.png")
+        title = "Severe occlusion, unseen in training"
+        save_hands(shown(found, hands), out / f"hands{ending}.png", title)
     report = table2(rows, preset, args.preset, hands["visible"])
     write_text(out / "table2.md", report + "\n")
     write_text(out / "results.json", results_json(rows, preset, args.preset, rates, tuning))

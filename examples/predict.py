@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ from handgraph.geometry import (
 from handgraph.video import Followed, Pose, VideoWriter, draw_joints, follow, read_frames
 from handgraph.vision import read_image
 from pipeline.store import load_run
-from psjnet import Detection, PoseNet
+from psjnet import PoseNet
 from shared.photos import camera, folders, name_joints
 from shared.pictures import save_heatmaps, save_overlay
 
@@ -57,14 +58,13 @@ def predict_image(
     model: PoseNet, size: int, path: Path, out: Path, args: argparse.Namespace
 ) -> None:
     """Estimate the hand in an image, and write pictures and joints."""
-    image = mirrored(read_image(path), args)
-    to_crop = crop_matrix(box_corners(args.box, image, mirrored=args.left), size)
-    crop, found, pose = estimate(model, image, to_crop, size)
+    image = read_image(path)
+    to_crop = crop_matrix(box_corners(args.box, image), size)
+    found = estimate(model, image, to_crop, size, left=args.left)
     out.mkdir(parents=True, exist_ok=True)
-    detected = denormalize_uv(found.uv[0], size)
-    save_heatmaps(crop, found.heatmaps[0], detected, out / "heatmaps.png")
-    save_overlay(crop, pose.uv, pose.d, out / "overlay.png")
-    joints = describe(pose.uv, pose.d, to_crop, image, args) | {"peak": name_joints(pose.score)}
+    save_heatmaps(found.crop, found.heatmaps, found.detected, out / "heatmaps.png")
+    save_overlay(found.crop, found.pose.uv, found.pose.d, out / "overlay.png")
+    joints = describe(found.pose, to_crop, image, args)
     (out / "joints.json").write_text(json.dumps(joints, indent=1) + "\n", encoding="utf-8")
     print(f"{path} -> {out}: {joints['note']}")
 
@@ -74,9 +74,9 @@ def predict_video(model: PoseNet, size: int, args: argparse.Namespace) -> None:
     source = args.webcam if args.video is None else args.video
     frames = islice(read_frames(source), args.frames)
     hands = follow(
-        ((seconds, mirrored(image, args)) for seconds, image in frames),
-        lambda image: box_corners(args.box, image, mirrored=args.left),
-        lambda image, to_crop: estimate(model, image, to_crop, size)[2],
+        frames,
+        lambda image: box_corners(args.box, image),
+        lambda image, to_crop: estimate(model, image, to_crop, size, left=args.left).pose,
         size=size,
         min_cutoff=args.min_cutoff,
         beta=args.beta,
@@ -99,9 +99,8 @@ def written(
     with VideoWriter(path) as video:
         try:
             for seconds, image, pose in hands:
-                joints = in_image(pose.uv, pose.d, image, args)
-                video.write(seconds, draw_joints(mirrored(image, args), joints["uv"]))
-                row = joints | {"peak": pose.score, "seconds": torch.tensor(seconds)}
+                video.write(seconds, draw_joints(image, pose.uv))
+                row = in_metres(pose, image, args) | {"seconds": torch.tensor(seconds)}
                 yield {name: value.numpy() for name, value in row.items()}
         except KeyboardInterrupt:
             if args.webcam is None:
@@ -134,24 +133,27 @@ def parse() -> argparse.Namespace:
     return args
 
 
-def mirrored(image: Tensor, args: argparse.Namespace) -> Tensor:
-    """The image of a left hand in the mirror; that of a right hand as it is."""
-    return image.flip(-1) if args.left else image
+class Found(NamedTuple):
+    """What is found in the crop of an image; positions in pixels of the crop."""
+
+    crop: Tensor
+    heatmaps: Tensor
+    detected: Tensor
+    pose: Pose
 
 
-def estimate(
-    model: PoseNet, image: Tensor, to_crop: Tensor, size: int
-) -> tuple[Tensor, Detection, Pose]:
-    """The crop of an image, what is detected in it, and the pose in its pixels."""
-    crop = warp_image(image, to_crop, size)
+def estimate(model: PoseNet, image: Tensor, to_crop: Tensor, size: int, *, left: bool) -> Found:
+    """Estimate the hand in the crop of an image; the model sees a left hand in the mirror."""
+    crop, mirror = warp_image(image, to_crop, size), torch.tensor([-1.0 if left else 1.0, 1, 1])
     with torch.no_grad():
-        found = model.detect(crop[None])
-        pose = model.lifter(found)[0][0]
-    peaks = found.heatmaps[0].amax(dim=(-2, -1))
-    return crop, found, Pose(denormalize_uv(pose[:, :2], size), pose[:, 2], peaks)
+        found = model.detect((crop.flip(-1) if left else crop)[None])
+        pose = mirror * model.lifter(found)[0][0]  # (u, v) in [-1, 1]
+    heatmaps = found.heatmaps[0].flip(-1) if left else found.heatmaps[0]
+    detected, uv = (denormalize_uv(x, size) for x in (mirror[:2] * found.uv[0], pose[:, :2]))
+    return Found(crop, heatmaps, detected, Pose(uv, pose[:, 2], heatmaps.amax(dim=(-2, -1))))
 
 
-def box_corners(box: list[float] | None, image: Tensor, *, mirrored: bool) -> Tensor:
+def box_corners(box: list[float] | None, image: Tensor) -> Tensor:
     """Corners of what is cropped, ``[2, 2]``; the crop adds a quarter to their square."""
     height, width = image.shape[-2:]
     if box is None:  # the largest square in the middle, less what the crop adds
@@ -164,31 +166,28 @@ def box_corners(box: list[float] | None, image: Tensor, *, mirrored: bool) -> Te
             f"--box: expected U0 < U1 and V0 < V1, in part in an image of {width} x {height}, got "
             + " ".join(f"{x:g}" for x in box)
         )
-    if mirrored:
-        corners[:, 0] = (width - 1 - corners[:, 0]).flip(0)
     return corners
 
 
 def describe(
-    uv: Tensor, d: Tensor, to_crop: Tensor, image: Tensor, args: argparse.Namespace
+    pose: Pose, to_crop: Tensor, image: Tensor, args: argparse.Namespace
 ) -> dict[str, object]:
-    """The joints by name; pixels are those of the image, as it was given."""
-    joints = in_image(transform_points(torch.linalg.inv(to_crop), uv), d, image, args)
+    """The joints of a crop by name, in the image."""
+    uv = transform_points(torch.linalg.inv(to_crop), pose.uv)
+    joints = in_metres(pose._replace(uv=uv), image, args)
     note = "depth is relative to the wrist, in keybone lengths; no scale is known"
     if "xyz" in joints:
         note = "xyz in metres, camera frame: x right, y down, z forward; by the given scale"
     return {"note": note} | {name: name_joints(values) for name, values in joints.items()}
 
 
-def in_image(uv: Tensor, d: Tensor, image: Tensor, args: argparse.Namespace) -> dict[str, Tensor]:
-    """Joints of an image, which was mirrored for a left hand, in the image as it was given."""
-    joints = {"uv": uv, "d": d}
+def in_metres(pose: Pose, image: Tensor, args: argparse.Namespace) -> dict[str, Tensor]:
+    """The joints of an image; in metres too, if scale, root depth and focal length are known."""
+    joints = {"uv": pose.uv, "d": pose.d, "peak": pose.score}
     if args.scale is not None:
         known = torch.tensor(args.scale), torch.tensor(args.root_depth)
-        xyz = uvd_to_camera(torch.cat([uv, d[:, None]], dim=-1), camera(args.focal, image), *known)
-        joints["xyz"] = xyz * torch.tensor([-1.0 if args.left else 1.0, 1, 1])
-    if args.left:
-        joints["uv"] = torch.stack([image.shape[-1] - 1 - uv[:, 0], uv[:, 1]], dim=-1)
+        uvd = torch.cat([pose.uv, pose.d[:, None]], dim=-1)
+        joints["xyz"] = uvd_to_camera(uvd, camera(args.focal, image), *known)
     return joints
 
 

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from handgraph import HAND, metrics
-from handgraph.datasets import SyntheticHands
+from handgraph.datasets import KeypointDataset, SyntheticHands
 from handgraph.detectors import HeatmapDetector, Missing, RegressionDetector
-from handgraph.geometry import keybone_length, project
 from handgraph.hub import KeypointLifter, lifter_loss, lifting_target, to_camera
 from handgraph.hub.detected import UNKNOWN
 from handgraph.hub.estimate import num_outputs
 from handgraph.hub.keypoints import CHANNELS
 from handgraph.nn import AdaptiveGraphUNet, JointHead
-from shared.lifters import Hands, train
+from shared.lifters import Hands
+from shared.training import train
 
 WRIST = HAND.index("wrist")
 HYPOTHESES = 2
@@ -82,11 +82,10 @@ CONTROLS = {
 def real(path: Path) -> Hands:
     """Real hands, their 2D joints by projection."""
     with np.load(path) as file:
-        xyz, K = (torch.from_numpy(file[name]).float() for name in ("xyz", "K"))
-    visible = torch.ones(xyz.shape[:2], dtype=torch.bool)
-    unknown = torch.full_like(xyz[..., :1], 0.5)
-    exact = {"xyz": xyz, "K": K, "uv": project(xyz, K), "s": keybone_length(xyz)}
-    return {**exact, "visible": visible, "confidence": unknown}
+        entries = {name: file[name] for name in ("xyz", "K")}
+    hands = KeypointDataset(entries, source=str(path)).tensors
+    confidence = torch.full_like(hands["uv"][..., :1], UNKNOWN)
+    return {**hands, "visible": confidence[..., 0] > 0, "confidence": confidence}
 
 
 def target(hands: Hands, there: Tensor) -> Tensor:

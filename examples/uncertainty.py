@@ -1,4 +1,4 @@
-"""Branches that say how sure they are: merge them by it, and count how often they are right."""
+"""Branches that predict their uncertainty: merge them by it, and measure how often it is right."""
 
 from __future__ import annotations
 
@@ -7,51 +7,42 @@ import argparse
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from tqdm import trange
 
 import handgraph.metrics as hm
 import handgraph.nn as hnn
 from handgraph import HAND, RemovalSets
 from handgraph.datasets import SyntheticHands
 from handgraph.losses import laplace_loss
-from shared.lifters import batches, descend, errors, inputs
+from handgraph.plot import draw_calibration
+from shared.lifters import errors, inputs, target, to_pixels
+from shared.training import train
 
 REMOVAL = RemovalSets.by_level(HAND)
 SPLIT, PRECISION = hnn.SubgraphMask(REMOVAL), hnn.PrecisionMerger(6, 3, REMOVAL)
 MEAN, CONSISTENCY = hnn.MeanMerger(3, 3, REMOVAL), hnn.ConsistencyMerger(3, 3, REMOVAL)
-UNITS = torch.tensor([128.0, 128.0, 1.0])  # from [-1, 1] to pixels; d stays in keybone lengths
+UNITS = to_pixels(torch.ones(3))  # pixels; d stays in keybone lengths
 LEVELS = torch.linspace(0, 1, 21)
 GROUPS = ("visible, small", "hidden, small", "visible, severe", "hidden, severe")
-COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00")  # colour-blind-safe (Okabe and Ito)
 
 
 def load(num_samples: int, seed: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Simulated hands; 2D, cue and score of each joint; true (u, v, d), from the centre, pixels."""
+    """Simulated hands; 2D, cue and score of each joint; true (u, v, d), u and v in pixels."""
     hands = SyntheticHands(num_samples, seed=seed).tensors
-    target = torch.cat([hands["uv_true"] - 127.5, hands["d"].unsqueeze(-1)], dim=-1)
-    return hands, inputs(hands, "cue", "confidence"), target
+    return hands, inputs(hands, "cue", "confidence"), to_pixels(target(hands))
 
 
-def train(x: Tensor, target: Tensor, epochs: int, seed: int) -> nn.Module:
-    """Fit every branch to the likelihood of its own joints, in pixels and keybone lengths."""
-    torch.manual_seed(seed)
-    net = hnn.AdaptiveGraphUNet(4, 6, REMOVAL, channels=8)
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.03)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    for _ in trange(epochs, desc=f"training, seed {seed}"):
-        for batch in batches(len(x), 256, 1):
-            pose, log_scale = net(SPLIT(x[batch])).split(3, dim=-1)
-            wanted = SPLIT(target[batch])
-            descend(laplace_loss(pose * UNITS, wanted, log_scale + UNITS.log()), optimizer)
-        schedule.step()
-    return net
+def loss_of(net: nn.Module, x: Tensor, wanted: Tensor) -> Tensor:
+    """Likelihood of the joints of each branch, in pixels and keybone lengths."""
+    pose, log_scale = net(SPLIT(x)).split(3, dim=-1)
+    return laplace_loss(to_pixels(pose), SPLIT(wanted), log_scale + UNITS.log())
 
 
 @torch.no_grad()
-def predict(net: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def predict(net: nn.Module, x: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The branches; residuals and scales of the precision-weighted pose, in the loss's units."""
     partial = net(SPLIT(x))
-    return partial, PRECISION(partial) * UNITS - target, PRECISION.log_scale(partial).exp() * UNITS
+    scale = UNITS * PRECISION.log_scale(partial).exp()
+    return partial, to_pixels(PRECISION(partial)) - wanted, scale
 
 
 def areas(pose: Tensor, hands: dict[str, Tensor]) -> Tensor:
@@ -76,29 +67,18 @@ def table(title: str, columns: tuple[str, ...], rows: tuple[str, ...], seeds: li
         print(f"{row:16}" + "".join(f"{mean:9.2f} ({some:.2f})" for mean, some in cells))
 
 
-def draw(raw: Tensor, fitted: Tensor, path: str) -> None:
-    """Draw nominal against observed levels, dashed before the factor and solid after it."""
-    figure = Figure(figsize=(5, 5))
-    axis = figure.subplots()
-    axis.plot(LEVELS, LEVELS, ":", color="#999999")
-    for before, after, name, colour in zip(raw, fitted, GROUPS, COLOURS, strict=True):
-        axis.plot(LEVELS, before, "--", color=colour, linewidth=1)
-        axis.plot(LEVELS, after, color=colour, label=name)
-    axis.set(xlabel="nominal level", ylabel="share of true u, v and d inside")
-    axis.legend()
-    figure.savefig(path)
-
-
 parser = argparse.ArgumentParser(description=__doc__)
 for name, default in (("samples", 8000), ("epochs", 20), ("seeds", 3)):
     parser.add_argument(f"--{name}", type=int, default=default)
 parser.add_argument("--picture", default="calibration.png")
 args = parser.parse_args()
-_, x, target = load(args.samples, seed=1000)
+_, x, wanted = load(args.samples, seed=1000)
 validation, (hands, *test) = load(args.samples // 4, seed=2000), load(args.samples, seed=3000)
 auc, raw, fitted = [], [], []
 for seed in range(args.seeds):
-    net = train(x, target, args.epochs, seed)
+    torch.manual_seed(seed)
+    net = hnn.AdaptiveGraphUNet(4, 6, REMOVAL, channels=8)
+    train(net, loss_of, (x, wanted), args.epochs, rate=0.03)
     _, residual, scale = predict(net, *validation[1:])
     factor = (residual.abs() / scale).mean(dim=(0, 1))  # for u, v and d: the most likely one
     partial, residual, scale = predict(net, *test)
@@ -107,7 +87,11 @@ for seed in range(args.seeds):
     raw.append(coverage(residual, scale, hands["visible"]))
     fitted.append(coverage(residual, scale * factor, hands["visible"]))
 table("AUC x 100", ("all", "small", "severe", "hidden"), ("mean", "consistency", "precision"), auc)
-for title, curves in (("as predicted", raw), ("times one factor from validation", fitted)):
+axes = Figure(figsize=(10, 5), layout="constrained").subplots(1, 2)
+scales = {"as predicted": raw, "times one factor from validation": fitted}
+for ax, (title, curves) in zip(axes, scales.items(), strict=True):
     cells = [100 * curve[:, [10, 16, 18, 19]] for curve in curves]
     table(f"Truth inside (%), scales {title}", ("50 %", "80 %", "90 %", "95 %"), GROUPS, cells)
-draw(torch.stack(raw).mean(dim=0), torch.stack(fitted).mean(dim=0), args.picture)
+    means = torch.stack(curves).mean(dim=0)
+    draw_calibration(dict(zip(GROUPS, means, strict=True)), LEVELS, ax=ax).set_title(title)
+axes[0].figure.savefig(args.picture)

@@ -97,7 +97,7 @@ def commands():
     """Yield the commands on a page: a script of the repository and its arguments."""
     for page in [*pages(), *ROOT.glob("CONTRIBUTING.md")]:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-        for script, arguments in re.findall(r"python (examples/\w+\.py)([^\n`#]*)", text):
+        for script, arguments in re.findall(r"python ((?:examples|docs)/\w+\.py)([^\n`#]*)", text):
             yield page.name, script, tuple(re.findall(r"--[a-z-]+", arguments))
 
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from handgraph import COCO, H36M, HAND, Skeleton
-from handgraph.published import load_gcn_weights, load_graph_net_weights
+from handgraph import COCO, H36M, HAND, RemovalSets, Skeleton
+from handgraph.nn import ModulatedGraphConv, SemGraphConv
+from handgraph.published import ResidualGCN, load_gcn_weights, load_graph_net_weights
 
 RNG = torch.Generator()
 
@@ -156,3 +157,15 @@ def test_skeletons_must_be_skeletons():
     with pytest.raises(TypeError, match="expected a Skeleton"):
         load_gcn_weights(published_state(HAND, modulated=False), "HAND")
     assert isinstance(HAND, Skeleton)
+
+
+@pytest.mark.parametrize(
+    ("conv", "size", "published"),
+    [(SemGraphConv, 267_343, 0.27), (ModulatedGraphConv, 287_923, 0.29)],
+)
+def test_nets_have_the_published_sizes(conv, size, published):
+    """Human3.6M has 17 joints; both papers leave out the neck (or nose)."""
+    skeleton = RemovalSets(H36M, {"without neck": "neck", "all": ()}).subgraph("without neck")
+    net = ResidualGCN(2, 3, skeleton, conv=conv)
+    assert sum(p.numel() for p in net.parameters()) == size
+    assert round(size / 1e6, 2) == published

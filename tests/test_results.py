@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 RESULTS = json.loads((ROOT / "docs" / "results" / "results.json").read_text())
 DETECTORS = json.loads((ROOT / "docs" / "results" / "detectors.json").read_text())
+LAYERS = json.loads((ROOT / "docs" / "results" / "layers.json").read_text())
 ALL_INPUTS = "2D + cue + score"
 PYG = ("PyG GCNConv, static", "PyG GCNConv, batched", "PyG DenseGINConv")
 OVER = "severe_over_reference"
@@ -53,14 +54,14 @@ def test_readme_prints_the_errors_of_the_lifter():
     assert f"error\n  is {errors['0']} mm, or {errors['3']} mm with three missing joints" in README
 
 
-PAGES = [f"docs/results/{name}.md" for name in ("index", "table2", "detectors")]
+PAGES = [f"docs/results/{name}.md" for name in ("index", "table2", "detectors", "layers")]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_number_with_a_spread_is_of_a_row(page):
     """Every difference also has its interval."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    rows = [*RESULTS["rows"], *DETECTORS["rows"]]
+    rows = [*RESULTS["rows"], *DETECTORS["rows"], *LAYERS["rows"]]
     over = {"{:+.1f} [{:+.1f}, {:+.1f}]".format(*d) for r in rows if (d := r[OVER])}
     found = re.findall(r"-?\d+\.\d ± \d+\.\d", text)
     assert len(found) > 70

@@ -12,12 +12,10 @@ from torch import Tensor
 from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.transforms import sample_region, simulate_occlusion
+from occlusion.masked import DROPOUT
 from occlusion.methods import Hide, Simulate
 from occlusion.settings import DETECTORS, HANDS
 from shared.lifters import Hands, inputs
-
-DROPOUT = 0.25
-"""Share of the joints that are hidden at random in training."""
 
 Epochs = Callable[[torch.Generator], tuple[Tensor, Tensor]]
 """Gives, once an epoch, the inputs ``[n, J, C]`` and what is visible ``[n, J]``."""

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 import torch
 from torch import nn
+from torch_geometric.nn import ChebConv, GATv2Conv, GCNConv, GraphConv, TransformerConv
 
 from handgraph import HAND, RemovalSets
 from handgraph.nn import (
     AdaptiveGraphUNet,
+    AGCNConv,
     GatedMerger,
     GraphMerger,
     HypothesisGraphMerger,
     MeanMerger,
     Merger,
+    ModulatedGraphConv,
+    PerLevel,
+    SemGraphConv,
+    SkeletonUNet,
 )
 from occlusion.masked import MaskedLifter, with_head
 from shared.lifters import PSJNetCore, count
@@ -99,6 +105,10 @@ def _masked(law: str, **options: bool) -> Callable[[int], nn.Module]:
     return of_psjnet_size(lambda c, width: MaskedLifter(c, width, law, **options))
 
 
+def _layer(title: str, conv: Callable[..., nn.Module] | PerLevel) -> Method:
+    return Method(f"skeleton U-Net of {title}", lambda c: SkeletonUNet(c, 3, HAND, conv=conv))
+
+
 METHODS = {
     "cai": Method("Cai-style direct regression", direct_regression),
     "hopenet": Method("HopeNet: one graph U-Net", _unet),
@@ -117,6 +127,16 @@ METHODS = {
     "literal": Method(
         "PSJNet, 64 hypotheses as nodes", lambda c: _psjnet(c, HypothesisGraphMerger)
     ),
+    "gcn": _layer("GCNConv", GCNConv),
+    "graph": _layer("GraphConv", GraphConv),
+    "cheb": _layer("ChebConv, K = 3", partial(ChebConv, K=3)),
+    "gat": _layer("GATv2Conv, 4 heads", partial(GATv2Conv, heads=4, concat=False)),
+    "transformer": _layer(
+        "TransformerConv, 4 heads", partial(TransformerConv, heads=4, concat=False)
+    ),
+    "sem": _layer("SemGraphConv", PerLevel(SemGraphConv)),
+    "modulated": _layer("ModulatedGraphConv", PerLevel(ModulatedGraphConv)),
+    "agcn": _layer("AGCNConv", PerLevel(AGCNConv)),
     "head": Method("one graph U-Net, a head for each joint", of_psjnet_size(with_head)),
     "mask_threshold": Method("joint dropout: score up to 0.5 removed", _masked("threshold")),
     "mask_dropout": Method("joint dropout: 8 draws by score", _masked("dropout")),
@@ -149,3 +169,4 @@ METHODS = {
         simulate="crude",
     ),
 }
+"""All methods by name."""

@@ -18,7 +18,7 @@ import torch
 import torch_geometric
 
 import handgraph
-from occlusion.inputs import DROPOUT
+from occlusion.masked import DROPOUT
 from occlusion.methods import METHODS
 from occlusion.settings import REGIMES, Preset
 from occlusion.table import REFERENCE, Row, markdown

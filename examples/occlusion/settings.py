@@ -43,6 +43,9 @@ _UNSEEN_CONTROLS = (
     "mask_threshold", "mask_region", "mask_finger", "mask_level", "mask_score", "learned_crude",
 )  # fmt: skip
 
+_LAYERS = ("gcn", "graph", "cheb", "gat", "transformer", "sem", "modulated", "agcn")
+"""Any convolution in the same U-Net."""
+
 RATE_OF = {
     **dict.fromkeys(("mask_truth", *_UNSEEN_CONTROLS[:4]), "mask_dropout"),
     **dict.fromkeys(("mask_score", "learned_gate", "learned_channel", "learned_crude"), "learned"),
@@ -59,8 +62,9 @@ dropped: the one choice that was made after a look at test images.
 CHOSEN_RATES = dict.fromkeys(product((*_METHODS, *_MASKED, "simulate"), REGIMES), 3e-2) | {
     ("cai", "seen"): 1e-2,
     ("cai", "unseen"): 1e-2,
+    **dict.fromkeys(product(_LAYERS, REGIMES), 1e-2),
 }
-"""What the full preset chose, on validation images, for each method and regime."""
+"""What the full preset chose, on validation images, for each method and regime; of layers, one."""
 
 TEST_SEED, VALIDATION_SEED, TRAIN_SEED = 3000, 2000, 1000
 """Seeds of the data. Draw k trains on seed 1000 + k; rates are chosen on validation images."""
@@ -124,6 +128,11 @@ PRESETS = {
     ),
     "detectors": Preset(
         BY_DETECTOR, draws=(0,), tune=False, detectors=tuple(DETECTORS), **_THREE,
+    ),
+    "layers": Preset(
+        rows(MAIN_INPUTS, "hopenet", *_LAYERS),
+        num_train=4000, num_test=4000, epochs=15, seeds=(0, 1, 2), draws=(0,), tune=False,
+        batch_size=128,
     ),
     "quick": Preset(
         rows(MAIN_INPUTS, *_RIVALS) + rows(ALL_INPUTS, "learned"),

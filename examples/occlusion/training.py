@@ -13,7 +13,8 @@ from occlusion.inputs import Epochs, hide
 from occlusion.masked import MaskedLifter
 from occlusion.methods import Hide
 from occlusion.settings import Job
-from shared.lifters import PSJNetCore, batches, minimize, psjnet_losses, to_pixels
+from shared.lifters import PSJNetCore, psjnet_losses, to_pixels
+from shared.training import batches, minimize
 
 
 class Batch(NamedTuple):

@@ -19,7 +19,8 @@ from pipeline.order import Order, warm_cosine
 from pipeline.scores import hits_2d
 from pipeline.settings import Settings
 from pipeline.store import load_weights, save
-from shared.lifters import Hands, descend
+from shared.lifters import Hands
+from shared.training import descend
 
 ROW = ("step", "iteration", "loss", "pck_2d", "rate", "images_per_second")
 """A row of the log: means over hands and processes since the row before."""

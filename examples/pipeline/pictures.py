@@ -6,24 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
-from handgraph import HAND
 from handgraph.metrics import Interval, bootstrap_pck, occlusion_groups, pck_curve, visible_mean
-from handgraph.plot import draw_image, draw_poses
 from pipeline.scores import GROUPS, Predictions
-from shared.pictures import GRID
+from shared.pictures import GRID, Shown
 
 
-def curves(nets: Mapping[str, list[Predictions]], images: Tensor) -> dict[str, Interval]:
-    """The curves of the first net of each method, with intervals over the images."""
-    rng, first = torch.Generator().manual_seed(0), {title: some[0] for title, some in nets.items()}
-    return {
-        title: bootstrap_pck(net.errors()[images], GRID, net.visible[images], generator=rng)
-        for title, net in first.items()
-    }
+def curve(nets: list[Predictions], images: Tensor) -> Interval:
+    """The curve of the first net of a method, with its interval over the images."""
+    rng, first = torch.Generator().manual_seed(0), nets[0]
+    return bootstrap_pck(first.errors()[images], GRID, first.visible[images], generator=rng)
 
 
 def write_curves(nets: Mapping[str, list[Predictions]], path: Path) -> None:
@@ -49,26 +42,7 @@ def ranked(predictions: Predictions, group: str) -> Tensor:
     return images[torch.tensor(means).argsort()]
 
 
-def save_hands(
-    images: Mapping[int, Tensor], predictions: Predictions, path: Path, title: str
-) -> None:
-    """Images with true and predicted joints, and both hands in space. Hidden joints are hollow."""
-    figure = Figure(figsize=(3.2 * len(images), 7), layout="constrained")
-    for column, (i, image) in enumerate(images.items(), start=1):
-        visible = predictions.visible[i]
-        ax = draw_image(image, ax=figure.add_subplot(2, len(images), column))
-        pixels = {"truth": predictions.true_uv[i], "prediction": predictions.uv[i]}
-        draw_poses(pixels, HAND, visible=visible, ax=ax)
-        if column > 1:
-            ax.get_legend().remove()
-        error = 1000 * visible_mean(predictions.errors()[i], visible)
-        ax.set(title=f"image {i}: {error:.0f} mm, {int(visible.sum())} visible")
-        ax.axis("off")
-        space = figure.add_subplot(2, len(images), len(images) + column, projection="3d")
-        hands = {"truth": predictions.true_xyz[i], "prediction": predictions.xyz[i]}
-        draw_poses(hands, HAND, visible=visible, ax=space).get_legend().remove()
-        space.set(xlabel="", ylabel="", zlabel="")
-        for axis in (space.xaxis, space.yaxis, space.zaxis):
-            axis.set_major_formatter(NullFormatter())  # empty tick labels confuse the layout
-    figure.suptitle(title)
-    figure.savefig(path, dpi=90)
+def shown(net: Predictions, image: Tensor, i: int, title: str) -> Shown:
+    """True and predicted joints over image ``i``, and both hands in space."""
+    joints = net.visible[i], net.true_uv[i], net.uv[i], net.true_xyz[i]
+    return Shown(f"image {i}", *joints, {title: net.xyz[i]}, image)

@@ -1,20 +1,16 @@
-"""What the examples share that lift detected joints: inputs, targets, training, scores."""
+"""What the examples share that lift detected joints: inputs, targets, errors, PSJNet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
-from tqdm import tqdm
 
 from handgraph import HAND, RemovalSets
 from handgraph.geometry import denormalize_uv, normalize_uv, uvd_to_camera
 from handgraph.losses import branch_losses, pose_loss, psjnet_loss
-from handgraph.metrics import joint_auc, joint_errors, per_occlusion, thresholds
+from handgraph.metrics import joint_errors
 from handgraph.nn import Merger, SubgraphMask
 
 Hands = dict[str, Tensor]
@@ -22,9 +18,6 @@ Hands = dict[str, Tensor]
 
 PoseLoss = Callable[[object, Tensor], tuple[Tensor, Tensor]]
 """From a net's inputs and the wanted pose to a loss and the poses behind it."""
-
-MAX_NORM = 1.0
-"""Gradients are scaled down to this norm: without it, some seeds of graph U-Nets collapse."""
 
 
 def inputs(hands: Hands, *more: str) -> Tensor:
@@ -53,12 +46,6 @@ def camera_space(pose: Tensor, hands: Hands, image_size: int = 256) -> Tensor:
 def errors(pose: Tensor, hands: Hands, image_size: int = 256) -> Tensor:
     """Distance of each joint from the truth in metres. ``[n, J]``."""
     return joint_errors(camera_space(pose, hands, image_size), hands["xyz"])
-
-
-def table2(pose: Tensor, hands: Hands) -> dict[str, Tensor]:
-    """AUC x 100 of visible joints (0 to 50 mm): of all images, with small and severe occlusion."""
-    areas = 100 * joint_auc(errors(pose, hands), thresholds())
-    return per_occlusion(areas, hands["visible"])
 
 
 def psjnet_losses(net: nn.Module) -> tuple[PoseLoss, PoseLoss, PoseLoss]:
@@ -110,84 +97,3 @@ class PSJNetCore(nn.Module):
 def count(net: nn.Module) -> int:
     """Number of parameters."""
     return sum(p.numel() for p in net.parameters())
-
-
-def batches(
-    num_samples: int, size: int, epochs: int, rng: torch.Generator | None = None
-) -> Iterator[Tensor]:
-    """Sample numbers of each batch, in another order in each epoch."""
-    for _ in range(epochs):
-        yield from torch.randperm(num_samples, generator=rng).split(size)
-
-
-def train(
-    net: nn.Module,
-    loss: Callable[..., Tensor],
-    samples: tuple[Tensor, ...],
-    epochs: int,
-    rate: float,
-    size: int = 256,
-    rng: torch.Generator | None = None,
-) -> None:
-    """Minimize ``loss(net, *batch)`` over batches of all tensors."""
-    steps = epochs * -(-len(samples[0]) // size)
-    order = tqdm(batches(len(samples[0]), size, epochs, rng), "training", steps, leave=False)
-    found = (loss(net, *(values[some] for values in samples)) for some in order)
-    minimize(found, [net.parameters()], rate, steps)
-
-
-def minimize(
-    losses: Iterable[Tensor],
-    groups: Iterable[Iterable[nn.Parameter]],
-    rate: float,
-    steps: int,
-    **options: bool,
-) -> None:
-    """Train groups of parameters by Adam with a one-cycle rate.
-
-    Args:
-        losses: One for each step, computed when it is taken out: a generator.
-        groups: Parameters; the gradients of each group are clipped apart.
-        rate: The highest learning rate.
-        steps: Number of losses.
-        options: Of Adam.
-    """
-    optimizer = Adam([{"params": list(group)} for group in groups], lr=rate, **options)
-    schedule = OneCycleLR(optimizer, rate, total_steps=steps + 1)
-    for loss in losses:
-        descend(loss, optimizer, schedule)
-
-
-def descend(
-    loss: Tensor,
-    optimizer: Optimizer,
-    schedule: LRScheduler | None = None,
-    backward: Callable[[Tensor], None] = Tensor.backward,
-) -> None:
-    """Take one optimiser step, with the gradient of each parameter group clipped.
-
-    Raises:
-        FloatingPointError: If the loss or a gradient is not finite; no parameter is changed then.
-    """
-    optimizer.zero_grad()
-    backward(loss)
-    for group in optimizer.param_groups:
-        parameters = [p for p in group["params"] if p.grad is not None]
-        norm = get_total_norm([p.grad for p in parameters])
-        if not (loss.detach() + norm).isfinite():
-            raise FloatingPointError(f"the gradient has norm {norm}, the loss is {loss.item()}")
-        clip_grads_with_norm_(parameters, MAX_NORM, norm)
-    optimizer.step()
-    if schedule is not None:
-        schedule.step()
-
-
-def fit(net: nn.Module, hands: Hands, epochs: int) -> None:
-    """Learn positions in [-1, 1] and relative depth from positions and cue, at a constant rate."""
-    x, wanted = inputs(hands, "cue"), target(hands)
-    optimizer = Adam(net.parameters(), lr=0.01)
-    for batch in batches(len(x), 64, epochs):
-        optimizer.zero_grad()
-        nn.functional.mse_loss(net(x[batch]), wanted[batch]).backward()
-        optimizer.step()
-    net.requires_grad_(False)

@@ -1,40 +1,104 @@
-"""Pictures of poses that several examples write: PCK curves (Fig. 3), and joints over images."""
+"""Pictures of poses that several examples write: PCK curves (Fig. 3), joints and hands."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
+from typing import NamedTuple, TypeVar
 
 import torch
 from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d import Axes3D
 from torch import Tensor
 
 from handgraph import HAND
-from handgraph.metrics import Interval, occlusion_groups, thresholds
+from handgraph.metrics import Interval, joint_errors, occlusion_groups, thresholds, visible_mean
 from handgraph.plot import draw_image, draw_pck, draw_pose, draw_pose_3d
 
 GRID = thresholds(0.05, 51)
 
-Curves = Callable[[Tensor], dict[str, Interval]]
-"""From the images of a group, Bool ``[n]``, to curves by name."""
+TRUTH, PREDICTION = "#BBBBBB", "#0072B2"
+
+CUBE = 0.2
+"""Side in metres of the space around the true hand, the same in every panel."""
+
+Nets = TypeVar("Nets")
+"""What is known of the trained nets of a method."""
 
 
-def save_curves(rows: Mapping[str, Curves], visible: Tensor, path: Path, title: str = "") -> None:
-    """PCK of visible joints under small and severe occlusion, a row for each name of curves."""
+def save_curves(
+    rows: Mapping[str, Mapping[str, Nets]],
+    curve: Callable[[Nets, Tensor], Interval],
+    visible: Tensor,
+    path: Path,
+    title: str = "",
+) -> None:
+    """PCK of visible joints under small and severe occlusion, a row of plots for each name.
+
+    ``curve`` computes the curve of a method, from its nets and the images of a group, Bool ``[n]``.
+    """
     figure = Figure(figsize=(10, 1 + 3.5 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), 2, sharex=True, sharey=True, squeeze=False)
     groups = occlusion_groups(visible)
-    for row, (name, curves) in zip(axes, rows.items(), strict=True):
+    for row, (name, methods) in zip(axes, rows.items(), strict=True):
         for ax, group in zip(row, ("small", "severe"), strict=True):
             images = groups[group]
             if images.any():
-                draw_pck(curves(images), GRID, ax=ax)
+                curves = {method: curve(nets, images) for method, nets in methods.items()}
+                draw_pck(curves, GRID, ax=ax)
             ax.set_title(f"{group} occlusion{name}, {int(images.sum())} images", fontsize="medium")
             ax.label_outer()
     for legend in filter(None, (ax.get_legend() for ax in figure.axes[1:])):
         legend.remove()
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
+
+
+class Shown(NamedTuple):
+    """A hand of a picture: its joints in 2D, and the true and the predicted hands in space."""
+
+    title: str  # of the joints in 2D
+    visible: Tensor  # hidden joints are hollow
+    true_uv: Tensor
+    uv: Tensor  # detected or predicted
+    true_xyz: Tensor  # in metres
+    poses: dict[str, Tensor]  # predicted hands by method, in metres
+    image: Tensor | None = None  # behind the joints in 2D
+
+
+def save_hands(hands: Sequence[Shown], path: Path, title: str) -> None:
+    """A row for each hand: its joints in 2D, then the pose of each method in space."""
+    size = len(hands), 1 + len(hands[0].poses)
+    figure = Figure(figsize=(2.3 * size[1], 2.4 * size[0] + 0.6), layout="constrained")
+    for row, hand in enumerate(hands):
+        place = row * size[1] + 1
+        ax = figure.add_subplot(*size, place)
+        if hand.image is not None:
+            draw_image(hand.image, ax=ax)
+        for uv, color in ((hand.true_uv, TRUTH), (hand.uv, PREDICTION)):
+            draw_pose(uv, HAND, visible=hand.visible, color=color, ax=ax).set_axis_off()
+        ax.set_title(f"{hand.title}; {int(hand.visible.sum())} of 21 visible", fontsize=9)
+        for column, (method, xyz) in enumerate(hand.poses.items(), start=1):
+            space = figure.add_subplot(*size, place + column, projection="3d", elev=15, azim=-60)
+            draw_in_cube(space, {TRUTH: hand.true_xyz, PREDICTION: xyz}, hand.visible)
+            off = 1000 * visible_mean(joint_errors(xyz, hand.true_xyz), hand.visible)
+            name = f"{fill(method, 24)}\n" if row == 0 else ""
+            space.set_title(f"{name}{off:.0f} mm", fontsize=9)
+    legend = "Grey: the true hand; hollow: hidden joints; mm: mean error of the visible joints"
+    figure.suptitle(fill(f"{title}. {legend}", 28 * size[1]), fontsize=10)
+    figure.savefig(path, dpi=110)
+
+
+def draw_in_cube(space: Axes3D, hands: Mapping[str, Tensor], visible: Tensor) -> None:
+    """Hands by colour, in a cube around the first, to the same scale in all panels."""
+    for color, xyz in hands.items():
+        draw_pose_3d(xyz, visible=visible, color=color, unit="m", ax=space)
+    x, y, z = next(iter(hands.values())).mean(dim=0).tolist()
+    low, high = -CUBE / 2, CUBE / 2
+    space.set(xlim=(x + low, x + high), ylim=(z + low, z + high), zlim=(y + high, y + low))
+    space.set_box_aspect((1, 1, 1), zoom=1.35)
+    space.set_axis_off()
 
 
 def save_heatmaps(image: Tensor, heatmaps: Tensor, uv: Tensor, path: Path) -> None:

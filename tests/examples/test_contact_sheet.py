@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from handgraph.datasets import SyntheticHands
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "examples" / "contact_sheet.py"
+SCRIPT = ROOT / "docs" / "contact_sheet.py"
 
 
 @pytest.mark.slow

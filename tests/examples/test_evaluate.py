@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from argparse import Namespace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,11 +15,13 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.testing import assert_close
 
 from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.geometry import crop_matrix, normalize_uv, transform_points, uvd_to_camera
-from pipeline.pictures import curves, ranked, write_curves
+from handgraph.video import Pose
+from pipeline.pictures import curve, ranked, write_curves
 from pipeline.scores import RANGES, Predictions, counts, markdown, row
 from pipeline.scores import predict as predict_all
 from psjnet import PoseNet, detection
@@ -70,7 +71,7 @@ def test_nets_of_a_method_are_averaged():
     one, two, both = (row("", some, RANGES[0]) for some in ([nets[0]], [nets[1]], nets))
     for group in ("small", "severe"):
         mean = (one.auc[group].value + two.auc[group].value) / 2
-        torch.testing.assert_close(both.auc[group].value, mean)
+        assert_close(both.auc[group].value, mean)
     assert both.nets == 2
 
 
@@ -98,8 +99,7 @@ def test_curves_are_written(tmp_path):
 
 def test_curves_of_a_group_without_images_stay_empty(tmp_path):
     nets = {"a net": [made_up([0.01, 0.02], [21, 21])]}
-    rows = {"": partial(curves, nets)}
-    save_curves(rows, nets["a net"][0].visible, tmp_path / "pck.png")
+    save_curves({"": nets}, curve, nets["a net"][0].visible, tmp_path / "pck.png")
     pixels = np.asarray(Image.open(tmp_path / "pck.png").convert("RGB")).astype(int)
     colourful = (pixels.max(axis=-1) - pixels.min(axis=-1)) > 60
     small, severe = np.array_split(colourful, 2, axis=1)
@@ -110,19 +110,22 @@ def test_curves_of_a_group_without_images_stay_empty(tmp_path):
 def test_median_and_worst_images_of_both_groups_are_drawn(tmp_path, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        evaluate, "save_hands", lambda images, net, path, title: drawn.update({path.name: images})
+        evaluate, "save_hands", lambda rows, path, title: drawn.update({path.name: rows})
     )
     net = made_up([0.03, 0.01, 0.02, 0.07, 0.05, 0.06, 0.04, 0.01], [21] * 7 + [5])
     hands = [HAND.to_data(image=torch.full((1, 3, 4, 4), i)) for i in range(8)]
     evaluate.show(hands, net, "A net", tmp_path)
-    shown = {name: [*images] for name, images in drawn.items()}
+    shown = {name: [int(row.image[0, 0, 0]) for row in rows] for name, rows in drawn.items()}
     assert shown == {
         "a_net_small_median.png": [2, 0, 6, 4],
         "a_net_small_worst.png": [6, 4, 5, 3],
         "a_net_severe_median.png": [7],
         "a_net_severe_worst.png": [7],
     }
-    assert drawn["a_net_small_worst.png"][5].eq(5).all()
+    worst = drawn["a_net_small_worst.png"][1]
+    assert worst.title == "image 4"
+    assert torch.equal(worst.poses["A net"], net.xyz[4])
+    assert torch.equal(worst.true_xyz, net.true_xyz[4])
 
 
 class Oracle(nn.Module):
@@ -155,34 +158,60 @@ def test_true_poses_have_no_error_in_camera_space():
         batch["image"] = torch.zeros(3, 3, 64, 64, dtype=torch.uint8)
     found = predict_all(PoseNet(Blank(), Oracle(tensors)), batches, 64)
     assert found.errors().max() < 1e-5
-    torch.testing.assert_close(found.uv, tensors["uv_true"], atol=1e-3, rtol=0)
-    torch.testing.assert_close(found.detected, torch.full((6, JOINTS, 2), 1.5))
+    assert_close(found.uv, tensors["uv_true"], atol=1e-3, rtol=0)
+    assert_close(found.detected, torch.full((6, JOINTS, 2), 1.5))
     assert torch.equal(found.visible, tensors["visible"])
 
 
-@pytest.mark.parametrize("left", [False, True])
-def test_joints_are_mapped_from_crop_to_image(left):
+def test_joints_are_mapped_from_crop_to_image():
     image = torch.zeros(3, 100, 140, dtype=torch.uint8)
     rng = torch.Generator().manual_seed(1)
     uv, d = 20 + 60 * torch.rand(JOINTS, 2, generator=rng), torch.rand(JOINTS, generator=rng)
-    as_seen = torch.stack([139 - uv[:, 0], uv[:, 1]], dim=-1) if left else uv
-    box = [30.0, 20.0, 90.0, 80.0]
-    to_crop = crop_matrix(predict.box_corners(box, image, mirrored=left), 64)
-    args = Namespace(left=left, scale=0.03, root_depth=0.5, focal=120.0)
-    joints = predict.describe(transform_points(to_crop, as_seen), d, to_crop, image, args)
+    to_crop = crop_matrix(predict.box_corners([30.0, 20.0, 90.0, 80.0], image), 64)
+    args = Namespace(scale=0.03, root_depth=0.5, focal=120.0)
+    pose = Pose(transform_points(to_crop, uv), d, torch.ones(JOINTS))
+    joints = predict.describe(pose, to_crop, image, args)
     found = torch.tensor([joints["uv"][name] for name in HAND.joints])
-    torch.testing.assert_close(found, uv, atol=1e-3, rtol=0)
+    assert_close(found, uv, atol=1e-3, rtol=0)
     K = torch.tensor([[120.0, 0, 69.5], [0, 120, 49.5], [0, 0, 1]])
     known = torch.tensor(0.03), torch.tensor(0.5)
     wanted = uvd_to_camera(torch.cat([uv, d[:, None]], dim=-1), K, *known)
     xyz = torch.tensor([joints["xyz"][name] for name in HAND.joints])
-    torch.testing.assert_close(xyz, wanted, atol=2e-4, rtol=0)
+    assert_close(xyz, wanted, atol=2e-4, rtol=0)
 
 
-def test_the_box_of_a_mirrored_image_is_mirrored():
+class Brightest(nn.Module):
+    """A generator whose heatmaps are the image, and a lifter that keeps what was detected."""
+
+    def forward(self, x):
+        if isinstance(x, tuple):
+            return torch.cat([x.uv, x.uv[..., :1] + x.uv[..., 1:]], dim=-1), None
+        maps = nn.functional.avg_pool2d(x[:, :1].float(), 4)
+        return maps.expand(-1, JOINTS, -1, -1), torch.zeros(len(x), 1, 16, 16)
+
+
+def test_a_left_hand_is_a_right_hand_in_the_mirror():
     image = torch.zeros(3, 100, 140, dtype=torch.uint8)
-    corners = predict.box_corners([10.0, 20.0, 40.0, 60.0], image, mirrored=True)
-    assert corners.tolist() == [[99.0, 20.0], [129.0, 60.0]]
+    image[:, 30:34, 50:54] = 255
+    boxes = {False: [89.0, 20.0, 119.0, 80.0], True: [20.0, 20.0, 50.0, 80.0]}
+    right, left = (
+        predict.estimate(
+            PoseNet(Brightest(), Brightest()),
+            image if is_left else image.flip(-1),
+            crop_matrix(predict.box_corners(box, image), 64),
+            64,
+            left=is_left,
+        )
+        for is_left, box in boxes.items()
+    )
+    assert torch.equal(left.crop, right.crop.flip(-1))
+    assert torch.equal(left.heatmaps, right.heatmaps.flip(-1))
+    row, column = divmod(int(left.heatmaps[0].argmax()), 16)
+    peak = torch.tensor([4 * column + 1.5, 4 * row + 1.5])
+    assert (left.detected[0] - peak).abs().max() <= 1  # a quarter of a heatmap pixel
+    mirrored = torch.stack([63 - right.pose.uv[:, 0], right.pose.uv[:, 1]], dim=-1)
+    assert_close(left.pose.uv, mirrored)
+    assert_close(left.pose.d, right.pose.d)
 
 
 @pytest.mark.parametrize(
@@ -190,14 +219,14 @@ def test_the_box_of_a_mirrored_image_is_mirrored():
 )
 def test_a_box_outside_the_image_raises(box):
     with pytest.raises(ValueError, match="U0 < U1 and V0 < V1, in part in an image of 140 x 100"):
-        predict.box_corners(box, torch.zeros(3, 100, 140), mirrored=False)
+        predict.box_corners(box, torch.zeros(3, 100, 140))
 
 
 def test_without_a_box_the_crop_is_the_largest_square():
     image = torch.zeros(3, 100, 140, dtype=torch.uint8)
-    to_crop = crop_matrix(predict.box_corners(None, image, mirrored=False), 50)
+    to_crop = crop_matrix(predict.box_corners(None, image), 50)
     ends = transform_points(to_crop, torch.tensor([[19.5, -0.5], [119.5, 99.5]]))
-    torch.testing.assert_close(ends, torch.tensor([[-0.5, -0.5], [49.5, 49.5]]))
+    assert_close(ends, torch.tensor([[-0.5, -0.5], [49.5, 49.5]]))
 
 
 def test_runs_are_compared_on_the_same_hands():

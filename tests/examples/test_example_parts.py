@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from shared.files import write_text, written
-from shared.lifters import MAX_NORM, batches, descend, minimize
+from shared.training import MAX_NORM, batches, descend, minimize
 
 
 def nets():

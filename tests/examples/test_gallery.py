@@ -18,7 +18,7 @@ SHOWN = re.findall(r"\(pictures/(\w+)\.png\)", PAGE)
 def made(tmp_path_factory):
     """Return the pictures of the script, drawn with small settings."""
     folder = tmp_path_factory.mktemp("pictures")
-    script, flags = ROOT / "examples" / "gallery.py", ["--samples", "60", "--epochs", "1"]
+    script, flags = ROOT / "docs" / "gallery.py", ["--samples", "60", "--epochs", "1"]
     command = [sys.executable, "-W", "ignore", str(script), *flags, "--out", str(folder)]
     subprocess.run(command, check=True, capture_output=True)
     return folder
@@ -32,7 +32,7 @@ def test_script_makes_what_the_page_shows(made):
 
 @pytest.mark.slow
 def test_too_few_samples_are_refused(tmp_path):
-    command = [sys.executable, str(ROOT / "examples" / "gallery.py"), "--samples", "38"]
+    command = [sys.executable, str(ROOT / "docs" / "gallery.py"), "--samples", "38"]
     found = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True)
     assert found.returncode == 2
     assert "--samples: expected at least 39, got 38" in found.stderr
@@ -47,5 +47,6 @@ def test_pictures_of_the_page_are_small():
 
 
 def test_page_shows_the_code_of_each_picture():
-    code = (ROOT / "examples" / "gallery.py").read_text(encoding="utf-8")
-    assert re.findall(r":pyobject: (\w+)", PAGE) == SHOWN == re.findall(r"^def (\w+)", code, re.M)
+    code = (ROOT / "docs" / "gallery.py").read_text(encoding="utf-8")
+    drawn = re.findall(r"^def (\w+)\(.*\) -> Figure:$", code, re.M)
+    assert re.findall(r":pyobject: (\w+)", PAGE) == SHOWN == drawn

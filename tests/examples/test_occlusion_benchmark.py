@@ -272,7 +272,7 @@ def test_psjnet_core_is_the_composition():
 def test_bands_span_the_nets_of_a_method():
     errors = [torch.full((4, 21), error) for error in (0.0105, 0.0205, 0.0305)]
     visible, images = torch.ones(4, 21) > 0, torch.tensor([True, False, True, True])
-    mean, low, high = pictures.band([{"errors": e} for e in errors], visible, images)
+    mean, low, high = pictures.band(visible, [{"errors": e} for e in errors], images)
     assert mean[[10, 11, 21, 31]].tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
     assert (low[30], low[31], high[10], high[11]) == (0, 1, 0, 1)
 

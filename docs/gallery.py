@@ -1,4 +1,4 @@
-"""Make the pictures of the documentation's gallery, one function each."""
+"""Draw the pictures of the gallery: each function that returns a figure draws one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from handgraph import COCO, H36M, HAND, RemovalSets, Skeleton, metrics, plot
 from handgraph.datasets import SyntheticHands
 from handgraph.detectors import Missing
+from handgraph.geometry import denormalize_uv, normalize_uv, uvd_to_camera
 from handgraph.hub import pretrained_lifter
 from handgraph.nn import AdaptiveGraphUNet, GatedMerger, SubgraphMask
-from shared.lifters import camera_space, errors, fit, inputs
 
 REMOVAL = RemovalSets.by_level(HAND)
 SHOWN = 38  # a hand that is held up, eight joints visible
@@ -74,8 +74,7 @@ def hand_in_space(hands: dict[str, Tensor]) -> Figure:
 
 def truth_and_prediction(net: nn.Module, hands: dict[str, Tensor]) -> Figure:
     """Several poses over each other, in 2D or in 3D."""
-    lifted = camera_space(net(inputs(hands, "cue")), hands)
-    poses = {"truth": hands["xyz"][SHOWN], "lifted": lifted[SHOWN]}
+    poses = {"truth": hands["xyz"][SHOWN], "lifted": lift(net, hands)[SHOWN]}
     return plot.draw_poses(poses, visible=hands["visible"][SHOWN]).figure
 
 
@@ -89,22 +88,23 @@ def learned_graph(net: AdaptiveGraphUNet) -> Figure:
 
 def gate_weights(net: nn.Sequential, hands: dict[str, Tensor]) -> Figure:
     """Which branch a gate listens to, joint by joint, on average."""
-    _, weights = net[-1](net[:-1](inputs(hands, "cue")), return_weights=True)
+    _, weights = net[-1](net[:-1](inputs(hands)), return_weights=True)
     return plot.draw_weights(weights.mean(dim=0), REMOVAL).figure
 
 
 def pck_curves(nets: dict[str, nn.Module], hands: dict[str, Tensor]) -> Figure:
     """Severe occlusion; bands hold 95 % of the bootstrap resamples of the images."""
     grid, severe = metrics.thresholds(steps=51), hands["visible"].sum(dim=1) <= 10
-    found = {name: errors(net(inputs(hands, "cue")), hands)[severe] for name, net in nets.items()}
-    seen = hands["visible"][severe]
-    curves = {name: metrics.bootstrap_pck(e, grid, seen) for name, e in found.items()}
+    seen, truth = hands["visible"][severe], hands["xyz"][severe]
+    lifted = {name: lift(net, hands)[severe] for name, net in nets.items()}
+    errors = {name: metrics.joint_errors(xyz, truth) for name, xyz in lifted.items()}
+    curves = {name: metrics.bootstrap_pck(e, grid, seen) for name, e in errors.items()}
     return plot.draw_pck(curves, grid).figure
 
 
 def uncertainty(net: nn.Sequential, hands: dict[str, Tensor]) -> Figure:
     """Does the disagreement of the branches say how large the error of the depth is."""
-    partial = net[:-1](inputs(hands, "cue"))
+    partial = net[:-1](inputs(hands))
     pose, weights = net[-1](partial, return_weights=True)
     error, spread = (pose[..., 2] - hands["d"]).abs(), net[-1].spread(partial, weights)[..., 2]
     left, right = Figure(figsize=(10, 4), layout="constrained").subplots(1, 2)
@@ -115,6 +115,31 @@ def uncertainty(net: nn.Sequential, hands: dict[str, Tensor]) -> Figure:
     curves = {"spread": metrics.sparsification_curve(error, spread)}
     curves["oracle"] = metrics.sparsification_curve(error, error)
     return plot.draw_sparsification(curves, ax=right).figure
+
+
+def inputs(hands: dict[str, Tensor]) -> Tensor:
+    """Detected (u, v) in [-1, 1] and the depth cue of each joint. ``[n, J, 3]``."""
+    return torch.cat([normalize_uv(hands["uv"], 256), hands["cue"]], dim=-1)
+
+
+def fit(net: nn.Module, hands: dict[str, Tensor], epochs: int) -> None:
+    """Train a net to output (u, v) in [-1, 1] and the relative depth d."""
+    uv = normalize_uv(hands["uv_true"], 256)
+    x, target = inputs(hands), torch.cat([uv, hands["d"].unsqueeze(-1)], dim=-1)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    for _ in range(epochs):
+        for batch in torch.randperm(len(x)).split(64):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(net(x[batch]), target[batch]).backward()
+            optimizer.step()
+    net.requires_grad_(False)
+
+
+def lift(net: nn.Module, hands: dict[str, Tensor]) -> Tensor:
+    """Transform the output of a net to the camera frame, in metres. ``[n, J, 3]``."""
+    pose, root_depth = net(inputs(hands)), hands["xyz"][:, HAND.index("wrist"), 2]
+    uvd = torch.cat([denormalize_uv(pose[..., :2], 256), pose[..., 2:]], dim=-1)
+    return uvd_to_camera(uvd, hands["K"], hands["s"], root_depth)
 
 
 parser = argparse.ArgumentParser(description=__doc__)

@@ -2,7 +2,7 @@
 
 Filled circles are visible joints, crosses are hidden ones.
 
-    python examples/contact_sheet.py --out rendered_hands.png
+    python docs/contact_sheet.py --out rendered_hands.png
 """
 
 from __future__ import annotations
