@@ -13,7 +13,12 @@ from torch import nn
 from torch.testing import assert_close
 
 from handgraph import HAND, RHD
-from handgraph.vision import HeatmapGenerator, decode_heatmaps, load_pose_checkpoint
+from handgraph.vision import (
+    HeatmapGenerator,
+    decode_dark,
+    decode_heatmaps,
+    load_pose_checkpoint,
+)
 
 timm = pytest.importorskip("timm")
 
@@ -186,7 +191,7 @@ def test_a_checkpoint_without_a_head_is_refused(backbone):
 def test_a_checkpoint_of_another_net_is_refused():
     state = {"head.final_layer.weight": torch.rand(21, 9, 1, 1)}
     state |= {"head.final_layer.bias": torch.rand(21), "backbone.conv1.weight": torch.rand(3)}
-    with pytest.raises(ValueError, match="weights of an HRNet, got none of its stage4"):
+    with pytest.raises(ValueError, match="weights of an HRNet or a ResNet, got those of neither"):
         HeatmapGenerator.from_checkpoint(state)
     with pytest.raises(ValueError, match="expected the weights of 'lcnet_050'"):
         HeatmapGenerator.from_checkpoint(state, backbone="lcnet_050")
@@ -196,6 +201,36 @@ def test_a_head_of_another_form_is_refused(backbone, head):
     other = mmpose_0(backbone, {**head, "0.weight": torch.rand(270, 270, 3, 3)})
     with pytest.raises(ValueError, match="its layers have other shapes in the checkpoint"):
         HeatmapGenerator.from_checkpoint(other)
+
+
+@FORMATS
+def test_a_head_that_is_not_whole_is_refused(form, backbone, head):
+    """Without its statistics, the head would compute another function."""
+    part = {name: value for name, value in head.items() if "running" not in name}
+    with pytest.raises(ValueError, match=r"lacks head.1.running_mean, head.1.running_var\)"):
+        HeatmapGenerator.from_checkpoint(form(backbone, part))
+    counts = {name: value for name, value in head.items() if "num_batches" not in name}
+    generator = HeatmapGenerator.from_checkpoint(form(backbone, counts))
+    assert generator.loaded.head == "head taken"
+    assert "head.1.num_batches_tracked" not in generator.loaded.taken
+
+
+def test_two_networks_in_one_file_are_refused(backbone, head):
+    checkpoint = mmpose_0(backbone, head)["state_dict"]
+    checkpoint |= {f"module.{name}": value + 1 for name, value in checkpoint.items()}
+    with pytest.raises(ValueError, match=r"one network, got 'backbone.* and 'module.backbone"):
+        HeatmapGenerator.from_checkpoint(checkpoint)
+
+
+def test_averages_of_mmcv_are_left(backbone, head):
+    """mmcv's EMAHook saves averages as buffers of the model, under other names."""
+    checkpoint = mmpose_0(backbone, head)
+    averages = {f"ema_{n.replace('.', '_')}": v + 1 for n, v in checkpoint["state_dict"].items()}
+    generator = HeatmapGenerator.from_checkpoint(
+        {**checkpoint, "state_dict": {**checkpoint["state_dict"], **averages}}
+    )
+    assert generator.loaded.left == tuple(averages)
+    assert torch.equal(generator.head[3].weight, head["3.weight"])
 
 
 # Checkpoints of training code
@@ -250,11 +285,12 @@ def test_errors_name_the_global_that_a_pickle_refers_to(tmp_path):
 
 def test_decoded_in_its_convention_a_joint_is_where_it_was_drawn(backbone, head, tmp_path):
     """The published code draws the Gaussian at u / 4, with UDP at u 63 / 255."""
-    uv = torch.tensor([[100.0, 60.0]])
+    uv = torch.tensor([[101.3, 58.6]])
     pixels = torch.arange(64.0)
     for name, scale in (("hand.pth", 4), ("hand_udp.pth", 255 / 63)):
         torch.save(mmpose_0(backbone, head), tmp_path / name)
         grid = HeatmapGenerator.from_checkpoint(tmp_path / name).grid
         x, y = (torch.exp(-((pixels - place / scale) ** 2) / 8) for place in uv[0])
-        found, _ = decode_heatmaps((y.unsqueeze(1) * x).unsqueeze(0), **grid)
-        assert_close(found, uv, atol=1.02, rtol=0)
+        maps = (y.unsqueeze(1) * x).unsqueeze(0)
+        assert_close(decode_dark(maps, **grid)[0], uv, atol=0.01, rtol=0)
+        assert_close(decode_heatmaps(maps, **grid)[0], uv, atol=1.02, rtol=0)  # quarter pixels
