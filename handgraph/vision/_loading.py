@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from handgraph.vision._checkpoint_file import Checkpoint
 
 TAKEN = "head taken"
-"""Report on a head that was loaded."""
+"""Start of the report on a head that was loaded."""
 
 COUNTS = "num_batches_tracked"
 """Last part of the names of tensors that a checkpoint may lack."""
@@ -83,7 +83,8 @@ def _head(
     shapes = {name: value.shape for name, value in own.head.items() if COUNTS not in name}
     found_shapes = {name: value.shape for name, value in head.items() if COUNTS not in name}
     if found_shapes == shapes and own.head_name == found.head_name:
-        return head, TAKEN
+        picked = set(range(count) if joints is None else joints)
+        return head, TAKEN if len(picked) == count else f"{TAKEN}: {len(picked)} of {count} joints"
     if not count:
         why = "the checkpoint has no head"
     elif own.head_name != found.head_name:

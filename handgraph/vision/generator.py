@@ -165,7 +165,7 @@ class HeatmapGenerator(nn.Module):
         count = found.num_joints if joints is None else len(joints)
         generator = cls(count, backbone or found.backbone, head=found.head_name)
         report = load_into(generator, found, joints)
-        if report.head != TAKEN:
+        if not report.head.startswith(TAKEN):
             raise ValueError(
                 f"expected one of the heads {', '.join(HEADS)}, got another ({report.head})"
             )
@@ -194,7 +194,7 @@ def load_into(
 ) -> LoadedCheckpoint:
     """Load a checkpoint, and set ``grid`` if its head is loaded."""
     generator.loaded = load(generator, generator.backbone_name, found, joints)
-    if generator.loaded.head == TAKEN and found.grid is not None:
+    if generator.loaded.head.startswith(TAKEN) and found.grid is not None:
         generator.grid = dict(found.grid)
     return generator.loaded
 

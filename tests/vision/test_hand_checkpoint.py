@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 import types
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -139,8 +140,10 @@ def test_joints_are_picked_from_the_last_layer(form, backbone, head):
     generator = HeatmapGenerator.from_checkpoint(form(backbone, head), joints=rows)
     assert torch.equal(generator.head[3].bias, head["3.bias"][rows])
     assert torch.equal(generator.head[0].bias, head["0.bias"])
+    assert generator.loaded.head == "head taken"
     few = HeatmapGenerator.from_checkpoint(form(backbone, head), joints=[4, 8])
     assert (few.num_joints, few.head[3].weight.shape) == (2, (2, 270, 1, 1))
+    assert few.loaded.head == "head taken: 2 of 21 joints"
 
 
 def test_tensors_that_are_not_loaded_are_listed_by_name(backbone, head):
@@ -267,6 +270,33 @@ def test_objects_of_a_training_are_left_and_not_run(backbone, head, tmp_path, mm
     assert mmengine.used == 0
     assert torch.equal(generator.head[3].weight, head["3.weight"])
     assert generator.loaded.left == ()
+
+
+class Config(dict):
+    """Like mmengine's ``ConfigDict`` and Lightning's ``AttributeDict``."""
+
+
+class Hooks(list):
+    """A list with methods."""
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_dicts_and_lists_of_other_classes_are_left(backbone, head, tmp_path, zipped):
+    checkpoint = mmpose_1(backbone, head, cfg=Config(lr=Config(value=0.1)), hooks=Hooks([1, "a"]))
+    checkpoint["hyper_parameters"] = Config(layers=Hooks([Config(width=3)]), empty=Config())
+    checkpoint["scores"] = {"one": {1, 2}}
+    torch.save(checkpoint, tmp_path / "a.ckpt", _use_new_zipfile_serialization=zipped)
+    generator = HeatmapGenerator.from_checkpoint(tmp_path / "a.ckpt")
+    assert torch.equal(generator.head[3].weight, head["3.weight"])
+    assert generator.loaded.left == ()
+
+
+def test_a_class_that_pytorch_knows_but_does_not_fill_is_named(tmp_path):
+    torch.save({"state_dict": {}, "scores": defaultdict(list, auc=[0.9])}, tmp_path / "a.pth")
+    allowed = torch.serialization.safe_globals([defaultdict, list])
+    match = r"holds a collections.defaultdict.*If you trust it"
+    with allowed, pytest.raises(ValueError, match=match):
+        HeatmapGenerator.from_checkpoint(tmp_path / "a.pth")
 
 
 def test_a_whole_module_is_no_checkpoint(tmp_path):
