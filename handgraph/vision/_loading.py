@@ -22,7 +22,7 @@ class LoadedCheckpoint(NamedTuple):
     Args:
         taken: Names of the generator's tensors that were loaded.
         left: Names of the checkpoint's tensors that were not loaded.
-        head: Whether the head was loaded and, if not, why.
+        head: Whether the head was loaded, with how many of its joints if not all, or why not.
 
     Example:
         >>> from handgraph.vision import LoadedCheckpoint
