@@ -21,7 +21,13 @@ class _Tracer(fx.Tracer):
 
 def fold_norms(net: nn.Module) -> None:
     """Fold each batch norm in place into the convolution whose output only it takes."""
-    for conv, norm in list(_pairs(net)):
+    try:
+        pairs = list(_pairs(net))
+    except Exception:  # control flow that depends on the input raises errors of many types
+        for child in net.children():
+            fold_norms(child)
+        return
+    for conv, norm in pairs:
         fused = fuse_conv_bn_eval(net.get_submodule(conv), net.get_submodule(norm))  # type: ignore[type-var, arg-type]
         net.set_submodule(conv, fused)
         # timm's BatchNormAct2d contains the activation

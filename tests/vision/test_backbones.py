@@ -187,6 +187,34 @@ def test_only_norms_that_alone_follow_a_convolution_are_fused():
     assert_close(folded(x), expected, atol=1e-12, rtol=1e-12)
 
 
+class Choosy(nn.Module):
+    """A part that cannot be traced, and one that can."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+        self.part = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+
+    def forward(self, x):
+        x = self.conv(x)
+        if x.sum() > 0:
+            x = self.norm(x)
+        return self.part(x)
+
+
+def test_parts_of_a_network_with_control_flow_are_fused():
+    torch.manual_seed(0)
+    net, x = Choosy().double(), torch.randn(4, 3, 8, 8).double()
+    for sign in (1, -1):
+        net(sign * x)
+    folded = copy.deepcopy(net.eval())
+    fold_norms(folded)
+    left = [n for n, m in folded.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    assert left == ["norm"]
+    for sign in (1, -1):
+        assert_close(folded(sign * x), net(sign * x), atol=1e-12, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("name", "head"),
     [
