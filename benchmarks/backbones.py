@@ -6,23 +6,23 @@
 from __future__ import annotations
 
 import argparse
-import copy
 from pathlib import Path
 from typing import Any
 
 import torch
-from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmarks.contestants import Call
+from benchmarks.contestants import Call, Unavailable
 from benchmarks.core import make_plan
+from benchmarks.exported import loaded
 from benchmarks.forms import infer
 from benchmarks.machine import machine, write
 from benchmarks.measures import flops
 from benchmarks.parts import Pipeline
 from benchmarks.tables import milliseconds, plain
 from benchmarks.timing import cpu_stopwatch, interleave, summary
+from handgraph.export import load_openvino, to_onnx
 from handgraph.nn import fold
 from handgraph.vision import HeatmapGenerator
 
@@ -32,8 +32,10 @@ BACKBONES = (
 )
 HEADER = (
     *("backbone", "features", "parameters, M", "GMAC", "ms"),
-    *("quartiles", "image to 3D, GMAC", "ms", "quartiles"),
+    *("quartiles", "image to 3D, GMAC", "ms", "quartiles", "in OpenVINO, ms", "quartiles"),
 )
+TIMED = ("detector", "whole", "OpenVINO")
+"""Timed forms; the last one is the whole pipeline again."""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -52,25 +54,31 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def for_inference(module: nn.Module) -> nn.Module:
-    """Fold the module and the training-only branches of some timm models."""
-    module = fold(reparameterize_model(copy.deepcopy(module))).eval()
-    return module.to(memory_format=torch.channels_last)
+    """Fold the module, and convert it to channels_last."""
+    return fold(module).to(memory_format=torch.channels_last)
 
 
-def measure(pipeline: Pipeline, image: Tensor) -> tuple[dict[str, Any], dict[str, Call]]:
+def in_openvino(pipeline: Pipeline, images: Tensor) -> nn.Module:
+    """Return the folded pipeline in OpenVINO, or why it is unavailable."""
+    return loaded(lambda: load_openvino(to_onnx(fold(pipeline), images)))
+
+
+def measure(pipeline: Pipeline, images: Tensor) -> tuple[dict[str, Any], dict[str, Call]]:
     """Count parameters and operations for one image, and return the calls to time."""
     generator: HeatmapGenerator = pipeline.detector.generator
-    calls = {
-        "detector": infer(for_inference(generator)),
-        "whole": infer(for_inference(pipeline)),
-    }
-    parts = {"detector": infer(generator), "whole": infer(pipeline)}
+    parts = {"detector": generator, "whole": pipeline}
+    calls = {form: infer(for_inference(module)) for form, module in parts.items()}
     row = {
         "name": generator.backbone_name,
         "features": generator.feature_channels,
         "parameters": sum(p.numel() for p in generator.parameters()),
-        "macs": {form: flops(call, image) // 2 for form, call in parts.items()},
+        "macs": {form: flops(infer(part), images[:1]) // 2 for form, part in parts.items()},
     }
+    exported = in_openvino(pipeline, images)
+    if isinstance(exported, Unavailable):
+        row["reason"] = exported.reason
+    else:
+        calls["OpenVINO"] = infer(exported)
     return row, calls
 
 
@@ -82,12 +90,13 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     calls: dict[str, Call] = {}
     for name in tqdm(args.backbones, desc="backbones", disable=None):
-        row, forms = measure(Pipeline(name, args.hidden_channels).eval(), images[0])
+        row, forms = measure(Pipeline(name, args.hidden_channels).eval(), torch.cat(images))
         rows.append(row)
         calls |= {f"{name} {form}": call for form, call in forms.items()}
     times = interleave(calls, images, cpu_stopwatch, make_plan(args))
     for row in rows:
-        row["time"] = {form: summary(times[f"{row['name']} {form}"]) for form in row["macs"]}
+        timed = {form: f"{row['name']} {form}" for form in TIMED}
+        row["time"] = {form: summary(times[key]) for form, key in timed.items() if key in times}
     return rows
 
 
@@ -96,12 +105,19 @@ def table(rows: list[dict[str, Any]]) -> list[list[str]]:
     lines = [list(HEADER)]
     for row in rows:
         line = [row["name"], str(row["features"]), f"{row['parameters'] / 1e6:.2f}"]
-        for form in ("detector", "whole"):
-            time = row["time"][form]
-            quartiles = f"{milliseconds(time['q25'])}-{milliseconds(time['q75'])}"
-            line += [f"{row['macs'][form] / 1e9:.2f}", milliseconds(time["median"]), quartiles]
+        for form in TIMED:
+            line += [f"{row['macs'][form] / 1e9:.2f}"] if form in row["macs"] else []
+            line += time_cells(row["time"].get(form))
         lines.append(line)
     return lines
+
+
+def time_cells(time: dict[str, float] | None) -> list[str]:
+    """Return the median and the quartiles as cells."""
+    if time is None:
+        return ["-", "-"]
+    quartiles = f"{milliseconds(time['q25'])}-{milliseconds(time['q75'])}"
+    return [milliseconds(time["median"]), quartiles]
 
 
 def main(arguments: list[str] | None = None) -> None:

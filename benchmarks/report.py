@@ -135,7 +135,8 @@ def backbones(result: dict[str, Any]) -> str:
         "pixels and one thread. *features* are channels of the feature map. *GMAC* is half of the "
         "floating point operations that `torch.utils.flop_counter` counts. *image to 3D* adds "
         f"feature encoders of width {sizes['hidden_channels']} and the core. All are folded and "
-        "in channels_last. Weights are random, which does not change the time."
+        "in channels_last. *in OpenVINO* is the time from image to 3D of the exported network. "
+        "Weights are random, which does not change the time."
     )
     cells = markdown(backbones_table(result["rows"]))
     return "\n\n".join([f"## Backbones, {_device(result)}", origin(result), text, cells])

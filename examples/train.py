@@ -19,6 +19,9 @@ from pipeline.settings import PRECISIONS, STEPS, Settings, differences
 from pipeline.store import check_generator, finished, load_settings, take_generator
 from shared.files import lock, write_text
 
+LIGHT_ENCODERS = 32
+"""Width of the feature encoders beside a backbone that is not an HRNet."""
+
 
 def main() -> None:
     """Read the command line, open the run folder, train."""
@@ -66,7 +69,7 @@ def parse() -> argparse.Namespace:
     weights.add_argument("--weights", default="", help="HRNet checkpoint to start step 1 from")
     weights.add_argument("--precision", choices=PRECISIONS, default=own.precision)
     weights.add_argument("--channels", type=int, default=own.channels, help="of the graph U-Nets")
-    weights.add_argument("--encoder-channels", type=int, default=own.encoder_channels)
+    weights.add_argument("--encoder-channels", type=int, help="256, or 32 for light backbones")
     weights.add_argument("--batch-size", type=int, default=own.batch_size, help="of all processes")
     weights.add_argument("--seed", type=int, default=own.seed)
     weights.add_argument("--epochs", type=int, default=own.epochs, **four)
@@ -94,6 +97,9 @@ def read_settings(args: argparse.Namespace) -> Settings:
     values = {name: value for name, value in vars(args).items() if name in own}
     if args.samples is None:
         values["samples"] = 0 if args.data == "rhd" else Settings.samples
+    if args.encoder_channels is None:
+        hrnet = args.backbone.startswith("hrnet")
+        values["encoder_channels"] = Settings.encoder_channels if hrnet else LIGHT_ENCODERS
     return Settings(**values)
 
 

@@ -33,7 +33,10 @@ def fold(module: nn.Module) -> nn.Module:
       modules such as :class:`JointHead` or :class:`VisibilityLifter`;
     - in an ``nn.Sequential``, PSJNet's core ``SubgraphMask, AdaptiveGraphUNet, GraphMerger`` over
       the same removal sets, as one chain of matrices (without a further feature);
-    - in an ``nn.Sequential``, adjacent ``NodePool`` layers, and convolutions before batch norms.
+    - in an ``nn.Sequential``, adjacent ``NodePool`` layers, and convolutions before batch norms;
+    - backbones of :class:`handgraph.vision.HeatmapGenerator`: convolutions before batch norms, and
+      the training branches of RepViT, FastViT and similar networks;
+    - modules of a class with a method ``fused()``, which returns the module to use.
 
     All other modules are copied, including subclasses of these and graph layers with hooks. Hooks
     on a folded ``nn.Sequential`` or batch norm are lost. The copy is in eval mode. It gives the
@@ -69,10 +72,11 @@ def fold(module: nn.Module) -> nn.Module:
     done: dict[nn.Module, nn.Module] = {}
     with torch.device("cpu"):  # each part then moves to its parameters' device
         folded = _fold(module, done)
-    if all(old is new for old, new in done.items()):
+    if all(old is new and not fuses(old) for old, new in done.items()):
         raise ValueError(
             "fold: expected a module with an AdaptiveGraphUNet, a GraphMerger, or an nn.Sequential "
-            f"with NodePools or convolutions and batch norms, got {type(module).__name__}"
+            "with NodePools or convolutions and batch norms, or another module that can be folded, "
+            f"got {type(module).__name__}"
         )
     return folded.eval()
 
@@ -87,6 +91,8 @@ def _fold(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
 def _folded(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     if type(module) is AdaptiveGraphUNet and lowers(module):
         return _like(FoldedUNet(in_double(module)), module)
+    if fuses(module):
+        return cast("nn.Module", cast("Any", module).fused())
     if type(module) is nn.Sequential:
         module = _join_neighbours(module)
     elif lowers(module) and not isinstance(module, Merger):
@@ -100,8 +106,17 @@ def _folded(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
 
 def lowers(module: nn.Module) -> bool:
     """Return whether the plan of a module is equivalent to its ``forward``."""
-    hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-    return not hooks and hasattr(module, "lower") and changed(module) is None
+    return not hooked(module) and hasattr(module, "lower") and changed(module) is None
+
+
+def fuses(module: nn.Module) -> bool:
+    """Return whether the class of a module defines its form for inference."""
+    return "fused" in type(module).__dict__ and not hooked(module)
+
+
+def hooked(module: nn.Module) -> bool:
+    """Return whether a module itself has hooks."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
 def branched(module: nn.Module) -> tuple[bool, bool]:
@@ -165,13 +180,17 @@ def _join_norm(conv: nn.Module, norm: nn.Module) -> nn.Module | None:
     """Fold a batch norm into the convolution before it."""
     if not any(type(conv) is c and type(norm) is n for c, n in _NORMS):
         return None
+    transposed = type(conv) is nn.ConvTranspose2d
     if norm.running_mean is None or norm.num_features != conv.out_channels:
         return None
-    return fuse_conv_bn_eval(conv, norm)  # type: ignore[type-var, arg-type]
+    if transposed and conv.groups != 1:  # PyTorch fuses these wrongly
+        return None
+    return fuse_conv_bn_eval(conv, norm, transposed)  # type: ignore[type-var, arg-type]
 
 
 _NORMS = (
     (nn.Conv1d, nn.BatchNorm1d),
     (nn.Conv2d, nn.BatchNorm2d),
+    (nn.ConvTranspose2d, nn.BatchNorm2d),
     (nn.Conv3d, nn.BatchNorm3d),
 )

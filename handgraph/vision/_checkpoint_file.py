@@ -1,4 +1,4 @@
-"""Read HRNet checkpoints and rename their tensors to the generator's names."""
+"""Read pose checkpoints and rename their tensors to the generator's names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from handgraph.vision._heads import LAST
 from handgraph.vision._standins import load_tensors
 
 SMALL = {(16, 2): "hrnet_w18_small", (18, 2): "hrnet_w18_small_v2"}
 """timm's small HRNets by (channels, blocks) of the highest-resolution branch."""
+
+RESNETS = {(2, 2): 18, (6, 2): 34, (6, 3): 50, (23, 3): 101, (36, 3): 152}
+"""Depth of ResNets by (blocks, convolutions of a block) of ``layer3``."""
 
 
 class Checkpoint(NamedTuple):
@@ -29,13 +33,14 @@ class Checkpoint(NamedTuple):
 
     @property
     def head_name(self) -> str:
-        """Form of the head, ``"conv"`` or ``"concat"``."""
-        return "concat" if "head.3.weight" in self.weights else "conv"
+        """Form of the head, as in :class:`HeatmapGenerator`."""
+        forms = ("deconv", "concat")
+        return next((form for form in forms if f"{LAST[form]}.weight" in self.weights), "conv")
 
     @property
     def last(self) -> str:
         """Name of the last layer of the head."""
-        return "head.3" if self.head_name == "concat" else "head"
+        return LAST[self.head_name]
 
     @property
     def num_joints(self) -> int:
@@ -45,13 +50,20 @@ class Checkpoint(NamedTuple):
 
     @property
     def backbone(self) -> str:
-        """Name of the HRNet in timm."""
-        branch = r"backbone\.stage4\.0\.branches\.0\.\d+\.conv1\.weight"
-        convs = [value for name, value in self.weights.items() if re.fullmatch(branch, name)]
-        if not convs:
-            raise ValueError("expected the weights of an HRNet, got none of its stage4")
-        width = convs[0].shape[0]
-        return SMALL.get((width, len(convs)), f"hrnet_w{width}")
+        """Name of the HRNet or ResNet in timm."""
+        if convs := self._find(r"stage4\.0\.branches\.0\.\d+\.conv1"):
+            width = convs[0].shape[0]
+            return SMALL.get((width, len(convs)), f"hrnet_w{width}")
+        blocks = len(self._find(r"body\.layer3\.\d+\.conv1"))
+        size = blocks, len(self._find(r"body\.layer3\.0\.conv\d"))
+        if size not in RESNETS:
+            raise ValueError("expected the weights of an HRNet or a ResNet, got those of neither")
+        return f"resnet{RESNETS[size]}"
+
+    def _find(self, layer: str) -> list[Tensor]:
+        """Return the weights of the backbone's layers with a name of this pattern."""
+        weights = self.weights.items()
+        return [w for name, w in weights if re.fullmatch(rf"backbone\.{layer}\.weight", name)]
 
 
 def read_checkpoint(checkpoint: str | Path | Mapping[str, object]) -> Checkpoint:
@@ -74,16 +86,25 @@ def read_checkpoint(checkpoint: str | Path | Mapping[str, object]) -> Checkpoint
 def _generator_names(weights: Mapping[str, object]) -> dict[str, str]:
     """Map the generator's names of the tensors to those in the file."""
     names = {_rename(old): old for old in weights}
-    if "head.0.weight" in names:  # mmpose 1 splits the head into two modules
-        renamed = {"head.weight": "head.3.weight", "head.bias": "head.3.bias"}
+    if len(names) < len(weights):
+        twice = next(old for old in weights if names[_rename(old)] != old)
+        raise ValueError(
+            f"expected the weights of one network, got {twice!r} and {names[_rename(twice)]!r}: "
+            "pass the tensors of one of them"
+        )
+    if "head.0.weight" in names:  # files have the last layer in a module of its own
+        last = LAST["deconv" if any("deconv_layers." in old for old in weights) else "concat"]
+        renamed = {f"head.{part}": f"{last}.{part}" for part in ("weight", "bias")}
         names = {renamed.get(name, name): old for name, old in names.items()}
+    if any(name.startswith("backbone.layer4.") for name in names):  # a ResNet
+        names = {re.sub(r"^backbone\.", "backbone.body.", name): old for name, old in names.items()}
     return names
 
 
 def _rename(name: str) -> str:
     name = re.sub(r"^((module|model|generator|_orig_mod)\.)*(backbone\.)?", "", name)
     name = re.sub(r"^((keypoint_)?head\.)?final_layer\.(weight|bias)$", r"head.\3", name)
-    name = re.sub(r"^((keypoint_)?head)\.(final_layer|conv_layers)\.(\d)", r"head.\4", name)
+    name = re.sub(r"^((keypoint_)?head\.)?(final|conv|deconv)_layers?\.(\d)", r"head.\4", name)
     return name if re.match(r"head\.(\d\.)?\w+$", name) else f"backbone.{name}"
 
 

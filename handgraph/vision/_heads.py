@@ -6,24 +6,43 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-HEADS = ("conv", "concat")
+HEADS = ("conv", "concat", "deconv")
+
+LAST = {"conv": "head", "concat": "head.3", "deconv": "head.9"}
+"""Name of the last layer of each head."""
+
+DECONV_WIDTH = 256
+"""Channels of the transposed convolutions of Simple Baselines."""
 
 
 def make_head(kind: str, channels: list[int], num_joints: int) -> nn.Module:
-    """Build one 1x1 convolution (``"conv"``) or HRNetV2's two on all branches (``"concat"``)."""
+    """Build a head: one 1x1 convolution, HRNetV2's two, or three transposed convolutions first."""
     width = sum(channels)
-    last = nn.Conv2d(width, num_joints, kernel_size=1)
     if kind == "conv":
-        return last
-    return nn.Sequential(nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(), last)
+        return nn.Conv2d(width, num_joints, 1)
+    if kind == "concat":
+        return nn.Sequential(
+            *_norm_relu(nn.Conv2d(width, width, 1)), nn.Conv2d(width, num_joints, 1)
+        )
+    layers: list[nn.Module] = []
+    for before in (width, DECONV_WIDTH, DECONV_WIDTH):
+        layers += _norm_relu(
+            nn.ConvTranspose2d(before, DECONV_WIDTH, 4, stride=2, padding=1, bias=False)
+        )
+    return nn.Sequential(*layers, nn.Conv2d(DECONV_WIDTH, num_joints, 1))
+
+
+def _norm_relu(conv: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
+    return [conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU()]
 
 
 def reset_head(head: nn.Module) -> None:
     """Reset the head to small weights, so that heatmaps start near zero like most targets."""
     for layer in head.modules():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, std=0.001)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d):
             layer.reset_parameters()
 

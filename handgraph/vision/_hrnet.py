@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from handgraph.vision._norms import fold_norms
 from handgraph.vision._timm import create
 
 LAYERS = (
@@ -64,6 +65,11 @@ class HRNet(nn.Module):
         branches = self.stage2([transition(features) for transition in self.transition1])
         branches = self.stage3(_add_branch(self.transition2, branches))
         return self.stage4(_add_branch(self.transition3, branches)), features
+
+    def fused(self) -> HRNet:
+        """Fold the batch norms."""
+        fold_norms(self)
+        return self
 
 
 def _add_branch(transitions: nn.ModuleList, branches: list[Tensor]) -> list[Tensor]:

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from handgraph.vision._checkpoint_file import Checkpoint
 
 TAKEN = "head taken"
-"""Report on a head that was loaded."""
+"""Start of the report on a head that was loaded."""
+
+COUNTS = "num_batches_tracked"
+"""Last part of the names of tensors that a checkpoint may lack."""
 
 
 class LoadedCheckpoint(NamedTuple):
@@ -19,7 +22,7 @@ class LoadedCheckpoint(NamedTuple):
     Args:
         taken: Names of the generator's tensors that were loaded.
         left: Names of the checkpoint's tensors that were not loaded.
-        head: Whether the head was loaded and, if not, why.
+        head: Whether the head was loaded, with how many of its joints if not all, or why not.
 
     Example:
         >>> from handgraph.vision import LoadedCheckpoint
@@ -54,7 +57,7 @@ def _backbone(
 ) -> dict[str, Tensor]:
     """Return the tensors of the backbone; raise if one is missing or has another shape."""
     all_names = [name for name in own if name.startswith("backbone.")]
-    names = [n for n in all_names if not n.endswith("num_batches_tracked")]
+    names = [n for n in all_names if COUNTS not in n]
     missing = [n for n in names if n not in found]
     shapes = [
         f"{n} {list(found[n].shape)} instead of {list(own[n].shape)}"
@@ -77,16 +80,19 @@ def _head(
     head, count = found.head, found.num_joints
     if joints is not None:
         head = head | _pick(found, joints, own.num_joints)
-    own_shapes = {name: value.shape for name, value in own.head.items()}
-    shapes = {name: value.shape for name, value in head.items()}
-    if {**own_shapes, **shapes} == own_shapes and own.head_name == found.head_name and count:
-        return head, TAKEN
+    shapes = {name: value.shape for name, value in own.head.items() if COUNTS not in name}
+    found_shapes = {name: value.shape for name, value in head.items() if COUNTS not in name}
+    if found_shapes == shapes and own.head_name == found.head_name:
+        picked = set(range(count) if joints is None else joints)
+        return head, TAKEN if len(picked) == count else f"{TAKEN}: {len(picked)} of {count} joints"
     if not count:
         why = "the checkpoint has no head"
     elif own.head_name != found.head_name:
         why = f"the checkpoint's head is {found.head_name!r}, the generator's {own.head_name!r}"
     elif count != own.num_joints and joints is None:
         why = f"the checkpoint has {count} joints, the generator {own.num_joints}"
+    elif missing := sorted(shapes.keys() - found_shapes.keys()):
+        why = f"the checkpoint lacks {', '.join(missing[:3])}"
     else:
         why = "its layers have other shapes in the checkpoint"
     return {}, f"head unchanged: {why}"

@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from handgraph.vision._timm import create
+from handgraph.vision._norms import fold_norms
+from handgraph.vision._timm import create, levels, reparameterize
 
 STRIDES = (4, 8, 16, 32)
 
@@ -35,7 +36,7 @@ class Pyramid(nn.Module):
         super().__init__()
         self.body = create(name, pretrained)
         self.pretrained_cfg: dict[str, Any] = self.body.pretrained_cfg  # type: ignore[assignment]
-        self.levels, channels = _levels(self.body, name)
+        self.levels, channels = levels(self.body, name, STRIDES)
         self.lateral = nn.ModuleList(nn.Conv2d(count, WIDTH, 1) for count in channels)
         self.smooth = nn.Sequential(
             nn.Conv2d(WIDTH, WIDTH, 3, padding=1, groups=WIDTH, bias=False),
@@ -57,15 +58,8 @@ class Pyramid(nn.Module):
         features = self.smooth(top)
         return [features], features
 
-
-def _levels(body: nn.Module, name: str) -> tuple[list[int], list[int]]:
-    """Return indices and channels of the model's features at the strides of the pyramid."""
-    info: Any = body.feature_info
-    index = {stride: n for n, stride in enumerate(info.reduction())}
-    if not set(STRIDES) <= set(index):
-        raise ValueError(
-            f"backbone: expected a model with features at strides {', '.join(map(str, STRIDES))}, "
-            f"such as resnet18, got {name!r} with strides {', '.join(map(str, index))}"
-        )
-    levels = [index[stride] for stride in STRIDES]
-    return levels, [info.channels()[level] for level in levels]
+    def fused(self) -> Pyramid:
+        """Fold the batch norms, and the branches that some models have for training."""
+        self.body = reparameterize(self.body)
+        fold_norms(self)
+        return self

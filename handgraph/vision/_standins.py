@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,41 +27,67 @@ class StandIn:
         """Ignore the pickled state."""
 
 
+class DictStandIn:
+    """Placeholder for a subclass of ``dict``: PyTorch stores items in an ``OrderedDict`` only."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        """Return an empty ``OrderedDict``."""
+        return OrderedDict()
+
+
+class ListStandIn:
+    """Placeholder for a subclass of ``list``: PyTorch appends to a ``list`` only."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> list[Any]:  # type: ignore[misc]
+        """Return an empty list."""
+        return []
+
+
+CONTAINERS = {"SETITEM": DictStandIn, "append": ListStandIn, "extend": ListStandIn}
+"""Placeholders by what PyTorch does not do with a :class:`StandIn`."""
+
+
 def load_tensors(path: str | Path) -> object:
-    """Load a file with ``weights_only=True``, with :class:`StandIn` objects for unknown classes.
+    """Load a file with ``weights_only=True``, with placeholders for unknown classes.
 
     Raises:
         OSError: If the file cannot be read.
         ValueError: If the file is damaged, not from ``torch.save``, or uses names PyTorch blocks.
     """
-    known: dict[str, type[StandIn]] = {}
+    known: dict[str, type] = {}
     while len(known) <= MAX_NAMES:
         try:
-            pairs = [(stand_in, name) for name, stand_in in known.items()]
+            pairs = [(type(name, (kind,), {}), name) for name, kind in known.items()]
             with torch.serialization.safe_globals(pairs):  # type: ignore[arg-type]
                 return torch.load(path, map_location="cpu", weights_only=True)
         except OSError:
             raise
         except Exception as error:  # a damaged pickle can raise any exception
-            name = _unknown(error)
-            if name is None or name in known:
+            name, kind = _needed(str(error))
+            if kind is None or known.get(name) is kind:
                 raise _refusal(path, str(error)) from error
-            known[name] = type(name, (StandIn,), {})
+            known[name] = kind
     raise _refusal(path, f"GLOBAL more than {MAX_NAMES} names")
 
 
-def _unknown(error: Exception) -> str | None:
-    """Return the name that PyTorch does not know, ``None`` for any other error."""
-    found = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
-    if found is None:
-        return None
-    return found[1] if "." in found[1] else f"builtins.{found[1]}"  # PyTorch omits it
+def _needed(error: str) -> tuple[str, type | None]:
+    """Return the name and the kind of the placeholder that is missing, ``None`` for no kind."""
+    if found := re.search(r"GLOBAL (\S+) was not an allowed global", error):
+        name = found[1] if "." in found[1] else f"builtins.{found[1]}"  # PyTorch omits it
+        return name, StandIn
+    if found := re.search(rf"Can only ({'|'.join(CONTAINERS)}).*'{__name__}\.(\S+)'>", error):
+        return found[2], CONTAINERS[found[1]]
+    return "", None
 
 
 def _refusal(path: str | Path, error: str) -> ValueError:
+    start = f"{path}: expected a torch.save file that maps names to tensors, got one that"
     asked = re.search(r"GLOBAL (.+?)( whose| was|$)", error, re.MULTILINE)
-    why = f"refers to {asked[1]}" if asked else "is damaged or has another format"
+    held = re.search(r"but got <class '(.+?)'>", error)
+    if asked is None and held is None:
+        return ValueError(f"{start} is damaged or has another format; none of it was run")
+    why = f"refers to {asked[1]}" if asked else f"holds a {held[1]}"  # type: ignore[index]
     return ValueError(
-        f"{path}: expected a torch.save file that maps names to tensors, got one that {why}; none "
-        "of it was run. If you trust it, load it with weights_only=False and pass its 'state_dict'"
+        f"{start} {why}; none of it was run. If you trust it, load it with "
+        "weights_only=False and pass its 'state_dict'"
     )

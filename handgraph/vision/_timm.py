@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -32,6 +33,25 @@ def create(name: str, pretrained: bool, **options: Any) -> nn.Module:
             "Use pretrained=False for random weights, or call load_pose_checkpoint to load a file"
         ) from error
     return net
+
+
+def levels(body: nn.Module, name: str, strides: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Return indices and channels of a model's features at these strides."""
+    info: Any = body.feature_info
+    index = {stride: n for n, stride in enumerate(info.reduction())}
+    if not set(strides) <= set(index):
+        raise ValueError(
+            f"backbone: expected a model with features at strides {', '.join(map(str, strides))}, "
+            f"such as resnet18, got {name!r} with strides {', '.join(map(str, index))}"
+        )
+    found = [index[stride] for stride in strides]
+    return found, [info.channels()[level] for level in found]
+
+
+def reparameterize(net: nn.Module) -> nn.Module:
+    """Replace branches for training, as in RepViT, by equal single convolutions."""
+    out: nn.Module = _timm().utils.reparameterize_model(net)
+    return out.to(next(net.parameters()))  # new layers may be float32 and on the CPU
 
 
 def _timm() -> ModuleType:

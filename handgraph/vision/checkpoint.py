@@ -1,4 +1,4 @@
-"""Load HRNet weights trained on poses, from the official code or mmpose."""
+"""Load weights of HRNets and ResNets trained on poses, from the official code or mmpose."""
 
 from __future__ import annotations
 
@@ -16,27 +16,32 @@ def load_pose_checkpoint(
     *,
     joints: Sequence[int] | None = None,
 ) -> LoadedCheckpoint:
-    """Load HRNet weights trained on poses, in the format of the official code or mmpose.
+    """Load weights trained on poses, in the format of the official HRNet code or mmpose.
 
     The checkpoint must contain the whole backbone under known names and with the generator's
-    shapes. Otherwise an error is raised and the generator is unchanged. The prefixes ``module.``,
-    ``model.``, ``generator.``, ``_orig_mod.`` and ``backbone.`` are removed. The head is loaded if
-    its form and number of joints match the generator's, **in the checkpoint's order of joints**.
-    ``joints`` selects and reorders them. A head that does not match is skipped and reported.
+    shapes, and each tensor once. Otherwise an error is raised and the generator is unchanged. The
+    prefixes ``module.``, ``model.``, ``generator.``, ``_orig_mod.`` and ``backbone.`` are removed.
+    The head is loaded if its form and number of joints match the generator's, **in the checkpoint's
+    order of joints**. ``joints`` selects and reorders them. A head that does not match is skipped
+    and reported.
     :meth:`HeatmapGenerator.from_checkpoint` creates a generator that matches. A backbone trained
     with another form of head loads as well, but it was trained with another kind of upsampling.
 
-    ========================================================== ============== ==========
-    published model                                            backbone       head
-    ========================================================== ============== ==========
-    official HRNet code, mmpose's body models                  hrnet_w32, w48 ``conv``
-    mmpose: RHD, OneHand10K, FreiHAND, COCO-WholeBody-Hand     hrnet_w18      ``concat``
-    ========================================================== ============== ==========
+    ============================================================ ============== ==========
+    published model                                              backbone       head
+    ============================================================ ============== ==========
+    HRNets of the official code, mmpose's for bodies             hrnet_w32, w48 ``conv``
+    mmpose's HRNetV2: RHD, OneHand10K, Panoptic,                 hrnet_w18      ``concat``
+    COCO-WholeBody-Hand
+    mmpose's ResNet-50: FreiHAND, and the data sets above;       resnet50       ``deconv``
+    Simple Baselines of the official code
+    ============================================================ ============== ==========
 
     A published head also sets :attr:`HeatmapGenerator.grid`. Its heatmap pixel 0 lies at image
     pixel 0. With UDP training, the last pixels of map and image coincide as well. UDP is detected
     from the configuration in the file, or from ``_udp`` in the file name. Decode with
-    ``decode_heatmaps(heatmaps, **generator.grid)``, or :func:`decode_dark` for ``dark`` models.
+    ``decode_heatmaps(heatmaps, **generator.grid)``. ``dark`` and ``udp`` models are published with
+    DARK decoding: use :func:`decode_dark` instead.
 
     The file is loaded with ``weights_only=True``, so that no code in it is run. Objects of
     mmengine, NumPy and other packages, which training code saves with the weights, are skipped.

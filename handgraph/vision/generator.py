@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from handgraph._check import check_count, check_device
 from handgraph.vision._checkpoint_file import Checkpoint, read_checkpoint
+from handgraph.vision._deep import Deep
 from handgraph.vision._heads import HEADS, concatenate, make_head, reset_head
 from handgraph.vision._hrnet import HRNet
 from handgraph.vision._images import check_images, to_unit_range
@@ -50,6 +51,10 @@ class HeatmapGenerator(nn.Module):
             for HRNets): all four branches, upsampled and concatenated, a 1x1 convolution, batch
             norm, ReLU and a 1x1 convolution. This is HRNetV2 (Sun et al., 2019), as in mmpose's
             hand models. The branches inside the backbone are then also fused bilinearly.
+            ``"deconv"`` (not for HRNets): three transposed convolutions with 256 channels, from
+            stride 32, and a 1x1 convolution. These are the Simple Baselines of Xiao et al. (ECCV
+            2018). The feature map is then the model's own at stride 4, with 256 channels for
+            ``"resnet50"``.
 
     Attributes:
         feature_channels: Channels of the feature map, the ``in_channels`` of the encoders.
@@ -128,9 +133,9 @@ class HeatmapGenerator(nn.Module):
         backbone: str | None = None,
         joints: Sequence[int] | None = None,
     ) -> HeatmapGenerator:
-        """Create a generator from an HRNet checkpoint, including its head.
+        """Create a generator from a checkpoint of an HRNet or ResNet, including its head.
 
-        The number of joints, the form of the head and the width are inferred from the weights.
+        The number of joints, the form of the head and the backbone are inferred from the weights.
         :func:`load_pose_checkpoint` describes formats, ``joints`` and checks. Its report is stored
         in :attr:`loaded`. The generator is in training mode; call ``eval()`` before inference.
 
@@ -160,8 +165,10 @@ class HeatmapGenerator(nn.Module):
         count = found.num_joints if joints is None else len(joints)
         generator = cls(count, backbone or found.backbone, head=found.head_name)
         report = load_into(generator, found, joints)
-        if report.head != TAKEN:
-            raise ValueError(f"expected a 'conv' or 'concat' head, got another ({report.head})")
+        if not report.head.startswith(TAKEN):
+            raise ValueError(
+                f"expected one of the heads {', '.join(HEADS)}, got another ({report.head})"
+            )
         return generator
 
     def reset_head(self) -> None:
@@ -187,14 +194,16 @@ def load_into(
 ) -> LoadedCheckpoint:
     """Load a checkpoint, and set ``grid`` if its head is loaded."""
     generator.loaded = load(generator, generator.backbone_name, found, joints)
-    if generator.loaded.head == TAKEN and found.grid is not None:
+    if generator.loaded.head.startswith(TAKEN) and found.grid is not None:
         generator.grid = dict(found.grid)
     return generator.loaded
 
 
-def _backbone(name: str, pretrained: bool, head: str) -> HRNet | Pyramid:
-    if is_hrnet(name):
+def _backbone(name: str, pretrained: bool, head: str) -> HRNet | Pyramid | Deep:
+    hrnet = is_hrnet(name)
+    other = "concat" if hrnet else "deconv"
+    if head not in ("conv", other):
+        raise ValueError(f"head: expected 'conv' or {other!r} for {name!r}, got {head!r}")
+    if hrnet:
         return HRNet(name, pretrained, all_branches=head == "concat")
-    if head == "concat":
-        raise ValueError(f"head: expected 'conv' for {name!r}, got 'concat', which needs an HRNet")
-    return Pyramid(name, pretrained)
+    return Pyramid(name, pretrained) if head == "conv" else Deep(name, pretrained)

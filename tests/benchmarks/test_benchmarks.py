@@ -18,6 +18,7 @@ from benchmarks import (
     encoders,
     exported,
     measures,
+    parts,
     report,
     scaling,
     tables,
@@ -470,7 +471,7 @@ def test_threads_benchmark_times_both_numbers_of_threads(tmp_path, capsys):
 
 
 def test_backbones_benchmark_counts_parameters_and_operations(tmp_path, capsys):
-    names = ["lcnet_050", "hrnet_w18_small"]
+    names = ["lcnet_050", "resnet18"]
     small = ["--quick", "--image-size", "64", "--hidden-channels", "8", "--budget", "0.01"]
     threads_before = torch.get_num_threads()
     backbones.main([*small, "--backbones", *names, "--out", str(tmp_path / "backbones.json")])
@@ -478,6 +479,8 @@ def test_backbones_benchmark_counts_parameters_and_operations(tmp_path, capsys):
     (found,) = report.read(tmp_path)
     assert [row["name"] for row in found["rows"]] == names
     for row in found["rows"]:
+        installed = find_spec("openvino") is not None
+        assert ("OpenVINO" in row["time"], "reason" in row) == (installed, not installed)
         generator = HeatmapGenerator(backbone=row["name"])
         assert row["parameters"] == sum(p.numel() for p in generator.parameters())
         with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -489,12 +492,29 @@ def test_backbones_benchmark_counts_parameters_and_operations(tmp_path, capsys):
     assert "lcnet_050" in capsys.readouterr().out
 
 
-def test_reparametrised_backbone_computes_the_same():
-    """RepViT fuses training branches to one convolution for inference."""
+def test_backbones_benchmark_without_openvino(monkeypatch):
+    """The times of OpenVINO are left empty, and the reason is kept."""
     torch.manual_seed(0)
-    net, x = HeatmapGenerator(backbone="repvit_m0_9"), torch.rand(2, 3, 64, 64)
-    net(x)
-    assert_close(backbones.for_inference(net.eval())(x), net(x), atol=1e-4, rtol=1e-3)
+    pipeline, images = parts.Pipeline("lcnet_050", 8).eval(), torch.zeros(2, 3, 64, 64)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr(backbones, "to_onnx", lambda *_: b"")
+    row, calls = backbones.measure(pipeline, images)
+    assert list(calls) == ["detector", "whole"]
+    assert "pip install 'handgraph[openvino]'" in row["reason"]
+    time = dict.fromkeys(("median", "q25", "q75"), 0.002)
+    _, cells = backbones.table([row | {"time": {"detector": time, "whole": time}}])
+    assert cells[-4:] == ["2", "2-2", "-", "-"]
+
+
+def test_timed_pipelines_compute_the_same():
+    torch.manual_seed(0)
+    pipeline, images = parts.Pipeline("lcnet_050", 8), torch.randint(256, (2, 3, 64, 64))
+    images = images.byte()
+    pipeline(images)
+    expected = pipeline.eval()(images)
+    for timed in (backbones.for_inference(pipeline), backbones.in_openvino(pipeline, images)):
+        if not isinstance(timed, contestants.Unavailable):
+            assert_close(timed(images), expected, atol=1e-4, rtol=1e-3)
 
 
 def test_encoders_benchmark_scores_each_kind(tmp_path, capsys):

@@ -249,6 +249,20 @@ def command(monkeypatch, out, *more):
     train.main()
 
 
+@pytest.mark.parametrize(
+    ("given", "width"),
+    [
+        ([], 256),
+        (["--backbone", "hrnet_w18_small"], 256),
+        (["--backbone", "lcnet_050"], 32),
+        (["--backbone", "lcnet_050", "--encoder-channels", "8"], 8),
+    ],
+)
+def test_encoders_of_light_backbones_are_narrow(monkeypatch, given, width):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--out", "unused", *given])
+    assert train.read_settings(train.parse()).encoder_channels == width
+
+
 def test_command_line_trains_and_shares_a_generator(tmp_path, monkeypatch, capsys):
     command(monkeypatch, tmp_path / "a", "--steps", "1", "2")
     assert load_settings(tmp_path / "a") == SETTINGS

@@ -238,6 +238,33 @@ def test_batch_norms_are_folded_into_convolutions(dim):
     assert_close(folded(x), net.eval()(x), **EXACT)
 
 
+def test_a_transposed_convolution_in_groups_keeps_its_norm():
+    conv = nn.ConvTranspose2d(4, 6, 3, groups=2)
+    with pytest.raises(ValueError, match="expected a module with"):
+        fold(nn.Sequential(conv, nn.BatchNorm2d(6)))
+    whole = nn.ConvTranspose2d(4, 6, 3)
+    assert [type(m) for m in fold(nn.Sequential(whole, nn.BatchNorm2d(6)))] == [nn.ConvTranspose2d]
+
+
+class Halves(nn.Linear):
+    """A module that defines its form for inference."""
+
+    def fused(self):
+        return nn.Linear(self.in_features, self.out_features)
+
+
+def test_a_module_may_define_its_folded_form():
+    net = nn.Sequential(nn.ReLU(), Halves(2, 3))
+    assert [type(part) for part in fold(net)] == [nn.ReLU, nn.Linear]
+    assert not fold(net).training
+    hooked = Halves(2, 3)
+    hooked.register_forward_hook(lambda *_: None)
+    inherited = type("Inherited", (Halves,), {})(2, 3)
+    for other in (hooked, inherited):  # the form may not be that of a subclass
+        with pytest.raises(ValueError, match="expected a module with"):
+            fold(other)
+
+
 def test_norms_without_statistics_stay():
     norm = nn.BatchNorm2d(4, track_running_stats=False)
     with pytest.raises(ValueError, match="expected a module with"):

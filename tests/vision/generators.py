@@ -7,13 +7,14 @@ import torch
 from handgraph.vision import HeatmapGenerator
 
 
-def ready_generator(backbone):
+def ready_generator(backbone, head="conv"):
     """Return a generator in eval mode with non-trivial statistics and head."""
     torch.manual_seed(0)
-    generator = HeatmapGenerator(backbone=backbone)
+    generator = HeatmapGenerator(backbone=backbone, head=head)
     for _ in range(3):
         generator(torch.rand(8, 3, 64, 64))
-    torch.nn.init.normal_(generator.head.weight, std=0.1)
+    last = generator.head if head == "conv" else generator.head[-1]
+    torch.nn.init.normal_(last.weight, std=0.1)
     return generator.eval()
 
 

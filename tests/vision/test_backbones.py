@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import conv2d
 from torch.testing import assert_close
 
@@ -20,6 +21,7 @@ from handgraph.vision import (
     decode_heatmaps,
     gaussian_heatmaps,
 )
+from handgraph.vision._norms import fold_norms
 from tests.vision.generators import images, ready_generator
 
 timm = pytest.importorskip("timm")
@@ -145,6 +147,87 @@ def test_nets_without_these_strides_are_refused():
         HeatmapGenerator(backbone="vit_tiny_patch16_224")
 
 
-def test_only_hrnets_have_branches_to_concatenate():
-    with pytest.raises(ValueError, match="head: expected 'conv' for 'lcnet_050'"):
-        HeatmapGenerator(backbone=LIGHT, head="concat")
+@pytest.mark.parametrize(("name", "head"), [(LIGHT, "concat"), ("hrnet_w18_small", "deconv")])
+def test_heads_of_other_backbones_are_refused(name, head):
+    with pytest.raises(ValueError, match=f"head: expected 'conv' or .* for '{name}', got '{head}'"):
+        HeatmapGenerator(backbone=name, head=head)
+
+
+# Folding for inference
+
+
+class Tangled(nn.Module):
+    """Convolutions and norms of which only the first two can be fused."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.twice, self.twice_norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.skipped, self.skipped_norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.shared_norm = nn.BatchNorm2d(4)
+        self.active, self.active_norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        x = self.norm(self.first(x))
+        x = self.twice_norm(self.twice(self.twice(x)))
+        y = self.skipped(x)
+        x = self.shared_norm(y + self.skipped_norm(y))
+        x = self.active_norm(self.active(x).relu())
+        return self.shared_norm(x)
+
+
+def test_only_norms_that_alone_follow_a_convolution_are_fused():
+    torch.manual_seed(0)
+    net, x = Tangled().double(), torch.randn(4, 3, 8, 8).double()
+    net(x)
+    expected, folded = net.eval()(x), copy.deepcopy(net)
+    fold_norms(folded)
+    left = [n for n, m in folded.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    assert left == ["twice_norm", "skipped_norm", "shared_norm", "active_norm"]
+    assert_close(folded(x), expected, atol=1e-12, rtol=1e-12)
+
+
+class Choosy(nn.Module):
+    """A part that cannot be traced, and one that can."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+        self.part = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+
+    def forward(self, x):
+        x = self.conv(x)
+        if x.sum() > 0:
+            x = self.norm(x)
+        return self.part(x)
+
+
+def test_parts_of_a_network_with_control_flow_are_fused():
+    torch.manual_seed(0)
+    net, x = Choosy().double(), torch.randn(4, 3, 8, 8).double()
+    for sign in (1, -1):
+        net(sign * x)
+    folded = copy.deepcopy(net.eval())
+    fold_norms(folded)
+    left = [n for n, m in folded.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    assert left == ["norm"]
+    for sign in (1, -1):
+        assert_close(folded(sign * x), net(sign * x), atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        *[(name, "conv") for name in (LIGHT, "mobilenetv4_conv_small_050", "resnet18")],
+        *[(name, "conv") for name in ("repvit_m0_9", "fastvit_t8", "hrnet_w18_small")],
+        *[("hrnet_w18_small", "concat"), ("resnet18", "deconv")],
+    ],
+)
+def test_folded_generators_compute_the_same(name, head):
+    generator = ready_generator(name, head).double()
+    x, before = images(), copy.deepcopy(generator.state_dict())
+    folded = fold(generator)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    exact = 1e-5 if name == "repvit_m0_9" else 1e-9  # timm fuses its branches in float32
+    assert_close(folded(x), generator(x), atol=exact, rtol=exact)
+    assert all(torch.equal(value, before[n]) for n, value in generator.state_dict().items())

@@ -118,7 +118,8 @@ def test_joints_pick_rows_of_a_head(generator, backbone):
     report = load_pose_checkpoint(generator, checkpoint, joints=range(112, 133))
     assert torch.equal(generator.head.weight, checkpoint["final_layer.weight"][112:])
     assert torch.equal(generator.head.bias, checkpoint["final_layer.bias"][112:])
-    assert report.head == "head taken"
+    assert report.head == "head taken: 21 of 133 joints"
+    assert generator.grid["offset"] == 0
 
 
 def test_joints_reorder_a_head(generator, backbone):

@@ -166,7 +166,7 @@ def test_wrong_arguments():
     for name in ("resnet", "hrnet_w33", "hrnet"):
         with pytest.raises(ValueError, match=f"HRNet of timm .*hrnet_w32.*lcnet.* got '{name}'"):
             HeatmapGenerator(backbone=name)
-    with pytest.raises(ValueError, match="head: expected one of conv, concat, got 'big'"):
+    with pytest.raises(ValueError, match="head: expected one of conv, concat, deconv, got 'big'"):
         HeatmapGenerator(backbone=SMALL, head="big")
 
 
