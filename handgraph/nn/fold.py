@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from handgraph.nn.engines.looking import changed
+from handgraph.nn.engines.looking import changed, hooked
 from handgraph.nn.folded import Folded, FoldedUNet
 from handgraph.nn.join import join
 from handgraph.nn.merge.base import Merger
@@ -74,9 +74,8 @@ def fold(module: nn.Module) -> nn.Module:
         folded = _fold(module, done)
     if all(old is new and not fuses(old) for old, new in done.items()):
         raise ValueError(
-            "fold: expected a module with an AdaptiveGraphUNet, a GraphMerger, or an nn.Sequential "
-            "with NodePools or convolutions and batch norms, or another module that can be folded, "
-            f"got {type(module).__name__}"
+            "fold: expected a module with an AdaptiveGraphUNet or another part to fold, got "
+            f"{type(module).__name__}"
         )
     return folded.eval()
 
@@ -106,17 +105,12 @@ def _folded(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
 
 def lowers(module: nn.Module) -> bool:
     """Return whether the plan of a module is equivalent to its ``forward``."""
-    return not hooked(module) and hasattr(module, "lower") and changed(module) is None
+    return hasattr(module, "lower") and (hooked(module) or changed(module)) is None
 
 
 def fuses(module: nn.Module) -> bool:
-    """Return whether the class of a module defines its form for inference."""
-    return "fused" in type(module).__dict__ and not hooked(module)
-
-
-def hooked(module: nn.Module) -> bool:
-    """Return whether a module itself has hooks."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    """Return whether the class of a module itself defines ``fused``."""
+    return "fused" in type(module).__dict__ and hooked(module) is None
 
 
 def branched(module: nn.Module) -> tuple[bool, bool]:
@@ -159,7 +153,7 @@ def _join(*modules: nn.Module) -> nn.Module | None:
     """Return one module for adjacent ones, or ``None`` if they cannot be joined."""
     if len(modules) == 2 and (normed := _join_norm(*modules)) is not None:
         return normed
-    if not all(lowers(m) and _takes_one(m) for m in modules):
+    if not all(lowers(m) and getattr(m, "feature_channels", 0) == 0 for m in modules):
         return None
     sides = [branched(module) for module in modules]
     if any(first[1] != then[0] for first, then in pairwise(sides)):
@@ -169,11 +163,6 @@ def _join(*modules: nn.Module) -> nn.Module | None:
         return _like(Folded(plan, (sides[0][0], sides[-1][1])), *modules)
     except (ValueError, RuntimeError):  # sizes do not fit: ``forward`` raises
         return None
-
-
-def _takes_one(module: nn.Module) -> bool:
-    """Return whether a module takes no feature."""
-    return getattr(module, "feature_channels", 0) == 0
 
 
 def _join_norm(conv: nn.Module, norm: nn.Module) -> nn.Module | None:

@@ -13,7 +13,7 @@ from handgraph.nn.engines.choice import expect, prepare, run_forms
 from handgraph.nn.engines.kept import Form, SavedPlan
 from handgraph.nn.engines.reference.form import ReferenceForm
 from handgraph.nn.fuse import fuse
-from handgraph.nn.gates import Finest, finest, gate_plan
+from handgraph.nn.gates import finest, gate_plan
 from handgraph.nn.mixing import samples_first, samples_last
 from handgraph.nn.plan import Plan, Select, Shape, tensors
 from handgraph.nn.unet import AdaptiveGraphUNet
@@ -114,8 +114,8 @@ class FoldedUNet(BranchedNet):
         if gate is None:
             return self.leave(self.folded(x), visible)
         expect(self)
-        level, gate = Finest(*self.level.plan()), samples_last(gate, 2)
-        plan = gate_plan(self.folded.plan(), level, gate, self.gating)
+        gate = samples_last(gate, 2)
+        plan = gate_plan(self.folded.plan(), self.level.plan(), gate, self.gating)
         return self.leave(engines.run(plan, x), visible)
 
 

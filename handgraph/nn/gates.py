@@ -16,27 +16,18 @@ from handgraph.nn.adjacency import Normalization, gate_scales
 from handgraph.nn.plan import NodeMap, Plan, Scale, Stage, Term
 
 
-class Finest(NamedTuple):
-    """The stages of the finest level, with its unnormalised adjacency.
+def finest(plan: Plan) -> Plan:
+    """Extract the finest level, with its unnormalised adjacency, from the plan of a graph U-Net.
 
-    Args:
-        encode: The first stage.
-        decode: The weights of the last convolution, over the skip and the unpooled nodes.
-        spread: The rest of the last convolution: the adjacency and the bias.
+    Returns:
+        The first stage, the weights of the last convolution over the skip and the unpooled nodes,
+        and the rest of it: the adjacency and the bias.
     """
-
-    encode: Stage
-    decode: Stage
-    spread: Stage
-
-
-def finest(plan: Plan) -> Finest:
-    """Extract the stages of the finest level from the unfused plan of a graph U-Net."""
     first, last = plan[0], plan[-1]
     (term,) = first.terms
     graph = NodeMap(term.maps[0][0])
     decode = tuple(term._replace(maps=term.maps[:-1]) for term in last.terms)
-    return Finest(
+    return (
         first._replace(terms=(term._replace(maps=(graph,)),)),
         Stage(decode, relu=False),
         Stage((Term(0, (graph,)),), last.bias, relu=False),
@@ -50,38 +41,35 @@ class Gating(NamedTuple):
     renormalize: bool
 
 
-def gate_plan(plan: Plan, level: Finest, gate: Tensor, gating: tuple[Gating, Gating]) -> Plan:
+def gate_plan(plan: Plan, level: Plan, gate: Tensor, gating: tuple[Gating, Gating]) -> Plan:
     """Return the plan for samples with different hidden nodes.
 
     Args:
         plan: The plan of the net, fused or not.
-        level: The stages of its finest level.
+        level: The stages of its finest level, as from :func:`finest`, fused or not.
         gate: Factor of the output of each node of each sample; 0 if hidden. ``[N, J, B]``
         gating: How the first and the last convolution sum degrees.
     """
-    (graph,) = level.encode.terms[0].maps
+    first, last, spread = level
+    (graph,) = first.terms[0].maps
     check_device(gate, "the input and its node_mask", graph[0])
     scales = {how: gate_scales(graph[0], gate, *how) for how in set(gating)}
     (receive, send), (receive_last, send_last) = (scales[how] for how in gating)
     encode = (
-        Stage(_scaled(0, send), relu=False),
-        Stage(_moved(level.encode, 1).terms, relu=False),
-        Stage(_scaled(2, receive), level.encode.bias),
-        Stage(_scaled(3, gate), relu=False),
+        Stage((Term(0, (Scale(send),)),), relu=False),
+        Stage(_moved(first, 1).terms, relu=False),
+        Stage((Term(2, (Scale(receive),)),), first.bias),
+        Stage((Term(3, (Scale(gate),)),), relu=False),
     )
     shift = len(encode) - 1  # of the outputs of the first stage and all after it
     inner, decoded = [_moved(stage, shift) for stage in plan[1:-1]], len(plan) + shift
     decode = (
-        _moved(level.decode, shift),
-        Stage(_scaled(decoded, send_last), relu=False),
+        _moved(last, shift),
+        Stage((Term(decoded, (Scale(send_last),)),), relu=False),
         Stage((Term(decoded + 1, (graph,)),), relu=False),
-        Stage(_scaled(decoded + 2, receive_last), level.spread.bias, relu=False),
+        Stage((Term(decoded + 2, (Scale(receive_last),)),), spread.bias, relu=False),
     )
     return (*encode, *inner, *decode)
-
-
-def _scaled(source: int, factors: Tensor) -> tuple[Term]:
-    return (Term(source, (Scale(factors),)),)
 
 
 def _moved(stage: Stage, shift: int) -> Stage:

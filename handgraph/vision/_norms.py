@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import fx, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from handgraph.nn.fold import hooked
+from handgraph.nn.engines.looking import hooked
 
 
 class _Tracer(fx.Tracer):
@@ -15,7 +15,7 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Return whether a call of a module is one node of the graph."""
-        leaf = isinstance(m, nn.Conv2d | nn.BatchNorm2d) or hooked(m)
+        leaf = isinstance(m, nn.Conv2d | nn.BatchNorm2d) or hooked(m) is not None
         return leaf or super().is_leaf_module(m, module_qualified_name)
 
 

@@ -66,7 +66,7 @@ def changed(module: nn.Module) -> str | None:
                 return f"{path}{name} is a {type(parameter).__name__}"
         for name, child in parent._modules.items():
             if type(child) in reads:
-                if why := _watched(child.__dict__):
+                if why := hooked(child):
                     return f"{path}{name} {why}"
             elif type(child) not in CONTAINERS:
                 return f"{path}{name} is a {type(child).__name__}"
@@ -74,7 +74,9 @@ def changed(module: nn.Module) -> str | None:
     return None
 
 
-def _watched(state: dict[str, Any]) -> str | None:
+def hooked(module: nn.Module) -> str | None:
+    """Return which hooks or replaced ``forward`` a module itself has, or ``None``."""
+    state = module.__dict__
     if state["_forward_hooks"] or state["_forward_pre_hooks"]:
         return "has hooks"
     if state["_backward_hooks"] or state["_backward_pre_hooks"]:
