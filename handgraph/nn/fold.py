@@ -34,9 +34,8 @@ def fold(module: nn.Module) -> nn.Module:
     - in an ``nn.Sequential``, PSJNet's core ``SubgraphMask, AdaptiveGraphUNet, GraphMerger`` over
       the same removal sets, as one chain of matrices (without a further feature);
     - in an ``nn.Sequential``, adjacent ``NodePool`` layers, and convolutions before batch norms;
-    - backbones of :class:`handgraph.vision.HeatmapGenerator`: convolutions before batch norms, and
-      the training branches of RepViT, FastViT and similar networks;
-    - modules of a class with a method ``fused()``, which returns the module to use.
+    - modules whose class defines ``fused()``, which returns the module to use, such as the
+      backbones of :class:`handgraph.vision.HeatmapGenerator`.
 
     All other modules are copied, including subclasses of these and graph layers with hooks. Hooks
     on a folded ``nn.Sequential`` or batch norm are lost. The copy is in eval mode. It gives the
@@ -75,8 +74,7 @@ def fold(module: nn.Module) -> nn.Module:
     if all(old is new and not fuses(old) for old, new in done.items()):
         raise ValueError(
             "fold: expected a module with an AdaptiveGraphUNet, a GraphMerger, or an nn.Sequential "
-            "with NodePools or convolutions and batch norms, or another module that can be folded, "
-            f"got {type(module).__name__}"
+            f"with NodePools or convolutions and batch norms, got {type(module).__name__}"
         )
     return folded.eval()
 
@@ -159,7 +157,7 @@ def _join(*modules: nn.Module) -> nn.Module | None:
     """Return one module for adjacent ones, or ``None`` if they cannot be joined."""
     if len(modules) == 2 and (normed := _join_norm(*modules)) is not None:
         return normed
-    if not all(lowers(m) and _takes_one(m) for m in modules):
+    if not all(lowers(m) and getattr(m, "feature_channels", 0) == 0 for m in modules):
         return None
     sides = [branched(module) for module in modules]
     if any(first[1] != then[0] for first, then in pairwise(sides)):
@@ -171,26 +169,11 @@ def _join(*modules: nn.Module) -> nn.Module | None:
         return None
 
 
-def _takes_one(module: nn.Module) -> bool:
-    """Return whether a module takes no feature."""
-    return getattr(module, "feature_channels", 0) == 0
-
-
 def _join_norm(conv: nn.Module, norm: nn.Module) -> nn.Module | None:
     """Fold a batch norm into the convolution before it."""
-    if not any(type(conv) is c and type(norm) is n for c, n in _NORMS):
+    if _NORMS.get(type(conv)) is not type(norm) or norm.running_mean is None:  # type: ignore[arg-type]
         return None
-    transposed = type(conv) is nn.ConvTranspose2d
-    if norm.running_mean is None or norm.num_features != conv.out_channels:
-        return None
-    if transposed and conv.groups != 1:  # PyTorch fuses these wrongly
-        return None
-    return fuse_conv_bn_eval(conv, norm, transposed)  # type: ignore[type-var, arg-type]
+    return fuse_conv_bn_eval(conv, norm) if norm.num_features == conv.out_channels else None  # type: ignore[type-var]
 
 
-_NORMS = (
-    (nn.Conv1d, nn.BatchNorm1d),
-    (nn.Conv2d, nn.BatchNorm2d),
-    (nn.ConvTranspose2d, nn.BatchNorm2d),
-    (nn.Conv3d, nn.BatchNorm3d),
-)
+_NORMS = {nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d}

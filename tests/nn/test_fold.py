@@ -238,14 +238,6 @@ def test_batch_norms_are_folded_into_convolutions(dim):
     assert_close(folded(x), net.eval()(x), **EXACT)
 
 
-def test_a_transposed_convolution_in_groups_keeps_its_norm():
-    conv = nn.ConvTranspose2d(4, 6, 3, groups=2)
-    with pytest.raises(ValueError, match="expected a module with"):
-        fold(nn.Sequential(conv, nn.BatchNorm2d(6)))
-    whole = nn.ConvTranspose2d(4, 6, 3)
-    assert [type(m) for m in fold(nn.Sequential(whole, nn.BatchNorm2d(6)))] == [nn.ConvTranspose2d]
-
-
 class Halves(nn.Linear):
     """A module that defines its form for inference."""
 
