@@ -34,9 +34,8 @@ def fold(module: nn.Module) -> nn.Module:
     - in an ``nn.Sequential``, PSJNet's core ``SubgraphMask, AdaptiveGraphUNet, GraphMerger`` over
       the same removal sets, as one chain of matrices (without a further feature);
     - in an ``nn.Sequential``, adjacent ``NodePool`` layers, and convolutions before batch norms;
-    - backbones of :class:`handgraph.vision.HeatmapGenerator`: convolutions before batch norms, and
-      the training branches of RepViT, FastViT and similar networks;
-    - modules of a class with a method ``fused()``, which returns the module to use.
+    - modules whose class defines ``fused()``, which returns the module to use, such as the
+      backbones of :class:`handgraph.vision.HeatmapGenerator`.
 
     All other modules are copied, including subclasses of these and graph layers with hooks. Hooks
     on a folded ``nn.Sequential`` or batch norm are lost. The copy is in eval mode. It gives the
