@@ -15,7 +15,7 @@ from handgraph.formats._json import Loaded
 from handgraph.formats.read import load_keypoints
 
 
-def add_to(commands: Any) -> None:  # noqa: ANN401 (argparse does not name the type)
+def add_to(commands: Any) -> None:  # noqa: ANN401 (the type is private in argparse)
     """Add the command to a parser."""
     parser = commands.add_parser("draw", help="draw files of keypoints or of lift")
     add_options(parser, "file of keypoints; hands.json or hands.npz of lift")

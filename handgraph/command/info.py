@@ -20,7 +20,7 @@ from handgraph.skeletons import HAND
 _EXTRA = re.compile(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]")
 
 
-def add_to(commands: Any) -> None:  # noqa: ANN401 (argparse does not name the type)
+def add_to(commands: Any) -> None:  # noqa: ANN401 (the type is private in argparse)
     """Add the command to a parser."""
     parser = commands.add_parser("info", help="print versions, extras and the engine")
     parser.set_defaults(run=run)

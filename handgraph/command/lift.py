@@ -17,7 +17,7 @@ from handgraph.formats import Keypoints
 from handgraph.skeletons import HAND
 
 
-def add_to(commands: Any) -> None:  # noqa: ANN401 (argparse does not name the type)
+def add_to(commands: Any) -> None:  # noqa: ANN401 (the type is private in argparse)
     """Add the command to a parser."""
     parser = commands.add_parser("lift", help="lift files of keypoints to 3D hands")
     add_options(parser, "file of keypoints")

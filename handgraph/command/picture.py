@@ -32,7 +32,7 @@ def write_pictures(folder: Path, hands: Mapping[int, Hand]) -> None:
 def write_picture(path: Path, hand: Hand) -> None:
     """Draw the 2D joints and, if the pose is finite, two side views and a 3D view of the hand.
 
-    Missing joints are listed below the 2D joints, and hollow in the pose.
+    Missing joints are listed below the 2D joints, and drawn hollow in the pose.
     """
     uv, detected = torch.from_numpy(hand["uv"]), ~torch.from_numpy(hand["missing"])
     pose = torch.from_numpy(hand["pose"]) if "pose" in hand else torch.tensor(torch.nan)

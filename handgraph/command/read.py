@@ -1,4 +1,4 @@
-"""Command-line arguments of files of keypoints."""
+"""Command-line arguments for files of keypoints."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def refuse_options(args: argparse.Namespace, path: Path) -> None:
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number of things in words."""
+    """Return a number with its noun, in the plural unless the number is 1."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 

@@ -1,4 +1,4 @@
-"""Keypoints from a NumPy archive that names its joints."""
+"""Keypoints from a NumPy archive with a known joint order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from handgraph.skeletons import COCO, H36M, HAND, INTERHAND, MANO, RHD
 _KNOWN = {skeleton.name: skeleton for skeleton in (COCO, H36M, HAND, INTERHAND, MANO, RHD)}
 
 MAX_BYTES = 4 * 2**30
-"""Largest total size of a file's arrays; compressed zeros of some kilobytes expand to terabytes."""
+"""Largest total size of a file's arrays; a few kilobytes of zeros can expand to terabytes."""
 
 
 class NpzKeypoints(KeypointDataset):
@@ -35,7 +35,7 @@ class NpzKeypoints(KeypointDataset):
         path: The file.
         skeleton: Skeleton whose joint order the samples have.
         order: Skeleton whose joint order the file has, if the file does not state it.
-        extra: Names of further arrays that samples carry, strings ``[n]`` or numbers ``[n, ...]``,
+        extra: Names of further arrays of the samples, strings ``[n]`` or numbers ``[n, ...]``,
             such as image names and subject numbers.
         transform: Function applied to each sample (a ``Data``) on access.
 
@@ -52,7 +52,7 @@ class NpzKeypoints(KeypointDataset):
         FileNotFoundError: If the file does not exist.
         TypeError: If an array is not numeric, a mask is not bool, or ``extra`` is a string.
         ValueError: If the file cannot be read, an array is unknown or has the wrong shape, the
-            joint order is given not at all or twice, a name is unknown, a joint of the skeleton is
+            joint order is missing or given twice, a name is unknown, a joint of the skeleton is
             missing, or a number is not finite. The message names file and record.
 
     Example:

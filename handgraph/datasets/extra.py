@@ -30,7 +30,7 @@ def take(values: Extra, i: int) -> Tensor | str:
 
 
 def pick(values: Extra | str, index: Sequence[int] | None) -> Extra:
-    """Return the entries of some or all samples; PyG stores a single sample's without a list."""
+    """Return the entries of some or all samples; PyG stores that of one sample without a list."""
     values = [values] if isinstance(values, str) else values
     if index is None:
         return values

@@ -28,7 +28,7 @@ def add_features(sample: Any) -> Any:  # noqa: ANN401  (a transform may return a
 
 
 def are_features(x: Tensor, sample: Data) -> bool:
-    """Return whether ``x`` holds the node features of a sample, and not one's own."""
+    """Return whether ``x`` equals the node features that are derived from a sample."""
     if "uv" not in sample:
         return False
     expected = features_of(sample)
@@ -38,5 +38,5 @@ def are_features(x: Tensor, sample: Data) -> bool:
 
 
 def features_of(sample: Data) -> Tensor:
-    """Return the node features of a sample with pixels."""
+    """Return the node features of a sample that has ``uv``."""
     return torch.cat([sample[name] for name in FEATURES if name in sample], dim=-1)

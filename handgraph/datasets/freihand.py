@@ -75,7 +75,7 @@ class FreiHANDKeypoints(KeypointDataset):
 
 
 def _read_scale(path: Path, xyz: Tensor) -> Tensor:
-    """Read the keybone of each hand; a factor of 2 to that of ``xyz`` means other units."""
+    """Read keybone lengths; raise if one differs from ``xyz`` by more than a factor of 2."""
     content, name = load(path, "")
     records = entries(content, name)
     scale = xyz.new_tensor([number(x, f"{name}: record {i}") for i, x in enumerate(records)])

@@ -2,9 +2,9 @@
 
 A grasp has the mean angles of 11 everyday activities (Hume et al., *Functional range of motion of
 the joints of the hand*, J. Hand Surg. 15A, 1990): 61, 60 and 39 degrees at the fingers' joints, 21
-and 18 at the thumb's. A closed finger bends a little less than the active range of motion of the
-American Academy of Orthopaedic Surgeons (*Joint Motion*, 1965): 90, 100 and 90 degrees. The dip
-bends much less, since it touches the palm. Other angles lie between open and these.
+and 18 at the thumb's. A closed finger bends a little less than the active range of motion given by
+the American Academy of Orthopaedic Surgeons (*Joint Motion*, 1965): 90, 100 and 90 degrees. The dip
+bends much less, since the fingertip touches the palm. Other angles lie between open and closed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ GESTURES: dict[str, tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]] = {
 """Flexion ``5 x 3`` and abduction ``5`` in degrees, as in ``HandAngles``, of each gesture."""
 
 OWN_SHARE = 0.7
-"""Fraction of hands whose fingers each take their own gesture."""
+"""Fraction of hands in which each finger has its own random gesture."""
 
 FLEXION_SPREAD, ABDUCTION_SPREAD = 9.0, 3.0
 """Standard deviations around a gesture's angles, in degrees."""
@@ -47,7 +47,7 @@ _ABDUCTION = np.array([abduction for _, abduction in GESTURES.values()], dtype=n
 def sample_gestures(rng: np.random.Generator, num_hands: int) -> HandAngles:
     """Draw gestures with equal probability, and add noise to their angles.
 
-    In 70 % of the hands each finger takes its angles from a different random gesture.
+    In 70 % of the hands, the gesture is drawn for each finger independently.
 
     Shapes:
         output: flexion ``[n, 5, 3]``, abduction ``[n, 5]``.

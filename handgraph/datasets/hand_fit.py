@@ -12,7 +12,7 @@ from handgraph.skeletons import FINGERS
 
 
 def fit_shape(hands: HandMeasures) -> dict[str, Any]:
-    """Return arguments of ``HandShape``; ``fan_spread`` is 0, as poses change the fan as well."""
+    """Return arguments of ``HandShape``; ``fan_spread`` is 0, since poses change the fan too."""
     millimetres = 1e3 * hands.lengths
     total = millimetres.sum(axis=(1, 2))
     size = (total / total.mean())[:, None, None]

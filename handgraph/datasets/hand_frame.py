@@ -103,7 +103,7 @@ def measure(xyz: ArrayLike) -> HandMeasures:
 
 
 def _raised(bone: Array) -> Array:
-    """Return the angle of the first bone to the palm's plane; above 90 degrees it points back."""
+    """Return the angle of a bone to the palm's plane, above 90 degrees if the bone points back."""
     angle = np.degrees(np.arcsin(bone[..., 2].clip(-1.0, 1.0)))
     back = (bone[..., 1] < 0) & (np.hypot(bone[..., 0], bone[..., 1]) < 0.5) & (bone[..., 2] > 0)
     return np.asarray(np.where(back, 180.0 - angle, angle))

@@ -23,8 +23,8 @@ class HandPose:
     r"""A distribution of hand poses.
 
     The curl of the fingers is correlated (0.6), and each mcp is correlated with its finger's curl.
-    The dip's flexion is the pip's times a random factor for each finger, plus noise. The splay is
-    common to all fingers, which keeps them in order, and decreases with the flexion of the mcp. The
+    The dip's flexion is the pip's times a random factor for each finger, plus noise. All fingers
+    share the splay, which keeps them in order. The splay decreases with the flexion of the mcp. The
     thumb's last joint and abduction are independent. A fraction of the hands makes a gesture
     instead (:data:`handgraph.datasets.gestures.GESTURES`).
 
@@ -84,7 +84,7 @@ class HandPose:
 
     @classmethod
     def narrow(cls) -> HandPose:
-        """Return poses without gestures, with nearly fixed ratio of dip to pip; may intersect."""
+        """Return poses without gestures, with a nearly fixed dip factor; fingers may intersect."""
         return cls(
             fingers=((-20, 90), (0, 110), (0, 85)), thumb=((-15, 30), (-10, 55), (-10, 80)),
             dip_factor=(0.6, 0.05), dip_range=(0.45, 0.75), dip_stray=0.0, splay=(-0.2, 1.0),

@@ -97,7 +97,7 @@ class HandShape:
 
     @classmethod
     def adult(cls) -> HandShape:
-        """Return adults under one annotation convention: the default means with half the spread."""
+        """Return adult shapes under one annotation convention: default means, half the spread."""
         return cls(
             bone_spread=0.025, base_spread=0.02, palm_spread=0.04, fan_spread=(3, 2, 2, 4),
             thumb_spread=9.0, thumb_turn=3.0,
@@ -105,7 +105,7 @@ class HandShape:
 
     @classmethod
     def narrow(cls) -> HandShape:
-        """Return a nearly constant shape; results in the documentation state where they use it."""
+        """Return a nearly constant shape; documented results state where it is used."""
         return cls(
             bones=((44, 33, 27), (42, 26, 22), (47, 30, 23), (43, 29, 23), (34, 21, 20)),
             bases=((27, 25, 16), (22, 91, 5), (0, 93, 0), (-18, 85, 0), (-36, 74, 5)),

@@ -14,7 +14,7 @@ from handgraph.geometry import mirror_hand, mirror_matrix, transform_points
 def observe(
     rng: np.random.Generator, truth: Truth, detectors: tuple[Detector, ...], image_size: int
 ) -> dict[str, Tensor]:
-    """Simulate the detections of each hand by one of the detectors.
+    """Simulate the detections of each hand with one of the detectors.
 
     Args:
         rng: Source of random numbers.
@@ -50,7 +50,7 @@ def _choose(rng: np.random.Generator, detections: list[Detections]) -> Detection
 def lose(
     rng: np.random.Generator, entries: dict[str, Tensor], missing: Missing, image_size: int
 ) -> dict[str, Tensor]:
-    """Remove missing joints: uv and cue become NaN, confidence 0 and ``found`` False."""
+    """Remove joints drawn by ``missing``: uv and cue become NaN, confidence 0, ``found`` False."""
     uv, score = entries["uv"], entries["confidence"][..., 0]
     lost = missing.draw(NumpyRandom(rng), uv, score, image_size)
     gone = lost.unsqueeze(-1)

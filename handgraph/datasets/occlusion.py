@@ -88,7 +88,7 @@ def capsule_entry(rays: Array, capsules: Capsules) -> Array:
 
 
 def box_entry(rays: Array, boxes: Boxes) -> Array:
-    """Return the distance from the camera to the point where each ray enters each box (slabs).
+    """Return the distance from the camera to the point where each ray enters each box (slab test).
 
     Args:
         rays: Directions from the camera.
@@ -119,7 +119,7 @@ def box_entry(rays: Array, boxes: Boxes) -> Array:
 
 
 def hand_capsules(xyz: Array, scale: Array) -> Capsules:
-    """Return a capsule along each bone of the hand: palm 12-14 mm, fingers 7-13 mm.
+    """Return a capsule along each bone, of radius 12-14 mm in the palm and 7-13 mm in fingers.
 
     Args:
         xyz: Joints in the order of :data:`handgraph.skeletons.HAND`.

@@ -61,8 +61,8 @@ class Sight(NamedTuple):
     """Distances to the surfaces on the ray to each joint.
 
     Shapes:
-        own, other: ``[n, 21]``, to the joint's own surface and to the rest of the hand, or
-            infinite.
+        own, other: ``[n, 21]``, to the joint's own surface and to the rest of the hand;
+            infinite where the ray misses.
         entry: ``[n, 8, 21]``, to each object.
 
     Units:
@@ -133,7 +133,7 @@ def sample_hands(
 def _sample_clear(
     rng: np.random.Generator, num_hands: int, model: HandModel
 ) -> tuple[Array, Array, Array]:
-    """Draw hands in the hand frame until all keep the clearance."""
+    """Draw hands in the hand frame until all have the minimum clearance."""
     drawn = _sample_local(rng, num_hands, model)
     pending = _too_close(drawn, np.arange(num_hands), model.pose.clearance)
     while len(pending):

@@ -31,7 +31,7 @@ CHUNK = 256
 """Number of samples per stream of random numbers. Another value gives another dataset."""
 
 MIN_VISIBLE = HAND.num_joints // 2 + 1
-"""Images with fewer visible joints are severely occluded: 11 (paper, section 3)."""
+"""Number of visible joints below which an image is severely occluded (paper, section 3)."""
 
 
 class Settings(NamedTuple):
@@ -61,7 +61,7 @@ class Settings(NamedTuple):
 
 
 class View(NamedTuple):
-    """Hands, objects and visibility as seen by a camera.
+    """Hands in front of a camera, one object for each, and the visibility of the joints.
 
     Shapes:
         hands: ``[n]`` hands.
@@ -168,9 +168,9 @@ def look(
 
     A joint is visible if it lies in the image and its own surface is the first on the ray toward
     it. Without an object, at least 11 joints of every hand must be visible. A severe image uses the
-    first object that covers at least 11 joints and leaves at least one joint visible, so that the
-    object causes the occlusion and not the pose ("matched"). Other images use the first object that
-    leaves at least 11 joints visible.
+    first object that covers at least 11 joints and leaves at least one joint visible. The occlusion
+    is thus caused by the object and not by the pose ("matched"). Other images use the first object
+    that leaves at least 11 joints visible.
 
     Args:
         scene: Hands and objects.

@@ -47,9 +47,9 @@ class SyntheticHands(WithFeatures):
 
     Each hand has a random shape, pose and orientation. It is placed in front of a pinhole camera so
     that all joints lie in the image. 60 % of the images that are not severe show an object (a
-    capsule or a box) in front of the hand. A joint is visible if the first surface on the ray
-    toward it is its own. A model of a 2D detector gives a position, a confidence and a depth cue
-    for every joint, visible or occluded.
+    capsule or a box) in front of the hand. A joint is visible if its own surface is the first on
+    the ray toward it. A model of a 2D detector gives a position, a confidence and a depth cue for
+    every joint, visible or occluded.
 
     The defaults cover real hands: see :class:`HandShape`, :class:`HandPose` and :class:`HandView`.
     ``SyntheticHands(1000, **NARROW)`` draws nearly constant shapes and simpler poses for one
@@ -62,8 +62,8 @@ class SyntheticHands(WithFeatures):
     visibility.
 
     Severe images (at most 10 joints visible) are *matched*: without the object, at least 11 joints
-    are visible, as in all images, and the object covers at least 11. So the object causes the
-    severe occlusion and not the pose.
+    are visible, as in all images, and the object covers at least 11. The severe occlusion is
+    thus caused by the object and not by the pose.
 
     The data depend only on the arguments. A sample does not depend on ``num_samples``: the first
     1000 of 5000 samples equal those of a dataset of 1000. One core simulates about 7500 samples per

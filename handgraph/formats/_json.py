@@ -20,7 +20,7 @@ MAX_SCORE = 2.0
 
 
 class Loaded(NamedTuple):
-    """The content of a file, and the name that errors state."""
+    """The content of a file, and its name in error messages."""
 
     content: Any
     name: str

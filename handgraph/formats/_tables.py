@@ -48,7 +48,7 @@ def image_size(image: Row, where: str) -> tuple[float, float] | None:
 
 
 def camera_matrix(focal: object, princpt: object, where: str) -> Tensor:
-    """Return the camera matrix of focal lengths and principal point, Float64 ``[3, 3]``."""
+    """Return the camera matrix from focal lengths and principal point, Float64 ``[3, 3]``."""
     fx, fy = table(focal, 2, 1, f"{where} focal").flatten().tolist()
     cx, cy = table(princpt, 2, 1, f"{where} princpt").flatten().tolist()
     K = [[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]

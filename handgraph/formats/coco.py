@@ -36,7 +36,7 @@ def read_coco(
     Joints are matched by the names of the category, which may contain more joints, or two hands
     with the prefixes ``left_`` and ``right_``. ``lefthand_kpts`` and ``righthand_kpts`` are used if
     an annotation has them. Finger joints are numbered 1 to 4 from the palm, except in mmpose's RHD
-    files (``info.description`` is ``"RHD"``), whose data start at the fingertips.
+    files (``info.description`` is ``"RHD"``), which number joints from the tip.
 
     A joint with v = 0 is missing. ``score`` is v / 2: 1 for a visible joint, and 0.5 for a joint
     that is labelled but occluded, or of unknown visibility (mmpose's files have v = 1 everywhere).

@@ -23,7 +23,7 @@ def read_freihand(root: str | PathLike[str], split: str = "training") -> Keypoin
     Source: Zimmermann et al., "FreiHAND", ICCV 2019, and its repository (``utils/fh_utils.py``).
 
     The joints are in the order of :data:`handgraph.HAND`, all hands are right hands, and no joint
-    is missing. The files contain no pixels: ``uv`` is the projection of ``xyz``. The joints of the
+    is missing. The files have no 2D joints: ``uv`` is the projection of ``xyz``. The joints of the
     split ``evaluation`` are in a separate archive. :class:`handgraph.datasets.FreiHANDKeypoints`
     provides the same hands as a dataset.
 
@@ -36,7 +36,7 @@ def read_freihand(root: str | PathLike[str], split: str = "training") -> Keypoin
         result, which has no ``score``.
 
     Units:
-        In the files: metres in the camera frame; pixels.
+        The files are in metres, in the camera frame, and in pixels.
 
     Raises:
         FileNotFoundError: If a file is missing.

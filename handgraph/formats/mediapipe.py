@@ -48,7 +48,7 @@ def read_mediapipe(
     The joints are in the order of :data:`handgraph.HAND`, and none is missing. Joints have no
     confidence; ``visibility`` and ``presence`` are not set for hands and are ignored.
 
-    ``side`` is the hand that the pixels show. MediaPipe's legacy API assumes a mirrored image (a
+    ``side`` refers to the hand in the image. MediaPipe's legacy API assumes a mirrored image (a
     selfie), so the label of a left hand in the pixels is "Right". Tasks swaps labels in version
     0.10.0, but not in 0.10.15 (on Android), so it requires ``mirrored_labels``. A mirrored image of
     a right hand shows a left hand and is lifted as one. The landmarks of a hand alone have no side.
@@ -125,14 +125,14 @@ def _hands(
 
 
 def _is_hand(content: object) -> bool:
-    """Return whether these are the landmarks of a hand, without a result."""
+    """Return whether ``content`` is the landmarks of one hand, not a result."""
     if _is_list(content):
         return len(content) > 0 and _key(content[0], ("x",)) is not None
     return _key(content, ("landmark",)) is not None
 
 
 def _is_list(content: object) -> TypeGuard[Sequence[object]]:
-    """Return whether this is a list, and not a named tuple as a result of the legacy API is."""
+    """Return whether ``content`` is a list; results of the legacy API are named tuples."""
     return isinstance(content, Sequence) and not isinstance(content, str | tuple)
 
 

@@ -26,7 +26,7 @@ def read_mmpose(
     Source: mmpose's guide "Inference with existing models" and ``mmpose/structures/utils.py``
     (``split_instances``).
 
-    Supported are the output of ``MMPoseInferencer`` (``predictions``), its files in
+    The reader supports the output of ``MMPoseInferencer`` (``predictions``), its files in
     ``pred_out_dir`` (a list of instances, or of frames of a video), and the files of the demos
     (``instance_info``). Joints are matched by the names in ``meta_info``, if present. Finger joints
     are numbered 1 to 4 from the palm, or from the tip for models of RHD (``dataset_name`` is
@@ -35,7 +35,7 @@ def read_mmpose(
     need ``order``.
 
     A joint with a confidence of 0 or less is missing. Confidences above 1 are set to 1; a warning
-    counts them.
+    gives their number.
 
     Args:
         source: The file of one image or video, or its content.

@@ -24,8 +24,8 @@ def read_openpose(source: str | PathLike[str] | dict[str, Any]) -> Keypoints:
 
     The joints are in the order of :data:`handgraph.HAND`. A joint with a confidence of 0 is missing
     (OpenPose writes 0, 0, 0). Confidences are heatmap peaks; those above 1 are set to 1, and a
-    warning counts them. An empty list, null (written by other programs in this format), or a list
-    of missing joints only, gives no hand.
+    warning gives their number. An empty list, null (written by other programs in this format), or a
+    list of missing joints only, gives no hand.
 
     Args:
         source: The file of an image, or its content.

@@ -28,7 +28,7 @@ class Format(NamedTuple):
         read: Reader of the format.
         fields: Sets of fields; a file that has all fields of one set has this format.
         options: Arguments of the reader that other readers do not have.
-        endings: Ends of the file names of a format without fields; its reader takes the path.
+        endings: File name endings of a format without fields; its reader takes the path.
     """
 
     read: Callable[..., Keypoints]
@@ -38,7 +38,7 @@ class Format(NamedTuple):
 
 
 def _read_freihand(joints: str | PathLike[str]) -> Keypoints:
-    """Read FreiHAND by the path of its file of joints."""
+    """Read FreiHAND, given the path of its file of joints."""
     path = Path(joints)
     return read_freihand(path.parent, path.name.removesuffix("_xyz.json"))
 
@@ -84,8 +84,8 @@ def read_keypoints(
     :func:`guess_format` recognises the format, and :func:`read_mediapipe`, :func:`read_openpose`,
     :func:`read_coco`, :func:`read_mmpose`, :func:`read_h3wb`, :func:`read_interhand`,
     :func:`read_freihand` or :func:`read_rhd` reads the file. FreiHAND and InterHand2.6M have
-    several files in one folder. Pass ``*_xyz.json`` or ``*_data.json``; the others are found beside
-    it.
+    several files in one folder. Pass ``*_xyz.json`` or ``*_data.json``; the others are read
+    from the same folder.
 
     Args:
         source: A file, its content, or a result of MediaPipe or its landmarks. FreiHAND and RHD
@@ -183,7 +183,7 @@ def guess_format(source: str | PathLike[str] | object) -> str:
 
 
 def _by_name(source: object) -> str | None:
-    """Return the format of the files whose names end like this one."""
+    """Return the format whose file name ending matches, or ``None``."""
     name = Path(source).name if isinstance(source, str | PathLike) else ""
     return next((form for form, known in FORMATS.items() if name.endswith(known.endings)), None)
 
@@ -191,7 +191,7 @@ def _by_name(source: object) -> str | None:
 def _fields(content: object) -> set[str]:
     """Return the fields of the first record, and of its first sample or annotation.
 
-    The result of a detector's Python API is no JSON object but has the same names as attributes.
+    A result of a detector's Python API is not a JSON object, but has attributes of the same names.
     """
     first = _first(content)
     if not isinstance(first, Mapping):

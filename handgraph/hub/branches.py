@@ -1,4 +1,4 @@
-"""The core of the paper as a module that can be saved."""
+"""The core of PSJNet as a module that can be saved."""
 
 from __future__ import annotations
 

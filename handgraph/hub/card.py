@@ -41,7 +41,7 @@ def _usage(kind: str) -> str:
 
 
 def _section(content: Any) -> str:  # noqa: ANN401  (any JSON value)
-    """Format a list as a list, a mapping of similar mappings as a table, and others as lines."""
+    """Format lists and mappings as bullets, or as a table if all values have the same keys."""
     if isinstance(content, Mapping):
         rows = list(content.values())
         if rows and all(isinstance(row, Mapping) and row.keys() == rows[0].keys() for row in rows):

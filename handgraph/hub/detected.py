@@ -16,7 +16,7 @@ UNKNOWN = 0.5
 """Confidence of joints without a given confidence."""
 
 MIN_JOINTS = 3
-"""Minimum number of joints of a single hand."""
+"""Minimum number of detected joints of a hand."""
 
 
 class Detected(NamedTuple):

@@ -43,7 +43,7 @@ class Estimate(NamedTuple):
 
 
 def num_outputs(num_joints: int, hypotheses: int) -> int:
-    """Return the size of the output for each hand that :func:`read_estimate` expects."""
+    """Return the number of outputs for each hand that :func:`read_estimate` expects."""
     return num_joints * (3 * hypotheses + 2) + hypotheses - 1
 
 

@@ -21,7 +21,7 @@ from handgraph.skeleton import Skeleton, other_side
 from handgraph.skeletons import HAND
 
 CHANNELS = 6
-"""Channels of a joint: (u, v) in the crop, score, depth, whether detected, whether with a depth."""
+"""Channels of a joint: (u, v) in the crop, score, depth, and flags: is detected, has a depth."""
 
 BLOCKS = 3
 """Number of residual blocks."""
@@ -159,7 +159,7 @@ class KeypointLifter(SavedModule):
         return nan_unless(mirrored(estimate, mirror), enough)
 
     def missing(self, uv: Tensor | ArrayLike, score: Tensor | ArrayLike | None = None) -> Tensor:
-        """Return which joints are missing, so that :meth:`forward` infers them from the others.
+        """Return which joints are missing; :meth:`forward` infers them from the others.
 
         Args:
             uv: Detected joints; NaN marks a missing joint.
@@ -201,10 +201,10 @@ class KeypointLifter(SavedModule):
 
 
 def pretrained_lifter() -> KeypointLifter:
-    """Load the lifter of the package, for the 21 joints of a hand, trained on simulated hands.
+    """Load the pretrained lifter for the 21 joints of a hand, trained on simulated hands.
 
-    Its model card (``handgraph/hub/keypoint_lifter/README.md``, and in the documentation) has its
-    training, errors and limits.
+    The model card (``handgraph/hub/keypoint_lifter/README.md``, also in the documentation)
+    describes training, errors and limits.
 
     Returns:
         The lifter, in eval mode, without gradients.

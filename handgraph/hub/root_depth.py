@@ -12,12 +12,12 @@ from handgraph.hub.to_camera import column, view_axes
 
 
 def fit_root_depth(pose: Tensor, uv: Tensor, K: Tensor, *, keybone: Tensor | float) -> Tensor:
-    r"""Estimate the depth of the root, at which a hand of known size covers its 2D joints.
+    r"""Estimate the depth of the root from the pose, the 2D joints and the keybone length.
 
     :func:`to_camera` needs this depth.
 
     Joint j lies at :math:`x_j + t`, with :math:`x_j` its offset from the root in the camera frame
-    and t the position of the root. It is seen on the ray :math:`(a_j, b_j, 1) = K^{-1} (u_j, v_j,
+    and t the position of the root. It lies on the ray :math:`(a_j, b_j, 1) = K^{-1} (u_j, v_j,
     1)`, so :math:`t_x - a_j t_z = a_j z_j - x_j` and :math:`t_y - b_j t_z = b_j z_j - y_j`. The
     least-squares solution over all detected joints is
 
@@ -25,8 +25,8 @@ def fit_root_depth(pose: Tensor, uv: Tensor, K: Tensor, *, keybone: Tensor | flo
         t_z = -\frac{\sum_j (a_j - \bar a)(r_j - \bar r) + (b_j - \bar b)(q_j - \bar q)}
         {\sum_j (a_j - \bar a)^2 + (b_j - \bar b)^2}
 
-    with :math:`r_j = a_j z_j - x_j`, :math:`q_j = b_j z_j - y_j` and bars for means. An error
-    of the keybone length changes the depth by the same ratio.
+    where :math:`r_j = a_j z_j - x_j`, :math:`q_j = b_j z_j - y_j`, and bars denote means. A
+    relative error of the keybone length causes the same relative error of the depth.
 
     Args:
         pose: Output of :class:`KeypointLifter` for ``uv``.
@@ -67,6 +67,6 @@ def fit_root_depth(pose: Tensor, uv: Tensor, K: Tensor, *, keybone: Tensor | flo
 
 
 def _centred(values: Tensor, detected: Tensor) -> Tensor:
-    """Subtract the mean over the detected joints; 0 for missing ones."""
+    """Subtract the mean over the detected joints; missing joints become 0."""
     mean = values.where(detected, 0).sum(dim=-2, keepdim=True) / detected.sum(dim=-2, keepdim=True)
     return (values - mean).where(detected, 0)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 MAX_RATIO = 8
-"""Largest ratio of a module's size to its file size: float64 saved as float8."""
+"""Largest ratio of a module's size to its file size, that of float64 saved as float8."""
 
 SMALL = 2**27
 """Size in bytes up to which a module is always loaded."""
@@ -77,7 +77,7 @@ class SavedModule(nn.Module, ModelHubMixin, library_name="handgraph", tags=["han
         self.about = {}
 
     def arguments(self) -> dict[str, Any]:
-        """Return the constructor's arguments as JSON; ``skeleton`` and ``removal`` are decoded."""
+        """Return constructor arguments as JSON; loading decodes ``skeleton`` and ``removal``."""
         raise NotImplementedError(
             f"{type(self).__name__} must define arguments(): the constructor's arguments as JSON"
         )

@@ -71,14 +71,14 @@ def lifting_target(
 
 
 def lifter_loss(found: Estimate, target: Tensor, visible: Tensor) -> Tensor:
-    r"""Loss of the poses, expected errors and visibilities of :class:`KeypointLifter`.
+    r"""Compute the loss of poses, expected errors and visibilities of :class:`KeypointLifter`.
 
-    The loss of the poses is the likelihood of a mixture, :math:`-b \log \sum_k w_k e^{-d_k / b}`,
-    with :math:`d_k` the mean distance of the joints of hypothesis k, :math:`w_k` its weight and b =
-    0.3 keybone lengths. For one hypothesis, it is :math:`d_1`. Two terms with weight 0.05 train the
-    other outputs: :math:`r / e + \log e`, minimal if the expected error e is the mean of the
-    distance r of the likeliest pose, and the cross-entropy of the visibility. Distances have 1e-6
-    added to their square, since the root is always exact.
+    The pose loss :math:`-b \log \sum_k w_k e^{-d_k / b}` is the scaled negative log-likelihood of a
+    mixture, with :math:`d_k` the mean distance of the joints of hypothesis k, :math:`w_k` its
+    weight and b = 0.3 keybone lengths. For one hypothesis, it is :math:`d_1`. Two terms with weight
+    0.05 train the other outputs: :math:`r / e + \log e`, minimal if the expected error e is the
+    mean of the distance r of the likeliest pose, and the cross-entropy of the visibility. 1e-6 is
+    added to squared distances, since the distance of the root is always 0.
 
     Args:
         found: Output of :meth:`KeypointLifter.estimate`.

@@ -16,7 +16,7 @@ SMALLEST = 16
 """Longer side of the box of the joints, in pixels, below which a hand is lost."""
 
 KEYBONE = 50
-"""Pixels per keybone, so that one ``beta`` serves (u, v) in pixels and d in keybone lengths."""
+"""Pixels per keybone, so that one ``beta`` fits (u, v) in pixels and d in keybone lengths."""
 
 
 class Pose(NamedTuple):
@@ -84,7 +84,7 @@ def follow(
         estimate: Returns the pose in pixels of the crop, given an image and the map to its crop.
         size: Side of the crop.
         min_cutoff: Argument of :class:`OneEuro`. A lower value smooths more.
-        beta: Argument of :class:`OneEuro`. A higher value lags less behind fast hands.
+        beta: Argument of :class:`OneEuro`. A higher value reduces the lag behind fast hands.
 
     Shapes:
         images ``[3, H, W]``, corners ``[2, 2]``, maps ``[3, 3]``.
@@ -124,7 +124,7 @@ def follow(
 
 
 def _is_there(uv: Tensor, image: Tensor) -> bool:
-    """Return whether the box of the joints can be followed: not tiny, and half of it visible."""
+    """Return whether the joints' box is not tiny and half of the joints lie in the image."""
     height, width = image.shape[1:]
     side = (uv.amax(dim=0) - uv.amin(dim=0)).max()
     return bool(side >= SMALLEST) and bool(in_frame(uv, height, width).float().mean() >= 0.5)

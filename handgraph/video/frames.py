@@ -1,4 +1,4 @@
-"""Frames of a video file or a webcam, and a video of frames, with PyAV."""
+"""Reading of frames from a video file or a webcam, and writing of videos, with PyAV."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ CLOCK = Fraction(1, 90_000)
 def read_frames(source: Path | int) -> Iterator[tuple[float, Tensor]]:
     """Yield the time and the image of each frame of a video file or a webcam.
 
-    Frames are rotated as the file requires, since phones store upright videos lying. Times always
-    increase: if a frame has no time, or an earlier one, the frame rate gives it.
+    Frames are rotated as the file requires, since phones store upright videos sideways. Times
+    always increase: a time that is missing or does not increase is computed from the frame rate.
 
     Args:
         source: A file, or the number of a webcam.
@@ -102,7 +102,7 @@ class VideoWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Write the rest of the encoder, and close the file."""
+        """Write the remaining encoded frames, and close the file."""
         if self._stream is not None:
             self._container.mux(self._stream.encode())
         self._container.close()

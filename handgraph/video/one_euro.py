@@ -17,7 +17,7 @@ Number = TypeVar("Number", Tensor, float)
 
 
 class OneEuro:
-    r"""Smooth values that arrive one after the other: slow ones more, fast ones less.
+    r"""Smooth a sequence of values, more if they change slowly and less if they change fast.
 
     This is the One-Euro filter of Casiez, Roussel and Vogel (CHI 2012):
 
@@ -31,7 +31,7 @@ class OneEuro:
 
     Args:
         min_cutoff: :math:`f_{min}`. A lower value smooths more.
-        beta: A higher value lags less behind fast values.
+        beta: A higher value reduces the lag behind fast changes.
 
     Shapes:
         x ``[*]`` -> ``[*]``, the same in each call.

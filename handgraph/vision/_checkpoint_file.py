@@ -61,7 +61,7 @@ class Checkpoint(NamedTuple):
         return f"resnet{RESNETS[size]}"
 
     def _find(self, layer: str) -> list[Tensor]:
-        """Return the weights of the backbone's layers with a name of this pattern."""
+        """Return the weights of the backbone's layers whose names match a pattern."""
         weights = self.weights.items()
         return [w for name, w in weights if re.fullmatch(rf"backbone\.{layer}\.weight", name)]
 
@@ -92,7 +92,7 @@ def _generator_names(weights: Mapping[str, object]) -> dict[str, str]:
             f"expected the weights of one network, got {twice!r} and {names[_rename(twice)]!r}: "
             "pass the tensors of one of them"
         )
-    if "head.0.weight" in names:  # files have the last layer in a module of its own
+    if "head.0.weight" in names:  # in files, the last layer is a separate module
         last = LAST["deconv" if any("deconv_layers." in old for old in weights) else "concat"]
         renamed = {f"head.{part}": f"{last}.{part}" for part in ("weight", "bias")}
         names = {renamed.get(name, name): old for name, old in names.items()}

@@ -33,7 +33,7 @@ class Deep(nn.Module):
         return [low], high
 
     def fused(self) -> Deep:
-        """Fold the batch norms, and the branches that some models have for training."""
+        """Fold the batch norms, and the training branches of models that have them."""
         self.body = reparameterize(self.body)
         fold_norms(self)
         return self

@@ -16,7 +16,7 @@ DECONV_WIDTH = 256
 
 
 def make_head(kind: str, channels: list[int], num_joints: int) -> nn.Module:
-    """Build a head: one 1x1 convolution, HRNetV2's two, or three transposed convolutions first."""
+    """Build a head: one 1x1 convolution, two, or one after three transposed convolutions."""
     width = sum(channels)
     if kind == "conv":
         return nn.Conv2d(width, num_joints, 1)

@@ -22,7 +22,7 @@ class LoadedCheckpoint(NamedTuple):
     Args:
         taken: Names of the generator's tensors that were loaded.
         left: Names of the checkpoint's tensors that were not loaded.
-        head: Whether the head was loaded, with how many of its joints if not all, or why not.
+        head: Whether the head was loaded, entirely or for how many joints, or why it was not.
 
     Example:
         >>> from handgraph.vision import LoadedCheckpoint
@@ -99,7 +99,7 @@ def _head(
 
 
 def _pick(found: Checkpoint, joints: Sequence[int], wanted: int) -> dict[str, Tensor]:
-    """Select these rows of the head's last layer."""
+    """Select the rows ``joints`` of the head's last layer."""
     count, last = found.num_joints, found.last
     if len(joints) != wanted or not all(0 <= joint < count for joint in joints):
         raise ValueError(

@@ -11,7 +11,7 @@ from handgraph.nn.engines.looking import hooked
 
 
 class _Tracer(fx.Tracer):
-    """Trace calls down to convolutions and norms, of which timm has subclasses, and to hooks."""
+    """Tracer whose leaves include convolutions, norms, their subclasses and hooked modules."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Return whether a call of a module is one node of the graph."""
@@ -20,7 +20,7 @@ class _Tracer(fx.Tracer):
 
 
 def fold_norms(net: nn.Module) -> None:
-    """Fold each batch norm in place into the convolution whose output only it takes."""
+    """Fold each batch norm, in place, into the convolution whose output only the norm uses."""
     try:
         pairs = list(_pairs(net))
     except Exception:  # control flow that depends on the input raises errors of many types
@@ -35,7 +35,7 @@ def fold_norms(net: nn.Module) -> None:
 
 
 def _pairs(net: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yield the names of convolutions and norms, each called once, one after the other."""
+    """Yield the names of each convolution and the norm after it, if each is called once."""
     calls = [node for node in _Tracer().trace(net).nodes if node.op == "call_module"]
     names = [str(call.target) for call in calls]
     for call, norm in zip(calls, names, strict=True):

@@ -1,4 +1,4 @@
-"""timm models with a small top-down pyramid, for models without high-resolution features."""
+"""A small top-down pyramid for timm models without high-resolution features."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Pyramid(nn.Module):
         return [features], features
 
     def fused(self) -> Pyramid:
-        """Fold the batch norms, and the branches that some models have for training."""
+        """Fold the batch norms, and the training branches of models that have them."""
         self.body = reparameterize(self.body)
         fold_norms(self)
         return self

@@ -44,7 +44,7 @@ class ListStandIn:
 
 
 CONTAINERS = {"SETITEM": DictStandIn, "append": ListStandIn, "extend": ListStandIn}
-"""Placeholders by what PyTorch does not do with a :class:`StandIn`."""
+"""Placeholders by the operation that PyTorch does not support on a :class:`StandIn`."""
 
 
 def load_tensors(path: str | Path) -> object:
@@ -71,7 +71,7 @@ def load_tensors(path: str | Path) -> object:
 
 
 def _needed(error: str) -> tuple[str, type | None]:
-    """Return the name and the kind of the placeholder that is missing, ``None`` for no kind."""
+    """Return name and class of the placeholder that an error requires; ``None`` for no class."""
     if found := re.search(r"GLOBAL (\S+) was not an allowed global", error):
         name = found[1] if "." in found[1] else f"builtins.{found[1]}"  # PyTorch omits it
         return name, StandIn

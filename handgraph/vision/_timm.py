@@ -49,7 +49,7 @@ def levels(body: nn.Module, name: str, strides: Sequence[int]) -> tuple[list[int
 
 
 def reparameterize(net: nn.Module) -> nn.Module:
-    """Replace branches for training, as in RepViT, by equal single convolutions."""
+    """Replace the training branches of models such as RepViT by equal single convolutions."""
     out: nn.Module = _timm().utils.reparameterize_model(net)
     return out.to(next(net.parameters()))  # new layers may be float32 and on the CPU
 

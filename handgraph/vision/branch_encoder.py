@@ -92,7 +92,7 @@ class BranchFeatureEncoder(MadeFor):
 class SharedFeatureEncoder(HasConstants, MadeFor):
     """Encode a feature map for all branches with a shared trunk and one last layer per branch.
 
-    The branches share the first two convolutions of Table 1, which the paper has once per branch
+    The branches share the first two convolutions of Table 1, which the paper repeats per branch
     (decision 2). Four branches have 1.48 M parameters instead of 5.02 M. The last layers of all
     branches are one convolution, whose output channels are assigned to branches and joints. If
     removal sets differ in size, the output is padded with 0.

@@ -23,14 +23,14 @@ def load_pose_checkpoint(
     prefixes ``module.``, ``model.``, ``generator.``, ``_orig_mod.`` and ``backbone.`` are removed.
     The head is loaded if its form and number of joints match the generator's, **in the checkpoint's
     order of joints**. ``joints`` selects and reorders them. A head that does not match is skipped
-    and reported.
-    :meth:`HeatmapGenerator.from_checkpoint` creates a generator that matches. A backbone trained
-    with another form of head loads as well, but it was trained with another kind of upsampling.
+    and reported. :meth:`HeatmapGenerator.from_checkpoint` creates a generator that matches. A
+    backbone trained with another form of head can be loaded, although it was trained with another
+    kind of upsampling.
 
     ============================================================ ============== ==========
     published model                                              backbone       head
     ============================================================ ============== ==========
-    HRNets of the official code, mmpose's for bodies             hrnet_w32, w48 ``conv``
+    HRNets for human poses: official code, mmpose                hrnet_w32, w48 ``conv``
     mmpose's HRNetV2: RHD, OneHand10K, Panoptic,                 hrnet_w18      ``concat``
     COCO-WholeBody-Hand
     mmpose's ResNet-50: FreiHAND, and the data sets above;       resnet50       ``deconv``

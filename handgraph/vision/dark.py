@@ -24,7 +24,7 @@ def decode_dark(
     offset: float | None = None,
     align_corners: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    r"""Refine the highest pixel of each map by a parabola through the map's logarithm.
+    r"""Refine the highest pixel of each map by fitting a parabola to the map's logarithm.
 
     .. math:: \mu = m - \Big(\nabla^2 \log \tilde h(m)\Big)^{-1}\, \nabla \log \tilde h(m), \qquad
               \tilde h = g_\sigma * h

@@ -16,7 +16,7 @@ def decode_heatmaps(
     offset: float | None = None,
     align_corners: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    r"""Find the highest pixel of each map, and move a quarter pixel to its higher neighbour.
+    r"""Find the highest pixel of each map, and move a quarter pixel toward its higher neighbour.
 
     .. math:: u = s \Big(x + \frac{1}{4} \operatorname{sign}\big(h(x + 1, y) - h(x - 1, y)\big)\Big)
               + \frac{s - 1}{2}
@@ -147,7 +147,7 @@ def soft_argmax(
 
 
 def _refine(line: Tensor, position: Tensor) -> Tensor:
-    """Move positions in ``line [*, L]`` by 1/4 to the higher neighbour, except at the ends."""
+    """Move positions in ``line [*, L]`` by 1/4 toward the higher neighbour, except at ends."""
     inner = (position > 0) & (position < line.shape[-1] - 1)
     around = torch.where(inner, position, 0).unsqueeze(-1)
     after = line.gather(-1, (around + 1).clamp(max=line.shape[-1] - 1))

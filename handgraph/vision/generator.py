@@ -53,7 +53,7 @@ class HeatmapGenerator(nn.Module):
             hand models. The branches inside the backbone are then also fused bilinearly.
             ``"deconv"`` (not for HRNets): three transposed convolutions with 256 channels, from
             stride 32, and a 1x1 convolution. These are the Simple Baselines of Xiao et al. (ECCV
-            2018). The feature map is then the model's own at stride 4, with 256 channels for
+            2018). The feature map is then the model's stride-4 map, with 256 channels for
             ``"resnet50"``.
 
     Attributes:

@@ -17,7 +17,7 @@ DEEPEST = 65_535
 
 
 def read_image(path: str | Path) -> Tensor:
-    """Read an image file as people see it, the input of :class:`HeatmapGenerator`.
+    """Read an image file as it is displayed, as input of :class:`HeatmapGenerator`.
 
     The image is rotated as its EXIF data requires. Transparent pixels are blended with white, and
     16-bit values are scaled to 8 bits.
@@ -61,7 +61,7 @@ def read_image(path: str | Path) -> Tensor:
 
 
 def _scaled(image: Image, path: str | Path) -> np.ndarray:
-    """Scale 16 bits to 8. Pillow would keep the lowest values."""
+    """Scale 16-bit values to 8 bits. Pillow would keep only the lowest values."""
     values = np.array(image)
     if image.mode == "F" or values.min() < 0 or values.max() > DEEPEST:
         raise ValueError(

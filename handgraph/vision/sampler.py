@@ -84,7 +84,7 @@ class JointFeatureSampler(nn.Module):
         """Interpolate at finite uv; NaN crashes the backward pass of ``grid_sample``."""
         height, width = features.shape[-2:]
         grid = (2 * uv + 1) / (self.stride * uv.new_tensor([width, height])) - 1
-        dtype = torch.promote_types(features.dtype, uv.dtype)  # uv's if features are half
+        dtype = torch.promote_types(features.dtype, uv.dtype)  # that of uv for half features
         sampled = grid_sample(
             features.to(dtype),
             grid.unsqueeze(1).to(dtype),

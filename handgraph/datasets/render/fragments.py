@@ -114,7 +114,7 @@ def _normals(point: Tensor, values: Tensor) -> Tensor:
 
 
 def _table(shapes: Shapes, stage: Stage) -> Tensor:
-    """Return the attributes of each shape that pixels need, ``[n, shapes, 25]``."""
+    """Return the attributes of each shape that ``look_up`` uses, ``[n, shapes, 25]``."""
     base, along, upward = bone_frames(stage)
     length = norm(along)[..., None]
     frames = torch.cat([base, along / length**2, cross(upward, along / length), upward], dim=-1)

@@ -45,7 +45,7 @@ def bone_frames(stage: Stage) -> Frames:
 
 
 def _finger_frames(stage: Stage) -> Frames:
-    """Compute the frames of the skeleton's bones; directions are shared in the palm."""
+    """Compute the frames of the skeleton's bones; those in the palm share their directions."""
     parent, child, finger = _BONES.to(stage.xyz.device)
     base, along = stage.xyz[:, parent], stage.xyz[:, child] - stage.xyz[:, parent]
     upward = _unit(cross(along, stage.hinge[:, finger]))

@@ -68,8 +68,8 @@ class Shade(NamedTuple):
 def cast_shade(depth: Tensor, shown: Tensor, light: Light, camera: Camera) -> Shade:
     """Compute shadows and ambient occlusion from the depth image.
 
-    A pixel is in shadow if a surface lies on the way to the light. It receives less ambient light
-    if its neighbourhood is nearer.
+    A pixel is in shadow if a surface lies between it and the light. It receives less ambient light
+    if its neighbours are closer to the camera.
     """
     wall = depth.amax(dim=(1, 2)) + light.wall
     filled = depth + (1.0 - shown) * per_image(wall, depth)

@@ -3,8 +3,8 @@ r"""Closed-form intersection of rays with balls, cone sides and triangles.
 A ray leaves the camera's centre in the direction :math:`r = (x, y, 1)`, so the point at depth z is
 :math:`z r`. Batch dimensions of shapes and rays broadcast. The arithmetic is elementwise and in a
 fixed order, so the bits of a pixel's depth do not depend on the batch. Comparisons and roots of
-negative numbers are slow on CPUs, so a ray hits where the largest of its violations is not
-positive. In-place operations save a third of the time.
+negative numbers are slow on CPUs. Each condition for a hit is therefore a number, its violation. A
+ray hits if the largest violation is not positive. In-place operations save a third of the time.
 """
 
 from __future__ import annotations
@@ -221,6 +221,6 @@ def _toward(rays: Rays, vector: Tensor) -> Tensor:
 
 
 def _hits(depth: Tensor, violation: Tensor) -> Tensor:
-    """Return positive depths without violation, and :data:`MISS` elsewhere, also for NaN."""
+    """Return positive depths without violation, and :data:`MISS` elsewhere, including NaN."""
     violation = torch.maximum(violation, -depth).relu_()
     return violation.mul_(1e30).add_(depth).nan_to_num_(MISS, MISS, MISS).clamp_(max=MISS)

@@ -83,7 +83,7 @@ def paint_skin(seen: Fragments, skin: Skin, noise: Tensor) -> tuple[Tensor, Tens
 def _folds(seen: Fragments, finger: Tensor, palm: Tensor, palmar: Tensor) -> Tensor:
     """Return folds at both ends of finger bones, and the three main lines of the palm.
 
-    In the palm y is along and x across (toward the thumb's side), both in centimetres.
+    In the palm, y is the position along it and x across (to the thumb's side), in centimetres.
     """
     along, x = seen.local
     y = 9.0 * along
@@ -106,11 +106,11 @@ def _nail(seen: Fragments) -> Tensor:
 
 
 def _kinds() -> Tensor:
-    """Return 1 or 0 for each bone: whether it is in a finger, a fingertip, or in the palm."""
+    """Return 1 or 0 for each bone: whether it lies in a finger, a fingertip or the palm."""
     ends = (("_pip", "_dip", "_tip"), "_tip", "_mcp")
     kinds = [[name.endswith(end) for name in BONES] for end in ends]
     return torch.tensor(kinds, dtype=torch.float32)
 
 
 _KINDS = _kinds()
-"""Indicators by bone; bones are named by their child joint, in the palm the fingers' bases."""
+"""Indicators by bone; bones are named by their child joint, in the palm by a finger's base."""

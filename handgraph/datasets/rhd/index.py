@@ -54,7 +54,7 @@ def load_index(folder: Path, cache: Path, progress: bool) -> dict[str, Tensor]:
 
     Args:
         folder: Folder of the split.
-        cache: Folder of the cache; a warning if it cannot be written to.
+        cache: Folder of the cache. A folder that cannot be written to gives a warning.
         progress: Whether to show a progress bar (in a terminal only).
 
     Shapes:

@@ -82,7 +82,7 @@ def hand_pixels(mask: NDArray[np.uint8]) -> tuple[int, int]:
 def swap_hands(mask: Tensor) -> Tensor:
     """Swap the mask classes of left and right hand.
 
-    A mirrored mask needs this.
+    Mirroring a mask requires this.
 
     Example:
         >>> import torch

@@ -1,6 +1,6 @@
 """Safe reader of pickles of plain NumPy arrays, which executes nothing from the file.
 
-NumPy's own objects are not unpickled either, since a malicious state makes them read out of
+NumPy's own objects are not unpickled either, since a malicious state can cause reads out of
 bounds. Placeholder objects collect and check the state, and an array is created from its bytes. The
 opcodes are those of Python's pure-Python unpickler, restricted to those that plain data needs. The
 unpickler in C would allocate 64 GB for five bytes of a file.
@@ -228,7 +228,7 @@ class _Unpickler(pickle._Unpickler):
         for key, value in zip(items[::2], items[1::2], strict=True):
             if type(key) not in (int, str):  # hashing a tuple can take very long
                 raise pickle.UnpicklingError(f"a key that is a {type(key).__name__}")
-            if type(key) is int and not -MAX_KEY < key < MAX_KEY:  # others may share a hash
+            if type(key) is int and not -MAX_KEY < key < MAX_KEY:  # larger ones may share a hash
                 raise pickle.UnpicklingError("a key that is not a small number")
             target[key] = _made(value)
 

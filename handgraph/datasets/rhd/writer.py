@@ -42,8 +42,8 @@ def write_rhd(
     rows 0 to 20, the left hand, are 0 and invisible. The mask must not show more pixels of the left
     hand than of the right one. Depth is written only if the samples have ``depth``.
 
-    Read back with ``image_size=None``, images, masks and visibility are identical, joints and
-    camera agree to float32, and depth to 1/65535 of 5 m.
+    If the files are read with ``image_size=None``, images, masks and visibility are identical.
+    Joints and camera agree to float32, and depth agrees to 1/65535 of 5 m.
 
     Files are written to ``{split}.part``, which is renamed when complete. An exception or ctrl-c
     cleans up. After a crash, delete ``{split}.part``.
@@ -55,9 +55,9 @@ def write_rhd(
         progress: Whether to show a progress bar (in a terminal only).
 
     Shapes:
-        A sample has, with the same H and W in all, ``image [1, 3, H, W]`` uint8, ``mask [1, H, W]``
-        uint8 (classes of RHD), ``depth [1, H, W]``, ``uv_true [21, 2]``, ``xyz [21, 3]``,
-        ``K [1, 3, 3]``, ``visible`` Bool ``[21]``; joints are in the order of ``HAND``.
+        Each sample has ``image [1, 3, H, W]`` uint8, ``mask [1, H, W]`` uint8 (classes of RHD),
+        ``depth [1, H, W]``, ``uv_true [21, 2]``, ``xyz [21, 3]``, ``K [1, 3, 3]`` and ``visible``
+        Bool ``[21]``. All samples have the same H and W. Joints are in the order of ``HAND``.
 
     Units:
         uv_true and K in pixels, (u, v) order; xyz and depth in metres, camera frame; depth from 0
