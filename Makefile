@@ -6,7 +6,7 @@ export PYTHON
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 
-.PHONY: help env demo test test-slow test-scatter test-oldest lint docs examples bench gpu names clean
+.PHONY: help env demo test test-slow coverage test-scatter test-oldest lint docs examples bench gpu names clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -19,12 +19,15 @@ demo: env  ## train on simulated occluded hands and print Table 2 of the paper (
 	$(PY) examples/occlusion_benchmark.py --preset quick --out runs/demo
 	@echo "The pictures are in runs/demo:"; ls runs/demo/*.png
 
-test test-slow test-scatter test-oldest: export OMP_NUM_THREADS = 1
-test: env  ## run the tests, with coverage
-	$(PYTEST) -n 2 --dist loadfile --cov=handgraph --cov-report=term --cov-fail-under=90
+test test-slow coverage test-scatter test-oldest: export OMP_NUM_THREADS = 1
+test: env  ## run the tests
+	$(PYTEST) -n 2 --dist loadfile
 
 test-slow: env  ## run the slow tests
 	$(PYTEST) -m slow -n 2 --dist loadfile
+
+coverage: env  ## run the tests with coverage, which takes up to twice as long
+	$(PYTEST) -n 2 --dist loadfile --cov=handgraph --cov-report=term --cov-fail-under=90
 
 test-scatter:  ## run the mergers with torch-scatter, in .venv-scatter
 	@.ci/env .venv-scatter plot,train test
