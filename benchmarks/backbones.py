@@ -35,7 +35,7 @@ HEADER = (
     *("quartiles", "image to 3D, GMAC", "ms", "quartiles", "in OpenVINO, ms", "quartiles"),
 )
 TIMED = ("detector", "whole", "OpenVINO")
-"""Timed forms; the last one is the whole pipeline again."""
+"""Timed forms; ``OpenVINO`` is the whole pipeline in that runtime."""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -59,7 +59,7 @@ def for_inference(module: nn.Module) -> nn.Module:
 
 
 def in_openvino(pipeline: Pipeline, images: Tensor) -> nn.Module:
-    """Return the folded pipeline in OpenVINO, or why it is unavailable."""
+    """Return the folded pipeline in OpenVINO, or a placeholder with the reason for its absence."""
     return loaded(lambda: load_openvino(to_onnx(fold(pipeline), images)))
 
 

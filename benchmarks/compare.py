@@ -77,9 +77,9 @@ def _measure(core: Core, contestant: Contestant, phase: str, x: Tensor) -> tuple
 
 def _count(contestant: Contestant, call: Call, x: Tensor) -> Row:
     found: Row = {"peak_bytes": peak_memory(call, x)}
-    if x.device.type == "cuda" or not is_compiled(contestant):  # the CPU counts eagerly
+    if x.device.type == "cuda" or not is_compiled(contestant):  # compiled code hides operations
         found["operations"] = operations(call, x)
-    uncounted = contestant.engine == "numba" and not contestant.trains  # folded: no operators
+    uncounted = contestant.engine == "numba" and not contestant.trains  # folded: calls no operators
     if contestant.same and not uncounted:  # sparse products count as dense ones
         found["flops"] = flops(call, x)
     return found

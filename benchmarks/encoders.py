@@ -78,7 +78,7 @@ class Lifter(nn.Module):
 
 
 def side(features: Tensor) -> int:
-    """Return the side of the images that gave a feature map of stride 4."""
+    """Return the image side that belongs to a feature map of stride 4."""
     return 4 * features.shape[-1]
 
 
@@ -130,7 +130,7 @@ def lifter_losses(net: Lifter, hands: Hands, epochs: int, name: str) -> Iterator
 
 @torch.no_grad()
 def errors(net: Lifter, hands: Hands) -> list[float]:
-    """Return the error of visible joints, in mm: of all, small and severe occlusion.
+    """Return the error of visible joints in mm for all, small and severe occlusion.
 
     Scale and root depth are known, as in the paper's evaluation.
     """

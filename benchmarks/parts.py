@@ -56,7 +56,7 @@ class Encoders(nn.Module):
 
 
 class Samplers(nn.Module):
-    """Sample features at the joints instead of encoding them; for timing, on a diagonal."""
+    """Sample features at the joints instead of encoding them; ``forward`` times a diagonal."""
 
     uv: Tensor
 
@@ -69,7 +69,7 @@ class Samplers(nn.Module):
         self.register_buffer("uv", torch.stack([line, line], dim=-1)[None])
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Sample the diagonal for the branches ``[B, N, K, 2]`` and the merger ``[B, J, 3]``."""
+        """Sample a diagonal for the branches ``[B, N, K, 2]`` and the merger ``[B, J, 3]``."""
         return self.sample(features, self.uv.expand(len(features), -1, -1))
 
     def sample(self, features: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:

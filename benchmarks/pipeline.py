@@ -87,7 +87,7 @@ def forms(part: str, module: nn.Module, args: argparse.Namespace) -> dict[str, C
 def parts(
     pipeline: Pipeline, images: list[Tensor], hidden_channels: int
 ) -> dict[str, tuple[nn.Module, list[Tensor]]]:
-    """Return each part, and two alternatives to the encoders, with inputs from the parts before."""
+    """Return each part and two alternatives to the encoders, with inputs from previous parts."""
     generator, removal = pipeline.detector.generator, pipeline.core.split.removal
     channels = generator.feature_channels
     shared = Encoders(channels, removal, hidden_channels, shared=True)

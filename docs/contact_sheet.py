@@ -1,4 +1,4 @@
-"""Lay rendered hands out on one sheet, and below each row the same hands with their joints.
+"""Lay out rendered hands on one sheet; below each row are the same hands with their joints.
 
 Filled circles are visible joints, crosses are hidden ones.
 
@@ -18,13 +18,13 @@ from handgraph.datasets import SyntheticHands
 
 
 def contact_sheet(dataset: SyntheticHands, columns: int) -> Figure:
-    """Lay out the images row by row, every row twice, joints over the second."""
+    """Draw each row of images twice, the second time with the joints."""
     image, size = dataset.render(slice(None))["image"], dataset.settings.image_size
     rows = image.view(-1, columns, 3, size, size).repeat_interleave(2, dim=0)
     sheet = rows.permute(0, 3, 1, 4, 2).reshape(len(rows) * size, columns * size, 3)
     figure = Figure(figsize=(sheet.shape[1] / 100, sheet.shape[0] / 100), dpi=100)
     ax = figure.add_axes((0, 0, 1, 1))
-    ax.imshow((sheet // 4 * 4).numpy(), interpolation="nearest")  # 64 levels: a small file
+    ax.imshow((sheet // 4 * 4).numpy(), interpolation="nearest")  # 64 levels keep the file small
     ax.set_axis_off()
     joints = zip(dataset.tensors["uv_true"], dataset.tensors["visible"], strict=True)
     for k, (uv, visible) in enumerate(joints):

@@ -1,4 +1,4 @@
-"""Draw the pictures of the gallery: each function that returns a figure draws one."""
+"""Draw the pictures of the gallery, one in each function that returns a figure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HELD = 1027  # a hand that holds two objects, seven joints hidden
 
 
 def lifted_hand() -> Figure:
-    """From detected joints to a hand: what an object hides is missing, and inferred."""
+    """Draw a hand lifted from 2D joints; joints behind an object are missing and inferred."""
     by_score = Missing(share=1.0, ways=("score",), threshold=(0.3, 0.3))
     hand = SyntheticHands(HELD + 1, seed=20, image_size=256, missing=by_score)[HELD]
     found, pose = hand.found.flatten(), pretrained_lifter()(hand.uv)
@@ -42,7 +42,7 @@ def lifted_hand() -> Figure:
 
 
 def skeletons() -> Figure:
-    """Any skeleton: hands and bodies by their names, others by their edges."""
+    """Draw skeletons: hands and bodies are laid out by joint names, others by their edges."""
     axes = Figure(figsize=(14, 11), layout="constrained").subplots(2, 2).flatten()
     own = Skeleton("of your own", "abcdefg", [*zip("abcde", "bcdea", strict=True), ("f", "g")])
     for ax, skeleton in zip(axes, (HAND, H36M, own, COCO), strict=True):
@@ -51,7 +51,7 @@ def skeletons() -> Figure:
 
 
 def removal_sets() -> Figure:
-    """What each branch loses (crosses), and the edges that bridge it (dashed)."""
+    """Draw the joints that each branch removes (crosses), and the bridged edges (dashed)."""
     axes = Figure(figsize=(12, 3), layout="constrained").subplots(1, 4)
     for ax, which in zip(axes, REMOVAL.names, strict=True):
         plot.draw_removal_set(REMOVAL, which, ax=ax)
@@ -59,7 +59,7 @@ def removal_sets() -> Figure:
 
 
 def hand_in_image() -> Figure:
-    """Hidden joints are hollow."""
+    """Draw a hand over its image; hidden joints are hollow."""
     hand = SyntheticHands(SHOWN + 1, seed=3, image_size=256)[SHOWN]
     ax = Figure(figsize=(3.6, 3.6), layout="constrained").add_subplot()
     plot.draw_pose(hand.uv_true, visible=hand.visible, ax=plot.draw_image(hand.image[0], ax=ax))
@@ -67,19 +67,19 @@ def hand_in_image() -> Figure:
 
 
 def hand_in_space(hands: dict[str, Tensor]) -> Figure:
-    """The camera looks along z; y points down."""
+    """Draw a hand in 3D; the camera looks along z, and y points down."""
     ax = plot.draw_pose_3d(hands["xyz"][SHOWN], visible=hands["visible"][SHOWN], unit="m")
     return ax.legend(loc="upper left").figure
 
 
 def truth_and_prediction(net: nn.Module, hands: dict[str, Tensor]) -> Figure:
-    """Several poses over each other, in 2D or in 3D."""
+    """Draw several poses in the same axes; 2D poses work as well."""
     poses = {"truth": hands["xyz"][SHOWN], "lifted": lift(net, hands)[SHOWN]}
     return plot.draw_poses(poses, visible=hands["visible"][SHOWN]).figure
 
 
 def learned_graph(net: AdaptiveGraphUNet) -> Figure:
-    """What a net has learned to take from where: all of it, and the largest weights."""
+    """Draw the learned adjacency of a net: all entries, and the largest ones as edges."""
     heat, arcs = Figure(figsize=(11, 5), layout="constrained").subplots(1, 2)
     plot.draw_adjacency(net.adjacencies()[0], HAND, ax=heat)
     plot.draw_adjacency_edges(net.adjacencies()[0], HAND, threshold=0.08, ax=arcs)
@@ -87,13 +87,13 @@ def learned_graph(net: AdaptiveGraphUNet) -> Figure:
 
 
 def gate_weights(net: nn.Sequential, hands: dict[str, Tensor]) -> Figure:
-    """Which branch a gate listens to, joint by joint, on average."""
+    """Draw the mean weight that a gate gives each branch at each joint."""
     _, weights = net[-1](net[:-1](inputs(hands)), return_weights=True)
     return plot.draw_weights(weights.mean(dim=0), REMOVAL).figure
 
 
 def pck_curves(nets: dict[str, nn.Module], hands: dict[str, Tensor]) -> Figure:
-    """Severe occlusion; bands hold 95 % of the bootstrap resamples of the images."""
+    """Draw PCK under severe occlusion; bands hold 95 % of the bootstrap resamples of the images."""
     grid, severe = metrics.thresholds(steps=51), hands["visible"].sum(dim=1) <= 10
     seen, truth = hands["visible"][severe], hands["xyz"][severe]
     lifted = {name: lift(net, hands)[severe] for name, net in nets.items()}
@@ -103,7 +103,7 @@ def pck_curves(nets: dict[str, nn.Module], hands: dict[str, Tensor]) -> Figure:
 
 
 def uncertainty(net: nn.Sequential, hands: dict[str, Tensor]) -> Figure:
-    """Does the disagreement of the branches say how large the error of the depth is."""
+    """Draw how well the spread of the branches predicts the depth error."""
     partial = net[:-1](inputs(hands))
     pose, weights = net[-1](partial, return_weights=True)
     error, spread = (pose[..., 2] - hands["d"]).abs(), net[-1].spread(partial, weights)[..., 2]
@@ -118,7 +118,7 @@ def uncertainty(net: nn.Sequential, hands: dict[str, Tensor]) -> Figure:
 
 
 def inputs(hands: dict[str, Tensor]) -> Tensor:
-    """Detected (u, v) in [-1, 1] and the depth cue of each joint. ``[n, J, 3]``."""
+    """Return the detected (u, v) in [-1, 1] and the depth cue of each joint. ``[n, J, 3]``."""
     return torch.cat([normalize_uv(hands["uv"], 256), hands["cue"]], dim=-1)
 
 
@@ -147,7 +147,7 @@ parser.add_argument("--samples", type=int, default=2000, help="at least 39")
 parser.add_argument("--epochs", type=int, default=15)
 parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
 args = parser.parse_args()
-if args.samples < 39:  # test hands, some of them in severe occlusion
+if args.samples < 39:  # the test hands must include SHOWN and some severe occlusion
     parser.error(f"--samples: expected at least 39, got {args.samples}")
 args.out.mkdir(parents=True, exist_ok=True)
 torch.manual_seed(0)

@@ -22,7 +22,7 @@ def write_joints(folder: Path) -> None:
 
 
 def section(skeleton: Skeleton) -> str:
-    """Name the joints of a skeleton, with their indices and groups."""
+    """Format the section of a skeleton: a table of its joints with their indices and groups."""
     rows = "\n".join(
         f"| {index} | `{joint}` | {', '.join(groups_of(skeleton, joint))} |"
         for index, joint in enumerate(skeleton.joints)
@@ -44,5 +44,5 @@ def section(skeleton: Skeleton) -> str:
 
 
 def groups_of(skeleton: Skeleton, joint: str) -> list[str]:
-    """Groups that a joint belongs to."""
+    """Return the groups that contain a joint."""
     return [name for name, joints in skeleton.groups.items() if joint in joints]

@@ -1,7 +1,7 @@
-"""A body instead of a hand: lift walking stick figures from 2D joints, one limb of each wrong.
+"""Lift walking stick figures, bodies instead of hands, from 2D joints with one wrong limb.
 
-No net is told which limb. All is simulated, the view is orthographic and one rate serves all, so
-the numbers compare small nets on this task and say nothing about people.
+The nets do not know which limb is wrong. The figures are simulated, the view is orthographic and
+all nets have the same learning rate. The results compare small nets on this task only.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ LENGTH = {  # of the bone that ends at the joint, in metres
 
 
 def walkers(num_samples: int, rng: torch.Generator) -> Tensor:
-    """Give figures in mid-stride, ``[n, 17, 3]``.
+    """Draw random figures in mid-stride, ``[n, 17, 3]``.
 
-    Arms swing against legs, so what one limb does can be told from the others.
+    Each arm swings opposite to the leg on its side, so a limb can be inferred from the others.
 
     Units:
-        Metres from the pelvis: x to the figure's left, y up, z ahead of one that faces the camera.
-        The figures are turned by up to one radian.
+        Metres from the pelvis. Before rotation, x points to the figure's left, y up and z forward.
+        The figures are rotated about the vertical axis by up to one radian.
     """
 
     def uniform(low: float, high: float) -> Tensor:
@@ -59,7 +59,7 @@ def walkers(num_samples: int, rng: torch.Generator) -> Tensor:
 
 
 def pose(angles: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
-    """Place the joints, given the pitch (forward from hanging down) and the roll of each bone."""
+    """Place the joints by the pitch (0: down, positive: forward) and the roll of each bone."""
     place: dict[str, Tensor] = {"pelvis": torch.tensor(0.0)}
     for parent, joint in H36M.edges:
         pitch, roll = angles[joint]
@@ -69,17 +69,17 @@ def pose(angles: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def turned(xyz: Tensor, angle: Tensor) -> Tensor:
-    """Turn the figures about the vertical axis."""
+    """Rotate the figures about the vertical axis."""
     x, y, z = xyz.unbind(-1)
     cos, sin = angle.cos().unsqueeze(-1), angle.sin().unsqueeze(-1)
     return torch.stack([cos * x + sin * z, y, cos * z - sin * x], dim=-1)
 
 
 def detect(xyz: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Give 2D joints, those of one limb off by about 30 cm, the others by 1 cm.
+    """Return 2D joints with noise of about 30 cm in one limb and 1 cm in the others.
 
     Returns:
-        Their x and y in metres, ``[n, 17, 2]``, and which are of that limb, Bool ``[n, 17]``.
+        x and y in metres, ``[n, 17, 2]``, and which joints are of the wrong limb, Bool ``[n, 17]``.
     """
     wrong = ~LIMBS.keep_mask[torch.randint(len(LIMBS), (len(xyz),), generator=rng)]
     noise = torch.randn(*xyz.shape[:2], 2, generator=rng)
@@ -87,7 +87,7 @@ def detect(xyz: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def make(name: str) -> nn.Module:
-    """Make one of the ``NETS``; all have between 82 and 88 thousand parameters."""
+    """Build one of the ``NETS``; all have between 82 and 88 thousand parameters."""
     if name == "one graph U-Net":
         return AdaptiveGraphUNet(2, 3, H36M, channels=12)
     full = name == "four full graphs"
@@ -97,7 +97,7 @@ def make(name: str) -> nn.Module:
 
 
 def loss_of(net: nn.Module, x: Tensor, xyz: Tensor) -> Tensor:
-    """Eq. 4, or Eq. 3 where there are no branches; with all weights 1, as all is in metres."""
+    """Compute Eq. 4, or Eq. 3 without branches; all weights are 1, as all units are metres."""
     if isinstance(net, PSJNetCore):
         partial = net.branch_poses(x)
         return psjnet_loss(net.merged(partial, x), partial, xyz, net.split.removal, alpha=1.0)
@@ -106,7 +106,7 @@ def loss_of(net: nn.Module, x: Tensor, xyz: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evaluate(net: nn.Module) -> Tensor:
-    """Mean error of the joints of the wrong limb, and of all others, in millimetres."""
+    """Return the mean errors of joints of the wrong limb and of all others, in millimetres."""
     rng = torch.Generator().manual_seed(1000)
     xyz = walkers(2000, rng)
     x, wrong = detect(xyz, rng)
@@ -115,7 +115,7 @@ def evaluate(net: nn.Module) -> Tensor:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train every net from every seed, and print the table."""
+    """Train every net with every seed, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=4000)
     parser.add_argument("--epochs", type=int, default=30)

@@ -28,7 +28,7 @@ SHOWN = 4
 
 
 def main() -> None:
-    """Predict, score, write."""
+    """Predict and score the runs, and write tables, curves and pictures."""
     args = parse()
     args.out.mkdir(parents=True, exist_ok=True)
     nets: dict[str, list[Predictions]] = defaultdict(list)

@@ -1,11 +1,11 @@
-"""Take nets out of Python: torch.export, ONNX and AOTInductor, and how far the files are off.
+"""Export nets with torch.export, ONNX and AOTInductor, and compare the files with the nets.
 
-Writes the paper's core (split, branches, merge), the same folded, the lifter that comes with the
-package, the heatmap generator and the whole PSJNet, for batches of any size. Each file is loaded
-again and compared with the net; ONNX files in onnxruntime, and in OpenVINO where it is installed.
-Parameters are random here, but for the lifter: ``--run`` takes generator and PSJNet of a run of
-``train.py``. AOTInductor needs a C++ compiler and a minute a net, so it takes the core only;
-torch.export cannot save PSJNet's named tuple.
+The nets are the paper's core (split, branches, merge), the folded core, the pretrained lifter, the
+heatmap generator and the whole PSJNet, for batches of any size. Each file is loaded again and
+compared with the net. ONNX files run in onnxruntime, and in OpenVINO if it is installed. Parameters
+except the lifter's are random; ``--run`` takes generator and PSJNet from a run of ``train.py``.
+AOTInductor needs a C++ compiler and a minute per net, so it compiles the core only. torch.export
+cannot save PSJNet's named tuple, so PSJNet has no ``pt2`` file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pipeline.store import load_run
 from psjnet import PoseNet, PSJNetLifter
 
 BATCHES = (1, 3, 8)
-"""Sizes that are compared; the nets are exported with another one."""
+"""Batch sizes of the comparison, which differ from the batch size of the export."""
 
 Inputs = tuple[Tensor, ...]
 Runs = dict[str, Callable[..., Any]]
@@ -45,7 +45,7 @@ def core() -> nn.Module:
 
 
 def psjnet(run: Path | None) -> tuple[PoseNet, int]:
-    """The PSJNet of a run, or a small one, and the size of its images."""
+    """Return the PSJNet of a run, or a small one if there is no run, and its image size."""
     if run is not None:
         settings, net = load_run(run)
         return net, settings.image_size
@@ -55,7 +55,7 @@ def psjnet(run: Path | None) -> tuple[PoseNet, int]:
 
 
 def nets(run: Path | None) -> dict[str, tuple[nn.Module, Inputs]]:
-    """All nets, each with an example of its inputs."""
+    """Return all nets, each with example inputs."""
     net, (whole, side) = core(), psjnet(run)
     uv, score = torch.rand(2, HAND.num_joints, 2), torch.rand(2, HAND.num_joints)
     images = torch.randint(256, (2, 3, side, side), dtype=torch.uint8)
@@ -69,13 +69,13 @@ def nets(run: Path | None) -> dict[str, tuple[nn.Module, Inputs]]:
 
 
 def write_pt2(net: nn.Module, inputs: Inputs, path: Path) -> Runs:
-    """Save the program as it is, for Python with torch and without handgraph."""
+    """Save the exported program, which runs in Python with torch and without handgraph."""
     torch.export.save(trace(net, *inputs), path)
     return {"torch": torch.export.load(path).module()}
 
 
 def write_onnx(net: nn.Module, inputs: Inputs, path: Path) -> Runs:
-    """Convert the net for onnxruntime, OpenVINO, and everything else that reads ONNX."""
+    """Convert the net to ONNX, for onnxruntime, OpenVINO and other runtimes."""
     path.write_bytes(to_onnx(net, *inputs))
     runs: Runs = {"onnxruntime": load_onnxruntime(path)}
     return runs | ({"OpenVINO": load_openvino(path)} if find_spec("openvino") else {})
@@ -88,7 +88,7 @@ def write_aoti(net: nn.Module, inputs: Inputs, path: Path) -> Runs:
 
 
 def largest_difference(run: Callable[..., Any], net: nn.Module, inputs: Inputs) -> float:
-    """How far file and net are apart over all batch sizes, relative to the largest value."""
+    """Return the largest difference over all batch sizes, relative to the largest value or 1."""
     found = []
     for batch in BATCHES:
         draw = [fresh(x, batch) for x in inputs]
@@ -98,13 +98,13 @@ def largest_difference(run: Callable[..., Any], net: nn.Module, inputs: Inputs) 
 
 
 def fresh(x: Tensor, batch: int) -> Tensor:
-    """Draw an input like this one."""
+    """Draw a random input like this one, with another batch size."""
     shape = (batch, *x.shape[1:])
     return torch.randint(256, shape, dtype=x.dtype) if x.dtype == torch.uint8 else torch.rand(shape)
 
 
 def left_out(kind: str, name: str) -> bool:
-    """Whether a net is not written in a format."""
+    """Return whether a net is not written in a format."""
     return (kind == "aoti.pt2" and name != "core") or (kind == "pt2" and name == "psjnet")
 
 
@@ -118,7 +118,7 @@ if "aoti.pt2" in args.formats and shutil.which("g++") is None:
     print("aoti.pt2 is left out: AOTInductor needs a C++ compiler (g++), and there is none")
     args.formats.remove("aoti.pt2")
 args.out.mkdir(parents=True, exist_ok=True)
-warnings.simplefilter("ignore")  # the exporters warn of what they will change
+warnings.simplefilter("ignore")  # the exporters warn about future changes
 torch.manual_seed(0)
 print(f"{'file':20s}{'kB':>8s}  {'in':12s} largest difference at batch sizes {BATCHES}")
 with torch.no_grad():

@@ -1,8 +1,8 @@
-"""What does occlusion do to hand pose lifting, and do branches that lost joints help?
+"""Measure the effect of occlusion on hand pose lifting, and of removing joints from branches.
 
-Trains the paper's methods, and the controls that the paper lacks, on simulated hands, and prints
-its Table 2 for them: ``python examples/occlusion_benchmark.py --preset quick --out runs/demo``.
-Interrupt it at any time; the same command goes on where it stopped.
+Trains the paper's methods and additional controls on simulated hands, and prints Table 2 of the
+paper for them: ``python examples/occlusion_benchmark.py --preset quick --out runs/demo``.
+If the run is interrupted, the same command continues it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from shared.pictures import save_hands
 
 
 def main() -> None:
-    """Tune if asked for, train, score, and write table and pictures."""
+    """Read the command line, lock the folder, and run the preset."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=PRESETS, default="quick")
     parser.add_argument("--out", type=Path, default=Path("runs/occlusion"))
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def benchmark(preset: Preset, out: Path, args: argparse.Namespace) -> None:
-    """Run a preset, in a folder that no other process writes to."""
+    """Tune if the preset does, train and score all nets, and write table and pictures."""
     tuning = tune(preset, out, args.workers) if preset.tune else []
     rates = best_rates(tuning) if preset.tune else CHOSEN_RATES
     results = run_all(table_jobs(preset, rates), out, args.workers, "training")
@@ -84,7 +84,7 @@ def tune(preset: Preset, out: Path, workers: int) -> list[dict[str, Any]]:
 
 
 def best_rates(scores: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
-    """The rate with the best validation AUC, for each method and regime."""
+    """Return the rate with the best validation AUC for each method and regime."""
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for score in scores:
         key = (score["method"], score["regime"])

@@ -1,14 +1,14 @@
-"""From a photo to the 3D hands in it, by the lifter that comes with the package.
+"""Estimate the 3D hands in a photo with the pretrained lifter.
 
     python examples/photo.py hand.jpg                           # MediaPipe finds the joints
-    python examples/photo.py hand.jpg --landmarks hand.json     # they were found before
-    python examples/photo.py                                    # a rendered hand, found before
+    python examples/photo.py hand.jpg --landmarks hand.json     # the joints are in a file
+    python examples/photo.py                                    # a rendered hand, joints in a file
 
 MediaPipe 0.10.21 has a detector that needs no download (``pip install mediapipe==0.10.21``). A file
-of landmarks may have any format that ``handgraph.formats.read_keypoints`` reads. Writes a picture,
-and the joints as JSON, in metres: the length of the keybone (middle MCP to PIP) and the focal
-length are assumed, and the depth of the wrist is what makes a hand of this size cover the detected
-joints.
+of landmarks may have any format that ``handgraph.formats.read_keypoints`` reads. The script writes
+a picture, and the joints in metres as JSON. The length of the keybone (middle MCP to PIP) and the
+focal length are assumed. The depth of the wrist is fitted, so that a hand of this size covers the
+detected joints.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from handgraph.vision import read_image
 from shared.photos import camera, name_joints
 
 DEMO = Path(__file__).parent / "images"
-"""A rendered hand, ``SyntheticHands``' own, and what MediaPipe 0.10.21 finds in it."""
+"""A rendered hand of ``SyntheticHands``, and the landmarks that MediaPipe 0.10.21 finds in it."""
 FOCAL = 0.72
-"""Focal length of a phone's main camera (26 mm on a film 36 mm wide), in longer image sides."""
+"""Focal length of a phone's main camera (26 mm on a film 36 mm wide) over the longer image side."""
 
 
 class Hand(NamedTuple):
-    """A hand of the photo: pixels, metres in the camera frame, and which joints were missing."""
+    """A hand in the photo: pixels, metres in the camera frame, and which joints are missing."""
 
     side: str
     uv: Tensor
@@ -44,7 +44,7 @@ class Hand(NamedTuple):
 
 
 def main() -> None:
-    """Find the joints, lift them, and write what is found."""
+    """Find the joints, lift them, and write the hands."""
     args = parse()
     image = read_image(args.photo)
     K = camera(args.focal or FOCAL * max(image.shape[1:]), image)
@@ -79,7 +79,7 @@ def parse() -> argparse.Namespace:
 
 
 def read(args: argparse.Namespace, image: Tensor) -> Keypoints:
-    """The joints, from the file of landmarks or from the photo."""
+    """Read the joints from the file of landmarks, or detect them in the photo."""
     height, width = image.shape[1:]
     source = args.landmarks or detect(image)
     form = guess_format(source)
@@ -88,7 +88,7 @@ def read(args: argparse.Namespace, image: Tensor) -> Keypoints:
 
 
 def detect(image: Tensor) -> object:
-    """What MediaPipe finds: the result of its legacy API."""
+    """Return the result of MediaPipe's legacy API."""
     try:
         from mediapipe import solutions
     except ImportError as error:
@@ -103,7 +103,7 @@ def detect(image: Tensor) -> object:
 def lift(
     lifter: KeypointLifter, hands: Keypoints, i: int, K: Tensor, args: argparse.Namespace
 ) -> Hand:
-    """Lift one hand, and put it before the camera."""
+    """Lift one hand, and transform it to the camera frame."""
     side = hands.side[i]
     if side is None:
         raise SystemExit(f"{args.landmarks} does not say which hand it is: expected --side")
@@ -115,7 +115,7 @@ def lift(
 
 
 def draw(image: Tensor, hands: list[Hand]) -> Figure:
-    """The photo with its joints, and each hand in space; missing joints are hollow there."""
+    """Draw the photo with its joints, and each hand in 3D, where missing joints are hollow."""
     columns = 1 + len(hands)
     figure = Figure(figsize=(5 * columns, 5), layout="constrained")
     photo = draw_image(image, ax=figure.add_subplot(1, columns, 1))
@@ -128,7 +128,7 @@ def draw(image: Tensor, hands: list[Hand]) -> Figure:
 
 
 def describe(hand: Hand) -> dict[str, object]:
-    """The joints by name, to a tenth of a millimetre; pixels of those that were found."""
+    """Return the joints by name, to a tenth of a millimetre, and the pixels of the found ones."""
     lost = dict(zip(HAND.joints, hand.missing.tolist(), strict=True))
     found = {joint: place for joint, place in name_joints(hand.uv).items() if not lost[joint]}
     missing = [joint for joint in lost if lost[joint]]

@@ -4,13 +4,13 @@
     python examples/predict.py --run runs/psjnet --video hand.mp4
     python examples/predict.py --run runs/psjnet --webcam 0      # until Ctrl-C, or --frames
 
-For each image a folder gets its heatmaps, an overlay with the hand in space, and the joints as
-JSON. A video (extra ``video``) gives a video and an npz of all frames; the crop follows the hand,
-and a One-Euro filter smooths it.
+For each image, a folder contains the heatmaps, an overlay with the hand in 3D, and the joints as
+JSON. For a video (extra ``video``), the output is a video and an npz of all frames. The crop
+follows the hand, and a One-Euro filter smooths the joints.
 
-One image does not tell how large a hand is or how far away: joints are (u, v) in pixels, and depth
-is relative to the wrist, in keybone lengths. ``--scale``, ``--root-depth`` and ``--focal`` together
-give metres too.
+One image does not determine the size and distance of a hand. Joints are (u, v) in pixels, and depth
+is relative to the wrist, in keybone lengths. With ``--scale``, ``--root-depth`` and ``--focal``,
+joints are also given in metres.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def predict_video(model: PoseNet, size: int, args: argparse.Namespace) -> None:
 def written(
     hands: Iterator[Followed], path: Path, args: argparse.Namespace
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Draw each frame into a video, and give what is known of it; Ctrl-C ends a webcam."""
+    """Write each frame to a video, and yield its joints and time; Ctrl-C stops a webcam."""
     with VideoWriter(path) as video:
         try:
             for seconds, image, pose in hands:
@@ -136,7 +136,7 @@ def parse() -> argparse.Namespace:
 
 
 class Found(NamedTuple):
-    """What is found in the crop of an image; positions in pixels of the crop."""
+    """The crop of an image, and the estimates in it; positions are in pixels of the crop."""
 
     crop: Tensor
     heatmaps: Tensor
@@ -145,7 +145,7 @@ class Found(NamedTuple):
 
 
 def estimate(model: PoseNet, image: Tensor, to_crop: Tensor, size: int, *, left: bool) -> Found:
-    """Estimate the hand in the crop of an image; the model sees a left hand in the mirror."""
+    """Estimate the hand in the crop of an image; a left hand is mirrored for the model."""
     crop, mirror = warp_image(image, to_crop, size), torch.tensor([-1.0 if left else 1.0, 1, 1])
     with torch.no_grad():
         found = model.detect((crop.flip(-1) if left else crop)[None])
@@ -156,9 +156,9 @@ def estimate(model: PoseNet, image: Tensor, to_crop: Tensor, size: int, *, left:
 
 
 def box_corners(box: list[float] | None, image: Tensor) -> Tensor:
-    """Corners of what is cropped, ``[2, 2]``; the crop adds a quarter to their square."""
+    """Return the corners of the box, ``[2, 2]``; the crop's side is 1.25 times its longer side."""
     height, width = image.shape[-2:]
-    if box is None:  # the largest square in the middle, less what the crop adds
+    if box is None:  # the crop is the largest square in the middle
         middle, half = torch.tensor([width - 1, height - 1]) / 2, min(height, width) / 2 / 1.25
         return torch.stack([middle - half, middle + half])
     corners = torch.tensor(box).view(2, 2)
@@ -174,7 +174,7 @@ def box_corners(box: list[float] | None, image: Tensor) -> Tensor:
 def describe(
     pose: Pose, to_crop: Tensor, image: Tensor, args: argparse.Namespace
 ) -> dict[str, object]:
-    """The joints of a crop by name, in the image."""
+    """Return the joints of a crop by name, in coordinates of the image."""
     uv = transform_points(torch.linalg.inv(to_crop), pose.uv)
     joints = in_metres(pose._replace(uv=uv), image, args)
     note = "depth is relative to the wrist, in keybone lengths; no scale is known"
@@ -184,7 +184,7 @@ def describe(
 
 
 def in_metres(pose: Pose, image: Tensor, args: argparse.Namespace) -> dict[str, Tensor]:
-    """The joints of an image; in metres too, if scale, root depth and focal length are known."""
+    """Return joints of an image, also in metres if scale, root depth and focal length are known."""
     joints = {"uv": pose.uv, "d": pose.d, "peak": pose.score}
     if args.scale is not None:
         known = torch.tensor(args.scale), torch.tensor(args.root_depth)

@@ -1,6 +1,6 @@
-"""The paper's network: from an image to a hand pose by branches that each lost some joints.
+"""The paper's network, from an image to a hand pose, with branches that each remove some joints.
 
-``python examples/train.py --method psjnet`` trains it; its rivals are in ``pipeline/baselines.py``.
+``python examples/train.py --method psjnet`` trains it. ``pipeline/baselines.py`` has the baselines.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from handgraph.nn import AdaptiveGraphUNet, GraphMerger, Merger, SubgraphMask
 from handgraph.vision import BranchFeatureEncoder, FeatureEncoder, decode_heatmaps
 
 STRIDE = 4
-"""Pixels of the image for one of the heatmaps."""
+"""Image pixels per heatmap pixel."""
 
 
 class Detection(NamedTuple):
-    """What the generator found: (u, v) in [-1, 1] ``[B, J, 2]``, feature map, heatmaps."""
+    """Output of the generator: (u, v) in [-1, 1] ``[B, J, 2]``, feature map, heatmaps."""
 
     uv: Tensor
     features: Tensor
@@ -28,7 +28,7 @@ class Detection(NamedTuple):
 
 
 class Output(NamedTuple):
-    """Pose ``[B, J, 3]``: (u, v) in [-1, 1] and d; branch poses ``[B, N, K, 3]``, if any; maps."""
+    """Pose ``[B, J, 3]``: (u, v) in [-1, 1], d; branch poses ``[B, N, K, 3]`` if any; heatmaps."""
 
     pose: Tensor
     partial: Tensor | None
@@ -54,7 +54,7 @@ class PoseNet(nn.Module):
 
 
 def detection(heatmaps: Tensor, features: Tensor) -> Detection:
-    """Decode heatmaps by argmax, as the frozen generator allows (decision 20)."""
+    """Decode heatmaps by argmax, which has no gradient (decision 20)."""
     uv = decode_heatmaps(heatmaps.float())[0]
     return Detection(normalize_uv(uv, STRIDE * heatmaps.shape[-1]), features, heatmaps)
 
@@ -64,11 +64,11 @@ class PSJNetLifter(nn.Module):
 
     Args:
         in_channels: Channels of the feature map.
-        removal: What each branch loses; the paper's sets by default.
-        branches: Map 2D beside features ``[B, N, K, 4]`` to ``[B, N, K, 3]``.
-        merge: Merges them; its ``feature_shape`` says which features it wants.
+        removal: The joints that each branch removes; the paper's sets by default.
+        branches: Map 2D joints and features ``[B, N, K, 4]`` to ``[B, N, K, 3]``.
+        merge: Merges the branch poses; its ``feature_shape`` is the shape of its features.
         encoder_channels: Width of the feature encoders.
-        refine_uv: Whether (u, v) of the pose are the network's, or the heatmaps' (decision 22).
+        refine_uv: Whether the network refines (u, v) of the heatmaps (decision 22).
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class PSJNetLifter(nn.Module):
         self.merge_encode = FeatureEncoder(in_channels, *wanted, **size) if wanted[1] else None
 
     def branch_poses(self, found: Detection) -> Tensor:
-        """Lift what each branch kept. ``[B, N, K, 3]``."""
+        """Lift the joints that each branch keeps. ``[B, N, K, 3]``."""
         features = self.encode(found.features)
         return self.branches(torch.cat([self.split(found.uv), features], dim=-1))
 
@@ -104,6 +104,6 @@ class PSJNetLifter(nn.Module):
         return pose if self.refine_uv else torch.cat([found.uv, pose[..., 2:]], dim=-1)
 
     def forward(self, found: Detection) -> tuple[Tensor, Tensor]:
-        """Give the pose ``[B, J, 3]`` and those of the branches ``[B, N, K, 3]``."""
+        """Return the pose ``[B, J, 3]`` and those of the branches ``[B, N, K, 3]``."""
         partial = self.branch_poses(found)
         return self.merged(partial, found), partial

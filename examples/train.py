@@ -1,8 +1,8 @@
-"""Train PSJNet, or a rival, on images in the paper's four steps.
+"""Train PSJNet or a baseline on images, in the paper's four steps.
 
 ``python examples/train.py --out runs/psjnet`` trains on rendered hands;
-``--data rhd --root RHD_published_v2`` on RHD. Interrupt it at any time: the same command with
-``--resume`` goes on where it stopped. ``--generator runs/psjnet`` takes step 1 from another run.
+``--data rhd --root RHD_published_v2`` on RHD. If a run is interrupted, the same command with
+``--resume`` continues it. ``--generator runs/psjnet`` takes step 1 from another run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.store import check_generator, finished, load_settings, take_genera
 from shared.files import lock, write_text
 
 LIGHT_ENCODERS = 32
-"""Width of the feature encoders beside a backbone that is not an HRNet."""
+"""Width of the feature encoders for a backbone that is not an HRNet."""
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def train(args: argparse.Namespace, settings: Settings, fabric: Fabric) -> None:
-    """Train the steps that were asked for, in a run folder that no other process writes to."""
+    """Train the requested steps; no other process may write to the run folder."""
     out = args.out
     if fabric.is_global_zero:
         out.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def parse() -> argparse.Namespace:
 
 
 def read_settings(args: argparse.Namespace) -> Settings:
-    """Take from the command line what the weights depend on."""
+    """Return the settings, the arguments that the weights depend on."""
     own = Settings.__dataclass_fields__
     values = {name: value for name, value in vars(args).items() if name in own}
     if args.samples is None:
@@ -104,9 +104,9 @@ def read_settings(args: argparse.Namespace) -> Settings:
 
 
 def check_folder(args: argparse.Namespace, settings: Settings) -> None:
-    """Raise if the folder holds another run, or one that we are not told to go on with.
+    """Raise if the folder has a run with other settings, or a run to resume without ``--resume``.
 
-    A run that stopped before it wrote weights, at a wrong argument say, is none.
+    A run that stopped before it wrote weights, for example at a wrong argument, does not count.
     """
     out = args.out
     done, under_way = finished(out), (out / "resume.pt").exists()

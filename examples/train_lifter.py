@@ -1,7 +1,7 @@
 """Train the lifter that comes with the package, measure it on held-out hands, and save it.
 
-21 detected 2D joints, some of which may be missing, with scores or without, to a 3D hand relative
-to the wrist, in keybone lengths. The defaults make the files in ``handgraph/hub/keypoint_lifter``.
+The lifter maps 21 detected 2D joints, with or without missing joints and scores, to a 3D hand in
+keybone lengths from the wrist. The defaults write the files in ``handgraph/hub/keypoint_lifter``.
 ``--real FILE.npz`` (``xyz [n, 21, 3]`` in metres and ``K [n, 3, 3]``) adds errors on real hands.
 """
 
@@ -30,9 +30,9 @@ from shared.training import train
 WRIST = HAND.index("wrist")
 HYPOTHESES = 2
 DETECTORS = (HeatmapDetector(), RegressionDetector())
-"""Each hand is seen by one of these."""
+"""Detectors; each hand is detected by one of them."""
 MISSING = Missing(share=0.5)
-"""Joints that are left out in training, other ones in each epoch."""
+"""Draws the joints that are missing in training, anew in each epoch."""
 COLUMNS = (
     "MPJPE mm", "expected mm", "by rays mm", "PA-MPJPE mm", "PCK at 30 mm", "AUC 0-50 mm",
     "missing joints mm",
@@ -66,7 +66,7 @@ class GraphNet(nn.Module):
 
 
 def plain_net() -> nn.Module:
-    """Three hidden layers without residuals and normalisation: a control."""
+    """Build three hidden layers without residuals and normalisation: a control."""
     sizes = (CHANNELS * HAND.num_joints, 512, 512, 512)
     layers = [step for pair in pairwise(sizes) for step in (nn.Linear(*pair), nn.ReLU())]
     return nn.Sequential(*layers, nn.Linear(512, num_outputs(HAND.num_joints, 1)))
@@ -76,11 +76,11 @@ CONTROLS = {
     "a graph U-Net with a head for each joint": (GraphNet, 1e-2),
     "three plain layers of width 512": (plain_net, 1e-3),
 }
-"""Networks in place of the lifter's, and their learning rates."""
+"""Networks that replace the lifter's, and their learning rates."""
 
 
 def real(path: Path) -> Hands:
-    """Real hands, their 2D joints by projection."""
+    """Load real hands, with projected 2D joints."""
     with np.load(path) as file:
         entries = {name: file[name] for name in ("xyz", "K")}
     hands = KeypointDataset(entries, source=str(path)).tensors
@@ -89,13 +89,13 @@ def real(path: Path) -> Hands:
 
 
 def target(hands: Hands, there: Tensor) -> Tensor:
-    """What the lifter should say of these joints."""
+    """Return the target of the lifter for the present joints."""
     uv = hands["uv"].where(there.unsqueeze(-1), torch.nan)
     return lifting_target(hands["xyz"], uv, hands["K"], keybone=hands["s"])
 
 
 def depth_of(hands: Hands) -> Tensor:
-    """The depths of those hands that a detector without scores has seen, in pixels; else NaN.
+    """Return the depths of hands from a detector without scores, in pixels, and NaN for others.
 
     A keybone at the root's depth is ``s * focal / depth`` pixels long.
     """
@@ -105,10 +105,10 @@ def depth_of(hands: Hands) -> Tensor:
 
 
 def loss_of(lifter: KeypointLifter, hands: Hands, rng: torch.Generator) -> Tensor:
-    """Loss of one batch, in which other joints are missing each time."""
+    """Compute the loss of a batch, with newly drawn missing joints."""
     score, half = hands["confidence"][..., 0], (len(hands["uv"]), 1)
     there = ~MISSING.sample(hands["uv"], score, generator=rng)
-    told = torch.rand(half, generator=rng) < 0.5  # scores, of half of the hands
+    told = torch.rand(half, generator=rng) < 0.5  # half of the hands have scores
     score = score.where(told, UNKNOWN).where(there, 0)
     depth = depth_of(hands).where(torch.rand(half, generator=rng) < 0.5, torch.nan)
     found = lifter.estimate(hands["uv"], score, depth=depth)
@@ -125,7 +125,7 @@ def measure(
     told: bool = True,
     deep: bool = False,
 ) -> list[float]:
-    """Errors of visible joints but the wrist, which is zero, and of the missing ones."""
+    """Return mean errors of visible joints without the wrist, which is 0, and of missing joints."""
     rng = torch.Generator().manual_seed(missing)
     draws = torch.rand(hands["uv"].shape[:2], generator=rng)
     draws[:, kept] = 1  # these joints are the last to be left out
@@ -150,7 +150,7 @@ def measure(
 
 
 def table(lifter: KeypointLifter, held_out: Hands, others: Hands | None) -> dict[str, list[float]]:
-    """A row for each group of images, each detector, and each number of missing joints."""
+    """Return a row for each group of images, detector, and number of missing joints."""
     groups = metrics.occlusion_groups(held_out["visible"])
     scored = (held_out["confidence"] != UNKNOWN).flatten(1).any(dim=1)
     small, severe, heatmap, regression = (
@@ -176,7 +176,7 @@ def table(lifter: KeypointLifter, held_out: Hands, others: Hands | None) -> dict
 
 
 def show(tables: Sequence[dict[str, list[float]]]) -> dict[str, dict[str, str]]:
-    """Mean and spread over the trainings."""
+    """Format and print mean and spread over the trainings."""
     errors = {}
     for row in tables[0]:
         values = torch.tensor([table[row] for table in tables])

@@ -1,4 +1,4 @@
-"""Branches that predict their uncertainty: merge them by it, and measure how often it is right."""
+"""Merge branches by their predicted uncertainty, and measure how well it is calibrated."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ GROUPS = ("visible, small", "hidden, small", "visible, severe", "hidden, severe"
 
 
 def load(num_samples: int, seed: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Simulated hands; 2D, cue and score of each joint; true (u, v, d), u and v in pixels."""
+    """Return hands, inputs (2D, cue, score) and true (u, v, d) with u and v in pixels."""
     hands = SyntheticHands(num_samples, seed=seed).tensors
     return hands, inputs(hands, "cue", "confidence"), to_pixels(target(hands))
 
 
 def loss_of(net: nn.Module, x: Tensor, wanted: Tensor) -> Tensor:
-    """Likelihood of the joints of each branch, in pixels and keybone lengths."""
+    """Compute the Laplace loss of all branches, in pixels and keybone lengths."""
     pose, log_scale = net(SPLIT(x)).split(3, dim=-1)
     return laplace_loss(to_pixels(pose), SPLIT(wanted), log_scale + UNITS.log())
 
 
 @torch.no_grad()
 def predict(net: nn.Module, x: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The branches; residuals and scales of the precision-weighted pose, in the loss's units."""
+    """Return the branches, and the precision-weighted pose's residuals and scales in loss units."""
     partial = net(SPLIT(x))
     scale = UNITS * PRECISION.log_scale(partial).exp()
     return partial, to_pixels(PRECISION(partial)) - wanted, scale
 
 
 def areas(pose: Tensor, hands: dict[str, Tensor]) -> Tensor:
-    """AUC x 100 on visible joints of all, small and severe images, and on hidden joints."""
+    """Return AUC x 100 of visible joints in all, small and severe images, and of hidden joints."""
     area, seen = hm.joint_auc(errors(pose, hands), hm.thresholds()), hands["visible"]
     return 100 * torch.stack([*hm.per_occlusion(area, seen).values(), hm.visible_mean(area, ~seen)])
 
 
 def coverage(residual: Tensor, scale: Tensor, visible: Tensor) -> Tensor:
-    """Calibration curves of u, v and d together, one for each of the ``GROUPS``."""
+    """Return the calibration curve of u, v and d together for each of the ``GROUPS``."""
     images = hm.occlusion_groups(visible)
     masks = [m & images[g][:, None] for g in ("small", "severe") for m in (visible, ~visible)]
     masks = [mask[..., None].expand_as(scale) for mask in masks]
@@ -80,7 +80,7 @@ for seed in range(args.seeds):
     net = hnn.AdaptiveGraphUNet(4, 6, REMOVAL, channels=8)
     train(net, loss_of, (x, wanted), args.epochs, rate=0.03)
     _, residual, scale = predict(net, *validation[1:])
-    factor = (residual.abs() / scale).mean(dim=(0, 1))  # for u, v and d: the most likely one
+    factor = (residual.abs() / scale).mean(dim=(0, 1))  # for u, v and d, by maximum likelihood
     partial, residual, scale = predict(net, *test)
     poses = (MEAN(partial[..., :3]), CONSISTENCY(partial[..., :3]), PRECISION(partial))
     auc.append(torch.stack([areas(pose, hands) for pose in poses]))

@@ -433,7 +433,7 @@ def test_nets_go_to_the_hub_of_pyg(tmp_path):
 
 @pytest.mark.slow
 def test_few_graphs_for_many_batches():
-    """One graph is exact, and one serves batches of any size."""
+    """One graph is for a batch of 1, and one is for batches of any other size."""
     torch._dynamo.reset()
     counter = CompileCounter()
     net = core(LEVELS).float()

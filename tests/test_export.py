@@ -1,4 +1,4 @@
-"""What leaves Python computes the same: torch.export, ONNX, AOTInductor, at any batch size."""
+"""Exported nets compute the same at any batch size: torch.export, ONNX and AOTInductor."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_bfloat16_is_near(monkeypatch):
 
 
 class Two(nn.Module):
-    """Two inputs, two outputs."""
+    """A module with two inputs and two outputs."""
 
     def forward(self, x, y):
         return {"sum": x + y, "product": x * y}

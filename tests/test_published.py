@@ -1,4 +1,4 @@
-"""Weights of published nets give the values of their code."""
+"""With published weights, the nets return the values of the published code."""
 
 from __future__ import annotations
 

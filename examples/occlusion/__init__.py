@@ -1,1 +1,1 @@
-"""The parts of ``occlusion_benchmark.py``: what is compared, on what, how it is trained, scored."""
+"""The parts of ``occlusion_benchmark.py``: methods, inputs, settings, training and results."""

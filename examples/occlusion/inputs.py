@@ -1,4 +1,4 @@
-"""From simulated hands to what the nets see."""
+"""Simulated hands, and the inputs of the nets."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from occlusion.settings import DETECTORS, HANDS
 from shared.lifters import Hands, inputs
 
 Epochs = Callable[[torch.Generator], tuple[Tensor, Tensor]]
-"""Gives, once an epoch, the inputs ``[n, J, C]`` and what is visible ``[n, J]``."""
+"""Returns the inputs ``[n, J, C]`` and the visibility ``[n, J]`` of an epoch."""
 
 
 class Source(NamedTuple):
-    """Which simulated hands: how many, from which seed, of which kind, seen by which detector."""
+    """A set of simulated hands: their number, seed, kind and detector."""
 
     num_samples: int
     seed: int
@@ -31,20 +31,20 @@ class Source(NamedTuple):
 
 
 def load(source: Source, out: Path) -> Hands:
-    """Make simulated hands, or read them from the cache."""
+    """Simulate hands, or read them from the cache."""
     number, seed, hands, detector = source
     where = {"root": out / "data", "progress": False, "detector": DETECTORS[detector]}
     return SyntheticHands(number, seed=seed, **where, **HANDS[hands]).tensors
 
 
 def assemble(hands: Hands, names: tuple[str, ...], *, clean: bool) -> Tensor:
-    """Stack the inputs by channel; ``clean`` as if nothing were hidden. ``[n, J, C]``."""
+    """Concatenate the inputs, without occlusion if ``clean``. ``[n, J, C]``."""
     taken = {name: hands[f"{name}_clean" if clean else name] for name in names}
     return inputs(taken, *names[1:])
 
 
 def simulated(hands: Hands, how: Simulate, detector: str) -> Epochs:
-    """Hide other joints of clean detections in each epoch, by the test's detector or crudely."""
+    """Hide new joints of clean detections in each epoch, by the test's detector or crudely."""
     names = ("uv", "cue", "confidence")
     clean = [hands[f"{name}_clean"] for name in names]
 
@@ -63,7 +63,7 @@ def simulated(hands: Hands, how: Simulate, detector: str) -> Epochs:
 def crudely(
     uv: Tensor, cue: Tensor, score: Tensor, hidden: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Disturb hidden joints by another law than that of the test: noise, and any score at all."""
+    """Add noise to hidden joints and give them random scores, unlike the test's detector."""
     hidden = hidden.unsqueeze(-1)
 
     def noisy(values: Tensor, deviation: float) -> Tensor:
@@ -75,7 +75,7 @@ def crudely(
 
 
 def hide(x: Tensor, visible: Tensor, how: Hide, generator: torch.Generator | None = None) -> Tensor:
-    """Zero joints and flag them in a further channel; ``"nothing"`` adds no channel."""
+    """Zero joints and add a channel with the visible ones; ``"nothing"`` does neither."""
     if how == "nothing":
         return x
     if how == "at random":

@@ -1,4 +1,4 @@
-"""Nets that remove joints from each sample, by laws for training and test that differ."""
+"""Nets that remove joints per sample, by different laws in training and in the test."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from handgraph.masks import (
 from handgraph.nn import AdaptiveGraphUNet, JointHead
 
 NUM_DRAWS, DROPOUT, HOPS, HIDDEN_CHANNELS, VISIBILITY_WIDTH = 8, 0.25, 2, 8, 6
-"""Draws in the test; dropped share and reach of a region in training; sizes of the nets."""
+"""Draws in the test; dropped share and radius of a region in training; sizes of the nets."""
 
 PoseLoss = Callable[[Tensor, Tensor], Tensor]
-"""From poses and the joints that count to a loss."""
+"""Maps poses and a mask of joints to a loss."""
 
 
 class Law(NamedTuple):
     """How masks are chosen in training and in the test, from score and true visibility."""
 
-    train: Callable[[Tensor, Tensor, torch.Generator], Tensor]  # one mask, or gate, a sample
-    test: Callable[[Tensor, Tensor], Covered]  # draws, and which speaks for which joint
+    train: Callable[[Tensor, Tensor, torch.Generator], Tensor]  # one mask or gate per sample
+    test: Callable[[Tensor, Tensor], Covered]  # draws, and the joints they are used for
 
 
 _FINGERS, _LEVELS = RemovalSets.by_finger(HAND), RemovalSets.by_level(HAND)
@@ -51,7 +51,7 @@ def _drawn(score: Tensor, visible: Tensor) -> Covered:
 
 
 def _one(mask: Tensor) -> Covered:
-    """One draw, which speaks for all joints."""
+    """Return one draw that is used for all joints."""
     return Covered(mask.unsqueeze(0), torch.ones_like(mask, dtype=torch.bool).unsqueeze(0))
 
 
@@ -79,7 +79,7 @@ LAWS = {
         lambda score, visible, rng: visible, lambda score, visible: cover(visible.unsqueeze(0))
     ),
 }
-"""All laws; the wrist is always kept where chance or a score decides."""
+"""All laws by name; only ``truth`` and the training of ``region`` may remove the wrist."""
 
 
 def with_head(in_channels: int, width: int) -> JointHead:
@@ -89,18 +89,18 @@ def with_head(in_channels: int, width: int) -> JointHead:
 
 
 class MaskedLifter(nn.Module):
-    """A graph U-Net that loses other joints in each sample.
+    """A graph U-Net that removes different joints in each sample.
 
-    The last channel of the input is the detector's score, which the lifter does not see. It decides
-    what is removed: alone, or as an input of a further U-Net that learns to tell visible from
-    hidden joints. :class:`handgraph.nn.VisibilityLifter` is the best of these, for use elsewhere.
+    The last input channel is the detector's score, which is not an input of the lifter. Joints are
+    removed by this score, or by the output of a second U-Net that learns visibility from all
+    inputs. :class:`handgraph.nn.VisibilityLifter` is the best of these variants.
 
     Args:
-        in_channels: Channels, the score included.
+        in_channels: Number of channels, including the score.
         width: Width of the lifter's finest level.
-        law: How masks are chosen.
-        learned: Whether visibility is learned, from all inputs.
-        as_channel: Give visibility to the lifter as an input.
+        law: Name of the law that chooses the masks.
+        learned: Whether visibility is learned from all inputs.
+        as_channel: Whether visibility is an input of the lifter.
     """
 
     def __init__(
@@ -118,15 +118,15 @@ class MaskedLifter(nn.Module):
         self.visibility = AdaptiveGraphUNet(in_channels, 1, HAND, **options) if learned else None
 
     def logit(self, x: Tensor) -> Tensor:
-        """How likely each joint is to be visible, as a logit. ``[*, J]``."""
+        """Return the logit of the visibility of each joint. ``[*, J]``."""
         return torch.logit(x[..., -1]) if self.visibility is None else self.visibility(x)[..., 0]
 
     def inputs(self, x: Tensor, score: Tensor) -> Tensor:
-        """What the lifter sees."""
+        """Return the inputs of the lifter."""
         return torch.cat([x[..., :-1], score.unsqueeze(-1)], -1) if self.as_channel else x[..., :-1]
 
     def loss(self, x: Tensor, visible: Tensor, rng: torch.Generator, pose_loss: PoseLoss) -> Tensor:
-        """Loss of one draw over the joints that it keeps, and of what is learned of visibility."""
+        """Add the pose loss of one draw, over the joints it keeps, and the loss of visibility."""
         logit = self.logit(x)
         score = torch.sigmoid(logit.detach())
         mask = self.law.train(score, visible, rng)
@@ -136,7 +136,7 @@ class MaskedLifter(nn.Module):
         return loss + binary_cross_entropy_with_logits(logit, visible.to(logit))
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
-        """Average what the draws say."""
+        """Average the poses of the draws."""
         score = torch.sigmoid(self.logit(x))
         masks, speaks = self.law.test(score, visible)
         inputs = self.inputs(x, score)

@@ -1,4 +1,4 @@
-"""The methods: the paper's, its rivals, and the controls that the paper lacks."""
+"""The methods: the paper's, its baselines, and the controls that the paper lacks."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Method:
     """A row of the table.
 
     Args:
-        title: What the table calls it.
-        build: From input channels to a net.
-        hide: Which joints are zeroed, with a flag as a further input channel. Hidden joints can
-            be told only where training holds them; else joints are hidden at random there.
-        simulate: How clean detections are occluded in training, where they are.
+        title: Name in the table.
+        build: Builds a net for a number of input channels.
+        hide: Which joints are zeroed and flagged in an additional channel. Where training images
+            have no hidden joints, random joints are zeroed in training instead.
+        simulate: How clean detections are occluded in training, if they are.
     """
 
     title: str
@@ -68,7 +68,7 @@ class Method:
 
 
 def of_psjnet_size(build: Callable[[int, int], nn.Module]) -> Callable[[int], nn.Module]:
-    """Choose the width that comes closest to PSJNet's number of parameters."""
+    """Choose the width for which the number of parameters is closest to PSJNet's."""
 
     @cache
     def width_for(in_channels: int) -> int:

@@ -1,4 +1,4 @@
-"""The pictures of a run: PCK curves (Fig. 3) and predicted against true hands."""
+"""The pictures of a run: PCK curves (Fig. 3), and predicted hands over true ones."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ Result = dict[str, Any]
 
 SHOWN = dict.fromkeys(("cai", "hopenet", "psjnet", "ensemble"), MAIN_INPUTS)
 SHOWN["learned"] = ALL_INPUTS
-"""The methods in the pictures, and their inputs; all inputs where a run has no other nets."""
+"""The methods in the pictures and their inputs; all inputs if a run has only such nets."""
 
 
 def save_bands(results: Mapping[Job, Result], visible: Tensor, path: Path) -> None:
-    """PCK of visible joints in both regimes; bands span the nets of a method."""
+    """Draw the PCK of visible joints in both regimes; bands span the nets of a method."""
     rows = {f", {regime} in training": nets_shown(results, regime) for regime in REGIMES}
     title = f"Simulated hands, inputs {MAIN_INPUTS}; learned visibility: {ALL_INPUTS}"
     save_curves(rows, partial(band, visible), visible, path, title)
 
 
 def band(visible: Tensor, nets: Sequence[Result], images: Tensor) -> Interval:
-    """Mean, least and largest PCK of the nets."""
+    """Return the mean, smallest and largest PCK of the nets."""
     curves = torch.stack([pck_curve(net["errors"][images], GRID, visible[images]) for net in nets])
     return Interval(curves.mean(dim=0), curves.amin(dim=0), curves.amax(dim=0))
 
 
 def shown(results: Mapping[Job, Result], hands: Mapping[str, Tensor]) -> list[Shown]:
-    """The first severe test images: detected joints, and the hand that each method predicts."""
+    """Return detected joints and each method's hand for the first severe test images."""
     nets = {title: some[0] for title, some in nets_shown(results, "unseen").items()}
     rows = []
     for row, image in enumerate(images_shown(hands["visible"]).tolist()):
@@ -48,7 +48,7 @@ def shown(results: Mapping[Job, Result], hands: Mapping[str, Tensor]) -> list[Sh
 
 
 def nets_shown(results: Mapping[Job, Result], regime: str) -> dict[str, list[Result]]:
-    """The nets in the pictures by the title of their method, if the run holds it."""
+    """Return the nets in the pictures by method title, for the methods in the run."""
     nets: dict[tuple[str, str], list[Result]] = {}
     for job, result in results.items():
         if job.regime == regime:

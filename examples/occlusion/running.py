@@ -1,4 +1,4 @@
-"""Run jobs side by side, one file a job, so that an interrupted run goes on where it stopped."""
+"""Run jobs in parallel, with one file per job, so that an interrupted run can be continued."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shared.files import written
 from shared.lifters import Hands, camera_space, count, errors, target, to_pixels
 
 NUM_SHOWN = 3
-"""How many severe test images keep their predicted hands, for the picture."""
+"""Number of severe test images whose predicted hands are stored for the picture."""
 
 
 def train_and_score(job: Job, out: Path) -> dict[str, Any]:
@@ -40,19 +40,19 @@ def train_and_score(job: Job, out: Path) -> dict[str, Any]:
 
 
 def training_hands(job: Job) -> Source:
-    """What a job trains on."""
+    """Return the training hands of a job."""
     return Source(job.num_train, TRAIN_SEED + job.draw, job.hands, job.detector)
 
 
 def test_hands(job: Job) -> Source:
-    """What a job is scored on."""
+    """Return the test hands of a job."""
     return Source(job.num_test, job.test_seed, job.hands, job.detector)
 
 
 def epochs(
     method: Method, hands: Hands, names: tuple[str, ...], detector: str, *, clean: bool
 ) -> Epochs:
-    """Inputs of training; occlusions are simulated only where training holds none."""
+    """Return the training inputs; occlusion is simulated only for clean training images."""
     if clean and method.simulate:
         return simulated(hands, method.simulate, detector)
     x = assemble(hands, names, clean=clean)
@@ -61,7 +61,7 @@ def epochs(
 
 @torch.no_grad()
 def score(net: nn.Module, job: Job, hands: Hands) -> dict[str, Tensor]:
-    """Errors on the test images, with their inputs and with clean ones, and a few hands."""
+    """Return errors on the test images, with occluded and clean inputs, and a few hands."""
     names, visible = INPUTS[job.inputs], hands["visible"]
     hide = METHODS[job.method].hide
     pose = predict(net, assemble(hands, names, clean=False), visible, hide)
@@ -75,12 +75,12 @@ def score(net: nn.Module, job: Job, hands: Hands) -> dict[str, Tensor]:
 
 
 def images_shown(visible: Tensor) -> Tensor:
-    """The first severe test images."""
+    """Return the indices of the first severe test images."""
     return occlusion_groups(visible)["severe"].nonzero().flatten()[:NUM_SHOWN]
 
 
 def predict(net: nn.Module, x: Tensor, visible: Tensor, how: Hide) -> Tensor:
-    """Poses of all hands; what is visible is told to those methods only that know the truth."""
+    """Predict the poses of all hands; only methods that use true visibility depend on it."""
     if isinstance(net, MaskedLifter):
         some = zip(x.split(1000), visible.split(1000), strict=True)
         return torch.cat([net(*hands) for hands in some])
@@ -89,10 +89,10 @@ def predict(net: nn.Module, x: Tensor, visible: Tensor, how: Hide) -> Tensor:
 
 
 def run_all(jobs: Sequence[Job], out: Path, workers: int, title: str) -> dict[Job, dict[str, Any]]:
-    """Run what has not been run yet, and give the results of all.
+    """Run the jobs without a result, and return the results of all jobs.
 
-    Every worker is a process with one thread. Results are written to a file each, first under
-    another name, so that whatever interrupts this loses the jobs under way and no more.
+    Every worker is a process with one thread. Each result is written to its own file, first under
+    another name, so that an interruption loses only the jobs that are running.
     """
     (out / "runs").mkdir(parents=True, exist_ok=True)
     left = [job for job in dict.fromkeys(jobs) if not job.path(out).exists()]
@@ -104,7 +104,7 @@ def run_all(jobs: Sequence[Job], out: Path, workers: int, title: str) -> dict[Jo
             for done in as_completed(pending):
                 bar.set_postfix_str(done.result())
                 bar.update()
-        except BaseException:  # else the pool ends when all that was submitted has run
+        except BaseException:  # otherwise the pool would run all remaining jobs
             for worker in active_children():
                 worker.terminate()
             raise
@@ -112,14 +112,14 @@ def run_all(jobs: Sequence[Job], out: Path, workers: int, title: str) -> dict[Jo
 
 
 def prepare(jobs: Sequence[Job], out: Path) -> None:
-    """Make the data once, before workers would make them all at the same time."""
+    """Simulate each set of hands once, before all workers need it at the same time."""
     wanted = {hands(job) for job in jobs for hands in (training_hands, test_hands)}
     for source in tqdm(sorted(wanted), desc="simulated hands", unit="set", disable=not wanted):
         load(source, out)
 
 
 def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
     torch.set_num_threads(1)
 
 

@@ -1,4 +1,4 @@
-"""What a run of the benchmark consists of: presets, and the jobs they are made of."""
+"""Presets of the benchmark, and the jobs that they consist of."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ INPUTS = {
     "2D + cue": ("uv", "cue"),
     "2D + cue + score": ("uv", "cue", "confidence"),
 }
-"""What a method sees of each joint: position, depth cue, the detector's score."""
+"""Inputs of a method for each joint: position, depth cue, the detector's score."""
 
 MAIN_INPUTS = "2D + cue"
-"""The inputs that every method is tried with; others are tried on the first training set only."""
+"""The inputs of the main comparison."""
 
 ALL_INPUTS = "2D + cue + score"
-"""The inputs of all methods that choose for each sample which joints to remove."""
+"""The inputs of all methods that remove joints per sample."""
 
 DETECTORS = {"heatmap": HeatmapDetector(), "regression": RegressionDetector()}
-"""How detection fails, in training and in the test alike."""
+"""Detector models, the same in training and in the test."""
 
 HANDS = {"default": {}, "narrow": NARROW}
-"""What the hands are drawn from."""
+"""Distributions that the hands are drawn from."""
 
 REGIMES = ("seen", "unseen")
-"""Training holds the same occlusions as the test, or clean detections only."""
+"""Training has the same occlusion as the test, or clean detections only."""
 
 _RIVALS = ("cai", "hopenet", "psjnet", "ensemble")
 _CONTROLS = ("unet", "random", "finger", "dropout", "visible", "mean", "gate", "literal")
@@ -44,19 +44,19 @@ _UNSEEN_CONTROLS = (
 )  # fmt: skip
 
 _LAYERS = ("gcn", "graph", "cheb", "gat", "transformer", "sem", "modulated", "agcn")
-"""Any convolution in the same U-Net."""
+"""Convolutions in the same U-Net."""
 
 RATE_OF = {
     **dict.fromkeys(("mask_truth", *_UNSEEN_CONTROLS[:4]), "mask_dropout"),
     **dict.fromkeys(("mask_score", "learned_gate", "learned_channel", "learned_crude"), "learned"),
 }
-"""Controls of the masked methods are not tuned: they take the rate of what they control."""
+"""Controls of the masked methods, and the method whose tuned rate each of them takes."""
 
 RATES = (3e-3, 1e-2, 3e-2)
-"""The learning rates that every method is tried with on validation images.
+"""The learning rates of the tuning, which scores every method on validation images.
 
-A first run tried 0.06 too. Single seeds of HopeNet collapsed at it, on the test images, so it was
-dropped: the one choice that was made after a look at test images.
+A rate of 0.06 is excluded, because single seeds of HopeNet collapse on the test images with it.
+This is the only choice that depends on test images.
 """
 
 CHOSEN_RATES = dict.fromkeys(product((*_METHODS, *_MASKED, "simulate"), REGIMES), 3e-2) | {
@@ -64,17 +64,17 @@ CHOSEN_RATES = dict.fromkeys(product((*_METHODS, *_MASKED, "simulate"), REGIMES)
     ("cai", "unseen"): 1e-2,
     **dict.fromkeys(product(_LAYERS, REGIMES), 1e-2),
 }
-"""What the full preset chose, on validation images, for each method and regime; of layers, one."""
+"""Rates that the full preset chose on validation images by method and regime; layers share one."""
 
 TEST_SEED, VALIDATION_SEED, TRAIN_SEED = 3000, 2000, 1000
 """Seeds of the data. Draw k trains on seed 1000 + k; rates are chosen on validation images."""
 
 TUNING_SEED = 100
-"""Seed of the nets that rates are tried on; no net in the tables has it."""
+"""Seed of the nets in the tuning; no net in the tables has it."""
 
 
 class Row(NamedTuple):
-    """A method with its inputs, its regimes, and whether it is tried on all training sets."""
+    """A method with its inputs, its regimes, and whether it is trained on all training sets."""
 
     method: str
     inputs: str
@@ -84,7 +84,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Preset:
-    """How much of everything."""
+    """Rows of the table, and sizes of data and training."""
 
     rows: tuple[Row, ...]  # of the table
     num_train: int  # samples
@@ -100,7 +100,7 @@ class Preset:
 
 
 def rows(inputs: str, *methods: str, **options: object) -> tuple[Row, ...]:
-    """Rows with the same inputs."""
+    """Return rows with the same inputs."""
     return tuple(Row(method, inputs, **options) for method in methods)
 
 
@@ -140,15 +140,15 @@ PRESETS = {
     ),
     "full": Preset(FULL, draws=(0, 1), tune=True, **_THREE),
 }  # fmt: skip
-"""``smoke`` only shows that everything runs; its numbers mean nothing."""
+"""``smoke`` only checks that everything runs; its numbers have no meaning."""
 
 RECIPE = 1
-"""Version of how nets are trained: raise it, and no result of before is taken for one of now."""
+"""Version of the training; if it is raised, stored results of other versions are not used."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One net to train and score, and all that its numbers depend on."""
+    """One net to train and score, with all settings that its results depend on."""
 
     method: str
     inputs: str
@@ -165,14 +165,14 @@ class Job:
     detector: str = "heatmap"
 
     def path(self, out: Path) -> Path:
-        """Where the result lies: another setting, another file."""
+        """Return the path of the result, which differs if any setting differs."""
         settings = repr((RECIPE, sorted(asdict(self).items())))
         digest = hashlib.sha256(settings.encode()).hexdigest()[:12]
         return out / "runs" / f"{self.method}-{self.regime}-{self.draw}-{self.seed}-{digest}.pt"
 
 
 def table_jobs(preset: Preset, rates: dict[tuple[str, str], float]) -> list[Job]:
-    """Every net of the table."""
+    """Return a job for every net of the table."""
     return [
         Job(
             row.method, row.inputs, regime, draw, seed,
@@ -190,7 +190,7 @@ def table_jobs(preset: Preset, rates: dict[tuple[str, str], float]) -> list[Job]
 
 
 def tuning_jobs(preset: Preset) -> list[Job]:
-    """Every method and regime at every rate, for half the epochs, scored on the validation set."""
+    """Return jobs for every method, regime and rate, with half the epochs and validation images."""
     first = {(row.method, regime): row.inputs for row in reversed(preset.rows)
              for regime in row.regimes if row.method not in RATE_OF}  # fmt: skip
     return [

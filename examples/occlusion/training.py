@@ -18,7 +18,7 @@ from shared.training import batches, minimize
 
 
 class Batch(NamedTuple):
-    """Inputs ``[B, J, C]``, wanted (u, v, d) ``[B, J, 3]``, what is visible, random numbers."""
+    """Inputs ``[B, J, C]``, target (u, v, d) ``[B, J, 3]``, visibility and random generator."""
 
     x: Tensor
     target: Tensor
@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A stretch of training: its share of the epochs, what it trains, on which loss."""
+    """A stage of training: its share of the epochs, its parameter groups and its loss."""
 
     share: float
     groups: list[list[nn.Parameter]]
@@ -35,7 +35,7 @@ class Stage(NamedTuple):
 
 
 def stages(net: nn.Module) -> list[Stage]:
-    """The stages of a method; all methods have the same number of epochs in all."""
+    """Return the stages; only a method whose merger has no parameters has fewer epochs in total."""
     if isinstance(net, PSJNetCore):
         return psjnet_stages(net)
 
@@ -43,16 +43,16 @@ def stages(net: nn.Module) -> list[Stage]:
         def of_pose(pose: Tensor, mask: Tensor | None = None) -> Tensor:
             return pose_loss(to_pixels(pose), batch.target, mask=mask)
 
-        if isinstance(net, MaskedLifter):  # over the joints that one draw keeps
+        if isinstance(net, MaskedLifter):  # over the kept joints of one draw
             return net.loss(batch.x, batch.visible, batch.rng, of_pose)
         return of_pose(net(batch.x))
 
     parts = net.children() if isinstance(net, MaskedLifter) else [net]
-    return [Stage(1.0, [list(part.parameters()) for part in parts], loss)]  # clipped apart
+    return [Stage(1.0, [list(part.parameters()) for part in parts], loss)]  # clipped separately
 
 
 def psjnet_stages(net: PSJNetCore) -> list[Stage]:
-    """Give steps 2, 3 and 4 of the paper (section 2.2); step 1 is the detector, which is given."""
+    """Return steps 2, 3 and 4 of the paper (section 2.2); the detector of step 1 is simulated."""
     branch, merger = list(net.branches.parameters()), list(net.merge.parameters())
     trained, shares = (branch, merger, [*branch, *merger]), (0.4, 0.2, 0.4)
     return [
@@ -67,10 +67,10 @@ def fit(net: nn.Module, source: Epochs, target: Tensor, how: Hide, job: Job) -> 
 
     Args:
         net: The net.
-        source: Gives inputs ``[n, J, C]`` and what is visible ``[n, J]``, once an epoch.
-        target: Wanted (u, v, d), u and v in pixels ``[n, J, 3]``.
+        source: Returns the inputs ``[n, J, C]`` and the visibility ``[n, J]`` of an epoch.
+        target: True (u, v, d), with u and v in pixels ``[n, J, 3]``.
         how: Which joints are hidden from the net.
-        job: Its seed is that of the order of samples and of all that is drawn in training.
+        job: Its seed determines the order of samples and all random draws in training.
     """
     rng, size = torch.Generator().manual_seed(job.seed), min(job.batch_size, len(target))
 
@@ -78,7 +78,7 @@ def fit(net: nn.Module, source: Epochs, target: Tensor, how: Hide, job: Job) -> 
         for _ in range(epochs):
             x, visible = source(rng)
             for some in batches(len(target), size, 1, rng):
-                if len(some) == size:  # the odd ones at the end are left out
+                if len(some) == size:  # skips an incomplete batch at the end
                     seen = hide(x[some], visible[some], how, rng)
                     yield stage.loss(Batch(seen, target[some], visible[some], rng))
 

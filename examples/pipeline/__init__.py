@@ -1,1 +1,1 @@
-"""The parts of ``train.py``: settings, hands, what each step trains, the loop, the run folder."""
+"""The parts of ``train.py``: settings, hands, training steps, the loop, the run folder."""

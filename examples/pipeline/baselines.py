@@ -1,8 +1,8 @@
-"""The rivals of PSJNet, its controls, and its literal readings, each a composition.
+"""The baselines of PSJNet, its controls, and its literal readings.
 
-HopeNet (Doosti et al., CVPR 2020) lifts the 2D joints by one graph U-Net. Cai et al. (ECCV 2018)
-take the 2D joints as they are and regress their depth from heatmaps and features; in training a
-decoder must be able to draw the depth map from heatmaps and depths.
+HopeNet (Doosti et al., CVPR 2020) lifts the 2D joints with one graph U-Net. Cai et al. (ECCV 2018)
+keep the 2D joints and regress their depths from heatmaps and features. In training, a decoder
+predicts the depth map from heatmaps and depths.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class HopeNetLifter(nn.Module):
         )  # fmt: skip
 
     def forward(self, found: Detection) -> tuple[Tensor, None]:
-        """Give the pose ``[B, J, 3]``; there are no branches."""
+        """Return the pose ``[B, J, 3]``, and ``None`` for the branches."""
         x = found.uv
         if self.encode is not None:
             x = torch.cat([x, self.encode(found.features)], dim=-1)
@@ -67,15 +67,15 @@ class CaiLifter(nn.Module):
         self.regularizer = DepthMapDecoder(joints)
 
     def forward(self, found: Detection) -> tuple[Tensor, None]:
-        """Give the pose ``[B, J, 3]``: 2D as detected, and d."""
+        """Return the pose ``[B, J, 3]`` of detected 2D joints and d, and ``None`` for branches."""
         d = self.regress(torch.cat([found.features, found.heatmaps], dim=1))
         return torch.cat([found.uv, d.unsqueeze(-1).to(found.uv)], dim=-1), None
 
 
 class DepthMapDecoder(nn.Module):
-    """Draw the depth map ``[B, H, W]`` from heatmaps ``[B, J, H, W]`` and depths ``[B, J]``.
+    """Predict the depth map ``[B, H, W]`` from heatmaps ``[B, J, H, W]`` and depths ``[B, J]``.
 
-    In training only: it makes depths agree with the depth map, at each joint's place and around it.
+    Used in training only: its loss makes depths agree with the depth map at and around each joint.
     """
 
     def __init__(self, num_joints: int, channels: int = 64):
@@ -90,7 +90,7 @@ class DepthMapDecoder(nn.Module):
         )
 
     def forward(self, heatmaps: Tensor, d: Tensor) -> Tensor:
-        """Place the depths by the heatmaps, and fill in."""
+        """Multiply the heatmaps by the depths, and decode the depth map."""
         placed = heatmaps * d[..., None, None]
         return self.draw(torch.cat([heatmaps, placed], dim=1)).squeeze(1)
 
@@ -98,12 +98,12 @@ class DepthMapDecoder(nn.Module):
 class PoseMachine(nn.Module):
     """A convolutional pose machine (Wei et al., CVPR 2016), the literal generator of Cai et al.
 
-    A trunk of stride 8, then stages that each see the trunk's features and the heatmaps of the
-    stage before. Heatmaps and features are resized to stride 4, as of ``HeatmapGenerator``.
+    The stages follow a trunk of stride 8. Each takes the features and the previous stage's
+    heatmaps. Heatmaps and features are resized to stride 4, as in ``HeatmapGenerator``.
 
     Args:
-        num_joints: Heatmaps.
-        num_stages: Stages.
+        num_joints: Number of heatmaps.
+        num_stages: Number of stages.
     """
 
     def __init__(self, num_joints: int = 21, num_stages: int = 3):
@@ -120,7 +120,7 @@ class PoseMachine(nn.Module):
             self.stages.append(nn.Sequential(*wide, *head))
 
     def all_stages(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Heatmaps of all stages ``[S, B, J, H/4, W/4]`` and features ``[B, 128, H/4, W/4]``."""
+        """Return all heatmaps ``[S, B, J, H/4, W/4]`` and the features ``[B, 128, H/4, W/4]``."""
         image = image.float() / 255 if image.dtype == torch.uint8 else image
         features = self.trunk(2 * image - 1)
         maps = [self.stages[0](features)]
@@ -129,15 +129,15 @@ class PoseMachine(nn.Module):
         return torch.stack([_double(each) for each in maps]), _double(features)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Heatmaps of the last stage, and features."""
+        """Return the heatmaps of the last stage, and the features."""
         heatmaps, features = self.all_stages(image)
         return heatmaps[-1], features
 
 
 class FeatureNodes(nn.Module):
-    """Branches whose features are nodes beside the joints, not channels (decision 6, literal).
+    """Branches whose features are additional nodes, not channels (decision 6, literal).
 
-    Takes what a branch of :class:`PSJNetLifter` takes; all sets must remove as many joints.
+    Replaces the branches of :class:`PSJNetLifter`. All sets must remove the same number of joints.
     """
 
     def __init__(self, removal: RemovalSets, channels: int = 4):

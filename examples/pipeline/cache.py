@@ -1,8 +1,8 @@
-"""Images, and what a frozen generator finds in them, made once and kept on disk, memory-mapped.
+"""Memory-mapped cache of images, and of the output of a frozen generator.
 
-Features and heatmaps are kept as float16, which changes them by up to 0.05 %; images, 2D joints and
-labels as they are. A folder belongs to a set of hands and the weights of a generator, or none: runs
-that share these may share the cache.
+Features and heatmaps are stored as float16, which changes them by up to 0.05 %. Images, 2D joints
+and labels are not changed. A folder belongs to a set of hands and the weights of a generator, or
+none. Runs with the same hands and weights may share the cache.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ HALF = ("features", "heatmaps")
 FOUND = ("uv", *HALF)
 LABELS = ("uv_true", "d", "visible", "xyz", "K", "s")
 BATCH = 64
-VERSION = 2  # of what is found: raise it when the same images give another result
+VERSION = 2  # of the cache: raise it if the same images give another result
 
 
 def cache_folder(root: Path, settings: Settings, generator: nn.Module | None) -> Path:
-    """The folder of these hands, and of these weights."""
+    """Return the folder of these hands and these weights."""
     hands = VERSION, settings.data, settings.root, settings.samples, settings.image_size
     digest = hashlib.sha256(repr(hands).encode())
     state = {} if generator is None else generator.state_dict()
@@ -46,7 +46,7 @@ def cache_folder(root: Path, settings: Settings, generator: nn.Module | None) ->
 
 @torch.no_grad()
 def detect(model: PoseNet, hands: Hands, names: Iterable[str]) -> Hands:
-    """Everything that a cache holds of a batch."""
+    """Return the entries of a batch that are cached."""
     if not set(names).isdisjoint(FOUND):
         hands = hands | model.detect(hands["image"])._asdict()
     return {name: hands[name].half() if name in HALF else hands[name] for name in names}
@@ -61,10 +61,10 @@ def fill(
     workers: int,
     limit: float,
 ) -> None:
-    """Compute the arrays that are not there yet; each gets its name when it is whole.
+    """Compute the missing arrays; each file is renamed when it is complete.
 
     Raises:
-        ValueError: If they need more than ``limit`` GB, or than the disk has.
+        ValueError: If they need more than ``limit`` GB or more than the free space of the disk.
     """
     missing = [name for name in names if not (folder / f"{name}.npy").exists()]
     if not missing:
@@ -87,7 +87,7 @@ def fill(
 
 
 def check_size(folder: Path, first: Hands, number: int, limit: float) -> None:
-    """Say how much disk the cache takes, and raise if it is too much."""
+    """Print the size of the cache, and raise if it is too large."""
     each = sum(value[0].numel() * value.element_size() for value in first.values())
     need, free = each * number / 1e9, shutil.disk_usage(folder).free / 1e9
     print(f"cache: {need:.2f} GB in {folder} ({each / 1e3:.0f} kB a hand: {', '.join(first)})")
@@ -101,7 +101,7 @@ def check_size(folder: Path, first: Hands, number: int, limit: float) -> None:
 def cached(
     folder: Path, names: Iterable[str], index: Iterable[list[int]], device: torch.device
 ) -> Iterator[Hands]:
-    """Take out the hands of each batch, in single precision."""
+    """Yield the hands of each batch, in single precision."""
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
     for some in index:
         hands = to({name: torch.from_numpy(array[some]) for name, array in arrays.items()}, device)

@@ -1,4 +1,4 @@
-"""Hands to train on: rendered, or RHD's; batches of them as dicts of tensors."""
+"""Rendered hands or hands of RHD, and batches of them as dicts of tensors."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pipeline.settings import Settings
 from shared.lifters import Hands
 
 SEEDS = {"training": 0, "validation": 1000, "evaluation": 2000}
-"""Of the rendered hands, whatever the seed of the run is: all runs train on the same."""
+"""Seeds of the rendered hands, which are the same in all runs."""
 
 HELD_OUT = 500
-"""The last hands of RHD's training split, a tenth if it is small, are not trained on but scored."""
+"""Number of hands held out at the end of RHD's training split, at most a tenth of it."""
 
 PER_JOINT = ("uv_true", "xyz", "visible", "d")
 PER_HAND = ("image", "K", "s", "depth", "mask")
 
 
 def load(settings: Settings, split: str, num_samples: int = 0) -> Dataset:
-    """Open hands of a split; 0 for all, of rendered hands as many as are trained on."""
+    """Open the hands of a split; 0 opens all, or as many rendered hands as in training."""
     if num_samples < 0:
         raise ValueError(f"expected 0 or more {split} hands, got {num_samples}")
     size = settings.image_size
@@ -42,16 +42,16 @@ def load(settings: Settings, split: str, num_samples: int = 0) -> Dataset:
 
 
 def chunks(num_samples: int, size: int) -> list[list[int]]:
-    """Numbers of the hands of each batch, in order."""
+    """Return the indices of the hands of each batch, in order."""
     return [some.tolist() for some in torch.arange(num_samples).split(size)]
 
 
 def batches(
     hands: Dataset, index: Iterable[list[int]], device: torch.device, workers: int = 0
 ) -> Iterator[Hands]:
-    """Take out the hands of each batch, and move them to the device.
+    """Yield the hands of each batch on the device.
 
-    Rendered hands are rendered there, a batch at once; others are read by ``workers`` processes.
+    Rendered hands are rendered on the device, one batch at a time. ``workers`` processes read RHD.
     """
     if hasattr(hands, "render"):
         for some in index:
@@ -69,7 +69,7 @@ def to(hands: Hands, device: torch.device) -> Hands:
 
 
 def jittered(hands: Hands, amounts: Tensor) -> Hands:
-    """Change the colours: ``amounts [B, 2, 3]`` are gain (less 1) and shift of each channel."""
+    """Change the colours: ``amounts [B, 2, 3]`` are gain minus 1 and shift of each channel."""
     gain, shift = amounts.to(hands["image"].device)[..., None, None].unbind(dim=1)
     image = hands["image"].float() / 255 * (1 + gain) + shift
     return {**hands, "image": (image.clamp(0, 1) * 255).round().to(torch.uint8)}

@@ -1,4 +1,4 @@
-"""A step under way: optimiser, schedule, loop, log and checkpoints."""
+"""The training of one step: optimiser, schedule, loop, log and checkpoints."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from shared.lifters import Hands
 from shared.training import descend
 
 ROW = ("step", "iteration", "loss", "pck_2d", "rate", "images_per_second")
-"""A row of the log: means over hands and processes since the row before."""
+"""A row of the log, with means over hands and processes since the previous row."""
 
 ROW_EVERY = 10
 
 
 class Training:
-    """What a step trains, in so many iterations, and where it stands."""
+    """The training of one step for a number of iterations, and its progress."""
 
     def __init__(
         self, fabric: Fabric, module: StepModule, order: Order, length: int, settings: Settings
@@ -43,7 +43,7 @@ class Training:
         self.iteration, self.seconds, self.rows = 0, 0.0, []
 
     def run(self, batches: Iterable[Hands], checkpoint: Path, every: int) -> None:
-        """Run the iterations that are left; write a checkpoint after ``every`` so many."""
+        """Run the remaining iterations; write a checkpoint every ``every`` iterations."""
         start, sums, since = time.perf_counter() - self.seconds, 0, time.perf_counter()
         title, quiet = f"step {self.order.step}", not self.fabric.is_global_zero
         bar = tqdm(initial=self.iteration, total=self.length, desc=title, disable=quiet)
@@ -62,7 +62,7 @@ class Training:
         bar.close()
 
     def iterate(self, hands: Hands) -> Tensor:
-        """Take an optimiser step; give the loss, 1, and how many joints and hands were scored.
+        """Take an optimiser step; return loss, 1, correct joints, visible joints and hands.
 
         Raises:
             FloatingPointError: If loss or gradient are not finite; no parameter is changed then.
@@ -82,21 +82,21 @@ class Training:
         return torch.stack([loss.detach(), one, correct, visible, len(pose) * one])
 
     def row(self, sums: Tensor, seconds: float) -> list[float]:
-        """Means over all processes, for the log."""
+        """Return a row of the log, with means over all processes."""
         summed = self.fabric.all_reduce(sums, reduce_op="sum")
         loss, batches, correct, visible, number = summed.tolist()
         rate, pck = self.schedule.get_last_lr()[0], 100 * correct / max(visible, 1)
         return [self.order.step, self.iteration, loss / batches, pck, rate, number / seconds]
 
     def state(self) -> dict[str, Any]:
-        """Everything that going on needs: order and chance follow from the position."""
+        """Return the state to resume from; it determines the order and all random draws."""
         plain = {name: getattr(self, name) for name in ("iteration", "seconds", "rows")}
         parts = {name: getattr(self, name) for name in ("model", "optimizer", "schedule")}
         states = {name: part.state_dict() for name, part in parts.items()}
         return {"step": self.order.step, **plain, **states}
 
     def restore(self, path: Path) -> None:
-        """Go on where a checkpoint of this step stands, if there is one."""
+        """Load the state of a checkpoint of this step, if there is one."""
         state = load_weights(path) if path.exists() else {}
         if state.pop("step", None) != self.order.step:
             return

@@ -1,4 +1,4 @@
-"""The methods: the paper's, its rivals, controls that the paper lacks, and literal readings."""
+"""The methods: the paper's, its baselines, controls that the paper lacks, and literal readings."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from psjnet import PoseNet, PSJNetLifter
 
 
 class Method(NamedTuple):
-    """A method: its title in tables, its lifter, its steps, and what these read."""
+    """A method: its title in tables, its lifter, its steps, and the tensors that these read."""
 
     title: str
     lifter: Callable[[int, Settings], nn.Module]  # from channels of the feature map
     steps: Callable[[PoseNet, int], dict[int, Step]] = psjnet_steps
-    reads: tuple[str, ...] = ("features",)  # beyond 2D joints and poses: a cache must hold it
+    reads: tuple[str, ...] = ("features",)  # besides 2D joints and poses; also cached
 
 
 _LEVELS = RemovalSets.by_level(HAND)
@@ -39,7 +39,7 @@ def psjnet(
     merge: nn.Module | None = None,
     **options: bool,
 ) -> nn.Module:
-    """PSJNet's lifter, or one with other parts, with the widths of the settings."""
+    """Build PSJNet's lifter, or one with other parts, with the widths of the settings."""
     width = {"channels": settings.channels}
     branches = branches or AdaptiveGraphUNet(4, 3, removal, **width)
     merge = merge or GraphMerger(3, 3, removal, feature_channels=3, **width)
@@ -48,7 +48,7 @@ def psjnet(
 
 
 def literal(in_channels: int, settings: Settings) -> nn.Module:
-    """64 hypotheses and 16 x 3 features as nodes of the ensemble network (decisions 5 and 7)."""
+    """Build PSJNet with 64 hypotheses and 16 x 3 features as ensemble nodes (decisions 5 and 7)."""
     options = {"feature_nodes": _LEVELS.num_nodes, "channels": settings.channels}
     return psjnet(in_channels, settings, merge=HypothesisGraphMerger(3, 3, _LEVELS, **options))
 
@@ -80,17 +80,17 @@ METHODS = {
 
 
 def build(settings: Settings) -> PoseNet:
-    """Build the model of a run, its weights drawn by the seed of the run."""
+    """Build the model of a run, with weights that are drawn by its seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         generator = make_generator(settings)
-        torch.manual_seed(settings.seed + 1)  # lifters start alike, whatever comes before
+        torch.manual_seed(settings.seed + 1)  # the initial lifter does not depend on the generator
         lifter = METHODS[settings.method].lifter(generator.feature_channels, settings)
     return PoseNet(generator, lifter)
 
 
 def make_generator(settings: Settings) -> HeatmapGenerator | PoseMachine:
-    """A backbone with its head, from the weights of a checkpoint if there is one."""
+    """Build a backbone with its head, and load a checkpoint if there is one."""
     if settings.method == "cai_literal":
         return PoseMachine(HAND.num_joints)
     generator = HeatmapGenerator(HAND.num_joints, settings.backbone)
@@ -100,5 +100,5 @@ def make_generator(settings: Settings) -> HeatmapGenerator | PoseMachine:
 
 
 def steps_of(model: PoseNet, settings: Settings) -> dict[int, Step]:
-    """What each step of the method trains."""
+    """Return the training steps of the method."""
     return METHODS[settings.method].steps(model, settings.image_size)

@@ -1,4 +1,4 @@
-"""What each step trains, on which loss (sections 2.1 and 2.2): PSJNet, HopeNet and Cai et al."""
+"""Trained parts and loss of each step (sections 2.1 and 2.2): PSJNet, HopeNet and Cai et al."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ DEPTH_WEIGHT = 0.1
 """Weight of the depths in the loss of Cai et al."""
 
 RIGHT_HAND = 18
-"""RHD's mask: from here on, it is the right hand (left ones are mirrored)."""
+"""Smallest value of RHD's mask that is a right hand (left hands are mirrored)."""
 
 Loss = Callable[[Detection, Hands], tuple[Tensor, Tensor]]
-"""From what was detected, and the hands, to a loss and the poses behind it: ``[B, J, 2 or 3]``."""
+"""Maps the detection and the hands to a loss and the poses ``[B, J, 2 or 3]``."""
 
 
 class Step(NamedTuple):
-    """A training step: what it trains (all else is frozen), on which loss, after what detection."""
+    """A training step: its trained parts (all others are frozen), its loss and its detection."""
 
     parts: list[nn.Module]
     loss: Loss
@@ -34,14 +34,14 @@ class Step(NamedTuple):
 
 
 class StepModule(nn.Module):
-    """A model in one of its steps: from a batch of hands to a loss, and the poses behind it."""
+    """A model in one of its steps, which maps a batch of hands to a loss and the poses."""
 
     def __init__(self, model: PoseNet, step: Step):
         super().__init__()
         self.model, self.step = set_step(model, step), step
 
     def forward(self, hands: Hands) -> tuple[Tensor, Tensor]:
-        """Detect, unless that is cached, and give the loss and (u, v, d), or (u, v) in step 1."""
+        """Detect unless cached, and return the loss and (u, v, d), or (u, v) in step 1."""
         if "uv" in hands:
             found = Detection(hands["uv"], hands.get("features"), hands.get("heatmaps"))
         else:
@@ -58,20 +58,20 @@ def set_step(model: PoseNet, step: Step) -> PoseNet:
 
 
 def trains_generator(model: PoseNet, step: Step) -> bool:
-    """Whether the generator changes in this step, so that what it finds cannot be cached."""
+    """Return whether the step trains the generator, so that its output cannot be cached."""
     return any(part is model.generator for part in step.parts)
 
 
 def pose_target(hands: Hands, image_size: int) -> Tensor:
-    """Wanted (u, v, d) in the units of Eq. 3. ``[B, J, 3]``."""
+    """Return the true (u, v, d) in the units of Eq. 3. ``[B, J, 3]``."""
     return to_pixels(target(hands, image_size))
 
 
 def generator_step(model: PoseNet, image_size: int) -> Step:
-    """Step 1: heatmaps of all joints (Eq. 2); of a pose machine, the mean over its stages.
+    """Return step 1: Eq. 2 over heatmaps of all joints, and over all stages of a pose machine.
 
-    A Gaussian is as wide in the image as at the paper's 256 pixels (decision 19), where heatmaps
-    are not too coarse for it.
+    The width of a Gaussian relative to the image is that of the paper at 256 pixels (decision 19),
+    but at least one pixel of the heatmap.
     """
     sigma = max(1.0, 2.0 * image_size / 256)
 
@@ -86,7 +86,7 @@ def generator_step(model: PoseNet, image_size: int) -> Step:
 
 
 def stage_detector(generator: PoseMachine) -> Callable[[Tensor], Detection]:
-    """Give the heatmaps of all stages, where joints are those of the last."""
+    """Return a function that detects joints in the last stage, with the heatmaps of all stages."""
 
     def detect(image: Tensor) -> Detection:
         stages, features = generator.all_stages(image)
@@ -96,7 +96,7 @@ def stage_detector(generator: PoseMachine) -> Callable[[Tensor], Detection]:
 
 
 def psjnet_steps(model: PoseNet, image_size: int) -> dict[int, Step]:
-    """Steps 1 to 4 of the paper; a merger without parameters has no step 3."""
+    """Return steps 1 to 4 of the paper; a merger without parameters has no step 3."""
     lifter = cast("PSJNetLifter", model.lifter)
     first = [lifter.branches, lifter.encode]
     second = [part for part in (lifter.merge, lifter.merge_encode) if part is not None]
@@ -117,7 +117,7 @@ def psjnet_steps(model: PoseNet, image_size: int) -> dict[int, Step]:
 
 
 def hopenet_steps(model: PoseNet, image_size: int) -> dict[int, Step]:
-    """Heatmaps, then one graph U-Net on Eq. 3."""
+    """Return the steps: heatmaps, then one graph U-Net with Eq. 3."""
 
     def loss(found: Detection, hands: Hands) -> tuple[Tensor, Tensor]:
         pose = model.lifter(found)[0]
@@ -127,7 +127,7 @@ def hopenet_steps(model: PoseNet, image_size: int) -> dict[int, Step]:
 
 
 def cai_steps(model: PoseNet, image_size: int) -> dict[int, Step]:
-    """Heatmaps; then depths and regulariser on them; as step 4 everything, end to end."""
+    """Return steps 1 (heatmaps), 2 (depths and regulariser) and 4 (everything, end to end)."""
     lifter, heatmaps = cast("CaiLifter", model.lifter), generator_step(model, image_size)
 
     def depths(found: Detection, hands: Hands) -> tuple[Tensor, Tensor]:
@@ -146,7 +146,7 @@ def cai_steps(model: PoseNet, image_size: int) -> dict[int, Step]:
 
 
 def depth_map_loss(drawn: Tensor, hands: Hands) -> Tensor:
-    """L1 distance of depth maps ``[B, S/4, S/4]``, mean over the pixels that show the hand.
+    """Compute the L1 distance of depth maps ``[B, S/4, S/4]``, mean over the pixels of the hand.
 
     Depths are relative to the wrist's, in keybone lengths, at every fourth pixel of the image.
     """

@@ -1,7 +1,7 @@
-"""Which hands an iteration trains on, and by what chance, as functions of seed, step, iteration.
+"""Hands and random draws of an iteration, as functions of seed, step and iteration.
 
-Nothing here has a state: an interrupted run needs no more than its position to go on as it would
-have. Several processes share each batch.
+These functions have no state, so an interrupted run can resume from the iteration alone. Several
+processes share each batch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def keyed(*key: object) -> torch.Generator:
-    """Random numbers that belong to a key."""
+    """Return a generator that is seeded by a key."""
     digest = hashlib.sha256(repr(key).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
@@ -40,21 +40,21 @@ class Order(NamedTuple):
             )
 
     def whole(self, iteration: int) -> Tensor:
-        """Hands of all processes; the odd ones at the end of an epoch are left out."""
+        """Return the hands of all processes; an incomplete last batch of an epoch is skipped."""
         epoch, place = divmod(iteration, self.num_samples // self.batch_size)
         order = _permutation(self.num_samples, self.seed, self.step, epoch)
         return order[place * self.batch_size : (place + 1) * self.batch_size]
 
     def mine(self, iteration: int) -> Tensor:
-        """Hands of this process."""
+        """Return the hands of this process."""
         return self.whole(iteration)[self.rank :: self.world]
 
     def batches(self, first: int, last: int) -> list[list[int]]:
-        """Hands of this process in the iterations from ``first`` to before ``last``."""
+        """Return the hands of this process in the iterations from ``first`` to ``last - 1``."""
         return [self.mine(iteration).tolist() for iteration in range(first, last)]
 
     def jitter(self, iteration: int, amount: float) -> Tensor:
-        """Gain and shift of each colour of this process's images, ``[B, 2, 3]``."""
+        """Draw gain and shift of each colour of this process's images, ``[B, 2, 3]``."""
         rng = keyed("jitter", self.seed, self.step, iteration)
         drawn = amount * (2 * torch.rand(self.batch_size, 2, 3, generator=rng) - 1)
         return drawn[self.rank :: self.world]
@@ -66,7 +66,7 @@ def _permutation(num_samples: int, seed: int, step: int, epoch: int) -> Tensor:
 
 
 def warm_cosine(iteration: int, length: int, warm: float = 0.05, floor: float = 0.01) -> float:
-    """Factor of the learning rate: up in a line over 5 % of the step, down as a cosine to 1 %."""
+    """Return the rate's factor: linear warm-up over 5 % of the step, then a cosine down to 1 %."""
     rise = max(1, round(warm * length))
     if iteration < rise:
         return (iteration + 1) / rise

@@ -14,13 +14,13 @@ from shared.pictures import GRID, Shown
 
 
 def curve(nets: list[Predictions], images: Tensor) -> Interval:
-    """The curve of the first net of a method, with its interval over the images."""
+    """Return the curve of the first net of a method, with its interval over the images."""
     rng, first = torch.Generator().manual_seed(0), nets[0]
     return bootstrap_pck(first.errors()[images], GRID, first.visible[images], generator=rng)
 
 
 def write_curves(nets: Mapping[str, list[Predictions]], path: Path) -> None:
-    """The same curves as CSV, means over nets: method, group, millimetres, pck."""
+    """Write the mean curves over nets as CSV: method, group, millimetres, pck."""
     lines = ["method,group,millimetres,pck"]
     for title, some in nets.items():
         groups = occlusion_groups(some[0].visible)
@@ -34,7 +34,7 @@ def write_curves(nets: Mapping[str, list[Predictions]], path: Path) -> None:
 
 
 def ranked(predictions: Predictions, group: str) -> Tensor:
-    """The images of a group by their error, the best first; those without a visible joint never."""
+    """Return the images of a group that have visible joints, sorted by error, best first."""
     errors, visible = predictions.errors(), predictions.visible
     scored = occlusion_groups(visible)[group] & visible.any(dim=1)
     images = scored.nonzero().squeeze(1)
@@ -43,6 +43,6 @@ def ranked(predictions: Predictions, group: str) -> Tensor:
 
 
 def shown(net: Predictions, image: Tensor, i: int, title: str) -> Shown:
-    """True and predicted joints over image ``i``, and both hands in space."""
+    """Return true and predicted joints of image ``i``, in 2D and in 3D."""
     joints = net.visible[i], net.true_uv[i], net.uv[i], net.true_xyz[i]
     return Shown(f"image {i}", *joints, {title: net.xyz[i]}, image)

@@ -1,4 +1,4 @@
-"""Run the steps of a method, each from where the one before stands."""
+"""Run the steps of a method, each from the weights of the previous one."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from shared.lifters import Hands, count
 
 @dataclass
 class Options:
-    """What the weights do not depend on; the cache apart, which rounds features."""
+    """Options that do not affect the weights, except for the cache, which rounds features."""
 
-    cache: Path | None = None  # folder for what the frozen generator finds
-    cache_limit: float = 20.0  # most that it may take, in GB
+    cache: Path | None = None  # folder for the frozen generator's output
+    cache_limit: float = 20.0  # maximum size in GB
     workers: int = 0  # processes that read RHD
     checkpoint_every: int = 200  # iterations
     validate: int = 500  # held-out hands to score after each step; 0 for none
 
 
 class Run:
-    """One model on its way through the steps, in a folder of its own."""
+    """The training of one model through its steps, in one folder."""
 
     def __init__(self, fabric: Fabric, settings: Settings, out: Path, options: Options):
         self.fabric, self.settings, self.out, self.options = fabric, settings, out, options
@@ -65,7 +65,7 @@ class Run:
         self.finish(training, module)
 
     def order(self, number: int) -> Order:
-        """The order of the hands in a step, and this process's share of them."""
+        """Return the order of the hands in a step, and this process's share of them."""
         settings, fabric = self.settings, self.fabric
         size, seed = settings.batch_size, settings.seed
         order = Order(len(self.hands), size, seed, number, fabric.global_rank, fabric.world_size)
@@ -73,7 +73,7 @@ class Run:
         return order
 
     def load_before(self, number: int) -> None:
-        """Take the weights of the step before, if there is one."""
+        """Load the weights of the previous step, if there is one."""
         before = [step for step in self.steps if step < number]
         if not before:
             return
@@ -83,7 +83,7 @@ class Run:
         self.model.load_state_dict(load_weights(path)["model"])
 
     def batches(self, order: Order, first: int, last: int) -> Iterator[Hands]:
-        """Batches of the iterations; colours are jittered if the generator is trained."""
+        """Return the batches of the iterations, with colour jitter if the generator is trained."""
         frozen = not trains_generator(self.model, self.steps[order.step])
         index, options, device = order.batches(first, last), self.options, self.fabric.device
         if options.cache is None:
@@ -96,7 +96,7 @@ class Run:
         return (jittered(*pair) for pair in zip(source, drawn, strict=True))
 
     def cached(self, index: list[list[int]], root: Path, *, frozen: bool) -> Iterator[Hands]:
-        """Hands, with images or what the frozen generator found: the first process makes them."""
+        """Return cached hands with images or generator outputs; the first process writes them."""
         device, options = self.fabric.device, self.options
         reads = METHODS[self.settings.method].reads
         found = ("uv", *reads) if frozen else ("image", *(r for r in reads if r not in FOUND))
@@ -109,7 +109,7 @@ class Run:
         return cached(folder, names, index, device)
 
     def finish(self, training: Training, module: StepModule) -> None:
-        """Score the model, then write what the step gave; its checkpoint is of no more use."""
+        """Score the model, write the results of the step, and delete its checkpoint."""
         number, first = training.order.step, self.fabric.is_global_zero
         report = json.dumps(self.report(training, module), indent=1)
         if first:
@@ -123,7 +123,7 @@ class Run:
             (self.out / "resume.pt").unlink(missing_ok=True)
 
     def report(self, training: Training, module: StepModule) -> dict[str, Any]:
-        """What the step took, how good it is, and where and with what it was trained."""
+        """Return time, scores, machine and versions of the step."""
         images, device = training.iteration * self.settings.batch_size, self.fabric.device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
         return {

@@ -1,4 +1,4 @@
-"""How good poses are: scores of a step, and Table 2 of trained runs in every range of PCK."""
+"""Scores of a step, and Table 2 of trained runs in every range of PCK."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GROUPS = ("all", "small", "severe")
 
 
 def hits_2d(uv: Tensor, hands: Hands, image_size: int) -> tuple[Tensor, Tensor]:
-    """Count the visible joints within the reach, and all visible ones; (u, v) in [-1, 1]."""
+    """Count the visible joints within ``REACH``, and all visible ones; (u, v) in [-1, 1]."""
     off = joint_errors(denormalize_uv(uv.float(), image_size), hands["uv_true"])
     return ((off <= REACH * image_size) & hands["visible"]).sum(), hands["visible"].sum()
 
@@ -81,16 +81,16 @@ RANGES = (
     Range("20 to 50 mm in 20 steps, visible joints pooled", thresholds(0.05, 20, 0.02)),
     Range("0 to 30 mm in 20 steps, visible joints pooled", thresholds(0.03)),
 )
-"""The first is the default; Zimmermann and Brox have the second, other papers the rest."""
+"""The first is the default; Zimmermann and Brox use the second, other papers the rest."""
 
 
 class Predictions(NamedTuple):
-    """What a model says of hands, and the truth.
+    """Predictions of a model, and the truth.
 
     Args:
-        xyz: Poses in the camera's frame, in metres. ``[n, J, 3]``.
-        uv: Their pixels. ``[n, J, 2]``.
-        detected: Where the heatmaps have the joints, in pixels. ``[n, J, 2]``.
+        xyz: Poses in the camera frame, in metres. ``[n, J, 3]``.
+        uv: Poses in pixels. ``[n, J, 2]``.
+        detected: Joints decoded from the heatmaps, in pixels. ``[n, J, 2]``.
         true_xyz, true_uv, visible: The truth.
     """
 
@@ -151,7 +151,7 @@ def row(title: str, nets: list[Predictions], how: Range, seed: int = 0) -> Row:
 
 
 def counts(visible: Tensor) -> str:
-    """How many images and visible joints each group has."""
+    """Format the number of images and visible joints of each group."""
     groups = occlusion_groups(visible)
     each = [f"{g} {int(groups[g].sum())} ({int(visible[groups[g]].sum())})" for g in GROUPS]
     return f"images (visible joints): {', '.join(each)}"
@@ -170,7 +170,7 @@ def markdown(rows: Iterable[Row], how: Range) -> str:
 
 
 def heading(settings: Settings) -> str:
-    """Say what is measured, and on what."""
+    """Format the title, with the data and the metrics."""
     data = "RHD, evaluation split" if settings.data == "rhd" else "rendered hands, seed 2000"
     return (
         f"# Table 2 on {data}, {settings.image_size} px\n\n"

@@ -1,4 +1,4 @@
-"""What a run is: everything that its weights depend on, as one JSON file."""
+"""The settings that the weights of a run depend on, as one JSON file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PRECISIONS = ("32-true", "bf16-mixed")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the weights depend on."""
+    """The settings that the weights depend on."""
 
     method: str = "psjnet"  # a name of pipeline.methods.METHODS
     data: str = "synthetic"  # or "rhd", whose folder is root
@@ -30,12 +30,12 @@ class Settings:
     epochs: tuple[int, ...] = (20, 8, 4, 8)  # passes over the hands in steps 1 to 4
     iterations: tuple[int, ...] = ()  # optimiser steps in steps 1 to 4, instead of epochs
     rates: tuple[float, ...] = (1e-3, 3e-3, 3e-3, 1e-3)  # highest learning rates
-    jitter: float = 0.2  # colours change by this share at most, where the generator is trained
+    jitter: float = 0.2  # largest relative change of colours, if the generator is trained
     weights: str = ""  # a checkpoint of HRNet to start step 1 from
-    precision: str = "32-true"  # Fabric's, in which everything is trained
+    precision: str = "32-true"  # of the training, as named by Fabric
 
     def __post_init__(self) -> None:
-        """Raise unless the numbers make sense."""
+        """Raise unless all values are valid."""
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision: expected one of {PRECISIONS}, got {self.precision!r}")
         if self.image_size % 32 or self.image_size < 32:
@@ -55,7 +55,7 @@ class Settings:
             raise ValueError(f"root: needed for rhd and for nothing else, got {self.root!r}")
 
     def length(self, step: int, own_steps: tuple[int, ...], num_samples: int) -> int:
-        """Iterations of a step; what the method has no step for is added to its step 2."""
+        """Return the iterations of a step; step 2 also has those of steps that the method lacks."""
         also = [s for s in STEPS if s not in own_steps] if step == 2 else []
         per_epoch = num_samples // self.batch_size
         each = self.iterations or tuple(e * per_epoch for e in self.epochs)
@@ -67,7 +67,7 @@ class Settings:
 
 
 def differences(old: Settings, new: Settings, names: Iterable[str] = ()) -> list[str]:
-    """Say which fields differ, with both values; of these fields only, if any are named."""
+    """Return which fields differ, with both values; only the named fields, if there are any."""
     first, second = asdict(old), asdict(new)
     return [
         f"{name} was {first[name]!r}, is {second[name]!r}"

@@ -1,10 +1,10 @@
-"""The run folder: what is in it, and how it is read.
+"""The files of the run folder, and the functions that read and write them.
 
 - ``run.json``: the settings (:class:`pipeline.settings.Settings`)
 - ``step1.pt`` to ``step4.pt``: ``{"step", "model"}``, the weights of the whole model after a step
 - ``step1.json`` ...: iterations, seconds, images per second, and scores on held-out hands
 - ``log1.csv`` ...: step, iteration, loss, 2D PCK, learning rate, images per second
-- ``resume.pt``: where an unfinished step stands
+- ``resume.pt``: the state of an unfinished step
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ SAME = ("data", "root", "samples", "image_size", "backbone")
 
 
 def step_path(out: Path, step: int) -> Path:
-    """Where the weights after a step are."""
+    """Return the path of the weights after a step."""
     return out / f"step{step}.pt"
 
 
 def finished(out: Path) -> list[int]:
-    """The steps whose weights a run folder has."""
+    """Return the steps whose weights are in a run folder."""
     return [step for step in STEPS if step_path(out, step).exists()]
 
 
 def save(fabric: Fabric, path: Path, content: dict[str, Any]) -> None:
-    """Let the first process write a file, in one step; all processes call this."""
+    """Write a file atomically in the first process; all processes must call this."""
     if fabric.is_global_zero:
         with written(path) as part:
             torch.save(content, part)
@@ -45,12 +45,12 @@ def save(fabric: Fabric, path: Path, content: dict[str, Any]) -> None:
 
 
 def load_weights(path: Path) -> dict[str, Any]:
-    """Read a file of a run onto the CPU; nothing in it is run."""
+    """Read a file of a run onto the CPU without executing code in it."""
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # whatever a damaged file makes PyTorch raise
+    except Exception as error:  # PyTorch raises many types for damaged files
         raise ValueError(f"{path} is damaged: remove it ({type(error).__name__})") from error
     return content
 
@@ -87,7 +87,7 @@ def take_generator(source: Path, out: Path, settings: Settings) -> None:
 
 
 def check_generator(source: Path, settings: Settings) -> None:
-    """Raise unless another run has a generator of this kind that has seen these hands."""
+    """Raise unless another run has a generator of this kind, trained on these hands."""
     if 1 not in finished(source):
         raise FileNotFoundError(f"{source} has no {step_path(source, 1).name}")
     theirs = load_settings(source)

@@ -1,1 +1,1 @@
-"""What several examples share: inputs and training, files that are whole, photos, pictures."""
+"""Code that several examples share: inputs, training, files, photos and pictures."""

@@ -1,4 +1,4 @@
-"""Folders and files that outlive an interruption."""
+"""Locked folders, and files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from filelock import FileLock, Timeout
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder, which is made if needed; the lock ends with us.
+    """Lock a folder, which is created if needed; the lock also ends with the process.
 
     Raises:
-        RuntimeError: If another process holds it; the message says which.
+        RuntimeError: If another process holds the lock; the message names the process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     held, owner = FileLock(folder / ".lock"), folder / ".owner"
@@ -34,7 +34,7 @@ def lock(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def written(path: Path, tag: str = "") -> Iterator[Path]:
-    """Give another name to write to; the file gets its own when it is whole and on the disk."""
+    """Yield a temporary path to write to; it is renamed when the file is complete on the disk."""
     part = path.with_name(f"{path.name}{tag}.part")
     yield part
     with part.open("rb+") as file:
@@ -43,6 +43,6 @@ def written(path: Path, tag: str = "") -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in one step."""
+    """Write a text file atomically."""
     with written(path) as part:
         part.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the examples share that write what they find in images."""
+"""Cameras, folders and joint names for the examples that estimate hands in images."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from handgraph import HAND
 
 
 def name_joints(values: Tensor) -> dict[str, object]:
-    """Values by the names of the joints, to four decimals."""
+    """Return values by joint name, rounded to four decimals."""
     return dict(zip(HAND.joints, values.double().round(decimals=4).tolist(), strict=True))
 
 
 def camera(focal: float, image: Tensor) -> Tensor:
-    """Camera matrix of a focal length in pixels, its centre in the middle of ``[3, H, W]``."""
+    """Return the camera matrix of a focal length in pixels, centred in an image ``[3, H, W]``."""
     height, width = image.shape[-2:]
     return torch.tensor([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
 
 
 def folders(images: Sequence[Path]) -> list[Path]:
-    """A folder for each image: its name, with the folders and the ending that tell it from others.
+    """Return a folder for each image: its stem, with parents and suffix if stems are not unique.
 
     An image that is given twice has one folder.
     """

@@ -21,10 +21,10 @@ GRID = thresholds(0.05, 51)
 TRUTH, PREDICTION = "#BBBBBB", "#0072B2"
 
 CUBE = 0.2
-"""Side in metres of the space around the true hand, the same in every panel."""
+"""Side of the cube around the true hand in metres, the same in every panel."""
 
 Nets = TypeVar("Nets")
-"""What is known of the trained nets of a method."""
+"""Results of the trained nets of a method."""
 
 
 def save_curves(
@@ -34,7 +34,7 @@ def save_curves(
     path: Path,
     title: str = "",
 ) -> None:
-    """PCK of visible joints under small and severe occlusion, a row of plots for each name.
+    """Draw PCK of visible joints under small and severe occlusion, a row of plots for each name.
 
     ``curve`` computes the curve of a method, from its nets and the images of a group, Bool ``[n]``.
     """
@@ -56,7 +56,7 @@ def save_curves(
 
 
 class Shown(NamedTuple):
-    """A hand of a picture: its joints in 2D, and the true and the predicted hands in space."""
+    """A hand in a picture: its joints in 2D, and the true and the predicted hands in 3D."""
 
     title: str  # of the joints in 2D
     visible: Tensor  # hidden joints are hollow
@@ -68,7 +68,7 @@ class Shown(NamedTuple):
 
 
 def save_hands(hands: Sequence[Shown], path: Path, title: str) -> None:
-    """A row for each hand: its joints in 2D, then the pose of each method in space."""
+    """Draw a row for each hand: its joints in 2D, then the pose of each method in 3D."""
     size = len(hands), 1 + len(hands[0].poses)
     figure = Figure(figsize=(2.3 * size[1], 2.4 * size[0] + 0.6), layout="constrained")
     for row, hand in enumerate(hands):
@@ -91,7 +91,7 @@ def save_hands(hands: Sequence[Shown], path: Path, title: str) -> None:
 
 
 def draw_in_cube(space: Axes3D, hands: Mapping[str, Tensor], visible: Tensor) -> None:
-    """Hands by colour, in a cube around the first, to the same scale in all panels."""
+    """Draw hands by colour in a cube around the first, with the same scale in all panels."""
     for color, xyz in hands.items():
         draw_pose_3d(xyz, visible=visible, color=color, unit="m", ax=space)
     x, y, z = next(iter(hands.values())).mean(dim=0).tolist()
@@ -102,7 +102,7 @@ def draw_in_cube(space: Axes3D, hands: Mapping[str, Tensor], visible: Tensor) ->
 
 
 def save_heatmaps(image: Tensor, heatmaps: Tensor, uv: Tensor, path: Path) -> None:
-    """An image, and the heatmap of each joint over it with its peak: where, and how high."""
+    """Draw the heatmap of each joint over the image, with the position and height of its peak."""
     figure = Figure(figsize=(15, 6.5), layout="constrained")
     edge = image.shape[-1] - 0.5
     for ax, heatmap, joint, name in zip(
@@ -116,14 +116,14 @@ def save_heatmaps(image: Tensor, heatmaps: Tensor, uv: Tensor, path: Path) -> No
 
 
 def save_overlay(crop: Tensor, uv: Tensor, d: Tensor, path: Path) -> None:
-    """The crop with the pose, and the pose in space: units of one keybone, seen from the camera."""
+    """Draw the pose over the crop, and in 3D in keybone lengths, seen from the camera."""
     figure = Figure(figsize=(10, 5), layout="constrained")
     draw_pose(uv, HAND, ax=draw_image(crop, ax=figure.add_subplot(1, 2, 1)))
     bone = torch.linalg.vector_norm(uv[HAND.index("middle_pip")] - uv[HAND.index("middle_mcp")])
     flat = (uv - uv[HAND.index("wrist")]) / bone.clamp(min=1)
     space = figure.add_subplot(1, 2, 2, projection="3d")
     draw_pose_3d(torch.cat([flat, d[:, None]], dim=-1), HAND, ax=space)
-    space.locator_params(axis="y", nbins=2)  # a flat hand has no room for more
+    space.locator_params(axis="y", nbins=2)  # a flat hand has no room for more ticks
     space.set(title="depth relative to the wrist", xlabel="u (projected keybones)")
     space.set(ylabel="d (keybones)", zlabel="v")
     figure.savefig(path, dpi=90)

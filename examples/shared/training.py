@@ -1,4 +1,4 @@
-"""How the examples train: batches, and optimiser steps with clipped gradients."""
+"""Training of the examples: batches, and optimiser steps with clipped gradients."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from tqdm import tqdm
 
 MAX_NORM = 1.0
-"""Gradients are scaled down to this norm: without it, some seeds of graph U-Nets collapse."""
+"""Largest norm of gradients; without clipping, some seeds of graph U-Nets collapse."""
 
 
 def batches(
     num_samples: int, size: int, epochs: int, rng: torch.Generator | None = None
 ) -> Iterator[Tensor]:
-    """Sample numbers of each batch, in another order in each epoch."""
+    """Yield the sample indices of each batch, in a new order in each epoch."""
     for _ in range(epochs):
         yield from torch.randperm(num_samples, generator=rng).split(size)
 
@@ -49,11 +49,11 @@ def minimize(
     """Train groups of parameters by Adam with a one-cycle rate.
 
     Args:
-        losses: One for each step, computed when it is taken out: a generator.
-        groups: Parameters; the gradients of each group are clipped apart.
+        losses: Generator that computes one loss per step.
+        groups: Groups of parameters; the gradients of each group are clipped separately.
         rate: The highest learning rate.
         steps: Number of losses.
-        options: Of Adam.
+        options: Options of Adam.
     """
     optimizer = Adam([{"params": list(group)} for group in groups], lr=rate, **options)
     schedule = OneCycleLR(optimizer, rate, total_steps=steps + 1)

@@ -53,7 +53,7 @@ def small():
 
 
 def step(module, x):
-    """A step of gradient descent on all parameters."""
+    """Take a step of gradient descent on all parameters."""
     module(x).square().sum().backward()
     with torch.no_grad():
         for parameter in module.parameters():
@@ -100,7 +100,7 @@ def test_ragged_branches_are_refused(small):
 
 
 def fake(seconds):
-    """A stopwatch that knows how long each call takes, and what it was called with."""
+    """Return a stopwatch that reports the given times, and the list of its arguments."""
     seen = []
 
     def stopwatch(call, inputs):
@@ -289,7 +289,7 @@ def test_each_available_engine_has_its_own_rows(small, monkeypatch):
 
 @pytest.mark.skipif(refusal.missing() is not None, reason="needs numba")
 def test_a_contestant_run_by_another_engine_has_no_time():
-    """Where numba leaves a part to another engine, no time stands under its name."""
+    """If another engine runs a part, the row for numba has the reason instead of a time."""
     net = seeded(lambda: scaled_core(joints=6, branches=2, depth=2))
     ours, folded = contestants.by_engine(contestants.equal_forms(net), "cpu")
     ours.module.branches.squeeze.register_forward_hook(lambda *_: None)

@@ -56,7 +56,7 @@ def test_pipeline(tmp_path, capsys):
 
 
 class Shifted(torch.nn.Module):
-    """A detector whose joints are some way off."""
+    """A detector that shifts its joints."""
 
     def __init__(self, shift):
         super().__init__()

@@ -181,7 +181,7 @@ def test_joints_are_mapped_from_crop_to_image():
 
 
 class Brightest(nn.Module):
-    """A generator whose heatmaps are the image, and a lifter that keeps what was detected."""
+    """A generator whose heatmaps are the image, and a lifter that returns the detected joints."""
 
     def forward(self, x):
         if isinstance(x, tuple):

@@ -1,4 +1,4 @@
-"""What the examples share: the training step, the order of samples, files that are whole."""
+"""Code that the examples share: the training step, the order of samples, atomic files."""
 
 from itertools import islice
 

@@ -1,4 +1,4 @@
-"""The example of predicted uncertainty, in small: its tables, its picture, its bookkeeping."""
+"""The uncertainty example with small settings: its tables, its groups and its picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NUMBER = re.compile(r"(-?\d+\.\d\d) \((\d+\.\d\d)\)")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """What the script leaves behind, what it prints, and its picture."""
+    """Return the namespace of the script, its output, and the path of its picture."""
     picture = tmp_path_factory.mktemp("uncertainty") / "calibration.png"
     flags = ("--samples", 300, "--epochs", 2, "--seeds", 2, "--picture", picture)
     return *run_example("uncertainty.py", *flags), picture

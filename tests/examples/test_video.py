@@ -29,7 +29,7 @@ def colored(i, height=21, width=33):
 
 
 class Still(nn.Module):
-    """A generator that looks at nothing, and a lifter whose hand fills the crop as in training."""
+    """A generator that ignores the image, and a lifter whose hand fills the crop as in training."""
 
     def __init__(self):
         super().__init__()

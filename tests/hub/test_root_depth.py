@@ -1,4 +1,4 @@
-"""The depth of the root, by exact hands and against scipy's least squares."""
+"""The root depth is exact for exact joints, and matches scipy's least squares for noisy ones."""
 
 from __future__ import annotations
 

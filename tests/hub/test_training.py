@@ -49,7 +49,7 @@ def test_target_is_exact_under_autocast():
 
 
 def test_loss_is_that_of_a_mixture():
-    """One hypothesis: the mean distance. Two: by hand, and least where each is right."""
+    """The loss of one hypothesis is the mean distance; that of two is computed by hand."""
     wanted = torch.randn(4, 21, 3, dtype=torch.float64)
     poses = wanted[:, None] + torch.randn(4, 2, 21, 3, dtype=torch.float64)
     weights = torch.tensor([[0.3, 0.7]], dtype=torch.float64).expand(4, 2)

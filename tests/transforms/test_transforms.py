@@ -468,7 +468,7 @@ def test_left_and_right_joints_change_places():
 
 
 def test_all_rows_of_joints_change_places():
-    """``node_mask`` is of RemoveJoints, ``score`` one's own; ``label`` has no rows of joints."""
+    """``RemoveJoints`` adds ``node_mask``, ``score`` is custom, and ``label`` is not per joint."""
     before = COCO.to_data(
         uv=torch.rand(17, 2), score=torch.arange(17), x=torch.rand(17, 5), label=torch.tensor([3])
     )

@@ -1,4 +1,4 @@
-"""The crop that follows a hand, and the drawing of it."""
+"""The crop that follows a hand, and drawn joints."""
 
 import math
 
@@ -16,7 +16,7 @@ RING = torch.stack([torch.linspace(0, 2 * math.pi, 22)[:21].cos(),
 
 
 class Hand:
-    """A hand that moves; ``crops`` are the maps that it was looked at under."""
+    """A moving hand; ``crops`` are the maps to the crops in which it was estimated."""
 
     def __init__(self, centers, radius=20.0):
         self.there = [radius * RING + torch.tensor(center) for center in centers]

@@ -1,4 +1,4 @@
-"""Frames of video files, in and out."""
+"""Reading and writing the frames of video files."""
 
 import math
 import struct
@@ -32,7 +32,7 @@ def test_frames_come_back_with_their_times(tmp_path):
 
 
 def matrix(*entries):
-    """The matrix of a track's header in an MP4: 16.16 numbers, the last column 2.30."""
+    """Encode the matrix of an MP4 track header: 16.16 fixed point, the last entry 2.30."""
     return struct.pack(">9i", *(round(x * 2**16) for x in entries[:8]), 2**30)
 
 

@@ -11,7 +11,7 @@ from handgraph.video import OneEuro
 
 
 def by_the_paper(values, times, min_cutoff, beta):
-    """Algorithm 1 of the paper, one number at a time."""
+    """Compute Algorithm 1 of the paper, one number at a time."""
     out, before, speed, last = [], None, 0.0, None
 
     def alpha(cutoff, step):

@@ -1,4 +1,4 @@
-"""Images are read as people see them, by value."""
+"""Images are read upright, as 8 bits and over white."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from handgraph.vision import read_image
 Image = pytest.importorskip("PIL.Image")
 
 CORNERS = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.uint8)
-"""Two rows and three columns, as a person sees them."""
+"""Two rows and three columns, upright."""
 STORED = {  # EXIF's orientation: how the camera stored them
     1: CORNERS,
     2: np.fliplr(CORNERS),
@@ -58,7 +58,7 @@ def test_floating_point_is_refused(tmp_path):
 
 
 def blended(color, alpha):
-    """Over white, by the definition of alpha."""
+    """Blend a colour with white by its alpha."""
     return torch.tensor([round(c * alpha / 255 + 255 * (1 - alpha / 255)) for c in color])
 
 

@@ -453,7 +453,7 @@ def test_hooks_on_saved_tensors(engine):
 
 @pytest.mark.parametrize("change", ["input", "parameter"])
 def test_what_changes_before_the_derivative(engine, change):
-    """It raises an error, or the derivative is that of the values before: an engine may copy."""
+    """An error is raised, or the derivative is that of the original values, if they are copied."""
     net, x = unet(), pose(unet(), 3)
     leaves = list(net.parameters())
     expected = torch.autograd.grad(net(x).sum(), leaves)
