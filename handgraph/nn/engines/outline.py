@@ -57,23 +57,23 @@ def _numbers(one: Map, slots: _Slots) -> tuple[int, int, int]:
 
 def restore(code: Sequence[int], parts: Sequence[Tensor]) -> Plan:
     """Rebuild a plan from :func:`outline`."""
-    rest = iter(code)
-    return tuple(_stage(count, rest, (None, *parts)) for count in rest)
+    rest, table = iter(code), (None, *parts)
+    return tuple([_stage(count, rest, table) for count in rest])
 
 
 def _stage(count: int, rest: Iterator[int], parts: Sequence[Tensor | None]) -> Stage:
-    terms = tuple(_term(rest, parts) for _ in range(count))
+    terms = tuple([_term(rest, parts) for _ in range(count)])
     bias, relu = next(rest), next(rest)
     return Stage(terms, parts[bias], bool(relu))
 
 
 def _term(rest: Iterator[int], parts: Sequence[Tensor | None]) -> Term:
-    source, count, weight = (next(rest) for _ in range(3))
-    return Term(source, tuple(_map(rest, parts) for _ in range(count)), parts[weight])
+    source, count, weight = next(rest), next(rest), next(rest)
+    return Term(source, tuple([_map(rest, parts) for _ in range(count)]), parts[weight])
 
 
 def _map(rest: Iterator[int], parts: Sequence[Tensor | None]) -> Map:
-    kind, first, second = (next(rest) for _ in range(3))
+    kind, first, second = next(rest), next(rest), next(rest)
     tensor = cast("Tensor", parts[first])
     if kind == NODE_MAP:
         return NodeMap(tensor, parts[second])

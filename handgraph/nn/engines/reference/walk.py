@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -30,7 +29,7 @@ def _run_stage(stage: Stage, outs: Sequence[Tensor]) -> Tensor:
     total = cast("Tensor", None)
     for term in terms:
         total = _add_term(term, outs[term.source], total)
-    if bias is not None and len(total) > len(bias) == 1:
+    if bias is not None and total.shape[0] > bias.shape[0] == 1:
         total = total.sum(0).unsqueeze(0)  # OpenVINO errs if the sum keeps the dimension
     if bias is not None:
         total = total + (bias.unsqueeze(3) if total.dim() == 4 else bias)
@@ -42,20 +41,21 @@ def _run_stage(stage: Stage, outs: Sequence[Tensor]) -> Tensor:
 def _add_term(term: Term, x: Tensor, onto: Tensor | None) -> Tensor:
     """Return the value of a term, plus ``onto``. Only the last product adds."""
     _, maps, weight = term
-    steps: list[Callable[..., Tensor]] = [] if weight is None else [partial(_mix_channels, weight)]
-    if maps and isinstance(maps[0], Select):
-        x = _gather(x, maps[0].chosen)
-    elif maps and isinstance(maps[0], Scale):
-        x = x * maps[0].factors.unsqueeze(2)
-    elif maps:
-        matrix = maps[0][0]
-        first = weight is None or _is_first(matrix, weight)
-        steps.insert(0 if first else 1, partial(_mix_nodes, matrix))
-    if not steps:
-        return x if onto is None else onto + x
-    for step in steps[:-1]:
-        x = step(x, None)
-    return steps[-1](x, onto)
+    one = maps[0] if maps else None
+    if isinstance(one, Select):
+        x = _gather(x, one.chosen)
+    elif isinstance(one, Scale):
+        x = x * one.factors.unsqueeze(2)
+    elif one is not None:
+        matrix = one[0]
+        if weight is None:
+            return _mix_nodes(matrix, x, onto)
+        if not _is_first(matrix, weight):
+            return _mix_nodes(matrix, _mix_channels(weight, x, None), onto)
+        x = _mix_nodes(matrix, x, None)
+    if weight is not None:
+        return _mix_channels(weight, x, onto)
+    return x if onto is None else onto + x
 
 
 def _is_first(matrix: Tensor, weight: Tensor) -> bool:
@@ -65,13 +65,15 @@ def _is_first(matrix: Tensor, weight: Tensor) -> bool:
 
 
 def _mix_nodes(matrix: Tensor, x: Tensor, onto: Tensor | None) -> Tensor:
+    if x.dim() == 3:  # of a dense plan
+        return _multiply(matrix, x, onto)
     total = _multiply(matrix, x.flatten(2), None if onto is None else onto.flatten(2))
     return total.reshape(*total.shape[:2], *x.shape[2:])
 
 
 def _mix_channels(weight: Tensor, x: Tensor, onto: Tensor | None) -> Tensor:
     (branches, nodes, ins, size), outs = x.shape, weight.shape[1]
-    if len(weight) != branches or (onto is not None and len(onto) != branches):
+    if weight.shape[0] != branches or (onto is not None and onto.shape[0] != branches):
         mixed = weight.unsqueeze(1) @ x
         return mixed if onto is None else onto + mixed
     each = weight.unsqueeze(1).expand(-1, nodes, -1, -1).reshape(branches * nodes, outs, ins)
@@ -82,11 +84,12 @@ def _mix_channels(weight: Tensor, x: Tensor, onto: Tensor | None) -> Tensor:
 
 def _multiply(a: Tensor, b: Tensor, onto: Tensor | None) -> Tensor:
     """Return the product of each branch, plus ``onto``. A single branch is broadcast."""
-    if len(a) != len(b):
+    branches = a.shape[0]  # len() of a tensor is slow
+    if branches != b.shape[0]:
         return a @ b if onto is None else onto + a @ b
     if onto is None:
         return torch.bmm(a, b)
-    return torch.baddbmm(onto, a, b) if len(onto) == len(a) else onto + torch.bmm(a, b)
+    return torch.baddbmm(onto, a, b) if onto.shape[0] == branches else onto + torch.bmm(a, b)
 
 
 def _gather(x: Tensor, index: Tensor) -> Tensor:
