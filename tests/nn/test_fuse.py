@@ -108,3 +108,9 @@ def test_maps_that_cannot_be_fused_raise():
         fuse((Stage((Term(0, (chosen, graph)),)),))
     with pytest.raises(ValueError, match="^plan: expected a Select or a Scale to be the only"):
         fuse((Stage((Term(0, (graph, Scale(torch.rand(1, 2, 5)))),)),))
+
+
+def test_scales_have_no_dense_form():
+    plan = (Stage((Term(0, (Scale(torch.rand(1, 2, 5)),)),)),)
+    with pytest.raises(ValueError, match="^dense: expected terms that do not scale nodes"):
+        dense(plan, Shape(1, 2, 3))
