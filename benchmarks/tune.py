@@ -21,7 +21,7 @@ from benchmarks.timing import cpu_stopwatch, cuda_stopwatch, interleave, summary
 from handgraph.nn.engines.cuda import launch
 from handgraph.nn.engines.cuda.program import Program, lower
 from handgraph.nn.engines.cuda.table import pack
-from handgraph.nn.join import join
+from handgraph.nn.fuse import join
 from handgraph.nn.plan import Plan, Shape
 
 BATCHES = [1, 32, 256, 4096]

@@ -34,22 +34,24 @@ def _dense_stage(stage: Stage, given: list[Shape], out: Shape) -> Stage:
 
 
 def _dense_term(term: Term, given: Shape) -> Term:
-    if term.maps and isinstance(term.maps[0], Select):
-        if term.weight is not None:
+    source, one, weight = term
+    if isinstance(one, Select):
+        if weight is not None:
             raise ValueError("dense: expected terms that select nodes without a weight")
-        return term._replace(maps=(_dense_select(term.maps[0], given.channels),))
-    if term.maps and isinstance(term.maps[0], Scale):
+        return Term(source, _dense_select(one, given.channels))
+    if isinstance(one, Scale):
         raise ValueError("dense: expected terms that do not scale nodes")
-    if not term.maps and term.weight is None:
+    matrix = None if one is None else one[0]
+    like = matrix if weight is None else weight
+    if like is None:
         return term
-    like = term.maps[0][0] if term.weight is None else term.weight
     nodes, channels = (like.new_ones(n).diag().unsqueeze(0) for n in given[1:])
-    nodes = term.maps[0][0] if term.maps else nodes
-    channels = channels if term.weight is None else term.weight
+    nodes = nodes if matrix is None else matrix
+    channels = channels if weight is None else weight
     branches = max(len(nodes), len(channels))
     nodes, channels = (m.expand(branches, -1, -1) for m in (nodes, channels))
-    matrix = torch.einsum("nij,ndc->nidjc", nodes, channels).flatten(3).flatten(1, 2)
-    return Term(term.source, (NodeMap(matrix),))
+    both = torch.einsum("nij,ndc->nidjc", nodes, channels).flatten(3).flatten(1, 2)
+    return Term(source, NodeMap(both))
 
 
 def _dense_select(one: Select, channels: int) -> Select:

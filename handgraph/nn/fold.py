@@ -14,7 +14,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from handgraph.nn.engines.looking import changed, hooked
 from handgraph.nn.folded import Folded, FoldedUNet
-from handgraph.nn.join import join
+from handgraph.nn.fuse import join
 from handgraph.nn.merge.base import Merger
 from handgraph.nn.plan import Plan
 from handgraph.nn.unet import AdaptiveGraphUNet

@@ -15,7 +15,7 @@ from handgraph.nn.engines.reference.form import ReferenceForm
 from handgraph.nn.fuse import fuse
 from handgraph.nn.gates import finest, gate_plan
 from handgraph.nn.mixing import samples_first, samples_last
-from handgraph.nn.plan import Plan, Select, Shape, tensors
+from handgraph.nn.plan import NodeMap, Plan, Select, Shape, tensors
 from handgraph.nn.unet import AdaptiveGraphUNet
 
 
@@ -95,7 +95,7 @@ class FoldedUNet(BranchedNet):
         super().__init__(net.in_channels, net.out_channels, net.graph)
         self.nodes, self.gating = net.nodes, net.gating
         plan = net.lower()
-        self.level = SavedPlan(fuse(finest(plan)))
+        self.level = SavedPlan(finest(plan))
         self.folded = Folded(plan, (True, True))
 
     def reset_parameters(self) -> None:
@@ -105,7 +105,7 @@ class FoldedUNet(BranchedNet):
     def adjacencies(self) -> list[Tensor]:
         """Return the normalised adjacencies, finest level first."""
         last = self.folded.plan()[1 - len(self.nodes) :]
-        maps = [stage.terms[0].maps[0][0] for stage in reversed(last)]
+        maps = [cast("NodeMap", stage.terms[0].node_map).matrix for stage in reversed(last)]
         return maps if self.branched[0] else [matrix.squeeze(0) for matrix in maps]
 
     def forward(self, x: Tensor, node_mask: Tensor | None = None) -> Tensor:
@@ -115,8 +115,8 @@ class FoldedUNet(BranchedNet):
             return self.leave(self.folded(x), visible)
         expect(self)
         gate = samples_last(gate, 2)
-        plan = gate_plan(self.folded.plan(), self.level.plan(), gate, self.gating)
-        return self.leave(engines.run(plan, x), visible)
+        inner, level = self.folded.plan()[1:-1], self.level.plan()
+        return self.leave(engines.run(gate_plan(inner, level, gate, self.gating), x), visible)
 
 
 def input_size(plan: Plan, source: int = 0) -> tuple[int | None, int | None]:
@@ -124,8 +124,7 @@ def input_size(plan: Plan, source: int = 0) -> tuple[int | None, int | None]:
     for number, stage in enumerate(plan, start=1):
         for term in (term for term in stage.terms if term.source == source):
             nodes, channels = input_size(plan, number)
-            if term.maps:
-                one = term.maps[0]
+            if (one := term.node_map) is not None:
                 nodes = one.nodes if isinstance(one, Select) else one[0].shape[2]
             return nodes, channels if term.weight is None else term.weight.shape[2]
     return None, None

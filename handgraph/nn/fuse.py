@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import reduce
 
@@ -12,16 +13,30 @@ from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Scale, Select, Stage, T
 
 
 def fuse(plan: Plan) -> Plan:
-    """Multiply the maps over nodes of every term into one matrix.
+    """Merge every linear stage that a single term reads into the stage of that term.
 
-    Biases of the maps become part of the biases of the stages. A stage with such maps must not read
-    more branches than its maps and weights have. Differentiable.
-
-    Raises:
-        ValueError: If a Select or a Scale is not the only map of its term.
+    Graphs are normalised, and biases of maps over nodes become part of the biases of the stages. A
+    stage with such maps must not read more branches than its maps and weights have. Differentiable.
     """
-    known: dict[tuple[int, ...], NodeMap] = {}
-    return tuple([_fuse_stage(stage, known) for stage in plan])
+    readers = Counter(term.source for stage in plan for term in stage.terms)
+    known: dict[int, NodeMap] = {}
+    fusing = _Fusing()
+    for number, stage in enumerate(plan, start=1):
+        fused = fusing.read(_plain(stage, known))
+        if fused.relu or readers[number] != 1 or number == len(plan):
+            fusing.keep(number, fused)
+        else:
+            fusing.linear[number] = fused
+    return tuple(fusing.stages)
+
+
+def join(first: Plan, then: Plan) -> Plan:
+    """Return one fused plan that runs ``first`` and then ``then``."""
+    moved = [
+        stage._replace(terms=tuple(t._replace(source=t.source + len(first)) for t in stage.terms))
+        for stage in then
+    ]
+    return fuse((*first, *moved))
 
 
 def check_selection(one: Select) -> Select:
@@ -34,55 +49,105 @@ def check_selection(one: Select) -> Select:
 
 
 def branches(terms: Sequence[Term]) -> int:
-    """Return the number of branches of the tensors of fused terms."""
-    parts = [part for _, maps, weight in terms for part in (weight, *[one[0] for one in maps])]
+    """Return the number of branches of the tensors of terms."""
+    parts = [part for _, one, weight in terms for part in (weight, one and one[0])]
     return max([part.shape[0] for part in parts if part is not None], default=1)
 
 
-def _fuse_stage(stage: Stage, known: dict[tuple[int, ...], NodeMap]) -> Stage:
-    terms, bias, _ = stage
-    fused, shifts = [], []
-    for source, maps, weight in terms:
-        one = _product(maps, known) if maps else None
-        if type(one) is NodeMap and one.bias is not None:
-            sums = 1 if weight is None else weight.sum(2).unsqueeze(1)
-            shifts.append(one.bias * sums)
+def _plain(stage: Stage, known: dict[int, NodeMap]) -> Stage:
+    """Return a stage whose maps over nodes are matrices without biases, selections or scales."""
+    terms, shifts, bias = [], [], stage.bias
+    for source, one, weight in stage.terms:
+        one = _normalized(one, known)
+        if isinstance(one, NodeMap) and one.bias is not None:
+            shifts.append(one.bias if weight is None else one.bias * weight.sum(2).unsqueeze(1))
             one = NodeMap(one.matrix)
-        fused.append(Term(source, () if one is None else (one,), weight))
+        terms.append(Term(source, one, weight))
     if bias is not None and bias.dim() == 2:
         bias = bias.unsqueeze(1)
     if shifts:
-        bias = _shifted(bias, reduce(torch.add, shifts), branches(fused))
-    return stage._replace(terms=tuple(fused), bias=bias)
+        bias = _add(bias, reduce(torch.add, shifts).expand(branches(terms), -1, -1))
+    return stage._replace(terms=tuple(terms), bias=bias)
 
 
-def _product(
-    maps: tuple[Map, ...], known: dict[tuple[int, ...], NodeMap]
-) -> NodeMap | Scale | Select:
-    """Return the product of maps. Each is computed once, as stages share graphs and poolings."""
-    *before, last = maps
-    if not before and isinstance(last, Select):
-        return check_selection(last)
-    if not before and isinstance(last, NodeMap | Scale):
-        return last
-    key = tuple([id(one) for one in maps])
-    if key not in known:
-        if not before and isinstance(last, Graph):
-            known[key] = last.node_map()
-        else:
-            first, then = _product(maps[:-1], known), _product(maps[-1:], known)
-            if not (isinstance(first, NodeMap) and isinstance(then, NodeMap)):
-                raise ValueError(
-                    "plan: expected a Select or a Scale to be the only map of its term"
-                )
-            known[key] = then.after(first)
-    return known[key]
+def _normalized(one: Map | None, known: dict[int, NodeMap]) -> NodeMap | Scale | Select | None:
+    """Return a map, or the normalised adjacency of a graph. Stages share it."""
+    if isinstance(one, Select):
+        return check_selection(one)
+    if not isinstance(one, Graph):
+        return one
+    if id(one) not in known:
+        known[id(one)] = one.node_map()
+    return known[id(one)]
 
 
-def _shifted(bias: Tensor | None, shift: Tensor, several: int) -> Tensor:
-    """Add the biases of the maps of all terms to the bias of a stage with several branches."""
-    if several > 1:
-        shift = shift.expand(several, -1, -1)
+def _add(bias: Tensor | None, shift: Tensor) -> Tensor:
+    """Add the bias of each branch to that of a stage, which may sum over the branches."""
     if bias is None:
         return shift
     return bias + (shift.sum(0, True) if len(bias) == 1 else shift)
+
+
+class _Fusing:
+    """The stages made so far, and linear stages that the next stages may absorb."""
+
+    def __init__(self) -> None:
+        self.stages: list[Stage] = []
+        self.places = {0: 0}
+        self.linear: dict[int, Stage] = {}
+
+    def keep(self, number: int, stage: Stage) -> None:
+        """Append a stage."""
+        self.stages.append(stage)
+        self.places[number] = len(self.stages)
+
+    def read(self, stage: Stage) -> Stage:
+        """Return a stage after it absorbed the linear stages that it reads."""
+        terms: list[Term] = []
+        bias = stage.bias
+        for term in stage.terms:
+            gone = self.linear.pop(term.source, None)
+            if gone is not None and _fits(gone, stage, term):
+                terms += [_after(term, earlier) for earlier in gone.terms]
+                bias = bias if gone.bias is None else _add(bias, _apply(term, gone.bias))
+                continue
+            if gone is not None:
+                self.keep(term.source, gone)
+            terms.append(term._replace(source=self.places[term.source]))
+        return stage._replace(terms=tuple(terms), bias=bias)
+
+
+def _fits(gone: Stage, reader: Stage, term: Term) -> bool:
+    """Return whether a term of ``reader`` reads one branch of ``gone`` in each of its branches.
+
+    That is so if all tensors have equally many branches, or if ``gone`` sums over its branches, and
+    nothing else that ``reader`` sums has branches.
+    """
+    if any(isinstance(one.node_map, Scale | Select) for one in (*gone.terms, term)):
+        return False
+    is_only = len(reader.terms) == 1
+    if gone.bias is not None and len(gone.bias) == 1:
+        single = reader.bias is None or len(reader.bias) == 1
+        return is_only and single and branches(reader.terms) == 1
+    counts = {branches([one]) for one in (*gone.terms, *reader.terms)}
+    return len(counts | (set() if gone.bias is None else {len(gone.bias)})) == 1
+
+
+def _after(term: Term, earlier: Term) -> Term:
+    """Return the composition of ``earlier`` and then ``term``."""
+    one, weight = earlier.node_map or term.node_map, earlier.weight
+    if isinstance(earlier.node_map, NodeMap) and isinstance(term.node_map, NodeMap):
+        one = term.node_map.after(earlier.node_map)
+    if term.weight is not None:
+        weight = term.weight if weight is None else term.weight @ weight
+    return Term(earlier.source, one, weight)
+
+
+def _apply(term: Term, x: Tensor) -> Tensor:
+    """Apply a fused term to ``[N, J, C]``."""
+    if term.weight is not None:
+        x = x.expand(-1, -1, term.weight.shape[2]) @ term.weight.mT
+    if term.node_map is None:
+        return x
+    matrix = term.node_map[0]
+    return matrix @ x.expand(-1, matrix.shape[2], -1)

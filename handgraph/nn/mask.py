@@ -71,7 +71,7 @@ class SubgraphMask(HasConstants, MadeFor):
         """Return the plan of :meth:`forward`, from one branch to N."""
         kept = self.kept.where(self.node_mask, -1)
         select = Select(kept, self.removal.skeleton.num_joints)
-        return (Stage((Term(0, (select,)),), relu=False),)
+        return (Stage((Term(0, select),), relu=False),)
 
     def scatter(self, y: Tensor, reduce: Literal["mean", "sum", "min", "max"] = "mean") -> Tensor:
         """Reduce the values of each joint over the :attr:`count` branches that keep it.

@@ -89,7 +89,7 @@ class Select(NamedTuple):
         >>> import torch
         >>> from handgraph.nn import engines
         >>> from handgraph.nn.plan import Select, Stage, Term
-        >>> last = Stage((Term(0, (Select(torch.tensor([[2, -1]]), 3),)),), relu=False)
+        >>> last = Stage((Term(0, Select(torch.tensor([[2, -1]]), 3)),), relu=False)
         >>> engines.run((last,), torch.tensor([[[1.0], [float("nan")], [3.0]]])).flatten().tolist()
         [3.0, 0.0]
     """
@@ -99,7 +99,7 @@ class Select(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """A factor for each node of each sample; the only map of its term.
+    """A factor for each node of each sample.
 
     Args:
         factors: The factors. ``[N, J, B]``
@@ -108,7 +108,7 @@ class Scale(NamedTuple):
         >>> import torch
         >>> from handgraph.nn import engines
         >>> from handgraph.nn.plan import Scale, Stage, Term
-        >>> last = Stage((Term(0, (Scale(torch.tensor([[[2.0], [0.0]]])),)),), relu=False)
+        >>> last = Stage((Term(0, Scale(torch.tensor([[[2.0], [0.0]]]))),), relu=False)
         >>> engines.run((last,), torch.ones(1, 1, 2, 1)).flatten().tolist()
         [2.0, 0.0]
     """
@@ -125,7 +125,7 @@ class Term(NamedTuple):
 
     Args:
         source: 0 for the input of the plan, s for the output of stage s.
-        maps: The maps over nodes, in the order of application; empty for the identity.
+        node_map: The map over nodes, or ``None`` for the identity.
         weight: The map over channels, ``[N, C', C]``, or ``None`` for the identity.
 
     Example:
@@ -136,7 +136,7 @@ class Term(NamedTuple):
     """
 
     source: int
-    maps: tuple[Map, ...] = ()
+    node_map: Map | None = None
     weight: Tensor | None = None
 
 
@@ -198,8 +198,8 @@ def shapes(plan: Plan, given: Shape) -> list[Shape]:
 
 def _term_shape(term: Term, given: Shape, number: int) -> Shape:
     branches, nodes, channels = given
-    for one in term.maps:
-        size = one[0].shape
+    if term.node_map is not None:
+        one, size = term.node_map, term.node_map[0].shape
         ins = one.nodes if isinstance(one, Select) else size[1 if isinstance(one, Scale) else 2]
         _expect(number, "a map over nodes", (ins,), (nodes,))
         branches, nodes = _common(number, branches, size[0]), size[1]
@@ -243,8 +243,7 @@ def tensors(plan: Plan) -> list[Tensor]:
 
 
 def _parts(stage: Stage) -> Iterator[object]:
-    for term in stage.terms:
-        for one in term.maps:
-            yield from one
-        yield term.weight
+    for _, node_map, weight in stage.terms:
+        yield from node_map or ()
+        yield weight
     yield stage.bias

@@ -78,7 +78,7 @@ class NodePool(HasConstants):
         one = self.node_map()
         if self.node_mask is None:
             one = NodeMap(*(part.unsqueeze(0) for part in one if part is not None))
-        return (Stage((Term(0, (one,)),), relu=False),)
+        return (Stage((Term(0, one),), relu=False),)
 
     @property
     def branched(self) -> tuple[bool, bool]:

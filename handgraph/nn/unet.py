@@ -18,7 +18,7 @@ from handgraph.nn.gates import Gating, finest, gate_plan
 from handgraph.nn.ladder import check_ladder
 from handgraph.nn.linear import BranchLinear
 from handgraph.nn.mixing import samples_last
-from handgraph.nn.plan import Graph, Map, Plan, Stage, Term
+from handgraph.nn.plan import Graph, Plan, Stage, Term
 from handgraph.nn.pool import NodePool
 from handgraph.skeleton import Skeleton
 from handgraph.subgraph import RemovalSets
@@ -177,24 +177,25 @@ class AdaptiveGraphUNet(BranchedNet):
             Graph(a, conv.normalization) for a, conv in zip(adjacencies, encoder, strict=True)
         ]
         stages: list[Stage] = []
-        pooled: tuple[Map, ...] = ()
+        skips: list[int] = []
         for graph, conv, pool in zip(graphs, encoder, self.pools, strict=True):
-            lin = conv.lin
-            stages.append(Stage((Term(len(stages), (*pooled, graph), lin.weight),), lin.bias))
-            pooled = (cast("NodePool", pool).node_map(),)
-        stages.append(Stage((Term(len(stages), pooled, self.squeeze.weight),), self.squeeze.bias))
-        stages.append(Stage((Term(len(stages), (), self.expand.weight),), self.expand.bias))
+            lin, node_map = conv.lin, cast("NodePool", pool).node_map()
+            stages.append(Stage((Term(len(stages), graph, lin.weight),), lin.bias))
+            skips.append(len(stages))
+            stages.append(Stage((Term(len(stages), node_map),), relu=False))
+        for lin in (self.squeeze, self.expand):
+            stages.append(Stage((Term(len(stages), None, lin.weight),), lin.bias))
         for level, (graph, conv, unpool) in reversed(
             list(enumerate(zip(graphs, decoder, self.unpools, strict=True)))
         ):
-            lin = conv.lin
+            lin, node_map = conv.lin, cast("NodePool", unpool).node_map()
             if conv.normalization != graph.normalization:
                 graph = Graph(graph.adjacency, conv.normalization)
             skip, deep = lin.weight.chunk(2, dim=2)
-            maps = (cast("NodePool", unpool).node_map(), graph)
-            terms = (Term(level + 1, maps[1:], skip), Term(len(stages), maps, deep))
+            terms = (Term(skips[level], None, skip), Term(len(stages), node_map, deep))
+            stages.append(Stage(terms, relu=False))
             bias = self._padded_bias(lin.bias) if level == 0 else lin.bias
-            stages.append(Stage(terms, bias, relu=level > 0))
+            stages.append(Stage((Term(len(stages), graph),), bias, relu=level > 0))
         return tuple(stages) if gate is None else self._gated(tuple(stages), gate)
 
     def _convs(self) -> list[list[AdaptiveGraphConv]]:
@@ -206,7 +207,7 @@ class AdaptiveGraphUNet(BranchedNet):
         return bias.unsqueeze(1).where(visible, 0) if self.is_ragged else bias
 
     def _gated(self, plan: Plan, gate: Tensor) -> Plan:
-        return gate_plan(plan, finest(plan), samples_last(gate, 2), self.gating)
+        return gate_plan(plan[1:-2], finest(plan), samples_last(gate, 2), self.gating)
 
     @property
     def gating(self) -> tuple[Gating, Gating]:

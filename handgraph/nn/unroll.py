@@ -22,12 +22,12 @@ def unroll(plan: Plan, given: Shape) -> Plan:
     """
     work = _Unrolling(fuse(plan), given)
     count, nodes, _ = work.found[-1]
-    ends = [work.source(len(plan), branch) for branch in range(count)]
+    ends = [work.source(len(work.plan), branch) for branch in range(count)]
     if count > 1:
         rows = torch.eye(count, dtype=torch.long, device=work.device).unsqueeze(2)
         index = torch.arange(nodes, device=work.device) * rows + rows - 1  # -1 off the diagonal
         maps = [Select(row.view(1, -1), nodes) for row in index]
-        terms = (Term(end, (one,)) for end, one in zip(ends, maps, strict=True))
+        terms = (Term(end, one) for end, one in zip(ends, maps, strict=True))
         work.stages.append(Stage(tuple(terms), relu=False))
     return tuple(work.stages)
 
@@ -57,7 +57,7 @@ class _Unrolling:
         nodes = self.found[0].nodes
         index = torch.arange(branch * nodes, (branch + 1) * nodes, device=self.device)
         one = Select(index.unsqueeze(0), self.found[0].branches * nodes)
-        return Stage((Term(0, (one,)),), relu=False)
+        return Stage((Term(0, one),), relu=False)
 
     def _stage(self, number: int, branch: int) -> Stage:
         stage, each = self.plan[number - 1], range(branch, branch + 1)
@@ -68,9 +68,8 @@ class _Unrolling:
         return Stage(terms, _row(stage.bias, branch), stage.relu)
 
     def _term(self, term: Term, branch: int) -> Term:
-        source = self.source(term.source, branch)
-        maps = tuple(_map(one, branch) for one in term.maps)
-        return Term(source, maps, _row(term.weight, branch))
+        source, one = self.source(term.source, branch), term.node_map
+        return Term(source, one and _map(one, branch), _row(term.weight, branch))
 
 
 def _map(one: Map, branch: int) -> Map:

@@ -172,15 +172,15 @@ NUMBA = pytest.param(
 
 @pytest.mark.parametrize("engine", ["reference", NUMBA])
 def test_flops_of_a_plan_equal_those_of_its_products(engine):
-    """Three branches and five samples; the first stage fuses its two maps over nodes."""
-    maps = NodeMap(torch.rand(3, 6, 7)), NodeMap(torch.rand(3, 4, 6))
-    hidden = Stage((Term(0, maps, torch.rand(3, 8, 2)),))
-    plan = hidden, Stage((Term(1, (NodeMap(torch.rand(3, 2, 4)),)),), relu=False)
-    fusing, nodes, channels = 4 * 6 * 7, 4 * 7 * 2 * 5, 4 * 2 * 8 * 5
+    """Three branches and five samples; the second stage maps nodes, then channels."""
+    first = Stage((Term(0, NodeMap(torch.rand(3, 6, 7))),), relu=False)
+    hidden = Stage((Term(1, NodeMap(torch.rand(3, 4, 6)), torch.rand(3, 8, 2)),))
+    plan = first, hidden, Stage((Term(2, NodeMap(torch.rand(3, 2, 4))),), relu=False)
+    pooled, nodes, channels = 6 * 7 * 2 * 5, 4 * 6 * 2 * 5, 4 * 2 * 8 * 5
     last = 2 * 4 * 8 * 5
     with engines.use(engine):
         found = measures.flops(lambda x: engines.run(plan, x), torch.rand(5, 3, 7, 2))
-    assert found == 2 * 3 * (fusing + nodes + channels + last)
+    assert found == 2 * 3 * (pooled + nodes + channels + last)
 
 
 def test_flops_of_the_readable_form_equal_those_of_its_layers(small):

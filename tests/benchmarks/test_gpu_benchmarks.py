@@ -20,7 +20,7 @@ from handgraph.vision import HeatmapGenerator, decode_heatmaps
 
 
 def ones(source, *size):
-    return Term(source, (NodeMap(torch.ones(size)),))
+    return Term(source, NodeMap(torch.ones(size)))
 
 
 TOY = Stage((ones(0, 2, 5, 3),)), Stage((ones(0, 2, 4, 3), ones(1, 2, 4, 5)), relu=False)

@@ -57,9 +57,9 @@ def test_gradients(drawn):
 
 
 def test_one_branch_stays_as_it_is():
-    plan = (Stage((Term(0, (NodeMap(torch.ones(1, 2, 3)),)),), torch.ones(1, 4)),)
+    plan = (Stage((Term(0, NodeMap(torch.ones(1, 2, 3))),), torch.ones(1, 4)),)
     (stage,) = unroll(plan, Shape(1, 3, 4))
-    assert stage.terms[0].maps[0].matrix is plan[0].terms[0].maps[0].matrix
+    assert stage.terms[0].node_map.matrix is plan[0].terms[0].node_map.matrix
 
 
 @pytest.mark.parametrize("own", [1, 2])
@@ -97,7 +97,7 @@ def test_unused_stages_are_removed():
 
 def test_nodes_that_are_not_selected_have_no_influence():
     index = torch.tensor([[0, -1], [1, 0]])
-    select = Stage((Term(0, (Select(index, 3),)),), relu=False)
+    select = Stage((Term(0, Select(index, 3)),), relu=False)
     total = Stage((Term(1),), torch.zeros(1, 1), relu=False)
     x = torch.tensor([1.0, 2.0, torch.nan]).view(1, 3, 1, 1)
     assert evaluate(unroll((select, total), Shape(1, 3, 1)), x).flatten().tolist() == [3, 1]
@@ -106,7 +106,7 @@ def test_nodes_that_are_not_selected_have_no_influence():
 @given(own=st.booleans())
 def test_scales(own):
     def scaled(source, branches):
-        return Term(source, (Scale(torch.rand(branches, 2, 4, dtype=DOUBLE)),))
+        return Term(source, Scale(torch.rand(branches, 2, 4, dtype=DOUBLE)))
 
     first = Stage((scaled(0, 3),), torch.ones(3, 5, dtype=DOUBLE))
     total = Stage((Term(1), scaled(1, 1)), torch.ones(1, 5, dtype=DOUBLE))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Scale, Select, Stage, Term
 
-GRAPH, NODE_MAP, SCALE, SELECT = range(4)
+NONE, GRAPH, NODE_MAP, SCALE, SELECT = range(5)
 
 
 def outline(plan: Plan) -> tuple[tuple[int, ...], list[Tensor]]:
@@ -22,10 +22,8 @@ def outline(plan: Plan) -> tuple[tuple[int, ...], list[Tensor]]:
     code: list[int] = []
     for terms, bias, relu in plan:
         code.append(len(terms))
-        for source, maps, weight in terms:
-            code += (source, len(maps), slots.number(weight))
-            for one in maps:
-                code += _numbers(one, slots)
+        for source, one, weight in terms:
+            code += (source, slots.number(weight), *_numbers(one, slots))
         code += (slots.number(bias), int(relu))
     return tuple(code), slots.parts
 
@@ -45,14 +43,14 @@ class _Slots:
         return found
 
 
-def _numbers(one: Map, slots: _Slots) -> tuple[int, int, int]:
+def _numbers(one: Map | None, slots: _Slots) -> tuple[int, int, int]:
     if isinstance(one, NodeMap):
         return NODE_MAP, slots.number(one.matrix), slots.number(one.bias)
+    if isinstance(one, Graph):
+        return GRAPH, slots.number(one.adjacency), int(one.normalization == "signed")
     if isinstance(one, Select):
         return SELECT, slots.number(one.chosen), one.nodes
-    if isinstance(one, Scale):
-        return SCALE, slots.number(one.factors), 0
-    return GRAPH, slots.number(one.adjacency), int(one.normalization == "signed")
+    return (NONE, 0, 0) if one is None else (SCALE, slots.number(one.factors), 0)
 
 
 def restore(code: Sequence[int], parts: Sequence[Tensor]) -> Plan:
@@ -68,15 +66,18 @@ def _stage(count: int, rest: Iterator[int], parts: Sequence[Tensor | None]) -> S
 
 
 def _term(rest: Iterator[int], parts: Sequence[Tensor | None]) -> Term:
-    source, count, weight = next(rest), next(rest), next(rest)
-    return Term(source, tuple([_map(rest, parts) for _ in range(count)]), parts[weight])
+    source, weight, kind, first, second = next(rest), next(rest), next(rest), next(rest), next(rest)
+    return Term(source, _map(kind, parts[first], second, parts), parts[weight])
 
 
-def _map(rest: Iterator[int], parts: Sequence[Tensor | None]) -> Map:
-    kind, first, second = next(rest), next(rest), next(rest)
-    tensor = cast("Tensor", parts[first])
+def _map(
+    kind: int, first: Tensor | None, second: int, parts: Sequence[Tensor | None]
+) -> Map | None:
+    if kind == NONE:
+        return None
+    tensor = cast("Tensor", first)
     if kind == NODE_MAP:
         return NodeMap(tensor, parts[second])
-    if kind == SCALE:
-        return Scale(tensor)
-    return Select(tensor, second) if kind == SELECT else Graph(tensor, ("abs", "signed")[second])
+    if kind == GRAPH:
+        return Graph(tensor, ("abs", "signed")[second])
+    return Select(tensor, second) if kind == SELECT else Scale(tensor)

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from handgraph._check import check_device
 from handgraph.nn.constants import HasConstants
+from handgraph.nn.fuse import join
 from handgraph.nn.made_for import MadeFor
 from handgraph.nn.merge.base import Merger, one_hot_nodes
 from handgraph.nn.mixing import samples_first, samples_last
-from handgraph.nn.plan import Graph, NodeMap, Plan, Stage, Term
+from handgraph.nn.plan import NodeMap, Plan, Stage, Term
 from handgraph.nn.unet import AdaptiveGraphUNet
 from handgraph.subgraph import RemovalSets
 
@@ -95,13 +96,14 @@ class GraphMerger(HasConstants, MadeFor, Merger):
     def lower(self) -> Plan:
         """Return the plan of :meth:`forward` without a feature, from N branches to one."""
         first, *others = self.unet.lower()
-        graph, weight = cast("Graph", first.terms[0].maps[0]), cast("Tensor", first.terms[0].weight)
+        ((_, graph, width),) = first.terms
+        weight = cast("Tensor", width)
         by_branch = weight[0].unflatten(1, (len(self.removal), -1)).transpose(0, 1)
         hypotheses, flag = by_branch.split_with_sizes([self.in_channels, 1], dim=2)
         to_joints = NodeMap(one_hot_nodes(self.removal).to(weight))
         flags = self.there[..., 0, 0].to(weight) @ flag.squeeze(2)
-        bias = graph.node_map()(flags) + cast("Tensor", first.bias).unsqueeze(1)
-        return (Stage((Term(0, (to_joints, graph), hypotheses),), bias), *others)
+        gather = Stage((Term(0, to_joints, hypotheses),), flags.unsqueeze(0), relu=False)
+        return join((gather,), (first._replace(terms=(Term(0, graph),)), *others))
 
     def _by_joint(self, y: Tensor) -> Tensor:
         """Rearrange ``[*, N, K, C]`` to ``[J, N, C, B]``."""

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from handgraph._check import check_count
+from handgraph.nn.fuse import join
 from handgraph.nn.hypotheses import Hypotheses
-from handgraph.nn.join import join
 from handgraph.nn.made_for import MadeFor
 from handgraph.nn.merge.base import Merger
-from handgraph.nn.plan import NodeMap, Plan
+from handgraph.nn.plan import NodeMap, Plan, Stage, Term
 from handgraph.nn.pool import NodePool
 from handgraph.nn.unet import AdaptiveGraphUNet
 from handgraph.skeleton import Skeleton
@@ -97,10 +97,9 @@ class HypothesisGraphMerger(MadeFor, Merger):
 
     def lower(self) -> Plan:
         """Return the plan of :meth:`forward` without a feature, from N branches to one."""
-        first, *others = self.unet.lower()
-        (term,) = first.terms
         nodes = torch.arange(math.prod(self.hypotheses.shape), device="cpu")
         listed = self.hypotheses.index.cpu().unsqueeze(1) == nodes
-        to_list = listed.unflatten(1, self.hypotheses.shape).transpose(0, 1).to(term.weight)
-        terms = (term._replace(maps=(NodeMap(to_list), *term.maps)),)
-        return join((first._replace(terms=terms), *others), self.pool.lower())
+        to_list = listed.unflatten(1, self.hypotheses.shape).transpose(0, 1)
+        to_list = NodeMap(to_list.to(self.pool.weight))
+        gather = Stage((Term(0, to_list),), self.pool.weight.new_zeros(1, 1), relu=False)
+        return join(join((gather,), self.unet.lower()), self.pool.lower())

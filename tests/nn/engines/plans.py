@@ -25,14 +25,14 @@ def evaluate(plan, x):
 
 
 def value(term, x):
-    for one in term.maps:
-        if isinstance(one, Select):
-            rows = [x[n if len(x) > 1 else 0][index] for n, index in enumerate(one.chosen)]
-            x = torch.stack(rows).where((one.chosen >= 0)[..., None, None], 0)
-        elif isinstance(one, Scale):
-            x = x * one.factors.unsqueeze(2)
-        else:
-            x = torch.matmul(one.matrix.unsqueeze(1), x.transpose(1, 2)).transpose(1, 2)
+    one = term.node_map
+    if isinstance(one, Select):
+        rows = [x[n if len(x) > 1 else 0][index] for n, index in enumerate(one.chosen)]
+        x = torch.stack(rows).where((one.chosen >= 0)[..., None, None], 0)
+    elif isinstance(one, Scale):
+        x = x * one.factors.unsqueeze(2)
+    elif one is not None:
+        x = torch.matmul(one.matrix.unsqueeze(1), x.transpose(1, 2)).transpose(1, 2)
     return x if term.weight is None else torch.matmul(term.weight.unsqueeze(1), x)
 
 
@@ -58,12 +58,12 @@ class Drawing:
     def term(self, source, branches, nodes, channels):
         """Return a term to ``[branches, nodes, channels]``, with redundant maps if drawn."""
         has = self.shapes[source]
-        maps, weight = (), None
+        one, weight = None, None
         if nodes != has.nodes or self.draw(st.booleans()):
-            maps = (NodeMap(self.random(branches, nodes, has.nodes)),)
+            one = NodeMap(self.random(branches, nodes, has.nodes))
         if channels != has.channels or self.draw(st.booleans()):
             weight = self.random(branches, channels, has.channels)
-        return Term(source, maps, weight)
+        return Term(source, one, weight)
 
     def stage(self, branches, sources, relu, summed=False):
         nodes, channels = self.draw(SIZES), self.draw(SIZES)
@@ -78,7 +78,7 @@ class Drawing:
         joints = self.shapes[0].nodes
         nodes = self.draw(SIZES)
         index = torch.randint(-1, joints, (branches, nodes), generator=self.generator)
-        self.add(Stage((Term(0, (Select(index, joints),)),), relu=False))
+        self.add(Stage((Term(0, Select(index, joints)),), relu=False))
 
     def add(self, stage):
         self.stages.append(stage)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from handgraph.nn.plan import Graph, NodeMap, Scale, Select, Shape, Stage, Term, shapes, tensors
 
 SIZES = st.integers(1, 4)
-CHAINS = ["", "", "M", "M", "G", "MG", "MG", "GM", "MM", "GG", "MGM", "S"]
+KINDS = ["", "", "M", "M", "G", "G", "S"]
 BATCHES = [0, 1, 3, 40]
 
 
@@ -28,13 +28,12 @@ def evaluate(plan, x):
 
 
 def _term(term, x):
-    for one in term.maps:
-        if isinstance(one, Select):
-            x = _select(one.chosen, x)
-            continue
-        if isinstance(one, Scale):
-            x = torch.einsum("njcb,njb->njcb", *_same(x, one.factors))
-            continue
+    one = term.node_map
+    if isinstance(one, Select):
+        x = _select(one.chosen, x)
+    elif isinstance(one, Scale):
+        x = torch.einsum("njcb,njb->njcb", *_same(x, one.factors))
+    elif one is not None:
         matrix, bias = (_normalize(*one), None) if isinstance(one, Graph) else one
         matrix, x = _same(matrix, x)
         x = torch.einsum("nij,njcb->nicb", matrix, x)
@@ -85,7 +84,7 @@ class _Drawing:
     def one_or_all(self):
         return self.draw(st.sampled_from([1, self.branches]))
 
-    def node_map(self, goes, comes, least):
+    def matrix(self, goes, comes, least):
         """Return a map; a map with a bias has as many branches as the input of its stage."""
         has_bias = self.yes()
         branches = max(least if has_bias else 1, self.one_or_all())
@@ -104,43 +103,30 @@ class _Drawing:
         found = [one for one in self.maps if isinstance(one, kind) and fits(one)]
         return self.draw(st.sampled_from(found)) if found and self.yes() else None
 
-    def chain(self, has, goes, least):
-        if self.scales and has.nodes == goes and self.yes():
-            return (Scale(self.random(self.one_or_all(), goes, self.batch)),)
-        kinds = self.draw(st.sampled_from(CHAINS if self.selects else CHAINS[:-1]))
-        if has.nodes != goes and not set(kinds) & set("MS"):
-            kinds += "M"
-        if kinds == "S":
+    def node_map(self, comes, goes, least):
+        """Return a map from ``comes`` to ``goes`` nodes, which may be in use already."""
+        if self.scales and comes == goes and self.yes():
+            return Scale(self.random(self.one_or_all(), goes, self.batch))
+        kind = self.draw(st.sampled_from(KINDS if self.selects else KINDS[:-1]))
+        if kind == "S":
             size = (self.one_or_all(), goes)
-            return (
-                Select(torch.randint(-1, has.nodes, size, generator=self.generator), has.nodes),
-            )
-        nodes, maps = has.nodes, []
-        for place, kind in enumerate(kinds):
-            if kind == "G":
-                one = self.known(Graph, lambda g, n=nodes: g.adjacency.shape[1] == n)
-                one = one or self.graph(nodes)
-            else:
-                last = "M" not in kinds[place + 1 :]
-                to = goes if last else self.draw(SIZES)
-                one = self.known(
-                    NodeMap,
-                    lambda m, size=(to, nodes): (
-                        m.matrix.shape[1:] == size and (m.bias is None or len(m.bias) >= least)
-                    ),
-                )
-                one = one or self.node_map(to, nodes, least)
-                nodes = to
-            maps.append(one)
-        self.maps += maps
-        return tuple(maps)
+            return Select(torch.randint(-1, comes, size, generator=self.generator), comes)
+        if kind == "G" and comes == goes:
+            one = self.known(Graph, lambda g: g.adjacency.shape[1] == goes) or self.graph(goes)
+        elif kind == "M" or comes != goes:
+            one = self.known(NodeMap, lambda m: _is_like(m, goes, comes, least))
+            one = one or self.matrix(goes, comes, least)
+        else:
+            return None
+        self.maps.append(one)
+        return one
 
     def term(self, source, goes, channels, least):
         has = self.shapes[source]
-        maps, weight = self.chain(has, goes, least), None
+        one, weight = self.node_map(has.nodes, goes, least), None
         if has.channels != channels or self.yes():
             weight = self.random(self.one_or_all(), channels, has.channels)
-        return Term(source, maps, weight)
+        return Term(source, one, weight)
 
     def stage(self):
         goes, channels = self.draw(SIZES), self.draw(SIZES)
@@ -156,6 +142,11 @@ class _Drawing:
         stage = Stage(terms, bias, self.yes())
         self.stages.append(stage)
         self.shapes.append(shapes(self.stages, self.shapes[0])[-1])
+
+
+def _is_like(one, goes, comes, least):
+    size = one.matrix.shape[1:] == (goes, comes)
+    return size and (one.bias is None or len(one.bias) >= least)
 
 
 @st.composite

@@ -15,9 +15,7 @@ from handgraph.nn.engines.cpu.tiles import at, pointer, start
 
 
 @entry
-def forward(
-    w, sizes, slots, ends, graphs, products, tables, shifts, stages, terms, vectors, selected
-):
+def forward(w, sizes, slots, ends, graphs, tables, shifts, stages, terms, vectors, selected):
     """Fuse the maps, and write the output.
 
     Args:
@@ -25,12 +23,12 @@ def forward(
         sizes: Branches, samples, samples of a block, row of the output, rows.
         slots: The slots of the tensors of the plan.
         ends: The input and the output.
-        graphs, products, tables, shifts, stages, terms, vectors, selected: The program.
+        graphs, tables, shifts, stages, terms, vectors, selected: The program.
     """
     branches, samples, block, out_row, _ = sizes
     row, work = slots[:, 2].copy(), start(w)
     for n in range(branches):
-        fuse(w, _of_branch(w, slots, n), row, graphs, products, tables, shifts)
+        fuse(w, _of_branch(w, slots, n), row, graphs, tables, shifts)
     for first in range(0, samples, block):
         there = min(block, samples - first)
         size = 1 if block == 1 else padded(there)
@@ -51,7 +49,6 @@ def backward(
     found,
     ends,
     graphs,
-    products,
     tables,
     shifts,
     stages,
@@ -81,7 +78,7 @@ def backward(
             _put_vectors(w, back, grads, vectors, samples, first, there, size)
     for n in range(branches):
         address, grads = _of_branch(w, slots, n), _of_branch(w, found, n)
-        unfuse(w, address, row, grads, graphs, products, tables, shifts)
+        unfuse(w, address, row, grads, graphs, tables, shifts)
 
 
 @compiled

@@ -11,27 +11,22 @@ import numpy as np
 
 from handgraph.nn.adjacency import EPS
 from handgraph.nn.engines.cpu.compile import compiled
-from handgraph.nn.engines.cpu.products import add_small, clear, dot
 from handgraph.nn.engines.cpu.tiles import at, pointer
 
 
 @compiled
-def fuse(like, address, row, graphs, products, tables, shifts):
+def fuse(like, address, row, graphs, tables, shifts):
     """Write all fused maps."""
     fused = pointer(like, address[0])
     for slot, nodes, signed, to in graphs:
         _normalize(like, at(fused, to), pointer(like, address[slot]), nodes, signed)
-    for graph, nodes, slot, columns, to in products:
-        clear(at(fused, to), nodes * columns)
-        steps = pointer(like, address[slot])
-        add_small(at(fused, to), at(fused, graph), nodes, 1, steps, nodes, nodes, columns)
     for slot, per_node, nodes, channels, to in tables:
         bias = pointer(like, address[slot])
         for j in range(nodes):
             for c in range(channels):
                 at(fused, to)[j * channels + c] = bias[j * per_node + c] if slot > 0 else 0
-    for slot, start, weight, to, nodes, outs, ins in shifts:
-        shift, matrix = at(pointer(like, address[slot]), start), pointer(like, address[weight])
+    for slot, weight, to, nodes, outs, ins in shifts:
+        shift, matrix = pointer(like, address[slot]), pointer(like, address[weight])
         for c in range(outs):
             total = (
                 _sum(like, at(matrix, c * row[weight]), ins) if weight > 0 else like.dtype.type(1)
@@ -41,14 +36,11 @@ def fuse(like, address, row, graphs, products, tables, shifts):
 
 
 @compiled
-def unfuse(like, address, row, found, graphs, products, tables, shifts):
+def unfuse(like, address, row, found, graphs, tables, shifts):
     """Add the gradients of the tensors to ``found``, from those of the fused maps."""
     fused, grads = pointer(like, address[0]), pointer(like, found[0])
-    for slot, start, weight, to, nodes, outs, ins in shifts:
-        shift, d_shift = (
-            at(pointer(like, address[slot]), start),
-            at(pointer(like, found[slot]), start),
-        )
+    for slot, weight, to, nodes, outs, ins in shifts:
+        shift, d_shift = pointer(like, address[slot]), pointer(like, found[slot])
         matrix, d_matrix = pointer(like, address[weight]), pointer(like, found[weight])
         for c in range(outs):
             total = (
@@ -67,14 +59,6 @@ def unfuse(like, address, row, found, graphs, products, tables, shifts):
             for j in range(nodes):
                 for c in range(channels):
                     bias[j * per_node + c] += at(grads, to)[j * channels + c]
-    for graph, nodes, slot, columns, to in products:
-        laplacian, grad = at(fused, graph), at(grads, to)
-        steps, d_steps = pointer(like, address[slot]), pointer(like, found[slot])
-        add_small(d_steps, laplacian, 1, nodes, grad, nodes, nodes, columns)
-        for i in range(nodes):
-            for k in range(nodes):
-                share = dot(at(grad, i * columns), at(steps, k * columns), columns)
-                at(grads, graph)[i * nodes + k] += share
     for slot, nodes, signed, to in graphs:
         entries, d_entries = pointer(like, address[slot]), pointer(like, found[slot])
         _unnormalize(like, d_entries, at(grads, to), at(fused, to), entries, nodes, signed)

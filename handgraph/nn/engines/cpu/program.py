@@ -21,11 +21,9 @@ class Tables(NamedTuple):
 
     Args:
         graphs: Adjacencies to normalise: slot, nodes, whether signed, offset of the result.
-        products: Maps before a graph: offset of the graph, its nodes, slot of the map, columns,
-            offset of the result.
         tables: Biases of nodes: slot or 0, node stride, nodes, channels, offset of the result.
-        shifts: Biases of maps over nodes, added to tables: slot, offset, slot of the weight, offset
-            of the table, nodes, output and input channels.
+        shifts: Biases of maps over nodes, added to tables: slot, slot of the weight, offset of the
+            table, nodes, output and input channels.
         stages: Row of the output, nodes, channels; slot of the bias or -1, its offset and node
             stride; ReLU; first term, and one after the last.
         terms: Kind; row, nodes and channels of the source; nodes and channels of the result; slot
@@ -36,7 +34,6 @@ class Tables(NamedTuple):
     """
 
     graphs: Table
-    products: Table
     tables: Table
     shifts: Table
     stages: Table

@@ -11,7 +11,7 @@ from torch import Tensor
 from handgraph.nn.engines.cpu.program import Program
 from handgraph.nn.engines.cpu.writer import Writer
 from handgraph.nn.engines.outline import restore
-from handgraph.nn.plan import Graph, Map, NodeMap, Scale, Shape, Stage, Term, shapes
+from handgraph.nn.plan import Graph, Map, NodeMap, Scale, Select, Shape, Stage, Term, shapes
 
 
 def program_of(code: tuple[int, ...], x: Tensor, parts: Sequence[Tensor]) -> Program | str:
@@ -49,17 +49,16 @@ def _program(
     if any(shape.branches != given.branches for shape in found):
         return "its stages differ in the number of branches"
     if not all(_is_short(term) for stage in plan for term in stage.terms):
-        return "a term has more than a map and a graph over its nodes, or a selection"
+        return "a term selects nodes, or both scales nodes and mixes channels"
     if min(found[0][1:]) < 1 or not all(map(_is_usual, plan, found[1:])):
         return "a tensor of the plan has an unsupported shape"
     return Writer(plan, parts, found, reused=False).program()
 
 
 def _is_short(term: Term) -> bool:
-    kinds = tuple(type(one) for one in term.maps)
-    if kinds == (Scale,):
+    if isinstance(term.node_map, Scale):
         return term.weight is None
-    return kinds in ((), (NodeMap,), (Graph,), (NodeMap, Graph))
+    return not isinstance(term.node_map, Select)
 
 
 def _is_usual(stage: Stage, shape: Shape) -> bool:
@@ -68,14 +67,14 @@ def _is_usual(stage: Stage, shape: Shape) -> bool:
     rows = (shape.nodes, shape.channels)
     if bias not in ((), rows[1:], (1, shape.channels), rows) or min(rows) < 1:
         return False
-    return bool(stage.terms) and all(map(_is_usual_map, (m for t in stage.terms for m in t.maps)))
+    return bool(stage.terms) and all(_is_usual_map(term.node_map) for term in stage.terms)
 
 
-def _is_usual_map(one: Map) -> bool:
+def _is_usual_map(one: Map | None) -> bool:
     if isinstance(one, Scale):
         return one.factors.dim() == 3
     if isinstance(one, Graph):
         return one.adjacency.dim() == 3 and one.adjacency.shape[1] == one.adjacency.shape[2]
-    if not isinstance(one, NodeMap):
-        return False
-    return one.bias is None or one.bias.shape[1:] == (one.matrix.shape[1], 1)
+    if not isinstance(one, NodeMap) or one.bias is None:
+        return True
+    return one.bias.shape[1:] == (one.matrix.shape[1], 1)

@@ -29,7 +29,7 @@ class Writer:
     """Writes the stages of a plan into tables, in order.
 
     Args:
-        plan: The plan. Its terms have a map, a graph, a map and a graph, a scale, or a selection.
+        plan: The plan.
         parts: Its tensors; slot s is ``parts[s - 1]``.
         found: The shapes of its input and of the outputs of its stages.
         reused: Whether rows that no later stage reads are reused. A derivative reads all rows.
@@ -122,20 +122,20 @@ class Writer:
             return [slot if slot else -1, 0, step]
         to = self.take_fused(nodes * channels)
         self.found["tables"].append([slot, step, nodes, channels, to])
-        self.found["shifts"] += [[*shift[:3], to, *shift[3:]] for shift in shifts]
+        self.found["shifts"] += [[*shift[:2], to, *shift[2:]] for shift in shifts]
         return [0, to, channels]
 
     def write_term(self, term: Term, shape: Shape) -> list[list[int]]:
         """Write a term, and return the biases of its maps."""
         _, ins, inner = self.shapes[term.source]
         _, outs, channels = shape
-        matrix, shift = self.write_maps(term.maps)
-        weight = self.slot(term.weight)
+        one, weight = term.node_map, self.slot(term.weight)
+        matrix = self.write_matrix(one)
         kind, middle = SAME, 0
-        if term.maps and isinstance(term.maps[0], Select):
-            kind, middle = GATHER, self.write_index(term.maps[0])
-        elif term.maps and isinstance(term.maps[0], Scale):
-            kind, middle = SCALED, self.write_factors(term.maps[0].factors, ins)
+        if isinstance(one, Select):
+            kind, middle = GATHER, self.write_index(one)
+        elif isinstance(one, Scale):
+            kind, middle = SCALED, self.write_factors(one.factors, ins)
         elif matrix and weight:
             nodes_first = inner * outs * (ins + channels) <= channels * ins * (inner + outs)
             kind = NODES_FIRST if nodes_first else CHANNELS_FIRST
@@ -146,18 +146,15 @@ class Writer:
             kind = NODES if matrix else CHANNELS
         sizes = [self.starts[term.source], ins, inner, outs, channels]
         self.found["terms"].append([kind, *sizes, *(matrix or (0, 0)), weight, middle])
-        return [[*shift, weight, outs, channels, inner]] if shift else []
+        if not isinstance(one, NodeMap) or one.bias is None:
+            return []
+        return [[self.slot(one.bias), weight, outs, channels, inner]]
 
-    def write_maps(self, maps: tuple[Map, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return slot and offset of the matrix and of the bias of maps over nodes; () for none."""
-        match maps:
-            case (Graph() as graph,):
-                return (0, self.write_graph(graph)), ()
-            case (NodeMap(matrix, bias),):
-                return (self.slot(matrix), 0), () if bias is None else (self.slot(bias), 0)
-            case (NodeMap(matrix, bias), Graph() as graph):
-                return self.write_product(matrix, graph), self.write_product(bias, graph)
-        return (), ()
+    def write_matrix(self, one: Map | None) -> tuple[int, ...]:
+        """Return slot and offset of the matrix of a map over nodes; () if it has none."""
+        if isinstance(one, Graph):
+            return 0, self.write_graph(one)
+        return (self.slot(one.matrix), 0) if isinstance(one, NodeMap) else ()
 
     def write_index(self, one: Select) -> int:
         """Write the selected nodes of a term, and return their offset."""
@@ -168,21 +165,11 @@ class Writer:
     def write_graph(self, graph: Graph) -> int:
         """Write a graph once, and return the offset of the normalised adjacency."""
         slot, nodes = self.slot(graph.adjacency), graph.adjacency.shape[1]
-        key = slot, -1, int(graph.normalization == "signed")
+        key = slot, int(graph.normalization == "signed")
         if key not in self.known:
             to = self.known[key] = self.take_fused(nodes * nodes)
-            self.found["graphs"].append([slot, nodes, key[2], to])
+            self.found["graphs"].append([slot, nodes, key[1], to])
         return self.known[key]
-
-    def write_product(self, steps: Tensor | None, graph: Graph) -> tuple[int, ...]:
-        """Write a graph times a map, and return slot and offset; () for ``None``."""
-        if steps is None:
-            return ()
-        slot, start, (_, nodes, columns) = self.slot(steps), self.write_graph(graph), steps.shape
-        if (slot, start) not in self.known:
-            to = self.known[slot, start] = self.take_fused(nodes * columns)
-            self.found["products"].append([start, nodes, slot, columns, to])
-        return 0, self.known[slot, start]
 
 
 def _table(rows: list[list[int]]) -> Table:

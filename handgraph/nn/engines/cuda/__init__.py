@@ -15,6 +15,7 @@ from handgraph.nn.engines.cuda.program import Program, lower
 from handgraph.nn.engines.cuda.refusal import refuses_here, refuses_input, refuses_plan
 from handgraph.nn.engines.cuda.table import pack
 from handgraph.nn.engines.kept import Form
+from handgraph.nn.fuse import fuse
 from handgraph.nn.plan import Plan, Shape, shapes, tensors
 
 __all__ = ["TritonForm", "offer", "prepare"]
@@ -22,9 +23,10 @@ __all__ = ["TritonForm", "offer", "prepare"]
 
 def offer(plan: Plan, x: Tensor) -> str | Callable[[], Tensor]:
     """Return a function that runs a plan on ``[N, J, C, B]``, or the reason of a refusal."""
-    given = Shape(*x.shape[:3])
-    refused = refuses_input(x, tensors(plan)) or refuses_plan(plan, given)
-    return partial(_run_plan, plan, given, x) if refused is None else refused
+    if refused := refuses_input(x, tensors(plan)):
+        return refused
+    plan, given = fuse(plan), Shape(*x.shape[:3])
+    return refuses_plan(plan, given) or partial(_run_plan, plan, given, x)
 
 
 def prepare(plan: Plan, given: Shape | None) -> TritonForm | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 
@@ -73,7 +73,7 @@ def is_input(stage: Stage) -> bool:
     """Return whether a stage only selects nodes of the input."""
     term, *others = stage.terms
     plain = not (others or stage.relu or term.weight is not None or stage.bias is not None)
-    return plain and term.source == 0 and any(isinstance(one, Select) for one in term.maps)
+    return plain and term.source == 0 and isinstance(term.node_map, Select)
 
 
 def _program(plan: Plan, given: Shape) -> Program:
@@ -98,7 +98,7 @@ def _inputs(plan: Plan, given: Shape, branches: int) -> dict[int, torch.Tensor]:
     counts = torch.arange(branches, device="cpu").unsqueeze(1)
     starts = counts * given.nodes * (given.branches > 1)
     indices = {
-        number: stage.terms[0].maps[0][0].cpu()
+        number: cast("Select", stage.terms[0].node_map).chosen.cpu()
         for number, stage in enumerate(plan, start=1)
         if is_input(stage)
     }

@@ -45,16 +45,15 @@ def refuses_input(x: Tensor, parts: Iterable[Tensor]) -> str | None:
 
 
 def refuses_plan(plan: Plan, given: Shape) -> str | None:
-    """Return why the engine refuses a plan on inputs of this shape, or ``None``."""
+    """Return why the engine refuses a fused plan on inputs of this shape, or ``None``."""
     found = shapes(plan, given)
-    maps = [one for stage in plan for term in stage.terms for one in term.maps]
-    if any(isinstance(one, Scale) for one in maps):
+    if any(isinstance(term.node_map, Scale) for stage in plan for term in stage.terms):
         return "nodes of single samples are masked"
     if plan[-1].relu or is_input(plan[-1]):
         return "the last stage has a ReLU, or only selects nodes"
     stages = zip(plan, found[1:], strict=True)
     terms = [(t, out) for stage, out in stages if not is_input(stage) for t in stage.terms]
-    if any(isinstance(one, Select) for term, _ in terms for one in term.maps):
+    if any(isinstance(term.node_map, Select) for term, _ in terms):
         return "nodes are selected within the plan"
     if found[-1].branches > 1 and not is_uniform(found):
         return "only some stages have branches"

@@ -22,7 +22,7 @@ def pack(plan: Plan, program: Program) -> Tensor:
     for stage, width in zip(stages, program.widths[program.inputs :], strict=True):
         shape = program.branches, width, -1
         matrices = [
-            t.maps[0][0] if t.maps else torch.eye(width, dtype=like.dtype, device=like.device)
+            t.node_map[0] if t.node_map else torch.eye(width, dtype=like.dtype, device=like.device)
             for t in stage.terms
         ]
         tiled = [_to_tiles(matrix.expand(*shape), program.tile) for matrix in matrices]

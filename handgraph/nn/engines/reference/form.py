@@ -9,7 +9,7 @@ from handgraph._check import check_device
 from handgraph.nn.dense import dense
 from handgraph.nn.engines.kept import Form, KeptPlan, SavedPlan
 from handgraph.nn.engines.looking import is_cast, transformed
-from handgraph.nn.engines.reference.run import run_fused
+from handgraph.nn.engines.reference.run import run
 from handgraph.nn.engines.reference.walk import walk
 from handgraph.nn.plan import Plan, Shape, shapes, tensors
 
@@ -63,8 +63,8 @@ class ReferenceForm(Form):
         """Run the plan on ``[N, J, C, B]``."""
         check_device(x, "the input", next(iter(self.kept.parts()), x))
         if self.dense is None or not self._is_dense(x):
-            return run_fused(self.kept.plan(), x)
-        out = walk(self.dense.plan(), x.flatten(1, 2))
+            return run(self.kept.plan(), x)
+        out = walk(self.dense.plan(), x.flatten(1, 2), {})
         return out.view(*self.out, x.shape[3])
 
     def _is_dense(self, x: Tensor) -> bool:

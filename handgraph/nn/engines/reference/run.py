@@ -7,9 +7,12 @@ from torch import Tensor
 
 from handgraph._check import check_device
 from handgraph.nn.engines.looking import traced
-from handgraph.nn.engines.reference.walk import walk
-from handgraph.nn.fuse import fuse
-from handgraph.nn.plan import Plan, Scale, Term, tensors
+from handgraph.nn.engines.reference.walk import Graphs, walk
+from handgraph.nn.fuse import check_selection, fuse
+from handgraph.nn.plan import Graph, Plan, Scale, Select, Term, tensors
+
+MANY = 512
+"""Number of samples above which fused maps save more time than their products take."""
 
 BLOCK = 1024
 """Largest number of samples per block on a CPU without gradients. Larger intermediates do not fit
@@ -18,28 +21,39 @@ the cache."""
 
 def run(plan: Plan, x: Tensor) -> Tensor:
     """Run a plan on ``[N, J, C, B]``. Autograd computes its derivative."""
-    check_device(x, "the input", next(iter(tensors(plan)), x))
-    return run_fused(fuse(plan), x)
+    samples, is_traced = x.shape[3], traced() is not None
+    if is_traced or samples > MANY:
+        plan = fuse(plan)
+    parts, graphs = tensors(plan), _graphs(plan)
+    check_device(x, "the input", next(iter(parts), x))
+    if not is_traced and samples == 1:
+        return walk(plan, x.squeeze(3), graphs).unsqueeze(3)
+    if is_traced or not x.is_cpu or samples <= BLOCK or _needs_gradient([x, *parts]):
+        return walk(plan, x, graphs)
+    places = [slice(start, start + BLOCK) for start in range(0, samples, BLOCK)]
+    outs = [walk(_block(plan, place), x[..., place], graphs) for place in places]
+    return torch.cat(outs, dim=3)
 
 
-def run_fused(plan: Plan, x: Tensor) -> Tensor:
-    """Run a plan whose maps are fused."""
-    if traced() or not x.is_cpu or x.shape[3] <= BLOCK or _needs_gradient(plan, x):
-        return walk(plan, x)
-    places = [slice(start, start + BLOCK) for start in range(0, x.shape[3], BLOCK)]
-    outs = [walk(_block(plan, place), x[..., place]).movedim(3, 0) for place in places]
-    return torch.cat(outs).movedim(0, 3)
+def _graphs(plan: Plan) -> Graphs:
+    """Normalise each graph of a plan once, and check its selections."""
+    maps = {id(term.node_map): term.node_map for stage in plan for term in stage.terms}
+    for one in maps.values():
+        if isinstance(one, Select):
+            check_selection(one)
+    return {key: one.node_map() for key, one in maps.items() if isinstance(one, Graph)}
 
 
-def _needs_gradient(plan: Plan, x: Tensor) -> bool:
-    return torch.is_grad_enabled() and any(t.requires_grad for t in (x, *tensors(plan)))
+def _needs_gradient(parts: list[Tensor]) -> bool:
+    return torch.is_grad_enabled() and any(part.requires_grad for part in parts)
 
 
 def _block(plan: Plan, place: slice) -> Plan:
     """Return the plan for some of the samples; factors are per sample."""
 
     def cut(term: Term) -> Term:
-        maps = [Scale(m.factors[..., place]) if isinstance(m, Scale) else m for m in term.maps]
-        return term._replace(maps=tuple(maps))
+        if not isinstance(term.node_map, Scale):
+            return term
+        return term._replace(node_map=Scale(term.node_map.factors[..., place]))
 
     return tuple([stage._replace(terms=tuple(map(cut, stage.terms))) for stage in plan])

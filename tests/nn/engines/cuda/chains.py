@@ -58,7 +58,7 @@ def map_everything(plan, device):
 def dense_stage(sources, widths, width, branches, relu=True):
     """Build a stage of random dense maps over nodes with one channel."""
     terms = tuple(
-        Term(source, (NodeMap(torch.randn(branches, width, widths[source])),)) for source in sources
+        Term(source, NodeMap(torch.randn(branches, width, widths[source]))) for source in sources
     )
     return Stage(terms, torch.randn(branches, width, 1), relu)
 

@@ -28,7 +28,7 @@ def one_number(*maps):
     """Build a chain of one number, in which each stage has one or several matrices and a bias."""
     plan = []
     for number, (matrix, bias) in enumerate(maps):
-        term = Term(number, (NodeMap(torch.tensor([matrix])),))
+        term = Term(number, NodeMap(torch.tensor([matrix])))
         plan.append(Stage((term,), torch.tensor(bias).unsqueeze(2), number < len(maps) - 1))
     return tuple(plan)
 
@@ -151,7 +151,7 @@ def test_rows_that_fill_a_block_up_have_no_gradient(device):
     """Padding rows are zero, for which this chain overflows; 0 times infinity would be NaN."""
     numbers = torch.tensor([-1e30, 1e30, 1e30, 1.0, 1.0, 0.0], device=device, requires_grad=True)
     stages = [
-        Stage((Term(n, (NodeMap(matrix.view(1, 1, 1)),)),), bias.view(1, 1, 1), n < 2)
+        Stage((Term(n, NodeMap(matrix.view(1, 1, 1))),), bias.view(1, 1, 1), n < 2)
         for n, (matrix, bias) in enumerate(numbers.view(3, 2).unbind())
     ]
     out = run(tuple(stages), torch.ones(1, 1, 1, 1, device=device))
@@ -172,7 +172,7 @@ def test_no_gradient_passes_a_closed_relu(device):
 def test_joints_that_are_not_selected_have_no_influence(device):
     """NaN of unselected joints has no effect, and gradients sum over all branches."""
     index = torch.tensor([[0, 3], [3, -1]])
-    select = Stage((Term(0, (Select(index, 4),)),), relu=False)
+    select = Stage((Term(0, Select(index, 4)),), relu=False)
     total = Stage((Term(1, weight=torch.ones(2, 1, 2)),), torch.zeros(1, 1), relu=False)
     plan = on(device, (select, total))
     x = torch.tensor([1.0, torch.nan, torch.inf, 2.0], device=device).view(1, 4, 1, 1)

@@ -54,7 +54,7 @@ def test_gradients_are_exact_to_rounding(triton, device):
 def test_what_a_product_leaves_out(device):
     """The relative error of three products is below 2^-21."""
     x, factor = torch.rand(1, 1, 1, 512) + 1, torch.rand(1, 1, 1) + 1
-    plan = (Stage((Term(0, (NodeMap(factor.to(device)),)),), relu=False),)
+    plan = (Stage((Term(0, NodeMap(factor.to(device))),), relu=False),)
     out = run(plan, x.to(device)).cpu()
     exact = x.double() * factor.double()
     assert ((out - exact).abs() / exact).max() < 2**-21

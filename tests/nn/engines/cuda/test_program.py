@@ -32,7 +32,7 @@ def test_a_small_program():
 def test_inputs_of_branches():
     """Both branches read a selection or the whole sample."""
     index = torch.tensor([[2, -1], [0, 1]])
-    select = Stage((Term(0, (Select(index, 3),)),), relu=False)
+    select = Stage((Term(0, Select(index, 3)),), relu=False)
     last = Stage((Term(1, weight=torch.ones(2, 4, 2)),), relu=False)
     program = lower((select, last), Shape(1, 3, 2))[1]
     assert program.columns == ((4, 5, -1, -1), (0, 1, 2, 3))
@@ -59,7 +59,7 @@ def test_a_table_holds_every_number_once(tile):
     assert table[table > 0].sort().values.tolist() == list(range(1, count))
     last = program.tiles[program.inputs :]
     assert table[0, -sum(last) * tile :][:20].tolist() == plan[0].bias[0].flatten().tolist()
-    assert table[1, :tile][:5].tolist() == plan[0].terms[0].maps[0].matrix[1, 0].tolist()
+    assert table[1, :tile][:5].tolist() == plan[0].terms[0].node_map.matrix[1, 0].tolist()
 
 
 @given(drawn=plans())

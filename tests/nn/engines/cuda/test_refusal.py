@@ -12,10 +12,10 @@ from handgraph.nn.engines.cuda.refusal import _is_recent, refuses_here, refuses_
 from handgraph.nn.plan import NodeMap, Scale, Select, Shape, Stage, Term
 
 ONES = torch.ones(2, 3, 3)
-HIDDEN = Stage((Term(0, (NodeMap(ONES),)),))
-LAST = Stage((Term(1, (NodeMap(ONES),)),), relu=False)
-SELECT = Term(0, (Select(torch.tensor([[0, 1, 2], [2, 1, -1]]), 3),))
-SCALED = Stage((Term(1, (Scale(torch.ones(2, 3, 5)),)),))
+HIDDEN = Stage((Term(0, NodeMap(ONES)),))
+LAST = Stage((Term(1, NodeMap(ONES)),), relu=False)
+SELECT = Term(0, Select(torch.tensor([[0, 1, 2], [2, 1, -1]]), 3))
+SCALED = Stage((Term(1, Scale(torch.ones(2, 3, 5))),))
 TOTAL = LAST._replace(bias=torch.ones(1, 4))
 GIVEN = Shape(1, 3, 4)
 
@@ -53,7 +53,7 @@ def test_refused(plan, why):
 
 def test_size_of_matrices():
     def plan(nodes):
-        return (Stage((Term(0, (NodeMap(torch.ones(1, nodes, 2**7)),)),), relu=False),)
+        return (Stage((Term(0, NodeMap(torch.ones(1, nodes, 2**7))),), relu=False),)
 
     given = Shape(1, 2**7, 2**3)  # including the identity over channels
     assert refuses_plan(plan(2**4), given) is None
