@@ -144,10 +144,11 @@ def _after(term: Term, earlier: Term) -> Term:
 
 
 def _apply(term: Term, x: Tensor) -> Tensor:
-    """Apply a fused term to ``[N, J, C]``."""
-    if term.weight is not None:
-        x = x.expand(-1, -1, term.weight.shape[2]) @ term.weight.mT
-    if term.node_map is None:
+    """Apply a fused term to ``[N, J, C]``, or to ``[N, J, 1]`` with equal channels."""
+    if term.node_map is not None:
+        matrix = term.node_map[0]
+        x = matrix @ x.expand(-1, matrix.shape[2], -1)
+    if term.weight is None:
         return x
-    matrix = term.node_map[0]
-    return matrix @ x.expand(-1, matrix.shape[2], -1)
+    weight = term.weight.sum(2, keepdim=True) if x.shape[2] == 1 else term.weight
+    return x @ weight.mT
