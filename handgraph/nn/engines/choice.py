@@ -68,7 +68,7 @@ def use(engine: str) -> Iterator[None]:
 
     Args:
         engine: ``"auto"``, ``"numba"`` on the CPU, ``"triton"`` on CUDA, ``"reference"`` for
-            PyTorch operations on fused maps, or ``"readable"`` for the ``forward`` of each module.
+            PyTorch operations on plans, or ``"readable"`` for the ``forward`` of each module.
 
     Raises:
         ValueError: If the engine is unknown.

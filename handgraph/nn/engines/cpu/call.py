@@ -41,17 +41,17 @@ def forward(program: Program, x: Tensor, slots: Table) -> Tensor:
 
 
 def backward(
-    program: Program, grad: Tensor, x: Tensor, fused: Tensor, parts: Sequence[Tensor]
+    program: Program, grad: Tensor, x: Tensor, shared: Tensor, parts: Sequence[Tensor]
 ) -> list[Tensor]:
     """Return the gradients of the input and of the tensors of the plan."""
     grad, x = grad.resolve_neg(), x.resolve_neg()
     dx = torch.empty_like(x, memory_format=torch.contiguous_format)
-    found = x.new_zeros(fused.numel() + sum([part.numel() for part in parts]))
-    d_fused, *d_parts = _views(found, [fused, *parts])
+    found = x.new_zeros(shared.numel() + sum([part.numel() for part in parts]))
+    d_shared, *d_parts = _views(found, [shared, *parts])
     block = block_size(program.rows, x.shape[3])
     w, g = (x.new_empty(program.rows * block).numpy() for _ in range(2))
     ends = np.array((_end(x), _end(grad), _end(dx)))
-    slots = place(program.slots, [fused, *parts]), place(program.found, [d_fused, *d_parts])
+    slots = place(program.slots, [shared, *parts]), place(program.found, [d_shared, *d_parts])
     _entry().backward(w, g, _sizes(program, x, block), *slots, ends, *program.tables)
     return [dx, *d_parts]
 

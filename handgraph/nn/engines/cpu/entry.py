@@ -1,6 +1,6 @@
 """Entry points of compiled code: all branches and samples of a plan, forward and backward.
 
-Slots are rows of (address, branch stride, row stride). Slot 0 is the memory of the fused maps.
+Slots are rows of (address, branch stride, row stride). Slot 0 is the memory of the shared values.
 ``ends`` are rows of (address, strides of branches, nodes, channels and samples, nodes, channels).
 All strides are in elements.
 """
@@ -8,8 +8,8 @@ All strides are in elements.
 from __future__ import annotations
 
 from handgraph.nn.engines.cpu.compile import compiled, entry
-from handgraph.nn.engines.cpu.fusing import fuse, unfuse
 from handgraph.nn.engines.cpu.products import clear, copy, padded
+from handgraph.nn.engines.cpu.shared import share, share_back
 from handgraph.nn.engines.cpu.stages import run, run_back
 from handgraph.nn.engines.cpu.tiles import at, pointer, start
 
@@ -28,7 +28,7 @@ def forward(w, sizes, slots, ends, graphs, tables, shifts, stages, terms, vector
     branches, samples, block, out_row, _ = sizes
     row, work = slots[:, 2].copy(), start(w)
     for n in range(branches):
-        fuse(w, _of_branch(w, slots, n), row, graphs, tables, shifts)
+        share(w, _of_branch(w, slots, n), row, graphs, tables, shifts)
     for first in range(0, samples, block):
         there = min(block, samples - first)
         size = 1 if block == 1 else padded(there)
@@ -58,7 +58,7 @@ def backward(
 ):
     """Write the gradient of the input, and add those of the tensors to ``found``.
 
-    Slot 0 contains the fused maps. ``ends`` are the input, the gradient of the output, and the
+    Slot 0 contains the shared values. ``ends`` are the input, the gradient of the output, and the
     gradient of the input. For the other arguments see :func:`forward`.
     """
     branches, samples, block, out_row, rows = sizes
@@ -78,7 +78,7 @@ def backward(
             _put_vectors(w, back, grads, vectors, samples, first, there, size)
     for n in range(branches):
         address, grads = _of_branch(w, slots, n), _of_branch(w, found, n)
-        unfuse(w, address, row, grads, graphs, tables, shifts)
+        share_back(w, address, row, grads, graphs, tables, shifts)
 
 
 @compiled

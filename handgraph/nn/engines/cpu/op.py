@@ -37,10 +37,10 @@ def offer(plan: Plan, x: Tensor) -> str | Callable[[], Tensor]:
 
 
 def _forward(program: Program, x: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the output of a plan, and its fused maps."""
-    fused = x.new_empty(x.shape[0], program.fused)
-    rows = [fused, *_in_rows(program, parts)]  # alive until the call returns
-    return call.forward(program, x, call.place(program.slots, rows)), fused
+    """Return the output of a plan, and its shared values."""
+    shared = x.new_empty(x.shape[0], program.shared)
+    rows = [shared, *_in_rows(program, parts)]  # alive until the call returns
+    return call.forward(program, x, call.place(program.slots, rows)), shared
 
 
 def _in_rows(program: Program, parts: Sequence[Tensor]) -> list[Tensor]:
@@ -57,20 +57,20 @@ class _Run(Function):
         x: Tensor,
         *parts: Tensor,
     ) -> Tensor:
-        out, fused = _forward(program, x, parts)
+        out, shared = _forward(program, x, parts)
         ctx.code = code
-        ctx.save_for_backward(x, fused, *parts)
+        ctx.save_for_backward(x, shared, *parts)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        x, fused, *parts = ctx.saved_tensors
+        x, shared, *parts = ctx.saved_tensors
         if _needs_operations(grad):
             needed = ctx.needs_input_grad[2:]
             return None, None, *_differentiate(ctx.code, (x, *parts), needed, grad)
         program = cast("Program", program_of(ctx.code, x, parts))  # hooks may change the strides
         rows = _in_rows(program, parts)
-        return None, None, *call.backward(program, grad, x, fused.contiguous(), rows)
+        return None, None, *call.backward(program, grad, x, shared.contiguous(), rows)
 
 
 def _needs_operations(grad: Tensor) -> bool:

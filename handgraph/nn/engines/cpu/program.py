@@ -17,7 +17,7 @@ with a factor for each node and sample."""
 
 
 class Tables(NamedTuple):
-    """The work of a program. Slots are the tensors of the plan, from 1; slot 0 holds fused maps.
+    """The work of a program. Slots are the tensors of the plan, from 1; slot 0 holds shared values.
 
     Args:
         graphs: Adjacencies to normalise: slot, nodes, whether signed, offset of the result.
@@ -48,10 +48,10 @@ class Program(NamedTuple):
     Args:
         tables: The work.
         shapes: The shape of the input, then of the output of each stage.
-        fused: Number of values of the fused maps of a branch.
+        shared: Number of shared values of a branch.
         rows: Number of rows of the work space.
         out: The first row of the output; the input begins at row 0.
-        slots: The fused maps, then each tensor of the plan: a placeholder for its address, its
+        slots: The shared values, then each tensor of the plan: a placeholder for its address, its
             branch stride and its row stride.
         found: The same for their gradients.
         copied: The tensors, from 0, to copy first: not contiguous, except weights with dense rows.
@@ -59,7 +59,7 @@ class Program(NamedTuple):
 
     tables: Tables
     shapes: tuple[Shape, ...]
-    fused: int
+    shared: int
     rows: int
     out: int
     slots: Table

@@ -3,7 +3,7 @@
 The intermediates of a block fit the cache. They are not saved for the derivative, which recomputes
 them. ``w`` points to the work space, of which row r is ``w[r * size : (r + 1) * size]``, and ``g``
 to its gradient. ``address`` and ``row`` are the addresses and row strides of the maps, and
-``found`` the addresses of their gradients (:mod:`.fusing`). The tables are those of
+``found`` the addresses of their gradients (:mod:`.shared`). The tables are those of
 :class:`~handgraph.nn.engines.cpu.program.Tables`.
 """
 

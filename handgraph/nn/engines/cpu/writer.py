@@ -41,7 +41,7 @@ class Writer:
         self.slots = {id(part): slot for slot, part in enumerate(parts, start=1)}
         self.found: dict[str, list[list[int]]] = {name: [] for name in Tables._fields}
         self.known: dict[tuple[int, ...], int] = {}
-        self.fused = self.rows = 0
+        self.shared = self.rows = 0
         self.free: dict[int, list[int]] = defaultdict(list)
         self.middles: list[tuple[int, int]] = []
         self.starts = [self.take_rows(found[0].nodes * found[0].channels)]
@@ -62,18 +62,18 @@ class Writer:
         ]
         copied = (n for n, part in enumerate(self.parts) if part.stride() != read[n].stride())
         slots = self.write_slots(read), self.write_slots(plain)
-        sizes = tuple(self.shapes), self.fused, self.rows, last
+        sizes = tuple(self.shapes), self.shared, self.rows, last
         return Program(made, *sizes, *slots, tuple(copied))
 
     def write_slots(self, parts: Sequence[Tensor]) -> Table:
-        """Return the strides of the fused maps and of tensors, with placeholders for addresses."""
+        """Return the strides of shared values and tensors, with placeholders for addresses."""
         steps = [(0, part.stride(0) if len(part) > 1 else 0, part.stride(1)) for part in parts]
-        return np.array([(0, self.fused, 0), *steps], dtype=np.int64)
+        return np.array([(0, self.shared, 0), *steps], dtype=np.int64)
 
-    def take_fused(self, size: int) -> int:
-        """Allocate memory for fused maps, and return its offset."""
-        self.fused += size
-        return self.fused - size
+    def take_shared(self, size: int) -> int:
+        """Allocate memory for shared values, and return its offset."""
+        self.shared += size
+        return self.shared - size
 
     def take_rows(self, size: int) -> int:
         """Allocate consecutive rows of the work space, and return the first."""
@@ -120,7 +120,7 @@ class Writer:
         step = channels if per_node else 0
         if not shifts:
             return [slot if slot else -1, 0, step]
-        to = self.take_fused(nodes * channels)
+        to = self.take_shared(nodes * channels)
         self.found["tables"].append([slot, step, nodes, channels, to])
         self.found["shifts"] += [[*shift[:2], to, *shift[2:]] for shift in shifts]
         return [0, to, channels]
@@ -167,7 +167,7 @@ class Writer:
         slot, nodes = self.slot(graph.adjacency), graph.adjacency.shape[1]
         key = slot, int(graph.normalization == "signed")
         if key not in self.known:
-            to = self.known[key] = self.take_fused(nodes * nodes)
+            to = self.known[key] = self.take_shared(nodes * nodes)
             self.found["graphs"].append([slot, nodes, key[1], to])
         return self.known[key]
 

@@ -1,8 +1,8 @@
-"""Compiled computation of the fused maps of a plan, and of its derivative.
+"""Compiled computation of the values that all samples share, and of its derivative.
 
-It implements :func:`handgraph.nn.fuse.fuse` on raw memory. ``address`` holds the address of each
-tensor of the plan, ``row`` the row stride of its matrix. Slot 0 is the memory of the fused maps.
-The tables are those of :class:`~handgraph.nn.engines.cpu.program.Tables`.
+They are the normalised adjacencies, and the biases that maps over nodes add to. ``address`` holds
+the address of each tensor of the plan, ``row`` the row stride of its matrix. Slot 0 is the memory
+of the shared values. The tables are those of :class:`~handgraph.nn.engines.cpu.program.Tables`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from handgraph.nn.engines.cpu.tiles import at, pointer
 
 
 @compiled
-def fuse(like, address, row, graphs, tables, shifts):
-    """Write all fused maps."""
-    fused = pointer(like, address[0])
+def share(like, address, row, graphs, tables, shifts):
+    """Write the shared values of a branch."""
+    shared = pointer(like, address[0])
     for slot, nodes, signed, to in graphs:
-        _normalize(like, at(fused, to), pointer(like, address[slot]), nodes, signed)
+        _normalize(like, at(shared, to), pointer(like, address[slot]), nodes, signed)
     for slot, per_node, nodes, channels, to in tables:
         bias = pointer(like, address[slot])
         for j in range(nodes):
             for c in range(channels):
-                at(fused, to)[j * channels + c] = bias[j * per_node + c] if slot > 0 else 0
+                at(shared, to)[j * channels + c] = bias[j * per_node + c] if slot > 0 else 0
     for slot, weight, to, nodes, outs, ins in shifts:
         shift, matrix = pointer(like, address[slot]), pointer(like, address[weight])
         for c in range(outs):
@@ -32,13 +32,13 @@ def fuse(like, address, row, graphs, tables, shifts):
                 _sum(like, at(matrix, c * row[weight]), ins) if weight > 0 else like.dtype.type(1)
             )
             for j in range(nodes):
-                at(fused, to)[j * outs + c] += shift[j] * total
+                at(shared, to)[j * outs + c] += shift[j] * total
 
 
 @compiled
-def unfuse(like, address, row, found, graphs, tables, shifts):
-    """Add the gradients of the tensors to ``found``, from those of the fused maps."""
-    fused, grads = pointer(like, address[0]), pointer(like, found[0])
+def share_back(like, address, row, found, graphs, tables, shifts):
+    """Add the gradients of the tensors to ``found``, from those of the shared values."""
+    shared, grads = pointer(like, address[0]), pointer(like, found[0])
     for slot, weight, to, nodes, outs, ins in shifts:
         shift, d_shift = pointer(like, address[slot]), pointer(like, found[slot])
         matrix, d_matrix = pointer(like, address[weight]), pointer(like, found[weight])
@@ -61,7 +61,7 @@ def unfuse(like, address, row, found, graphs, tables, shifts):
                     bias[j * per_node + c] += at(grads, to)[j * channels + c]
     for slot, nodes, signed, to in graphs:
         entries, d_entries = pointer(like, address[slot]), pointer(like, found[slot])
-        _unnormalize(like, d_entries, at(grads, to), at(fused, to), entries, nodes, signed)
+        _unnormalize(like, d_entries, at(grads, to), at(shared, to), entries, nodes, signed)
 
 
 @compiled
