@@ -76,6 +76,24 @@ def test_linear_stages_are_absorbed():
     assert_close(evaluate((stage,), x), evaluate(then, evaluate(first, x)))
 
 
+def test_sums_over_branches_are_absorbed_only_if_nothing_else_has_branches():
+    """The second stage sums over branches: the third must not add its bias or a branch again."""
+    ones, row = torch.ones(3, 1, 1), torch.ones(1, 1)
+    split = Stage((Term(0, weight=ones),))
+    total = Stage((Term(1, weight=2 * ones),), row, relu=False)
+    after = {
+        "alone": (Stage((Term(2, weight=ones[:1]),), row), 2),
+        "with branches": (Stage((Term(2), Term(1)), row), 3),
+        "with a bias for each branch": (Stage((Term(2),), torch.rand(3, 1)), 3),
+        "with a weight for each branch": (Stage((Term(2, weight=ones),), row), 3),
+    }
+    x = torch.rand(1, 2, 1, 5)
+    for name, (last, stages) in after.items():
+        plan = (split, total, last)
+        assert_close(evaluate(fuse(plan), x), evaluate(plan, x), msg=name)
+        assert len(fuse(plan)) == stages, name
+
+
 def test_each_graph_is_normalised_once():
     graph = Graph(torch.rand(1, 3, 3), "abs")
     terms = (Term(0, graph), Term(0, graph))
