@@ -20,7 +20,7 @@ from handgraph.losses import pose_loss, psjnet_loss
 from handgraph.metrics import joint_errors
 from handgraph.nn import AdaptiveGraphUNet, GraphMerger
 from shared.lifters import PSJNetCore, count
-from shared.training import train
+from shared.training import Recipe, train
 
 LIMBS = RemovalSets(H36M, {x: x for x in ("left_arm", "right_arm", "left_leg", "right_leg")})
 NETS = ("one graph U-Net", "four full graphs", "PSJNet")
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         net, rng = make(name), torch.Generator().manual_seed(seed)
         xyz = walkers(args.samples, rng)
         x, _ = detect(xyz, rng)
-        train(net, loss_of, (x, xyz), args.epochs, args.rate, rng=rng)
+        train(net, loss_of, (x, xyz), args.epochs, Recipe(args.rate), rng)
         scores[name][seed] = evaluate(net)
     print(f"Mean joint error in mm, 2000 test figures: mean (range) over {args.seeds} seeds")
     print(f"{'':17} {'parameters':>10} {'wrong limb':>21} {'other joints':>21}")

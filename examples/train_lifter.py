@@ -25,7 +25,7 @@ from handgraph.hub.estimate import num_outputs
 from handgraph.hub.keypoints import CHANNELS
 from handgraph.nn import AdaptiveGraphUNet, JointHead
 from shared.lifters import Hands
-from shared.training import train
+from shared.training import Recipe, train
 
 WRIST = HAND.index("wrist")
 HYPOTHESES = 2
@@ -201,7 +201,8 @@ def fit(
     def loss(lifter: nn.Module, *values: Tensor) -> Tensor:
         return loss_of(lifter, dict(zip(hands, values, strict=True)), rng)
 
-    train(lifter, loss, tuple(hands.values()), args.epochs, rate, rng=rng.manual_seed(seed))
+    rng.manual_seed(seed)
+    train(lifter, loss, tuple(hands.values()), args.epochs, Recipe(rate), rng)
     return lifter.eval(), table(lifter, held_out, others)
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from handgraph.datasets import NARROW
 from handgraph.detectors import HeatmapDetector, RegressionDetector
+from shared.training import Recipe
 
 INPUTS = {
     "2D": ("uv",),
@@ -163,6 +164,10 @@ class Job:
     batch_size: int
     hands: str = "default"
     detector: str = "heatmap"
+
+    def recipe(self) -> Recipe:
+        """Return the settings of the training loop."""
+        return Recipe(self.rate, self.batch_size, fused=True)
 
     def path(self, out: Path) -> Path:
         """Return the path of the result, which differs if any setting differs."""

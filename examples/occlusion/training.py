@@ -72,7 +72,8 @@ def fit(net: nn.Module, source: Epochs, target: Tensor, how: Hide, job: Job) -> 
         how: Which joints are hidden from the net.
         job: Its seed determines the order of samples and all random draws in training.
     """
-    rng, size = torch.Generator().manual_seed(job.seed), min(job.batch_size, len(target))
+    recipe, rng = job.recipe(), torch.Generator().manual_seed(job.seed)
+    size = min(recipe.batch_size, len(target))
 
     def losses(stage: Stage, epochs: int) -> Iterator[Tensor]:
         for _ in range(epochs):
@@ -84,5 +85,5 @@ def fit(net: nn.Module, source: Epochs, target: Tensor, how: Hide, job: Job) -> 
 
     for stage in stages(net):
         epochs = max(1, round(stage.share * job.epochs))
-        steps = epochs * max(1, len(target) // job.batch_size)
-        minimize(losses(stage, epochs), stage.groups, job.rate, steps, fused=True)
+        steps = epochs * (len(target) // size)
+        minimize(losses(stage, epochs), *recipe.start(stage.groups, steps))

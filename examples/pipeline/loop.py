@@ -1,26 +1,24 @@
-"""The training of one step: optimiser, schedule, loop, log and checkpoints."""
+"""The training of one step: its losses, log and checkpoints."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from pipeline.objectives import StepModule
-from pipeline.order import Order, warm_cosine
+from pipeline.order import Order
 from pipeline.scores import hits_2d
 from pipeline.settings import Settings
 from pipeline.store import load_weights, save
 from shared.lifters import Hands
-from shared.training import descend
+from shared.training import minimize
 
 ROW = ("step", "iteration", "loss", "pck_2d", "rate", "images_per_second")
 """A row of the log, with means over hands and processes since the previous row."""
@@ -37,18 +35,36 @@ class Training:
         self.fabric, self.order, self.length = fabric, order, length
         self.model, self.image_size = module.model, settings.image_size
         trained = [p for p in module.parameters() if p.requires_grad]
-        optimizer = AdamW(trained, lr=settings.rates[order.step - 1], weight_decay=1e-4)
+        optimizer, self.schedule = settings.recipe(order.step).start([trained], length)
         self.module, self.optimizer = fabric.setup(module, optimizer)
-        self.schedule = LambdaLR(self.optimizer, lambda iteration: warm_cosine(iteration, length))
         self.iteration, self.seconds, self.rows = 0, 0.0, []
 
     def run(self, batches: Iterable[Hands], checkpoint: Path, every: int) -> None:
-        """Run the remaining iterations; write a checkpoint every ``every`` iterations."""
+        """Run the remaining iterations; write a checkpoint every ``every`` iterations.
+
+        Raises:
+            FloatingPointError: If loss or gradient are not finite; no parameter is changed then.
+        """
+        losses = self.losses(batches, checkpoint, every)
+        try:
+            minimize(losses, self.optimizer, self.schedule, self.fabric.backward)
+        except FloatingPointError as error:
+            some = self.order.mine(self.iteration).tolist()
+            raise FloatingPointError(
+                f"step {self.order.step}, iteration {self.iteration}, hands {some}: {error}; "
+                f"{culprit(self.model)}. Nothing was written: the last checkpoint is as it was"
+            ) from error
+
+    def losses(self, batches: Iterable[Hands], checkpoint: Path, every: int) -> Iterator[Tensor]:
+        """Yield the loss of each batch; after its optimiser step, log it and write checkpoints."""
         start, sums, since = time.perf_counter() - self.seconds, 0, time.perf_counter()
         title, quiet = f"step {self.order.step}", not self.fabric.is_global_zero
         bar = tqdm(initial=self.iteration, total=self.length, desc=title, disable=quiet)
         for hands in batches:
-            sums = sums + self.iterate(hands)
+            torch.manual_seed(self.order.seed * 1_000_003 + self.iteration)  # dropout, if any
+            loss, pose = self.module(hands)
+            yield loss
+            sums = sums + self.measure(loss.detach(), pose.detach(), hands)
             self.iteration, now = self.iteration + 1, time.perf_counter()
             self.seconds = now - start
             if self.iteration % ROW_EVERY == 0 or self.iteration == self.length:
@@ -61,25 +77,11 @@ class Training:
             bar.update()
         bar.close()
 
-    def iterate(self, hands: Hands) -> Tensor:
-        """Take an optimiser step; return loss, 1, correct joints, visible joints and hands.
-
-        Raises:
-            FloatingPointError: If loss or gradient are not finite; no parameter is changed then.
-        """
-        torch.manual_seed(self.order.seed * 1_000_003 + self.iteration)  # dropout, if any
-        loss, pose = self.module(hands)
-        try:
-            descend(loss, self.optimizer, self.schedule, self.fabric.backward)
-        except FloatingPointError as error:
-            some = self.order.mine(self.iteration).tolist()
-            raise FloatingPointError(
-                f"step {self.order.step}, iteration {self.iteration}, hands {some}: {error}; "
-                f"{culprit(self.model)}. Nothing was written: the last checkpoint is as it was"
-            ) from error
-        correct, visible = hits_2d(pose.detach()[..., :2], hands, self.image_size)
-        one = torch.ones_like(loss.detach())
-        return torch.stack([loss.detach(), one, correct, visible, len(pose) * one])
+    def measure(self, loss: Tensor, pose: Tensor, hands: Hands) -> Tensor:
+        """Return the loss, 1, and the numbers of correct joints, visible joints and hands."""
+        correct, visible = hits_2d(pose[..., :2], hands, self.image_size)
+        one = torch.ones_like(loss)
+        return torch.stack([loss, one, correct, visible, len(pose) * one])
 
     def row(self, sums: Tensor, seconds: float) -> list[float]:
         """Return a row of the log, with means over all processes."""

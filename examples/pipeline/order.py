@@ -7,7 +7,6 @@ processes share each batch.
 from __future__ import annotations
 
 import hashlib
-import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -63,12 +62,3 @@ class Order(NamedTuple):
 @lru_cache(maxsize=2)
 def _permutation(num_samples: int, seed: int, step: int, epoch: int) -> Tensor:
     return torch.randperm(num_samples, generator=keyed("order", seed, step, epoch))
-
-
-def warm_cosine(iteration: int, length: int, warm: float = 0.05, floor: float = 0.01) -> float:
-    """Return the rate's factor: linear warm-up over 5 % of the step, then a cosine down to 1 %."""
-    rise = max(1, round(warm * length))
-    if iteration < rise:
-        return (iteration + 1) / rise
-    fall = (iteration - rise) / max(1, length - rise)
-    return floor + (1 - floor) * (1 + math.cos(math.pi * min(1.0, fall))) / 2

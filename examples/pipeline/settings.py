@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from shared.training import Recipe, warm_cosine
+
 STEPS = (1, 2, 3, 4)
 """The paper's training steps (section 2.2)."""
 
@@ -53,6 +55,10 @@ class Settings:
             raise ValueError(f"rates: expected finite numbers, 0 or more, got {self.rates}")
         if (self.data == "rhd") != bool(self.root):
             raise ValueError(f"root: needed for rhd and for nothing else, got {self.root!r}")
+
+    def recipe(self, step: int) -> Recipe:
+        """Return the settings of the training loop in a step."""
+        return Recipe(self.rates[step - 1], self.batch_size, 1e-4, warm_cosine)
 
     def length(self, step: int, own_steps: tuple[int, ...], num_samples: int) -> int:
         """Return the iterations of a step; step 2 also has those of steps that the method lacks."""

@@ -130,7 +130,7 @@ def test_resumed_step_gives_the_same_weights_bit_for_bit(tmp_path, cached, monke
         with monkeypatch.context() as patch:
             patch.setattr(Run, "finish", interrupt)
             if step == 1:
-                patch.setattr(Training, "iterate", after(5))
+                patch.setattr(Training, "measure", after(5))
             with pytest.raises(KeyboardInterrupt):
                 run.run([step])
         make_run(tmp_path / "cut", settings, **options).run([step])
@@ -144,11 +144,11 @@ def interrupt(*args):
 
 
 def after(count):
-    calls, iterate = [], Training.iterate
+    calls, measure = [], Training.measure
 
     def counted(self, *args):
         calls.append(1)
-        return interrupt() if len(calls) > count else iterate(self, *args)
+        return interrupt() if len(calls) > count else measure(self, *args)
 
     return counted
 

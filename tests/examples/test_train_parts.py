@@ -6,7 +6,7 @@ import torch
 
 from handgraph.datasets import write_rhd
 from pipeline.hands import batches, jittered, load
-from pipeline.order import Order, warm_cosine
+from pipeline.order import Order
 from pipeline.settings import Settings, differences
 
 SETTINGS = Settings(samples=12, image_size=32, batch_size=4)
@@ -47,14 +47,6 @@ def test_batches_that_cannot_be_shared_are_refused(size, world):
         Order(12, size, 0, 1, 0, world).check()
 
 
-def test_rate_rises_in_a_line_and_falls_as_a_cosine():
-    factors = [warm_cosine(i, 1000) for i in range(1000)]
-    assert factors[:2] == pytest.approx([0.02, 0.04])
-    assert factors[49] == factors[50] == 1
-    assert factors[525] == pytest.approx(0.505)  # half of the way, to 0.01
-    assert factors[-1] == pytest.approx(0.01, abs=1e-4)
-
-
 def test_settings_are_restored_from_json_and_differences_named():
     settings = replace(SETTINGS, method="cai", rates=(1, 2, 3, 4))
     assert Settings(**json.loads(settings.to_json())) == settings
@@ -86,6 +78,12 @@ def test_every_method_has_as_many_epochs():
     assert settings.length(2, (1, 2), 105) == 10 * (8 + 4 + 8)
     assert settings.length(2, (1, 2, 4), 105) == 10 * (8 + 4)
     assert replace(settings, iterations=(5, 6, 7, 8)).length(2, (1, 2), 105) == 21
+
+
+def test_the_recipe_of_a_step_has_its_rate():
+    settings = replace(SETTINGS, rates=(1, 2, 3, 4))
+    assert [settings.recipe(step).rate for step in (1, 2, 3, 4)] == [1, 2, 3, 4]
+    assert settings.recipe(1).batch_size == 4
 
 
 def test_jitter_is_gain_and_shift_of_each_channel():
