@@ -1,7 +1,5 @@
 """Merge branches by their predicted uncertainty, and measure how well it is calibrated."""
 
-from __future__ import annotations
-
 import argparse
 
 import torch

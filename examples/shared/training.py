@@ -1,7 +1,5 @@
 """The training loop of the examples and its settings: batches, optimiser, rate, clipped steps."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,8 +11,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from tqdm import tqdm
 
-MAX_NORM = 1.0
-"""Largest norm of gradients; without clipping, some seeds of graph U-Nets collapse."""
+MAX_NORM = 1.0  # of gradients; without clipping, some seeds of graph U-Nets collapse
 
 
 def one_cycle(optimizer: Optimizer, steps: int) -> LRScheduler:
