@@ -4,8 +4,6 @@ The nets do not know which limb is wrong. The figures are simulated, the view is
 all nets have the same learning rate. The results compare small nets on this task only.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 from collections.abc import Sequence
@@ -20,10 +18,9 @@ from handgraph.losses import pose_loss, psjnet_loss
 from handgraph.metrics import joint_errors
 from handgraph.nn import AdaptiveGraphUNet, GraphMerger
 from shared.lifters import PSJNetCore, count
-from shared.training import train
+from shared.training import Recipe, train
 
 LIMBS = RemovalSets(H36M, {x: x for x in ("left_arm", "right_arm", "left_leg", "right_leg")})
-NETS = ("one graph U-Net", "four full graphs", "PSJNet")
 LENGTH = {  # of the bone that ends at the joint, in metres
     **{"hip": 0.13, "knee": 0.45, "ankle": 0.43, "spine": 0.23, "thorax": 0.25},
     **{"neck": 0.1, "head": 0.15, "shoulder": 0.16, "elbow": 0.28, "wrist": 0.25},
@@ -86,14 +83,18 @@ def detect(xyz: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     return xyz[..., :2] + noise * torch.where(wrong, 0.3, 0.01).unsqueeze(-1), wrong
 
 
-def make(name: str) -> nn.Module:
-    """Build one of the ``NETS``; all have between 82 and 88 thousand parameters."""
-    if name == "one graph U-Net":
-        return AdaptiveGraphUNet(2, 3, H36M, channels=12)
-    full = name == "four full graphs"
-    removal = RemovalSets.none(H36M, len(LIMBS)) if full else LIMBS
-    branches = AdaptiveGraphUNet(2, 3, removal, channels=4 if full else 8)
+def with_branches(removal: RemovalSets, channels: int) -> PSJNetCore:
+    """Build branches that each remove a set of joints, and a merger."""
+    branches = AdaptiveGraphUNet(2, 3, removal, channels=channels)
     return PSJNetCore(branches, GraphMerger(3, 3, removal, channels=8), removal)
+
+
+NETS = {
+    "one graph U-Net": lambda: AdaptiveGraphUNet(2, 3, H36M, channels=12),
+    "four full graphs": lambda: with_branches(RemovalSets.none(H36M, len(LIMBS)), channels=4),
+    "PSJNet": lambda: with_branches(LIMBS, channels=8),
+}
+"""Functions that build the nets, which have between 82 and 88 thousand parameters."""
 
 
 def loss_of(net: nn.Module, x: Tensor, xyz: Tensor) -> Tensor:
@@ -120,21 +121,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=4000)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rate", type=float, default=2e-2)
     args = parser.parse_args(argv)
     scores = {name: torch.empty(args.seeds, 2) for name in NETS}
     for seed, name in tqdm([*product(range(args.seeds), NETS)]):
         torch.manual_seed(seed)
-        net, rng = make(name), torch.Generator().manual_seed(seed)
+        net, rng = NETS[name](), torch.Generator().manual_seed(seed)
         xyz = walkers(args.samples, rng)
         x, _ = detect(xyz, rng)
-        train(net, loss_of, (x, xyz), args.epochs, args.rate, rng=rng)
+        train(net, loss_of, (x, xyz), args.epochs, Recipe(rate=2e-2), rng)
         scores[name][seed] = evaluate(net)
     print(f"Mean joint error in mm, 2000 test figures: mean (range) over {args.seeds} seeds")
     print(f"{'':17} {'parameters':>10} {'wrong limb':>21} {'other joints':>21}")
     for name, rows in scores.items():
         cells = [f"{c.mean():6.1f} ({c.min():.1f} to {c.max():.1f})" for c in rows.unbind(dim=1)]
-        print(f"{name:17} {count(make(name)):10,} {cells[0]:>21} {cells[1]:>21}")
+        print(f"{name:17} {count(NETS[name]()):10,} {cells[0]:>21} {cells[1]:>21}")
 
 
 if __name__ == "__main__":

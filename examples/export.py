@@ -8,8 +8,6 @@ AOTInductor needs a C++ compiler and a minute per net, so it compiles the core o
 cannot save PSJNet's named tuple, so PSJNet has no ``pt2`` file.
 """
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import warnings
@@ -26,42 +24,27 @@ from handgraph import HAND, RemovalSets
 from handgraph.export import load_onnxruntime, load_openvino, to_onnx, trace
 from handgraph.hub import pretrained_lifter
 from handgraph.nn import AdaptiveGraphUNet, GraphMerger, SubgraphMask, fold
-from handgraph.vision import HeatmapGenerator
+from pipeline.methods import build
+from pipeline.settings import Settings
 from pipeline.store import load_run
-from psjnet import PoseNet, PSJNetLifter
 
-BATCHES = (1, 3, 8)
-"""Batch sizes of the comparison, which differ from the batch size of the export."""
-
+BATCHES = (1, 3, 8)  # sizes in the comparison, which differ from the batch size of the export
 Inputs = tuple[Tensor, ...]
 Runs = dict[str, Callable[..., Any]]
 
 
-def core() -> nn.Module:
-    """Build PSJNet's core, from (u, v) to (u, v, d)."""
-    removal = RemovalSets.by_level(HAND)
-    branches, merge = AdaptiveGraphUNet(2, 3, removal), GraphMerger(3, 3, removal)
-    return nn.Sequential(SubgraphMask(removal), branches, merge).eval()
-
-
-def psjnet(run: Path | None) -> tuple[PoseNet, int]:
-    """Return the PSJNet of a run, or a small one if there is no run, and its image size."""
-    if run is not None:
-        settings, net = load_run(run)
-        return net, settings.image_size
-    generator = HeatmapGenerator(backbone="hrnet_w18_small")
-    lifter = PSJNetLifter(generator.feature_channels, encoder_channels=16)
-    return PoseNet(generator, lifter).eval(), 64
-
-
 def nets(run: Path | None) -> dict[str, tuple[nn.Module, Inputs]]:
     """Return all nets, each with example inputs."""
-    net, (whole, side) = core(), psjnet(run)
+    removal = RemovalSets.by_level(HAND)
+    branches, merge = AdaptiveGraphUNet(2, 3, removal), GraphMerger(3, 3, removal)
+    core = nn.Sequential(SubgraphMask(removal), branches, merge).eval()
+    settings = Settings(backbone="hrnet_w18_small", encoder_channels=16, image_size=64)
+    settings, whole = load_run(run) if run else (settings, build(settings).eval())
     uv, score = torch.rand(2, HAND.num_joints, 2), torch.rand(2, HAND.num_joints)
-    images = torch.randint(256, (2, 3, side, side), dtype=torch.uint8)
+    images = torch.randint(256, (2, 3, settings.image_size, settings.image_size), dtype=torch.uint8)
     return {
-        "core": (net, (uv,)),
-        "folded": (fold(net), (uv,)),
+        "core": (core, (uv,)),
+        "folded": (fold(core), (uv,)),
         "lifter": (pretrained_lifter(), (uv, score)),
         "generator": (whole.generator, (images,)),
         "psjnet": (whole, (images,)),
@@ -103,11 +86,6 @@ def fresh(x: Tensor, batch: int) -> Tensor:
     return torch.randint(256, shape, dtype=x.dtype) if x.dtype == torch.uint8 else torch.rand(shape)
 
 
-def left_out(kind: str, name: str) -> bool:
-    """Return whether a net is not written in a format."""
-    return (kind == "aoti.pt2" and name != "core") or (kind == "pt2" and name == "psjnet")
-
-
 WRITE = {"pt2": write_pt2, "onnx": write_onnx, "aoti.pt2": write_aoti}
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--formats", nargs="+", choices=list(WRITE), default=list(WRITE))
@@ -123,7 +101,9 @@ torch.manual_seed(0)
 print(f"{'file':20s}{'kB':>8s}  {'in':12s} largest difference at batch sizes {BATCHES}")
 with torch.no_grad():
     for name, (net, inputs) in nets(args.run).items():
-        for kind in [k for k in args.formats if not left_out(k, name)]:
+        for kind in args.formats:
+            if (kind == "aoti.pt2" and name != "core") or (kind == "pt2" and name == "psjnet"):
+                continue
             path = args.out / f"{name}.{kind}"
             for runtime, run in WRITE[kind](net, inputs, path).items():
                 size, apart = path.stat().st_size / 1024, largest_difference(run, net, inputs)

@@ -11,36 +11,22 @@ focal length are assumed. The depth of the wrist is fitted, so that a hand of th
 detected joints.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from pathlib import Path
-from typing import NamedTuple
 
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from handgraph import HAND
 from handgraph.formats import Keypoints, guess_format, read_keypoints
 from handgraph.hub import KeypointLifter, fit_root_depth, pretrained_lifter, to_camera
-from handgraph.plot import draw_image, draw_pose, draw_pose_3d
 from handgraph.vision import read_image
-from shared.photos import camera, name_joints
+from shared.lifters import camera, name_joints
+from shared.pictures import Hand, save_overlay
 
 DEMO = Path(__file__).parent / "images"
 """A rendered hand of ``SyntheticHands``, and the landmarks that MediaPipe 0.10.21 finds in it."""
-FOCAL = 0.72
-"""Focal length of a phone's main camera (26 mm on a film 36 mm wide) over the longer image side."""
-
-
-class Hand(NamedTuple):
-    """A hand in the photo: pixels, metres in the camera frame, and which joints are missing."""
-
-    side: str
-    uv: Tensor
-    xyz: Tensor
-    missing: Tensor
+FOCAL = 0.72  # of a phone's main camera (26 mm on a film 36 mm wide), over the longer side
 
 
 def main() -> None:
@@ -51,7 +37,7 @@ def main() -> None:
     found, lifter = read(args, image), pretrained_lifter()
     hands = [lift(lifter, found, i, K, args) for i in range(len(found))]
     args.out.mkdir(parents=True, exist_ok=True)
-    draw(image, hands).savefig(args.out / f"{args.photo.stem}.png", dpi=100)
+    save_overlay(image, hands, args.out / f"{args.photo.stem}.png", "m")
     units = "xyz in metres, camera frame (x right, y down, z forward); uv in pixels"
     content = {"units": units, "hands": [describe(hand) for hand in hands]}
     path = args.out / f"{args.photo.stem}.json"
@@ -114,24 +100,10 @@ def lift(
     return Hand(side, uv, xyz, found.missing)
 
 
-def draw(image: Tensor, hands: list[Hand]) -> Figure:
-    """Draw the photo with its joints, and each hand in 3D, where missing joints are hollow."""
-    columns = 1 + len(hands)
-    figure = Figure(figsize=(5 * columns, 5), layout="constrained")
-    photo = draw_image(image, ax=figure.add_subplot(1, columns, 1))
-    for place, hand in enumerate(hands, start=2):
-        draw_pose(hand.uv, ax=photo)
-        space = figure.add_subplot(1, columns, place, projection="3d", elev=15, azim=-70)
-        draw_pose_3d(hand.xyz, visible=~hand.missing, unit="m", ax=space)
-        space.set_title(f"{hand.side} hand")
-    return figure
-
-
 def describe(hand: Hand) -> dict[str, object]:
     """Return the joints by name, to a tenth of a millimetre, and the pixels of the found ones."""
-    lost = dict(zip(HAND.joints, hand.missing.tolist(), strict=True))
-    found = {joint: place for joint, place in name_joints(hand.uv).items() if not lost[joint]}
-    missing = [joint for joint in lost if lost[joint]]
+    missing = [HAND.joints[i] for i in hand.missing.nonzero().flatten().tolist()]
+    found = {joint: uv for joint, uv in name_joints(hand.uv).items() if joint not in missing}
     return {"side": hand.side, "xyz": name_joints(hand.xyz), "uv": found, "missing": missing}
 
 

@@ -13,11 +13,12 @@ is relative to the wrist, in keybone lengths. With ``--scale``, ``--root-depth``
 joints are also given in metres.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -27,86 +28,74 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from handgraph import HAND
-from handgraph.geometry import (
-    crop_matrix,
-    denormalize_uv,
-    transform_points,
-    uvd_to_camera,
-    warp_image,
-)
+from handgraph import HAND, geometry
 from handgraph.nn import fold
-from handgraph.video import Followed, Pose, VideoWriter, draw_joints, follow, read_frames
+from handgraph.video import Pose, VideoWriter, draw_joints, follow, read_frames
 from handgraph.vision import read_image
 from pipeline.store import load_run
 from psjnet import PoseNet
-from shared.photos import camera, folders, name_joints
-from shared.pictures import save_heatmaps, save_overlay
+from shared.lifters import camera, name_joints
+from shared.pictures import Hand, save_heatmaps, save_overlay
+
+
+class Found(NamedTuple):
+    """The crop of an image, and the estimates in it; positions are in pixels of the crop."""
+
+    crop: Tensor
+    heatmaps: Tensor
+    detected: Tensor
+    pose: Pose
+
+
+Find = Callable[[Tensor, Tensor], Found]
+"""Estimates the hand in an image, given the map from image to crop."""
 
 
 def main() -> None:
     """Estimate the hand in each image, or in each frame."""
     args = parse()
     settings, model = load_run(args.run)
-    model = fold(model)  # the same poses, faster
+    find = partial(estimate, fold(model), size=settings.image_size, left=args.left)
     if args.images:
         for path, folder in zip(args.images, folders(args.images), strict=True):
-            predict_image(model, settings.image_size, path, args.out / folder, args)
+            predict_image(find, settings.image_size, path, args.out / folder, args)
     else:
-        predict_video(model, settings.image_size, args)
+        predict_video(find, settings.image_size, args)
 
 
-def predict_image(
-    model: PoseNet, size: int, path: Path, out: Path, args: argparse.Namespace
-) -> None:
+def predict_image(find: Find, size: int, path: Path, out: Path, args: argparse.Namespace) -> None:
     """Estimate the hand in an image, and write pictures and joints."""
     image = read_image(path)
-    to_crop = crop_matrix(box_corners(args.box, image), size)
-    found = estimate(model, image, to_crop, size, left=args.left)
+    to_crop = geometry.crop_matrix(box_corners(args.box, image), size)
+    found = find(image, to_crop)
     out.mkdir(parents=True, exist_ok=True)
     save_heatmaps(found.crop, found.heatmaps, found.detected, out / "heatmaps.png")
-    save_overlay(found.crop, found.pose.uv, found.pose.d, out / "overlay.png")
+    hand = in_keybones(found.pose, "left" if args.left else "right")
+    save_overlay(found.crop, [hand], out / "overlay.png", "keybones")
     joints = describe(found.pose, to_crop, image, args)
     (out / "joints.json").write_text(json.dumps(joints, indent=1) + "\n", encoding="utf-8")
     print(f"{path} -> {out}: {joints['note']}")
 
 
-def predict_video(model: PoseNet, size: int, args: argparse.Namespace) -> None:
+def predict_video(find: Find, size: int, args: argparse.Namespace) -> None:
     """Estimate the hand in each frame, and write a video and an npz."""
     source = args.webcam if args.video is None else args.video
-    frames = islice(read_frames(source), args.frames)
-    hands = follow(
-        frames,
-        lambda image: box_corners(args.box, image),
-        lambda image, to_crop: estimate(model, image, to_crop, size, left=args.left).pose,
-        size=size,
-        min_cutoff=args.min_cutoff,
-        beta=args.beta,
-    )
+    frames, first_box = islice(read_frames(source), args.frames), partial(box_corners, args.box)
+    smooth = {"min_cutoff": args.min_cutoff, "beta": args.beta}
+    hands = follow(frames, first_box, lambda *crop: find(*crop).pose, size=size, **smooth)
     args.out.mkdir(parents=True, exist_ok=True)
-    start = perf_counter()
-    rows = list(written(hands, args.out / "hands.mp4", args))
+    rows, start = [], perf_counter()
+    stop = nullcontext() if args.webcam is None else suppress(KeyboardInterrupt)
+    with VideoWriter(args.out / "hands.mp4") as video, stop:
+        for seconds, image, pose in hands:
+            video.write(seconds, draw_joints(image, pose.uv))
+            rows.append(in_metres(pose, image, args) | {"seconds": torch.tensor(seconds)})
     if not rows:
         raise SystemExit(f"{source} has no frames")
-    seconds = perf_counter() - start
-    arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    speed = len(rows) / (perf_counter() - start)
+    arrays = {name: torch.stack([row[name] for row in rows]).numpy() for name in rows[0]}
     np.savez(args.out / "hands.npz", joints=np.array(HAND.joints), **arrays)
-    print(f"{len(rows)} frames, {len(rows) / seconds:.1f} a second -> {args.out}")
-
-
-def written(
-    hands: Iterator[Followed], path: Path, args: argparse.Namespace
-) -> Iterator[dict[str, np.ndarray]]:
-    """Write each frame to a video, and yield its joints and time; Ctrl-C stops a webcam."""
-    with VideoWriter(path) as video:
-        try:
-            for seconds, image, pose in hands:
-                video.write(seconds, draw_joints(image, pose.uv))
-                row = in_metres(pose, image, args) | {"seconds": torch.tensor(seconds)}
-                yield {name: value.numpy() for name, value in row.items()}
-        except KeyboardInterrupt:
-            if args.webcam is None:
-                raise
+    print(f"{len(rows)} frames, {speed:.1f} a second -> {args.out}")
 
 
 def parse() -> argparse.Namespace:
@@ -135,23 +124,30 @@ def parse() -> argparse.Namespace:
     return args
 
 
-class Found(NamedTuple):
-    """The crop of an image, and the estimates in it; positions are in pixels of the crop."""
+def folders(images: Sequence[Path]) -> list[Path]:
+    """Return a folder for each image: its stem, with parents and suffix if stems are not unique.
 
-    crop: Tensor
-    heatmaps: Tensor
-    detected: Tensor
-    pose: Pose
+    An image that is given twice has one folder.
+    """
+    files = [Path(os.path.abspath(path)) for path in images]
+    common = os.path.commonpath([file.parent for file in files])
+    inside = [file.relative_to(common) for file in files]
+    for names in ([Path(file.stem) for file in inside], [file.with_suffix("") for file in inside]):
+        if len(set(names)) == len(set(files)):
+            return names
+    return inside
 
 
 def estimate(model: PoseNet, image: Tensor, to_crop: Tensor, size: int, *, left: bool) -> Found:
     """Estimate the hand in the crop of an image; a left hand is mirrored for the model."""
-    crop, mirror = warp_image(image, to_crop, size), torch.tensor([-1.0 if left else 1.0, 1, 1])
+    crop = geometry.warp_image(image, to_crop, size)
+    mirror = torch.tensor([-1.0 if left else 1.0, 1, 1])
     with torch.no_grad():
         found = model.detect((crop.flip(-1) if left else crop)[None])
         pose = mirror * model.lifter(found)[0][0]  # (u, v) in [-1, 1]
     heatmaps = found.heatmaps[0].flip(-1) if left else found.heatmaps[0]
-    detected, uv = (denormalize_uv(x, size) for x in (mirror[:2] * found.uv[0], pose[:, :2]))
+    positions = mirror[:2] * found.uv[0], pose[:, :2]
+    detected, uv = (geometry.denormalize_uv(x, size) for x in positions)
     return Found(crop, heatmaps, detected, Pose(uv, pose[:, 2], heatmaps.amax(dim=(-2, -1))))
 
 
@@ -175,12 +171,20 @@ def describe(
     pose: Pose, to_crop: Tensor, image: Tensor, args: argparse.Namespace
 ) -> dict[str, object]:
     """Return the joints of a crop by name, in coordinates of the image."""
-    uv = transform_points(torch.linalg.inv(to_crop), pose.uv)
+    uv = geometry.transform_points(torch.linalg.inv(to_crop), pose.uv)
     joints = in_metres(pose._replace(uv=uv), image, args)
     note = "depth is relative to the wrist, in keybone lengths; no scale is known"
     if "xyz" in joints:
         note = "xyz in metres, camera frame: x right, y down, z forward; by the given scale"
     return {"note": note} | {name: name_joints(values) for name, values in joints.items()}
+
+
+def in_keybones(pose: Pose, side: str) -> Hand:
+    """Return the hand in keybone lengths, with x and y in those of the keybone in the image."""
+    bone = pose.uv[HAND.index("middle_pip")] - pose.uv[HAND.index("middle_mcp")]
+    flat = (pose.uv - pose.uv[HAND.index("wrist")]) / bone.norm().clamp(min=1)
+    missing = torch.zeros(len(flat), dtype=torch.bool)
+    return Hand(side, pose.uv, torch.cat([flat, pose.d[:, None]], dim=-1), missing)
 
 
 def in_metres(pose: Pose, image: Tensor, args: argparse.Namespace) -> dict[str, Tensor]:
@@ -189,7 +193,7 @@ def in_metres(pose: Pose, image: Tensor, args: argparse.Namespace) -> dict[str, 
     if args.scale is not None:
         known = torch.tensor(args.scale), torch.tensor(args.root_depth)
         uvd = torch.cat([pose.uv, pose.d[:, None]], dim=-1)
-        joints["xyz"] = uvd_to_camera(uvd, camera(args.focal, image), *known)
+        joints["xyz"] = geometry.uvd_to_camera(uvd, camera(args.focal, image), *known)
     return joints
 
 

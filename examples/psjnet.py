@@ -3,8 +3,6 @@
 ``python examples/train.py --method psjnet`` trains it. ``pipeline/baselines.py`` has the baselines.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch
@@ -14,9 +12,6 @@ from handgraph import HAND, RemovalSets
 from handgraph.geometry import normalize_uv
 from handgraph.nn import AdaptiveGraphUNet, GraphMerger, Merger, SubgraphMask
 from handgraph.vision import BranchFeatureEncoder, FeatureEncoder, decode_heatmaps
-
-STRIDE = 4
-"""Image pixels per heatmap pixel."""
 
 
 class Detection(NamedTuple):
@@ -55,8 +50,8 @@ class PoseNet(nn.Module):
 
 def detection(heatmaps: Tensor, features: Tensor) -> Detection:
     """Decode heatmaps by argmax, which has no gradient (decision 20)."""
-    uv = decode_heatmaps(heatmaps.float())[0]
-    return Detection(normalize_uv(uv, STRIDE * heatmaps.shape[-1]), features, heatmaps)
+    uv, image_size = decode_heatmaps(heatmaps.float())[0], 4 * heatmaps.shape[-1]
+    return Detection(normalize_uv(uv, image_size), features, heatmaps)
 
 
 class PSJNetLifter(nn.Module):

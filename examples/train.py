@@ -5,33 +5,28 @@
 ``--resume`` continues it. ``--generator runs/psjnet`` takes step 1 from another run.
 """
 
-from __future__ import annotations
-
 import argparse
+from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
 
 from lightning.fabric import Fabric
 
 from pipeline.methods import METHODS
-from pipeline.run import Options, Run
-from pipeline.settings import PRECISIONS, STEPS, Settings, differences
+from pipeline.run import Run
+from pipeline.settings import STEPS, Settings, differences
 from pipeline.store import check_generator, finished, load_settings, take_generator
 from shared.files import lock, write_text
-
-LIGHT_ENCODERS = 32
-"""Width of the feature encoders for a backbone that is not an HRNet."""
 
 
 def main() -> None:
     """Read the command line, open the run folder, train."""
     args = parse()
-    settings = read_settings(args)
+    settings = Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
     check_folder(args, settings)
-    many, precision = "ddp" if args.devices > 1 else "auto", args.precision
-    fabric = Fabric(
-        accelerator=args.device, strategy=many, devices=args.devices, precision=precision
-    )
+    how = {"strategy": "ddp" if args.devices > 1 else "auto", "precision": args.precision}
+    fabric = Fabric(accelerator=args.device, devices=args.devices, **how)
     fabric.launch()
     with lock(args.out) if fabric.is_global_zero else nullcontext():
         train(args, settings, fabric)
@@ -39,23 +34,19 @@ def main() -> None:
 
 def train(args: argparse.Namespace, settings: Settings, fabric: Fabric) -> None:
     """Train the requested steps; no other process may write to the run folder."""
-    out = args.out
     if fabric.is_global_zero:
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "run.json", settings.to_json())
+        write_text(args.out / "run.json", settings.to_json())
         if args.generator is not None:
-            take_generator(args.generator, out, settings)
+            take_generator(args.generator, args.out, settings)
     fabric.barrier()
-    known = Options.__dataclass_fields__
-    options = Options(**{name: value for name, value in vars(args).items() if name in known})
-    run = Run(fabric, settings, out, options)
+    run = Run(fabric, settings, args)
     steps = [step for step in run.steps if step in args.steps]
     if not steps:
         raise ValueError(f"steps: {settings.method} has {[*run.steps]}, got {[*args.steps]}")
     run.run(steps)
 
 
-def parse() -> argparse.Namespace:
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     own, four = Settings(), {"nargs": 4, "metavar": ("S1", "S2", "S3", "S4")}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -67,7 +58,7 @@ def parse() -> argparse.Namespace:
     weights.add_argument("--image-size", type=int, default=own.image_size)
     weights.add_argument("--backbone", default=own.backbone, help="a net of timm")
     weights.add_argument("--weights", default="", help="HRNet checkpoint to start step 1 from")
-    weights.add_argument("--precision", choices=PRECISIONS, default=own.precision)
+    weights.add_argument("--precision", choices=("32-true", "bf16-mixed"), default=own.precision)
     weights.add_argument("--channels", type=int, default=own.channels, help="of the graph U-Nets")
     weights.add_argument("--encoder-channels", type=int, help="256, or 32 for light backbones")
     weights.add_argument("--batch-size", type=int, default=own.batch_size, help="of all processes")
@@ -88,19 +79,13 @@ def parse() -> argparse.Namespace:
     run.add_argument("--workers", type=int, default=0, help="processes that read RHD")
     run.add_argument("--checkpoint-every", type=int, default=200, help="iterations")
     run.add_argument("--validate", type=int, default=500, help="held-out hands; 0 for none")
-    return parser.parse_args()
-
-
-def read_settings(args: argparse.Namespace) -> Settings:
-    """Return the settings, the arguments that the weights depend on."""
-    own = Settings.__dataclass_fields__
-    values = {name: value for name, value in vars(args).items() if name in own}
+    args = parser.parse_args(argv)
     if args.samples is None:
-        values["samples"] = 0 if args.data == "rhd" else Settings.samples
+        args.samples = 0 if args.data == "rhd" else own.samples
     if args.encoder_channels is None:
         hrnet = args.backbone.startswith("hrnet")
-        values["encoder_channels"] = Settings.encoder_channels if hrnet else LIGHT_ENCODERS
-    return Settings(**values)
+        args.encoder_channels = own.encoder_channels if hrnet else 32
+    return args
 
 
 def check_folder(args: argparse.Namespace, settings: Settings) -> None:

@@ -5,8 +5,6 @@ keybone lengths from the wrist. The defaults write the files in ``handgraph/hub/
 ``--real FILE.npz`` (``xyz [n, 21, 3]`` in metres and ``K [n, 3, 3]``) adds errors on real hands.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -25,14 +23,11 @@ from handgraph.hub.estimate import num_outputs
 from handgraph.hub.keypoints import CHANNELS
 from handgraph.nn import AdaptiveGraphUNet, JointHead
 from shared.lifters import Hands
-from shared.training import train
+from shared.training import Recipe, train
 
 WRIST = HAND.index("wrist")
-HYPOTHESES = 2
-DETECTORS = (HeatmapDetector(), RegressionDetector())
-"""Detectors; each hand is detected by one of them."""
-MISSING = Missing(share=0.5)
-"""Draws the joints that are missing in training, anew in each epoch."""
+DETECTORS = (HeatmapDetector(), RegressionDetector())  # each hand is detected by one of them
+MISSING = Missing(share=0.5)  # draws the joints that are missing in training, anew in each epoch
 COLUMNS = (
     "MPJPE mm", "expected mm", "by rays mm", "PA-MPJPE mm", "PCK at 30 mm", "AUC 0-50 mm",
     "missing joints mm",
@@ -52,17 +47,11 @@ LIMITS = [
 ]
 
 
-class GraphNet(nn.Module):
-    """A graph U-Net with a head for each joint: a control, with one hypothesis."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        net = AdaptiveGraphUNet(CHANNELS, 24, HAND, channels=24, bottleneck_channels=64)
-        self.net = JointHead(net, CHANNELS, 24, num_outputs(1, 1), HAND)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[*, J * 6]`` to ``[*, J * 5]``."""
-        return self.net(x.unflatten(-1, (-1, CHANNELS))).flatten(-2)
+def graph_net() -> nn.Module:
+    """Build a graph U-Net with a head for each joint: a control, with one hypothesis."""
+    net = AdaptiveGraphUNet(CHANNELS, 24, HAND, channels=24, bottleneck_channels=64)
+    net = JointHead(net, CHANNELS, 24, num_outputs(1, 1), HAND)
+    return nn.Sequential(nn.Unflatten(-1, (-1, CHANNELS)), net, nn.Flatten(-2))
 
 
 def plain_net() -> nn.Module:
@@ -73,7 +62,7 @@ def plain_net() -> nn.Module:
 
 
 CONTROLS = {
-    "a graph U-Net with a head for each joint": (GraphNet, 1e-2),
+    "a graph U-Net with a head for each joint": (graph_net, 1e-2),
     "three plain layers of width 512": (plain_net, 1e-3),
 }
 """Networks that replace the lifter's, and their learning rates."""
@@ -82,10 +71,9 @@ CONTROLS = {
 def real(path: Path) -> Hands:
     """Load real hands, with projected 2D joints."""
     with np.load(path) as file:
-        entries = {name: file[name] for name in ("xyz", "K")}
-    hands = KeypointDataset(entries, source=str(path)).tensors
-    confidence = torch.full_like(hands["uv"][..., :1], UNKNOWN)
-    return {**hands, "visible": confidence[..., 0] > 0, "confidence": confidence}
+        hands = KeypointDataset({"xyz": file["xyz"], "K": file["K"]}, source=str(path)).tensors
+    visible = torch.ones(hands["uv"].shape[:2], dtype=torch.bool)
+    return {**hands, "visible": visible, "confidence": UNKNOWN * visible.unsqueeze(-1)}
 
 
 def target(hands: Hands, there: Tensor) -> Tensor:
@@ -117,22 +105,14 @@ def loss_of(lifter: KeypointLifter, hands: Hands, rng: torch.Generator) -> Tenso
 
 @torch.no_grad()
 def measure(
-    lifter: KeypointLifter,
-    hands: Hands,
-    missing: int = 0,
-    kept: Sequence[int] = (),
-    *,
-    told: bool = True,
-    deep: bool = False,
+    lifter: KeypointLifter, hands: Hands, missing: int = 0, keep: Sequence[int] = ()
 ) -> list[float]:
     """Return mean errors of visible joints without the wrist, which is 0, and of missing joints."""
-    rng = torch.Generator().manual_seed(missing)
-    draws = torch.rand(hands["uv"].shape[:2], generator=rng)
-    draws[:, kept] = 1  # these joints are the last to be left out
+    draws = torch.rand(hands["uv"].shape[:2], generator=torch.Generator().manual_seed(missing))
+    draws[:, keep] = 1  # these joints are the last to be left out
     there = draws.argsort(dim=1).argsort(dim=1) >= missing
-    score = hands["confidence"][..., 0] if told else torch.full(there.shape, UNKNOWN)
-    depth = depth_of(hands) if deep else None
-    found = lifter.estimate(hands["uv"], score.where(there, 0), depth=depth)
+    score = hands["confidence"][..., 0].where(there, 0)
+    found = lifter.estimate(hands["uv"], score, depth=hands.get("depth"))
     metres = hands["s"].reshape(-1, 1, 1)
     pose, truth = metres * found.pose, metres * target(hands, there)
     errors = metrics.joint_errors(pose, truth)
@@ -140,11 +120,10 @@ def measure(
     known = {"keybone": hands["s"], "root_depth": hands["xyz"][:, WRIST, 2]}
     uv = hands["uv"].where(there.unsqueeze(-1), torch.nan)
     by_rays = metrics.joint_errors(to_camera(found.pose, uv, hands["K"], **known), hands["xyz"])
-    said = metres.squeeze(-1) * found.error
     scored = torch.arange(HAND.num_joints) != WRIST
     shown, lost = hands["visible"] & there & scored, ~there & scored
     area = metrics.joint_auc(errors, metrics.thresholds(), shown)
-    values = [1000 * each for each in (errors, said, by_rays, aligned)]
+    values = [1000 * each for each in (errors, metres[..., 0] * found.error, by_rays, aligned)]
     means = [metrics.visible_mean(v, shown) for v in (*values, 100.0 * (errors < 0.03), 100 * area)]
     return [mean.item() for mean in (*means, metrics.visible_mean(1000 * errors, lost))]
 
@@ -157,19 +136,22 @@ def table(lifter: KeypointLifter, held_out: Hands, others: Hands | None) -> dict
         {name: values[rows] for name, values in held_out.items()}
         for rows in (groups["small"], groups["severe"], scored, ~scored)
     )
+    unscored = {**heatmap, "confidence": torch.full_like(heatmap["confidence"], UNKNOWN)}
     rows = {
         "small occlusion": measure(lifter, small),
         "severe occlusion": measure(lifter, severe),
         "heatmap detector, scores": measure(lifter, heatmap),
-        "heatmap detector, no scores": measure(lifter, heatmap, told=False),
+        "heatmap detector, no scores": measure(lifter, unscored),
         "regression detector": measure(lifter, regression),
-        "regression detector, depth": measure(lifter, regression, deep=True),
+        "regression detector, depth": measure(
+            lifter, {**regression, "depth": depth_of(regression)}
+        ),
     }
     for missing in (1, 3, 6, 9):
         rows[f"all, {missing} missing"] = measure(lifter, held_out, missing)
-    for missing in (0, 1, 3, 6, 9) if others is not None else ():
+    for missing in (0, 1, 3, 6, 9) if others else ():
         rows[f"real, true 2D, {missing} missing"] = measure(lifter, others, missing)
-    for missing in (1, 3, 6, 9) if others is not None else ():
+    for missing in (1, 3, 6, 9) if others else ():
         row = f"real, true 2D, {missing} missing, not the wrist"
         rows[row] = measure(lifter, others, missing, [WRIST])
     return rows
@@ -177,12 +159,11 @@ def table(lifter: KeypointLifter, held_out: Hands, others: Hands | None) -> dict
 
 def show(tables: Sequence[dict[str, list[float]]]) -> dict[str, dict[str, str]]:
     """Format and print mean and spread over the trainings."""
-    errors = {}
+    errors, form = {}, "{:.1f} ± {:.1f}" if len(tables) > 1 else "{:.1f}"
     for row in tables[0]:
         values = torch.tensor([table[row] for table in tables])
         spread = zip(values.mean(dim=0), values.std(dim=0, correction=0), strict=True)
-        cells = (f"{m:.1f} ± {s:.1f}" if m.isfinite() else "-" for m, s in spread)
-        cells = cells if len(tables) > 1 else (cell.partition(" ±")[0] for cell in cells)
+        cells = [form.format(m, s) if m.isfinite() else "-" for m, s in spread]
         errors[row] = dict(zip(COLUMNS, cells, strict=True))
         print(row, errors[row])
     return errors
@@ -193,15 +174,15 @@ def fit(
 ) -> tuple[KeypointLifter, dict[str, list[float]]]:
     """Train a lifter, or a control in place of its network, and measure it."""
     torch.manual_seed(seed)
-    lifter = KeypointLifter(hypotheses=1 if control else HYPOTHESES)
-    rng = torch.Generator()
+    lifter = KeypointLifter(hypotheses=1 if control else 2)
     if control:
         lifter.net = control()
+    rng = torch.Generator().manual_seed(seed)
 
     def loss(lifter: nn.Module, *values: Tensor) -> Tensor:
         return loss_of(lifter, dict(zip(hands, values, strict=True)), rng)
 
-    train(lifter, loss, tuple(hands.values()), args.epochs, rate, rng=rng.manual_seed(seed))
+    train(lifter, loss, tuple(hands.values()), args.epochs, Recipe(rate), rng)
     return lifter.eval(), table(lifter, held_out, others)
 
 

@@ -1,7 +1,5 @@
 """Merge branches by their predicted uncertainty, and measure how well it is calibrated."""
 
-from __future__ import annotations
-
 import argparse
 
 import torch
@@ -15,7 +13,7 @@ from handgraph.datasets import SyntheticHands
 from handgraph.losses import laplace_loss
 from handgraph.plot import draw_calibration
 from shared.lifters import errors, inputs, target, to_pixels
-from shared.training import train
+from shared.training import Recipe, train
 
 REMOVAL = RemovalSets.by_level(HAND)
 SPLIT, PRECISION = hnn.SubgraphMask(REMOVAL), hnn.PrecisionMerger(6, 3, REMOVAL)
@@ -78,7 +76,7 @@ auc, raw, fitted = [], [], []
 for seed in range(args.seeds):
     torch.manual_seed(seed)
     net = hnn.AdaptiveGraphUNet(4, 6, REMOVAL, channels=8)
-    train(net, loss_of, (x, wanted), args.epochs, rate=0.03)
+    train(net, loss_of, (x, wanted), args.epochs, Recipe(rate=0.03))
     _, residual, scale = predict(net, *validation[1:])
     factor = (residual.abs() / scale).mean(dim=(0, 1))  # for u, v and d, by maximum likelihood
     partial, residual, scale = predict(net, *test)

@@ -1,7 +1,5 @@
 """Nets that remove joints per sample, by different laws in training and in the test."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,26 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from handgraph import HAND, RemovalSets
-from handgraph.masks import (
-    Covered,
-    cover,
-    drop_joints,
-    drop_region,
-    drop_set,
-    keep_always,
-    keep_confident,
-    merge_draws,
-    sample_visible,
-    stratified_levels,
-)
+from handgraph import HAND, masks
+from handgraph.masks import Covered, cover
 from handgraph.nn import AdaptiveGraphUNet, JointHead
+from shared.lifters import FINGERS, LEVELS
 
 NUM_DRAWS, DROPOUT, HOPS, HIDDEN_CHANNELS, VISIBILITY_WIDTH = 8, 0.25, 2, 8, 6
 """Draws in the test; dropped share and radius of a region in training; sizes of the nets."""
-
-PoseLoss = Callable[[Tensor, Tensor], Tensor]
-"""Maps poses and a mask of joints to a loss."""
 
 
 class Law(NamedTuple):
@@ -38,16 +23,19 @@ class Law(NamedTuple):
     test: Callable[[Tensor, Tensor], Covered]  # draws, and the joints they are used for
 
 
-_FINGERS, _LEVELS = RemovalSets.by_finger(HAND), RemovalSets.by_level(HAND)
-_LEVELS_OF_DRAWS = stratified_levels(NUM_DRAWS, HAND.num_joints, torch.Generator().manual_seed(0))
+_STRATA = masks.stratified_levels(NUM_DRAWS, HAND.num_joints, torch.Generator().manual_seed(0))
 
 
 def _keep(mask: Tensor) -> Tensor:
-    return keep_always(mask, HAND, "wrist")
+    return masks.keep_always(mask, HAND, "wrist")
+
+
+def _dropout(score: Tensor, visible: Tensor, rng: torch.Generator) -> Tensor:
+    return _keep(masks.drop_joints(tuple(visible.shape), DROPOUT, rng))
 
 
 def _drawn(score: Tensor, visible: Tensor) -> Covered:
-    return cover(_keep(score > _LEVELS_OF_DRAWS.unsqueeze(1)))
+    return cover(_keep(score > _STRATA.unsqueeze(1)))
 
 
 def _one(mask: Tensor) -> Covered:
@@ -61,23 +49,18 @@ LAWS = {
         lambda score, visible: _one(torch.ones_like(visible)),
     ),
     "threshold": Law(
-        lambda score, visible, rng: _keep(drop_joints(tuple(visible.shape), DROPOUT, rng)),
-        lambda score, visible: cover(_keep(keep_confident(score, 0.5)).unsqueeze(0)),
+        _dropout, lambda score, _: cover(_keep(masks.keep_confident(score, 0.5))[None])
     ),
-    "dropout": Law(
-        lambda score, visible, rng: _keep(drop_joints(tuple(visible.shape), DROPOUT, rng)), _drawn
-    ),
-    "region": Law(lambda score, visible, rng: drop_region(HAND, (len(score),), HOPS, rng), _drawn),
-    "finger": Law(lambda score, visible, rng: drop_set(_FINGERS, (len(score),), rng), _drawn),
+    "dropout": Law(_dropout, _drawn),
+    "region": Law(lambda score, _, rng: masks.drop_region(HAND, (len(score),), HOPS, rng), _drawn),
+    "finger": Law(lambda score, _, rng: masks.drop_set(FINGERS, (len(score),), rng), _drawn),
     "level": Law(
-        lambda score, visible, rng: drop_set(_LEVELS, (len(score),), rng),
-        lambda score, visible: cover(_LEVELS.keep_mask.unsqueeze(1).expand(-1, *visible.shape)),
+        lambda score, visible, rng: masks.drop_set(LEVELS, (len(score),), rng),
+        lambda score, visible: cover(LEVELS.keep_mask.unsqueeze(1).expand(-1, *visible.shape)),
     ),
-    "score": Law(lambda score, visible, rng: _keep(sample_visible(score, generator=rng)), _drawn),
+    "score": Law(lambda score, _, rng: _keep(masks.sample_visible(score, generator=rng)), _drawn),
     "gate": Law(lambda score, visible, rng: _keep(score), lambda score, _: _one(_keep(score))),
-    "truth": Law(
-        lambda score, visible, rng: visible, lambda score, visible: cover(visible.unsqueeze(0))
-    ),
+    "truth": Law(lambda _, visible, rng: visible, lambda _, visible: cover(visible[None])),
 }
 """All laws by name; only ``truth`` and the training of ``region`` may remove the wrist."""
 
@@ -100,20 +83,15 @@ class MaskedLifter(nn.Module):
         width: Width of the lifter's finest level.
         law: Name of the law that chooses the masks.
         learned: Whether visibility is learned from all inputs.
-        as_channel: Whether visibility is an input of the lifter.
+        as_input: Whether visibility is an input of the lifter.
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        law: str,
-        learned: bool = False,
-        as_channel: bool = False,
+        self, in_channels: int, width: int, law: str, learned: bool = False, as_input: bool = False
     ):
         super().__init__()
-        self.law, self.as_channel = LAWS[law], as_channel
-        self.lifter = with_head(in_channels if as_channel else in_channels - 1, width)
+        self.law, self.as_input = LAWS[law], as_input
+        self.lifter = with_head(in_channels if as_input else in_channels - 1, width)
         options = {"channels": VISIBILITY_WIDTH}
         self.visibility = AdaptiveGraphUNet(in_channels, 1, HAND, **options) if learned else None
 
@@ -123,14 +101,16 @@ class MaskedLifter(nn.Module):
 
     def inputs(self, x: Tensor, score: Tensor) -> Tensor:
         """Return the inputs of the lifter."""
-        return torch.cat([x[..., :-1], score.unsqueeze(-1)], -1) if self.as_channel else x[..., :-1]
+        return torch.cat([x[..., :-1], score.unsqueeze(-1)], -1) if self.as_input else x[..., :-1]
 
-    def loss(self, x: Tensor, visible: Tensor, rng: torch.Generator, pose_loss: PoseLoss) -> Tensor:
+    def loss(
+        self, x: Tensor, visible: Tensor, rng: torch.Generator, of_pose: Callable[..., Tensor]
+    ) -> Tensor:
         """Add the pose loss of one draw, over the joints it keeps, and the loss of visibility."""
         logit = self.logit(x)
         score = torch.sigmoid(logit.detach())
         mask = self.law.train(score, visible, rng)
-        loss = pose_loss(self.lifter(self.inputs(x, score), mask), mask != 0)
+        loss = of_pose(self.lifter(self.inputs(x, score), mask), mask != 0)
         if self.visibility is None:
             return loss
         return loss + binary_cross_entropy_with_logits(logit, visible.to(logit))
@@ -138,6 +118,6 @@ class MaskedLifter(nn.Module):
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
         """Average the poses of the draws."""
         score = torch.sigmoid(self.logit(x))
-        masks, speaks = self.law.test(score, visible)
-        inputs = self.inputs(x, score)
-        return merge_draws(self.lifter(inputs.expand(len(masks), *inputs.shape), masks), speaks)
+        draws, inputs = self.law.test(score, visible), self.inputs(x, score)
+        inputs = inputs.expand(len(draws.node_mask), *inputs.shape)
+        return masks.merge_draws(self.lifter(inputs, draws.node_mask), draws.used)

@@ -1,7 +1,5 @@
 """The methods: the paper's, its baselines, and the controls that the paper lacks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -11,26 +9,12 @@ import torch
 from torch import nn
 from torch_geometric.nn import ChebConv, GATv2Conv, GCNConv, GraphConv, TransformerConv
 
+import handgraph.nn as hnn
 from handgraph import HAND, RemovalSets
-from handgraph.nn import (
-    AdaptiveGraphUNet,
-    AGCNConv,
-    GatedMerger,
-    GraphMerger,
-    HypothesisGraphMerger,
-    MeanMerger,
-    Merger,
-    ModulatedGraphConv,
-    PerLevel,
-    SemGraphConv,
-    SkeletonUNet,
-)
 from occlusion.masked import MaskedLifter, with_head
-from shared.lifters import PSJNetCore, count
+from shared.lifters import FINGERS, FULL, LEVELS, RANDOM, PSJNetCore, count
 
-WIDTH = 8
-"""Width of the finest level of every graph U-Net, unless sizes are matched."""
-
+WIDTH = 8  # of the finest level of every graph U-Net, unless sizes are matched
 Hide = Literal["nothing", "at random", "the hidden"]
 Simulate = Literal["detector", "crude"]
 
@@ -51,20 +35,12 @@ def direct_regression(in_channels: int, hidden_channels: int = 256) -> nn.Sequen
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table.
-
-    Args:
-        title: Name in the table.
-        build: Builds a net for a number of input channels.
-        hide: Which joints are zeroed and flagged in an additional channel. Where training images
-            have no hidden joints, random joints are zeroed in training instead.
-        simulate: How clean detections are occluded in training, if they are.
-    """
+    """A row of the table; random joints are hidden where training images have no hidden joints."""
 
     title: str
-    build: Callable[[int], nn.Module]
-    hide: Hide = "nothing"
-    simulate: Simulate | None = None
+    build: Callable[[int], nn.Module]  # from the number of input channels
+    hide: Hide = "nothing"  # the joints that are zeroed and flagged in an additional channel
+    simulate: Simulate | None = None  # how clean detections are occluded in training, if they are
 
 
 def of_psjnet_size(build: Callable[[int, int], nn.Module]) -> Callable[[int], nn.Module]:
@@ -80,33 +56,28 @@ def of_psjnet_size(build: Callable[[int, int], nn.Module]) -> Callable[[int], nn
     return lambda in_channels: build(in_channels, width_for(in_channels))
 
 
-_LEVELS = RemovalSets.by_level(HAND)
-_FULL = RemovalSets.none(HAND, len(_LEVELS))
-_FINGERS = RemovalSets.by_finger(HAND)
-_RANDOM = RemovalSets.random(HAND, 4, 5, torch.Generator().manual_seed(0))
-
-
 def _unet(in_channels: int, width: int = WIDTH) -> nn.Module:
-    return AdaptiveGraphUNet(in_channels, 3, HAND, channels=width)
+    return hnn.AdaptiveGraphUNet(in_channels, 3, HAND, channels=width)
 
 
 def _psjnet(
     in_channels: int,
-    merger: type[Merger] = GraphMerger,
-    removal: RemovalSets = _LEVELS,
+    merger: type[hnn.Merger] = hnn.GraphMerger,
+    removal: RemovalSets = LEVELS,
     width: int = WIDTH,
 ) -> nn.Module:
-    sized = {"channels": width} if merger in (GraphMerger, HypothesisGraphMerger) else {}
-    branches = AdaptiveGraphUNet(in_channels, 3, removal, channels=width)
+    sized = {"channels": width} if merger in (hnn.GraphMerger, hnn.HypothesisGraphMerger) else {}
+    branches = hnn.AdaptiveGraphUNet(in_channels, 3, removal, channels=width)
     return PSJNetCore(branches, merger(3, 3, removal, **sized), removal)
 
 
-def _masked(law: str, **options: bool) -> Callable[[int], nn.Module]:
-    return of_psjnet_size(lambda c, width: MaskedLifter(c, width, law, **options))
+def _masked(title: str, law: str, simulate: Simulate | None = None, **options: bool) -> Method:
+    build = of_psjnet_size(lambda c, width: MaskedLifter(c, width, law, **options))
+    return Method(title, build, simulate=simulate)
 
 
-def _layer(title: str, conv: Callable[..., nn.Module] | PerLevel) -> Method:
-    return Method(f"skeleton U-Net of {title}", lambda c: SkeletonUNet(c, 3, HAND, conv=conv))
+def _layer(title: str, conv: Callable[..., nn.Module] | hnn.PerLevel) -> Method:
+    return Method(f"skeleton U-Net of {title}", lambda c: hnn.SkeletonUNet(c, 3, HAND, conv=conv))
 
 
 METHODS = {
@@ -115,17 +86,17 @@ METHODS = {
     "psjnet": Method("PSJNet: the paper's removal sets", _psjnet),
     "ensemble": Method(
         "4 full graphs, PSJNet's size",
-        of_psjnet_size(lambda c, width: _psjnet(c, removal=_FULL, width=width)),
+        of_psjnet_size(lambda c, width: _psjnet(c, removal=FULL, width=width)),
     ),
     "unet": Method("one graph U-Net, PSJNet's size", of_psjnet_size(_unet)),
-    "random": Method("PSJNet, 4 random sets of 5", lambda c: _psjnet(c, removal=_RANDOM)),
-    "finger": Method("PSJNet, one set for each finger", lambda c: _psjnet(c, removal=_FINGERS)),
+    "random": Method("PSJNet, 4 random sets of 5", lambda c: _psjnet(c, removal=RANDOM)),
+    "finger": Method("PSJNet, one set for each finger", lambda c: _psjnet(c, removal=FINGERS)),
     "dropout": Method("one graph U-Net, random joints zeroed", of_psjnet_size(_unet), "at random"),
     "visible": Method("one graph U-Net, hidden joints zeroed", of_psjnet_size(_unet), "the hidden"),
-    "mean": Method("PSJNet, mean of branches", lambda c: _psjnet(c, MeanMerger)),
-    "gate": Method("PSJNet, gated merger", lambda c: _psjnet(c, GatedMerger)),
+    "mean": Method("PSJNet, mean of branches", lambda c: _psjnet(c, hnn.MeanMerger)),
+    "gate": Method("PSJNet, gated merger", lambda c: _psjnet(c, hnn.GatedMerger)),
     "literal": Method(
-        "PSJNet, 64 hypotheses as nodes", lambda c: _psjnet(c, HypothesisGraphMerger)
+        "PSJNet, 64 hypotheses as nodes", lambda c: _psjnet(c, hnn.HypothesisGraphMerger)
     ),
     "gcn": _layer("GCNConv", GCNConv),
     "graph": _layer("GraphConv", GraphConv),
@@ -134,39 +105,29 @@ METHODS = {
     "transformer": _layer(
         "TransformerConv, 4 heads", partial(TransformerConv, heads=4, concat=False)
     ),
-    "sem": _layer("SemGraphConv", PerLevel(SemGraphConv)),
-    "modulated": _layer("ModulatedGraphConv", PerLevel(ModulatedGraphConv)),
-    "agcn": _layer("AGCNConv", PerLevel(AGCNConv)),
+    "sem": _layer("SemGraphConv", hnn.PerLevel(hnn.SemGraphConv)),
+    "modulated": _layer("ModulatedGraphConv", hnn.PerLevel(hnn.ModulatedGraphConv)),
+    "agcn": _layer("AGCNConv", hnn.PerLevel(hnn.AGCNConv)),
     "head": Method("one graph U-Net, a head for each joint", of_psjnet_size(with_head)),
-    "mask_threshold": Method("joint dropout: score up to 0.5 removed", _masked("threshold")),
-    "mask_dropout": Method("joint dropout: 8 draws by score", _masked("dropout")),
-    "mask_region": Method("region dropout: 8 draws by score", _masked("region")),
-    "mask_finger": Method("finger dropout: 8 draws by score", _masked("finger")),
-    "mask_level": Method("level dropout: the paper's 4 sets", _masked("level")),
-    "mask_truth": Method("oracle: hidden joints removed", _masked("truth")),
+    "mask_threshold": _masked("joint dropout: score up to 0.5 removed", "threshold"),
+    "mask_dropout": _masked("joint dropout: 8 draws by score", "dropout"),
+    "mask_region": _masked("region dropout: 8 draws by score", "region"),
+    "mask_finger": _masked("finger dropout: 8 draws by score", "finger"),
+    "mask_level": _masked("level dropout: the paper's 4 sets", "level"),
+    "mask_truth": _masked("oracle: hidden joints removed", "truth"),
     "simulate": Method(
         "simulated occlusions: no joints removed", of_psjnet_size(with_head), simulate="detector"
     ),
-    "mask_score": Method(
-        "simulated occlusions: 8 draws by score", _masked("score"), simulate="detector"
+    "mask_score": _masked("simulated occlusions: 8 draws by score", "score", "detector"),
+    "learned": _masked(
+        "learned visibility: 8 draws (VisibilityLifter)", "score", "detector", learned=True
     ),
-    "learned": Method(
-        "learned visibility: 8 draws (VisibilityLifter)",
-        _masked("score", learned=True),
-        simulate="detector",
+    "learned_gate": _masked("learned visibility as soft gates", "gate", "detector", learned=True),
+    "learned_channel": _masked(
+        "learned visibility as an input", "nothing", "detector", learned=True, as_input=True
     ),
-    "learned_gate": Method(
-        "learned visibility as soft gates", _masked("gate", learned=True), simulate="detector"
-    ),
-    "learned_channel": Method(
-        "learned visibility as an input",
-        _masked("nothing", learned=True, as_channel=True),
-        simulate="detector",
-    ),
-    "learned_crude": Method(
-        "learned visibility, crude simulation: 8 draws",
-        _masked("score", learned=True),
-        simulate="crude",
+    "learned_crude": _masked(
+        "learned visibility, crude simulation: 8 draws", "score", "crude", learned=True
     ),
 }
 """All methods by name."""

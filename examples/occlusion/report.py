@@ -1,37 +1,34 @@
-"""Write the results of a run: ``table2.md`` and ``results.json``."""
-
-from __future__ import annotations
+"""The results of a run: Table 2 as Markdown and JSON, PCK curves (Fig. 3), predicted hands."""
 
 import json
 import os
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from string import Template
 
 import numpy
 import scipy
 import torch
 import torch_geometric
+from torch import Tensor
 
 import handgraph
+from handgraph.metrics import Interval, occlusion_groups, pck_curve
 from occlusion.masked import DROPOUT
 from occlusion.methods import METHODS
-from occlusion.settings import REGIMES, Preset
-from occlusion.table import REFERENCE, Row, markdown
+from occlusion.running import images_shown
+from occlusion.settings import ALL_INPUTS, MAIN_INPUTS, REGIMES, Job, Preset
+from occlusion.table import REFERENCE, Result, Row, grouped, markdown
+from shared.pictures import GRID, Shown, save_curves
 
-MODULES = (handgraph, torch, torch_geometric, numpy, scipy)
-
-PAPER = """\
-| method | All | Small | Severe | Rel |
-|---|---:|---:|---:|---:|
-| Cai et al. | 0.4055 | 0.4061 | 0.3006 | 0.7402 |
-| HopeNet | 0.4606 | 0.4624 | 0.3869 | 0.8366 |
-| Proposed (PSJNet) | 0.4889 | 0.4901 | 0.4394 | 0.8965 |
-"""
+SHOWN = dict.fromkeys(("cai", "hopenet", "psjnet", "ensemble"), MAIN_INPUTS)
+SHOWN["learned"] = ALL_INPUTS
+"""The methods in the pictures and their inputs; all inputs if a run has only such nets."""
 
 TRAINING = {
     "seen": "training images are occluded like the test images",
@@ -39,81 +36,44 @@ TRAINING = {
 }
 
 
-def table2(rows: dict[str, Sequence[Row]], preset: Preset, name: str, visible: torch.Tensor) -> str:
+def table2(rows: dict[str, Sequence[Row]], preset: Preset, name: str, visible: Tensor) -> str:
     """Format the report as Markdown: the rows of each detector, by regime."""
-    severe = int((visible.sum(dim=1) < 11).sum())
-    small = "**Preset {}: short training, not the full run.**".format
-    parts = [
-        f"# Table 2 on simulated hands ({name} preset)",
-        *([small(name)] if name in ("smoke", "quick") else []),
-        _legend(preset),
-        f"{preset.num_train} training and {preset.num_test} test images ({severe} severe), "
-        f"{preset.epochs} epochs for every method.",
-    ]
+    tables = []
     for (detector, found), regime in product(rows.items(), REGIMES):
         which = "" if len(rows) == 1 else f" ({detector} detector)"
         title = f"## {regime.capitalize()}{which}: {TRAINING[regime]}"
-        parts += [title, markdown(found, regime)]
-    parts += [
-        "*Random joints zeroed* and *hidden joints zeroed* set the inputs of these joints to 0 and "
-        f"add a flag. *Random*: {100 * DROPOUT:.0f} % of the joints in training, none in the test. "
-        "*Hidden*: the truly hidden joints; with clean training images, random joints in training.",
-        "All rows from *a head for each joint* on have such heads. If they remove a joint, it "
-        "neither sends nor receives. *Dropout* removes random joints, regions of up to 2 hops, "
-        "fingers or levels in training. *8 draws* keep each joint with the probability given by "
-        "the score or the learned visibility. *Learned visibility* is the output of a small U-Net, "
-        "trained on the labels of occluded training images, or on simulated occlusions if training "
-        "images are clean. *Simulated occlusions* follow the detector model of the test images, "
-        "*crude simulation* does not. Rows that remove joints by score do not have it as an input "
-        "of the lifter.",
-        "## Numbers of the paper: images of RHD, not comparable with the tables above",
-        PAPER,
-    ]
-    return "\n\n".join(parts)
-
-
-def _legend(preset: Preset) -> str:
-    """Describe the columns of the table."""
-    seeds = len(preset.seeds)
-    columns = {
-        "All*, *Small*, *Severe": "AUC x 100 of the PCK of visible joints, pooled, 0 to 50 mm in "
-        "20 steps, in the camera frame with known scale, root depth and K; severe images have at "
-        "most 10 visible joints",
-        "Rel": "Severe / Small, in %",
-        "Gap": "gain in Severe from clean inputs at the hidden joints",
-        "Hidden": "mean error of hidden joints in all images, mm",
-        "networks": "number of trained networks; values are mean ± standard deviation over "
-        f"{seeds} seeds x {len(preset.draws)} training sets, or over the seeds with the first "
-        f"training set where *networks* is {seeds}",
-        "95 % interval": "of Severe, by bootstrap over test images, networks averaged",
-        "difference": f"of Severe from *{METHODS[REFERENCE].title}* with the same inputs",
+        tables += [title, markdown(found, regime)]
+    short = ": short training, not the full run" if name in ("smoke", "quick") else ""
+    values = {
+        **asdict(preset),
+        "preset": f"{name} preset{short}",
+        "seeds": len(preset.seeds),
+        "draws": len(preset.draws),
+        "reference": METHODS[REFERENCE].title,
+        "num_severe": int(occlusion_groups(visible)["severe"].sum()),
+        "dropout": f"{100 * DROPOUT:.0f}",
+        "tables": "\n\n".join(tables),
     }
-    return "\n".join(f"- *{name}*: {text}" for name, text in columns.items())
+    template = Path(__file__).with_name("table2.md").read_text(encoding="utf-8")
+    return Template(template).substitute(values)
 
 
-def results_json(
-    rows: dict[str, Sequence[Row]],
-    preset: Preset,
-    name: str,
-    rates: dict[tuple[str, str], float],
-    tuning: list[dict[str, Any]],
-) -> str:
+def results_json(rows: dict[str, Sequence[Row]], preset: Preset, name: str, **more: object) -> str:
     """Format all numbers, settings, versions and the machine as JSON."""
+    modules = (handgraph, torch, torch_geometric, numpy, scipy)
+    versions = {module.__name__: module.__version__ for module in modules}
     info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8") if info.exists() else ""
-    processor = re.search(r"model name\s*:\s*(.*)", text)
+    processor = re.search(r"model name\s*:\s*(.*)", info.read_text() if info.exists() else "")
     content = {
         "preset": name,
         "settings": asdict(preset),
-        "rates": {f"{method}, {regime}": rate for (method, regime), rate in rates.items()},
-        "tuning": tuning,
+        **more,
         "rows": [
             {"title": METHODS[row.method].title, "detector": detector, **row._asdict()}
             for detector, found in rows.items()
             for row in found
         ],
-        "versions": {"python": platform.python_version()}
-        | {module.__name__: module.__version__ for module in MODULES},
+        "versions": {"python": platform.python_version(), **versions},
         "machine": {
             "processor": processor[1] if processor else platform.processor(),
             "cores": os.cpu_count(),
@@ -121,3 +81,36 @@ def results_json(
         },
     }
     return json.dumps(content, indent=1)
+
+
+def save_bands(results: Mapping[Job, Result], visible: Tensor, path: Path) -> None:
+    """Draw the PCK of visible joints in both regimes; bands span the nets of a method."""
+    rows = {f", {regime} in training": nets_shown(results, regime) for regime in REGIMES}
+    title = f"Simulated hands, inputs {MAIN_INPUTS}; learned visibility: {ALL_INPUTS}"
+    save_curves(rows, partial(band, visible), visible, path, title)
+
+
+def band(visible: Tensor, nets: Sequence[Result], images: Tensor) -> Interval:
+    """Return the mean, smallest and largest PCK of the nets."""
+    curves = torch.stack([pck_curve(net["errors"][images], GRID, visible[images]) for net in nets])
+    return Interval(curves.mean(dim=0), curves.amin(dim=0), curves.amax(dim=0))
+
+
+def shown(results: Mapping[Job, Result], hands: Mapping[str, Tensor]) -> list[Shown]:
+    """Return detected joints and each method's hand for the first severe test images."""
+    nets = {title: some[0] for title, some in nets_shown(results, "unseen").items()}
+    rows = []
+    for row, image in enumerate(images_shown(hands["visible"]).tolist()):
+        hand = {name: tensor[image] for name, tensor in hands.items()}
+        joints = (hand[name] for name in ("visible", "uv_true", "uv", "xyz"))
+        rows.append(Shown("detected", *joints, {n: net["hands"][row] for n, net in nets.items()}))
+    return rows
+
+
+def nets_shown(results: Mapping[Job, Result], regime: str) -> dict[str, list[Result]]:
+    """Return the nets in the pictures by method title, for the methods in the run."""
+    nets, shown = grouped(results), {}
+    for method, inputs in SHOWN.items():
+        some = nets.get((regime, inputs, method)) or nets.get((regime, ALL_INPUTS, method))
+        shown |= {METHODS[method].title: some} if some else {}
+    return shown

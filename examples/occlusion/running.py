@@ -1,7 +1,5 @@
 """Run jobs in parallel, with one file per job, so that an interrupted run can be continued."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -14,58 +12,34 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from handgraph.metrics import occlusion_groups
-from occlusion.inputs import Epochs, Source, assemble, hide, load, simulated
 from occlusion.masked import MaskedLifter
-from occlusion.methods import METHODS, Hide, Method
-from occlusion.settings import INPUTS, TRAIN_SEED, Job
-from occlusion.training import fit
+from occlusion.methods import METHODS, Hide
+from occlusion.settings import INPUTS, Job
+from occlusion.training import assemble, epochs, fit, hide
 from shared.files import written
 from shared.lifters import Hands, camera_space, count, errors, target, to_pixels
-
-NUM_SHOWN = 3
-"""Number of severe test images whose predicted hands are stored for the picture."""
 
 
 def train_and_score(job: Job, out: Path) -> dict[str, Any]:
     """Train the net of a job and measure the errors of its joints, in metres."""
-    method, clean = METHODS[job.method], job.regime == "unseen"
-    hands = load(training_hands(job), out)
-    source = epochs(method, hands, INPUTS[job.inputs], job.detector, clean=clean)
-    channels = assemble(hands, INPUTS[job.inputs], clean=clean).shape[-1]
+    method, names, clean = METHODS[job.method], INPUTS[job.inputs], job.regime == "unseen"
+    hands = job.training_hands().load(out)
+    source = epochs(method, hands, names, job.detector, clean=clean)
+    channels = assemble(hands, names, clean=clean).shape[-1]
     torch.manual_seed(job.seed)
     net = method.build(channels + (method.hide != "nothing"))
     how = "at random" if clean and method.hide == "the hidden" else method.hide
     fit(net, source, to_pixels(target(hands)), how, job)
-    return {"parameters": count(net), **score(net.eval(), job, load(test_hands(job), out))}
-
-
-def training_hands(job: Job) -> Source:
-    """Return the training hands of a job."""
-    return Source(job.num_train, TRAIN_SEED + job.draw, job.hands, job.detector)
-
-
-def test_hands(job: Job) -> Source:
-    """Return the test hands of a job."""
-    return Source(job.num_test, job.test_seed, job.hands, job.detector)
-
-
-def epochs(
-    method: Method, hands: Hands, names: tuple[str, ...], detector: str, *, clean: bool
-) -> Epochs:
-    """Return the training inputs; occlusion is simulated only for clean training images."""
-    if clean and method.simulate:
-        return simulated(hands, method.simulate, detector)
-    x = assemble(hands, names, clean=clean)
-    return lambda rng: (x, hands["visible"])
+    found = score(net.eval(), names, method.hide, job.test_hands().load(out))
+    return {"parameters": count(net), **found}
 
 
 @torch.no_grad()
-def score(net: nn.Module, job: Job, hands: Hands) -> dict[str, Tensor]:
+def score(net: nn.Module, names: tuple[str, ...], how: Hide, hands: Hands) -> dict[str, Tensor]:
     """Return errors on the test images, with occluded and clean inputs, and a few hands."""
-    names, visible = INPUTS[job.inputs], hands["visible"]
-    hide = METHODS[job.method].hide
-    pose = predict(net, assemble(hands, names, clean=False), visible, hide)
-    ideal = predict(net, assemble(hands, names, clean=True), torch.ones_like(visible), hide)
+    visible = hands["visible"]
+    pose = predict(net, assemble(hands, names, clean=False), visible, how)
+    ideal = predict(net, assemble(hands, names, clean=True), torch.ones_like(visible), how)
     few = images_shown(visible)
     return {
         "errors": errors(pose, hands),
@@ -75,8 +49,8 @@ def score(net: nn.Module, job: Job, hands: Hands) -> dict[str, Tensor]:
 
 
 def images_shown(visible: Tensor) -> Tensor:
-    """Return the indices of the first severe test images."""
-    return occlusion_groups(visible)["severe"].nonzero().flatten()[:NUM_SHOWN]
+    """Return the indices of the first three severe test images."""
+    return occlusion_groups(visible)["severe"].nonzero().flatten()[:3]
 
 
 def predict(net: nn.Module, x: Tensor, visible: Tensor, how: Hide) -> Tensor:
@@ -96,7 +70,9 @@ def run_all(jobs: Sequence[Job], out: Path, workers: int, title: str) -> dict[Jo
     """
     (out / "runs").mkdir(parents=True, exist_ok=True)
     left = [job for job in dict.fromkeys(jobs) if not job.path(out).exists()]
-    prepare(left, out)
+    wanted = {hands for job in left for hands in (job.training_hands(), job.test_hands())}
+    for source in tqdm(sorted(wanted), desc="simulated hands", unit="set", disable=not wanted):
+        source.load(out)  # once, before all workers need it at the same time
     bar = tqdm(total=len(jobs), initial=len(jobs) - len(left), desc=title, unit="net")
     with bar, ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
         pending = [pool.submit(_run, job, out) for job in left]
@@ -109,13 +85,6 @@ def run_all(jobs: Sequence[Job], out: Path, workers: int, title: str) -> dict[Jo
                 worker.terminate()
             raise
     return {job: torch.load(job.path(out), weights_only=True) for job in jobs}
-
-
-def prepare(jobs: Sequence[Job], out: Path) -> None:
-    """Simulate each set of hands once, before all workers need it at the same time."""
-    wanted = {hands(job) for job in jobs for hands in (training_hands, test_hands)}
-    for source in tqdm(sorted(wanted), desc="simulated hands", unit="set", disable=not wanted):
-        load(source, out)
 
 
 def _begin() -> None:

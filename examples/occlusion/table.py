@@ -1,29 +1,19 @@
 """Compute the rows of Table 2 from the results of all networks: means, spreads and intervals."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from handgraph.metrics import (
-    bootstrap_difference,
-    bootstrap_interval,
-    joint_auc,
-    occlusion_groups,
-    per_occlusion,
-    thresholds,
-    visible_mean,
-)
+from handgraph import metrics
 from occlusion.methods import METHODS
 from occlusion.settings import Job
 
-REFERENCE = "ensemble"
-"""The control that all other rows are compared with: branches that remove no joints."""
+REFERENCE = "ensemble"  # the control of all other rows: branches that remove no joints
+GRID = metrics.thresholds()
 
-
+Result = dict[str, Any]
 Key = tuple[str, str, str]
 """Regime, inputs and method of a row."""
 
@@ -42,35 +32,45 @@ class Row(NamedTuple):
     severe_over_reference: tuple[float, float, float] | None
 
 
-def make_rows(results: dict[Job, dict[str, Any]], visible: Tensor) -> list[Row]:
+def make_rows(results: Mapping[Job, Result], visible: Tensor) -> list[Row]:
     """Score all rows, and compare each with the reference on the same inputs."""
-    groups: dict[Key, list[dict[str, Any]]] = {}
-    for job, result in results.items():
-        groups.setdefault((job.regime, job.inputs, job.method), []).append(result)
-    order = list(METHODS)
+    groups, order = grouped(results), list(METHODS)
     listed = sorted(groups, key=lambda key: (key[0], len(key[1]), order.index(key[2])))
     areas = {
-        key: torch.stack([joint_auc(net["errors"], thresholds()) for net in nets]).mean(dim=0)
+        key: torch.stack([metrics.joint_auc(net["errors"], GRID) for net in nets]).mean(dim=0)
         for key, nets in groups.items()
     }
     return [_row(key, groups[key], areas, visible) for key in listed]
 
 
-def _row(key: Key, nets: list[dict[str, Any]], areas: dict[Key, Tensor], visible: Tensor) -> Row:
+def grouped(results: Mapping[Job, Result]) -> dict[Key, list[Result]]:
+    """Group the results of all networks by row."""
+    groups: dict[Key, list[Result]] = {}
+    for job, result in results.items():
+        groups.setdefault((job.regime, job.inputs, job.method), []).append(result)
+    return groups
+
+
+def _row(key: Key, nets: list[Result], areas: dict[Key, Tensor], visible: Tensor) -> Row:
     regime, inputs, method = key
     values = [measures(net["errors"], net["errors_clean"], visible) for net in nets]
     stacked = {name: torch.tensor([value[name] for value in values]) for name in values[0]}
-    severe, rng = occlusion_groups(visible)["severe"], torch.Generator().manual_seed(0)
-    ends = bootstrap_interval(areas[key][severe], visible[severe], generator=rng)
-    reference, difference = areas.get((regime, inputs, REFERENCE)), None
-    if reference is not None and method != REFERENCE:
-        pair = areas[key][severe], reference[severe]
-        paired = bootstrap_difference(*pair, visible[severe], generator=rng)
-        difference = tuple(100 * end.item() for end in paired)
     mean = {name: value.mean().item() for name, value in stacked.items()}
     spread = {name: value.std().item() if len(nets) > 1 else 0.0 for name, value in stacked.items()}
-    interval, size = (100 * ends.low.item(), 100 * ends.high.item()), nets[0]["parameters"]
-    return Row(method, inputs, regime, len(nets), size, mean, spread, interval, difference)
+    severe = metrics.occlusion_groups(visible)["severe"]
+    area, shown, rng = areas[key][severe], visible[severe], torch.Generator().manual_seed(0)
+    _, *interval = percent(metrics.bootstrap_interval(area, shown, generator=rng))
+    reference, difference = areas.get((regime, inputs, REFERENCE)), None
+    if reference is not None and method != REFERENCE:
+        paired = metrics.bootstrap_difference(area, reference[severe], shown, generator=rng)
+        difference = percent(paired)
+    size = nets[0]["parameters"]
+    return Row(method, inputs, regime, len(nets), size, mean, spread, tuple(interval), difference)
+
+
+def percent(values: Sequence[Tensor]) -> tuple[float, ...]:
+    """Return values times 100."""
+    return tuple(100 * value.item() for value in values)
 
 
 def measures(errors: Tensor, errors_clean: Tensor, visible: Tensor) -> dict[str, float]:
@@ -80,30 +80,28 @@ def measures(errors: Tensor, errors_clean: Tensor, visible: Tensor) -> dict[str,
     visible joints. Gap is the gain in AUC on severe images from clean inputs at the hidden joints.
     Hidden is the mean error of hidden joints in millimetres.
     """
-    grid, severe = thresholds(), occlusion_groups(visible)["severe"]
-    table = per_occlusion(joint_auc(errors, grid, visible), visible)
-    clean = visible_mean(joint_auc(errors_clean[severe], grid), visible[severe])
-    percent = {name: 100 * value.item() for name, value in table.items()}
-    percent["rel"] = 100 * percent["severe"] / percent["small"]
-    percent["gap"] = 100 * clean.item() - percent["severe"]
-    percent["hidden"] = 1000 * visible_mean(errors, ~visible).item()
-    return percent
+    severe = metrics.occlusion_groups(visible)["severe"]
+    table = metrics.per_occlusion(metrics.joint_auc(errors, GRID, visible), visible)
+    clean = metrics.visible_mean(metrics.joint_auc(errors_clean[severe], GRID), visible[severe])
+    found = dict(zip(table, percent(table.values()), strict=True))
+    found["rel"] = 100 * found["severe"] / found["small"]
+    found["gap"] = 100 * clean.item() - found["severe"]
+    found["hidden"] = 1000 * metrics.visible_mean(errors, ~visible).item()
+    return found
 
 
 def markdown(rows: Sequence[Row], regime: str) -> str:
     """Format the table of a regime as Markdown."""
-    head = (
+    lines = [
         "| method | inputs | parameters | networks | All | Small | Severe | Rel | Gap | Hidden "
-        "| 95 % interval | difference |\n"
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
-    )
-    lines = [head]
+        "| 95 % interval | difference |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
     for row in (row for row in rows if row.regime == regime):
-        title, size = METHODS[row.method].title, f"{row.parameters:,}"
-        cells = [f"{mean:.1f} ± {row.spread[name]:.1f}" for name, mean in row.mean.items()]
+        cells = [METHODS[row.method].title, row.inputs, f"{row.parameters:,}", str(row.num_nets)]
+        cells += [f"{mean:.1f} ± {row.spread[name]:.1f}" for name, mean in row.mean.items()]
+        cells.append("[{:.1f}, {:.1f}]".format(*row.severe_interval))
         over = row.severe_over_reference
-        ends = "[{:.1f}, {:.1f}]".format(*row.severe_interval)
-        difference = "" if over is None else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*over)
-        cells = [title, row.inputs, size, str(row.num_nets), *cells, ends, difference]
+        cells.append("" if over is None else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*over))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -5,11 +5,8 @@ keep the 2D joints and regress their depths from heatmaps and features. In train
 predicts the depth map from heatmaps and depths.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from handgraph import HAND, RemovalSets, Skeleton
 from handgraph.nn import AdaptiveGraphUNet, NodePool
@@ -18,22 +15,17 @@ from psjnet import Detection
 
 
 class HopeNetLifter(nn.Module):
-    """One graph U-Net on all joints, with image features (decision 30) or without.
-
-    Args:
-        in_channels: Channels of the feature map; ``None`` for no features, as in the paper.
-        channels: Width of the U-Net.
-        encoder_channels: Width of the feature encoder.
-    """
+    """One graph U-Net on all joints, as in the paper, or with image features (decision 30)."""
 
     def __init__(
         self, in_channels: int | None = None, channels: int = 4, encoder_channels: int = 256
     ):
         super().__init__()
         self.unet = AdaptiveGraphUNet(2 if in_channels is None else 4, 3, HAND, channels=channels)
-        self.encode = None if in_channels is None else FeatureEncoder(
-            in_channels, HAND.num_joints, 2, hidden_channels=encoder_channels
-        )  # fmt: skip
+        self.encode = None
+        if in_channels is not None:
+            size = {"hidden_channels": encoder_channels}
+            self.encode = FeatureEncoder(in_channels, HAND.num_joints, 2, **size)
 
     def forward(self, found: Detection) -> tuple[Tensor, None]:
         """Return the pose ``[B, J, 3]``, and ``None`` for the branches."""
@@ -44,11 +36,7 @@ class HopeNetLifter(nn.Module):
 
 
 class CaiLifter(nn.Module):
-    """Regress depth from features and heatmaps by convolutions and layers of 512, 512, J.
-
-    Args:
-        in_channels: Channels of the feature map.
-    """
+    """Regress depth from features and heatmaps by convolutions and layers of 512, 512, J."""
 
     def __init__(self, in_channels: int = 256):
         super().__init__()
@@ -100,15 +88,12 @@ class PoseMachine(nn.Module):
 
     The stages follow a trunk of stride 8. Each takes the features and the previous stage's
     heatmaps. Heatmaps and features are resized to stride 4, as in ``HeatmapGenerator``.
-
-    Args:
-        num_joints: Number of heatmaps.
-        num_stages: Number of stages.
     """
 
     def __init__(self, num_joints: int = 21, num_stages: int = 3):
         super().__init__()
         self.feature_channels = 128
+        self.upsample = nn.Upsample(scale_factor=2, mode="bilinear")
         widths = [(3, 64), (64, 64), None, (64, 128), (128, 128), None, (128, 256), (256, 256)]
         widths += [(256, 256), (256, 256), None, (256, 512), (512, 512), (512, 256), (256, 128)]
         self.trunk = nn.Sequential(*(nn.MaxPool2d(2) if w is None else conv(*w) for w in widths))
@@ -126,7 +111,7 @@ class PoseMachine(nn.Module):
         maps = [self.stages[0](features)]
         for stage in self.stages[1:]:
             maps.append(stage(torch.cat([features, maps[-1]], dim=1)))
-        return torch.stack([_double(each) for each in maps]), _double(features)
+        return torch.stack([self.upsample(each) for each in maps]), self.upsample(features)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the heatmaps of the last stage, and the features."""
@@ -156,7 +141,3 @@ def conv(in_channels: int, out_channels: int, *, size: int = 3, stride: int = 1)
     """Build a convolution, a batch norm and a ReLU."""
     layer = nn.Conv2d(in_channels, out_channels, size, stride, size // 2, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(out_channels), nn.ReLU())
-
-
-def _double(maps: Tensor) -> Tensor:
-    return interpolate(maps, scale_factor=2, mode="bilinear")

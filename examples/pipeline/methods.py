@@ -1,10 +1,8 @@
 """The methods: the paper's, its baselines, controls that the paper lacks, and literal readings."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -16,6 +14,7 @@ from pipeline.baselines import CaiLifter, FeatureNodes, HopeNetLifter, PoseMachi
 from pipeline.objectives import Step, cai_steps, hopenet_steps, psjnet_steps
 from pipeline.settings import Settings
 from psjnet import PoseNet, PSJNetLifter
+from shared.lifters import FINGERS, FULL, LEVELS, RANDOM
 
 
 class Method(NamedTuple):
@@ -27,34 +26,25 @@ class Method(NamedTuple):
     reads: tuple[str, ...] = ("features",)  # besides 2D joints and poses; also cached
 
 
-_LEVELS = RemovalSets.by_level(HAND)
-_RANDOM = RemovalSets.random(HAND, 4, 5, torch.Generator().manual_seed(0))
-
-
 def psjnet(
-    in_channels: int,
-    settings: Settings,
-    removal: RemovalSets = _LEVELS,
-    branches: nn.Module | None = None,
-    merge: nn.Module | None = None,
-    **options: bool,
+    in_channels: int, settings: Settings, removal: RemovalSets = LEVELS, **parts: Any
 ) -> nn.Module:
-    """Build PSJNet's lifter, or one with other parts, with the widths of the settings."""
+    """Build PSJNet's lifter with the widths of the settings, or one with other parts."""
     width = {"channels": settings.channels}
-    branches = branches or AdaptiveGraphUNet(4, 3, removal, **width)
-    merge = merge or GraphMerger(3, 3, removal, feature_channels=3, **width)
-    options["encoder_channels"] = settings.encoder_channels
-    return PSJNetLifter(in_channels, removal, branches, merge, **options)
+    if "branches" not in parts:
+        parts["branches"] = AdaptiveGraphUNet(4, 3, removal, **width)
+    if "merge" not in parts:
+        parts["merge"] = GraphMerger(3, 3, removal, feature_channels=3, **width)
+    return PSJNetLifter(in_channels, removal, encoder_channels=settings.encoder_channels, **parts)
 
 
 def literal(in_channels: int, settings: Settings) -> nn.Module:
     """Build PSJNet with 64 hypotheses and 16 x 3 features as ensemble nodes (decisions 5 and 7)."""
-    options = {"feature_nodes": _LEVELS.num_nodes, "channels": settings.channels}
-    return psjnet(in_channels, settings, merge=HypothesisGraphMerger(3, 3, _LEVELS, **options))
+    options = {"feature_nodes": LEVELS.num_nodes, "channels": settings.channels}
+    return psjnet(in_channels, settings, merge=HypothesisGraphMerger(3, 3, LEVELS, **options))
 
 
 _ALL = ("features", "heatmaps", "depth", "mask")
-_FULL, _FINGERS = RemovalSets.none(HAND, 4), RemovalSets.by_finger(HAND)
 
 METHODS = {
     "psjnet": Method("PSJNet", psjnet),
@@ -64,15 +54,15 @@ METHODS = {
         lambda c, s: HopeNetLifter(c, s.channels, s.encoder_channels),
         hopenet_steps,
     ),
-    "ensemble": Method("4 full graphs", partial(psjnet, removal=_FULL)),
+    "ensemble": Method("4 full graphs", partial(psjnet, removal=FULL)),
     "cai": Method("Cai et al., HRNet as trunk", lambda c, s: CaiLifter(c), cai_steps, _ALL),
     "cai_literal": Method("Cai et al., pose machine", lambda c, s: CaiLifter(c), cai_steps, _ALL),
-    "random": Method("PSJNet, 4 random sets of 5", partial(psjnet, removal=_RANDOM)),
-    "finger": Method("PSJNet, a set per finger", partial(psjnet, removal=_FINGERS)),
+    "random": Method("PSJNet, 4 random sets of 5", partial(psjnet, removal=RANDOM)),
+    "finger": Method("PSJNet, a set per finger", partial(psjnet, removal=FINGERS)),
     "psjnet_literal": Method("PSJNet, 64 hypotheses and 16 x 3 features as nodes", literal),
     "psjnet_feature_nodes": Method(
         "PSJNet, features as nodes of the branches",
-        lambda c, s: psjnet(c, s, branches=FeatureNodes(_LEVELS, s.channels)),
+        lambda c, s: psjnet(c, s, branches=FeatureNodes(LEVELS, s.channels)),
     ),
     "psjnet_uv_kept": Method("PSJNet, 2D of the heatmaps", partial(psjnet, refine_uv=False)),
 }
@@ -97,8 +87,3 @@ def make_generator(settings: Settings) -> HeatmapGenerator | PoseMachine:
     if settings.weights:
         load_pose_checkpoint(generator, settings.weights)
     return generator.to(memory_format=torch.channels_last)  # on a CPU 1.25 times as fast
-
-
-def steps_of(model: PoseNet, settings: Settings) -> dict[int, Step]:
-    """Return the training steps of the method."""
-    return METHODS[settings.method].steps(model, settings.image_size)

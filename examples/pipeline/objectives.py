@@ -1,9 +1,7 @@
 """Trained parts and loss of each step (sections 2.1 and 2.2): PSJNet, HopeNet and Cai et al."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, smooth_l1_loss
@@ -11,15 +9,11 @@ from torch.nn.functional import l1_loss, smooth_l1_loss
 from handgraph import HAND
 from handgraph.losses import heatmap_loss, pose_loss
 from handgraph.vision import gaussian_heatmaps
-from pipeline.baselines import CaiLifter, PoseMachine
-from psjnet import Detection, PoseNet, PSJNetLifter, detection
+from pipeline.baselines import PoseMachine
+from psjnet import Detection, PoseNet, detection
 from shared.lifters import Hands, PoseLoss, psjnet_losses, target, to_pixels
 
-DEPTH_WEIGHT = 0.1
-"""Weight of the depths in the loss of Cai et al."""
-
-RIGHT_HAND = 18
-"""Smallest value of RHD's mask that is a right hand (left hands are mirrored)."""
+DEPTH_WEIGHT = 0.1  # of the depths in the loss of Cai et al.
 
 Loss = Callable[[Detection, Hands], tuple[Tensor, Tensor]]
 """Maps the detection and the hands to a loss and the poses ``[B, J, 2 or 3]``."""
@@ -80,28 +74,20 @@ def generator_step(model: PoseNet, image_size: int) -> Step:
         maps = found.heatmaps.float()
         return heatmap_loss(maps, wanted.expand_as(maps)), found.uv
 
-    generator = model.generator
-    detect = stage_detector(generator) if isinstance(generator, PoseMachine) else None
-    return Step([generator], loss, detect)
-
-
-def stage_detector(generator: PoseMachine) -> Callable[[Tensor], Detection]:
-    """Return a function that detects joints in the last stage, with the heatmaps of all stages."""
-
-    def detect(image: Tensor) -> Detection:
-        stages, features = generator.all_stages(image)
+    def all_stages(image: Tensor) -> Detection:
+        stages, features = model.generator.all_stages(image)
         return detection(stages[-1], features)._replace(heatmaps=stages)
 
-    return detect
+    staged = isinstance(model.generator, PoseMachine)
+    return Step([model.generator], loss, all_stages if staged else None)
 
 
 def psjnet_steps(model: PoseNet, image_size: int) -> dict[int, Step]:
-    """Return steps 1 to 4 of the paper; a merger without parameters has no step 3."""
-    lifter = cast("PSJNetLifter", model.lifter)
+    """Return steps 1 to 4 of the paper."""
+    lifter = model.lifter
     first = [lifter.branches, lifter.encode]
     second = [part for part in (lifter.merge, lifter.merge_encode) if part is not None]
-
-    branches, merger, everything = psjnet_losses(lifter)
+    branches, merger, whole = psjnet_losses(lifter)
 
     def step(parts: list[nn.Module], loss: PoseLoss) -> Step:
         def of_hands(found: Detection, hands: Hands) -> tuple[Tensor, Tensor]:
@@ -110,10 +96,8 @@ def psjnet_steps(model: PoseNet, image_size: int) -> dict[int, Step]:
 
         return Step(parts, of_hands)
 
-    steps = {1: generator_step(model, image_size), 2: step(first, branches)}
-    if next(lifter.merge.parameters(), None) is not None:
-        steps[3] = step(second, merger)
-    return {**steps, 4: step([*first, *second], everything)}
+    heatmaps, both = generator_step(model, image_size), [*first, *second]
+    return {1: heatmaps, 2: step(first, branches), 3: step(second, merger), 4: step(both, whole)}
 
 
 def hopenet_steps(model: PoseNet, image_size: int) -> dict[int, Step]:
@@ -128,7 +112,7 @@ def hopenet_steps(model: PoseNet, image_size: int) -> dict[int, Step]:
 
 def cai_steps(model: PoseNet, image_size: int) -> dict[int, Step]:
     """Return steps 1 (heatmaps), 2 (depths and regulariser) and 4 (everything, end to end)."""
-    lifter, heatmaps = cast("CaiLifter", model.lifter), generator_step(model, image_size)
+    lifter, heatmaps = model.lifter, generator_step(model, image_size)
 
     def depths(found: Detection, hands: Hands) -> tuple[Tensor, Tensor]:
         pose = lifter(found)[0]
@@ -141,8 +125,8 @@ def cai_steps(model: PoseNet, image_size: int) -> dict[int, Step]:
         loss, pose = depths(found, hands)
         return loss + heatmaps.loss(found, hands)[0], pose
 
-    both = [model.generator, lifter]
-    return {1: heatmaps, 2: Step([lifter], depths), 4: Step(both, everything)}
+    both = Step([model.generator, lifter], everything)
+    return {1: heatmaps, 2: Step([lifter], depths), 4: both}
 
 
 def depth_map_loss(drawn: Tensor, hands: Hands) -> Tensor:
@@ -153,6 +137,6 @@ def depth_map_loss(drawn: Tensor, hands: Hands) -> Tensor:
     depth, mask = (hands[name][:, ::4, ::4] for name in ("depth", "mask"))
     root_depth = hands["xyz"][:, HAND.index("wrist"), 2]
     wanted = (depth - root_depth[:, None, None]) / hands["s"][:, None, None]
-    hand = mask >= RIGHT_HAND
+    hand = mask >= 18  # RHD's values of a right hand; left hands are mirrored
     total = l1_loss(drawn.where(hand, 0), wanted.where(hand, 0), reduction="sum")
     return total / hand.sum().clamp(min=1)

@@ -1,24 +1,21 @@
 """Run the steps of a method, each from the weights of the previous one."""
 
-from __future__ import annotations
-
+import argparse
 import json
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from lightning.fabric import Fabric
 
-from pipeline.cache import FOUND, LABELS, cache_folder, cached, fill
-from pipeline.hands import batches, chunks, jittered, load
+from pipeline.cache import FOUND, LABELS, cache_folder, fill, read_cache
+from pipeline.hands import Order, batches, chunks, jittered, load
 from pipeline.loop import ROW, Training
-from pipeline.methods import METHODS, build, steps_of
+from pipeline.methods import METHODS, build
 from pipeline.objectives import StepModule, trains_generator
-from pipeline.order import Order
 from pipeline.scores import score
 from pipeline.settings import Settings
 from pipeline.store import load_weights, save, step_path
@@ -26,24 +23,18 @@ from shared.files import write_text
 from shared.lifters import Hands, count
 
 
-@dataclass
-class Options:
-    """Options that do not affect the weights, except for the cache, which rounds features."""
-
-    cache: Path | None = None  # folder for the frozen generator's output
-    cache_limit: float = 20.0  # maximum size in GB
-    workers: int = 0  # processes that read RHD
-    checkpoint_every: int = 200  # iterations
-    validate: int = 500  # held-out hands to score after each step; 0 for none
-
-
 class Run:
-    """The training of one model through its steps, in one folder."""
+    """The training of one model through its steps, in one folder.
 
-    def __init__(self, fabric: Fabric, settings: Settings, out: Path, options: Options):
-        self.fabric, self.settings, self.out, self.options = fabric, settings, out, options
+    ``args`` are the arguments of ``train.py``. Of those that are not settings, only the cache
+    affects the weights, as it rounds features.
+    """
+
+    def __init__(self, fabric: Fabric, settings: Settings, args: argparse.Namespace):
+        self.fabric, self.settings, self.out, self.args = fabric, settings, args.out, args
+        self.method = METHODS[settings.method]
         self.model = build(settings).to(fabric.device)
-        self.steps = steps_of(self.model, settings)
+        self.steps = self.method.steps(self.model, settings.image_size)
         self.hands = load(settings, "training")
 
     def run(self, numbers: list[int]) -> None:
@@ -60,67 +51,61 @@ class Run:
         training = Training(self.fabric, module, order, length, self.settings)
         checkpoint = self.out / "resume.pt"
         training.restore(checkpoint)
-        source = self.batches(order, training.iteration, length)
-        training.run(source, checkpoint, self.options.checkpoint_every)
+        source = self.batches(order, range(training.iteration, length))
+        training.run(source, checkpoint, self.args.checkpoint_every)
         self.finish(training, module)
+        if self.fabric.is_global_zero:
+            checkpoint.unlink(missing_ok=True)
 
     def order(self, number: int) -> Order:
         """Return the order of the hands in a step, and this process's share of them."""
-        settings, fabric = self.settings, self.fabric
-        size, seed = settings.batch_size, settings.seed
-        order = Order(len(self.hands), size, seed, number, fabric.global_rank, fabric.world_size)
-        order.check()
-        return order
+        size, seed, fabric = self.settings.batch_size, self.settings.seed, self.fabric
+        return Order(len(self.hands), size, seed, number, fabric.global_rank, fabric.world_size)
 
     def load_before(self, number: int) -> None:
         """Load the weights of the previous step, if there is one."""
-        before = [step for step in self.steps if step < number]
-        if not before:
-            return
-        path = step_path(self.out, before[-1])
-        if not path.exists():
-            raise FileNotFoundError(f"step {number} goes on from step {before[-1]}: no {path}")
-        self.model.load_state_dict(load_weights(path)["model"])
+        for step in [step for step in self.steps if step < number][-1:]:
+            path = step_path(self.out, step)
+            if not path.exists():
+                raise FileNotFoundError(f"step {number} goes on from step {step}: no {path}")
+            self.model.load_state_dict(load_weights(path)["model"])
 
-    def batches(self, order: Order, first: int, last: int) -> Iterator[Hands]:
+    def batches(self, order: Order, iterations: range) -> Iterator[Hands]:
         """Return the batches of the iterations, with colour jitter if the generator is trained."""
-        frozen = not trains_generator(self.model, self.steps[order.step])
-        index, options, device = order.batches(first, last), self.options, self.fabric.device
-        if options.cache is None:
-            source = batches(self.hands, index, device, options.workers)
+        index = [order.batch(iteration) for iteration in iterations]
+        trained = trains_generator(self.model, self.steps[order.step])
+        if self.args.cache is None:
+            hands = self.read(index)
         else:
-            source = self.cached(index, options.cache, frozen=frozen)
-        if frozen:
-            return source
-        drawn = (order.jitter(i, self.settings.jitter) for i in range(first, last))
-        return (jittered(*pair) for pair in zip(source, drawn, strict=True))
+            hands = self.cached(index, frozen=not trained)
+        drawn = (order.jitter(iteration, self.settings.jitter) for iteration in iterations)
+        return map(jittered, hands, drawn) if trained else hands
 
-    def cached(self, index: list[list[int]], root: Path, *, frozen: bool) -> Iterator[Hands]:
+    def read(self, index: list[list[int]]) -> Iterator[Hands]:
+        """Return batches of the hands."""
+        return batches(self.hands, index, self.fabric.device, self.args.workers)
+
+    def cached(self, index: list[list[int]], *, frozen: bool) -> Iterator[Hands]:
         """Return cached hands with images or generator outputs; the first process writes them."""
-        device, options = self.fabric.device, self.options
-        reads = METHODS[self.settings.method].reads
+        settings, args, reads = self.settings, self.args, self.method.reads
         found = ("uv", *reads) if frozen else ("image", *(r for r in reads if r not in FOUND))
         names = (*LABELS, *found)
-        folder = cache_folder(root, self.settings, self.model.generator if frozen else None)
+        folder = cache_folder(args.cache, settings, self.model.generator if frozen else None)
         if self.fabric.is_global_zero:
-            source = (self.hands, names, device, options.workers, options.cache_limit)
-            fill(folder, self.model, *source)
+            fill(folder, self.model, self.read, len(self.hands), names, args.cache_limit)
         self.fabric.barrier()
-        return cached(folder, names, index, device)
+        return read_cache(folder, names, index, self.fabric.device)
 
     def finish(self, training: Training, module: StepModule) -> None:
-        """Score the model, write the results of the step, and delete its checkpoint."""
-        number, first = training.order.step, self.fabric.is_global_zero
-        report = json.dumps(self.report(training, module), indent=1)
-        if first:
+        """Score the model, and write the results of the step."""
+        number, report = training.order.step, json.dumps(self.report(training, module), indent=1)
+        if self.fabric.is_global_zero:
             write_text(self.out / f"step{number}.json", report + "\n")
-            rows = [",".join(f"{value:.6g}" for value in row) for row in training.rows]
-            write_text(self.out / f"log{number}.csv", "\n".join([",".join(ROW), *rows, ""]))
+            log, head = self.out / f"log{number}.csv", ",".join(ROW)
+            np.savetxt(log, training.rows, "%.6g", ",", header=head, comments="")
             print(report)
         content = {"step": number, "model": self.model.state_dict()}
         save(self.fabric, step_path(self.out, number), content)
-        if first:
-            (self.out / "resume.pt").unlink(missing_ok=True)
 
     def report(self, training: Training, module: StepModule) -> dict[str, Any]:
         """Return time, scores, machine and versions of the step."""
@@ -145,11 +130,11 @@ class Run:
 
     def validate(self, module: StepModule) -> dict[str, float]:
         """Score held-out hands, shared among the processes."""
-        if not self.options.validate:
+        if not self.args.validate:
             return {}
         fabric, settings = self.fabric, self.settings
-        hands = load(settings, "validation", self.options.validate)
+        hands = load(settings, "validation", self.args.validate)
         mine = range(len(hands))[fabric.global_rank :: fabric.world_size]
-        index = [[mine[i] for i in some] for some in chunks(len(mine), settings.batch_size)]
-        source = batches(hands, index, fabric.device, self.options.workers)
+        index = chunks(mine, settings.batch_size)
+        source = batches(hands, index, fabric.device, self.args.workers)
         return score(module, source, settings.image_size)

@@ -1,37 +1,20 @@
 """Scores of a step, and Table 2 of trained runs in every range of PCK."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from handgraph import metrics
 from handgraph.geometry import denormalize_uv
-from handgraph.metrics import (
-    MPJPE,
-    PCK,
-    Interval,
-    OcclusionAUC,
-    bootstrap_interval,
-    bootstrap_means,
-    joint_auc,
-    joint_errors,
-    occlusion_groups,
-    relative_value,
-    thresholds,
-    visible_mean,
-)
+from handgraph.metrics import Interval, joint_errors, occlusion_groups
 from pipeline.objectives import StepModule
 from pipeline.settings import Settings
 from psjnet import PoseNet
 from shared.lifters import Hands, camera_space
 
-REACH = 0.05
-"""A 2D joint is correct within this share of the image's side: 12.8 pixels of 256."""
-
-GROUPS = ("all", "small", "severe")
+REACH = 0.05  # of the image's side, 12.8 pixels of 256: a 2D joint within it is correct
 
 
 def hits_2d(uv: Tensor, hands: Hands, image_size: int) -> tuple[Tensor, Tensor]:
@@ -50,20 +33,21 @@ def score(module: StepModule, batches: Iterable[Hands], image_size: int) -> dict
     """
     module.eval()
     device = next(module.parameters()).device
-    pck = PCK(torch.tensor([0.0, REACH * image_size])).to(device)
-    pixels, metres, auc = (metric.to(device) for metric in (MPJPE(), MPJPE(), OcclusionAUC()))
+    pck = metrics.PCK(torch.tensor([0.0, REACH * image_size])).to(device)
+    pixels, metres = metrics.MPJPE().to(device), metrics.MPJPE().to(device)
+    auc = metrics.OcclusionAUC().to(device)
     for hands in batches:
         pose, visible = module(hands)[1], hands["visible"]
+        uv, lifted = denormalize_uv(pose[..., :2].float(), image_size), pose.shape[-1] == 3
         for metric in (pck, pixels):
-            uv = denormalize_uv(pose[..., :2].float(), image_size)
             metric.update(uv, hands["uv_true"], visible)
-        for metric in (metres, auc) if pose.shape[-1] == 3 else ():
+        for metric in (metres, auc) if lifted else ():
             metric.update(camera_space(pose, hands, image_size), hands["xyz"], visible)
     found = {"pck_2d": 100 * pck.compute()[-1], "pixels_2d": pixels.compute()}
-    if pose.shape[-1] == 3:
-        found["mm"] = 1000 * metres.compute()
-        found |= {f"auc_{name}": 100 * value for name, value in auc.compute().items()}
-        found["auc_relative"] /= 100
+    if lifted:
+        areas = {f"auc_{name}": 100 * value for name, value in auc.compute().items()}
+        areas["auc_relative"] /= 100
+        found |= {"mm": 1000 * metres.compute(), **areas}
     return {name: round(value.item(), 4) for name, value in found.items()}
 
 
@@ -76,27 +60,20 @@ class Range(NamedTuple):
 
 
 RANGES = (
-    Range("0 to 50 mm in 20 steps, visible joints pooled", thresholds()),
-    Range("0 to 50 mm in 20 steps, mean over joints", thresholds(), "joint"),
-    Range("20 to 50 mm in 20 steps, visible joints pooled", thresholds(0.05, 20, 0.02)),
-    Range("0 to 30 mm in 20 steps, visible joints pooled", thresholds(0.03)),
+    Range("0 to 50 mm in 20 steps, visible joints pooled", metrics.thresholds()),
+    Range("0 to 50 mm in 20 steps, mean over joints", metrics.thresholds(), "joint"),
+    Range("20 to 50 mm in 20 steps, visible joints pooled", metrics.thresholds(0.05, 20, 0.02)),
+    Range("0 to 30 mm in 20 steps, visible joints pooled", metrics.thresholds(0.03)),
 )
 """The first is the default; Zimmermann and Brox use the second, other papers the rest."""
 
 
 class Predictions(NamedTuple):
-    """Predictions of a model, and the truth.
+    """Predictions of a model, and the truth; 3D in metres, 2D in pixels."""
 
-    Args:
-        xyz: Poses in the camera frame, in metres. ``[n, J, 3]``.
-        uv: Poses in pixels. ``[n, J, 2]``.
-        detected: Joints decoded from the heatmaps, in pixels. ``[n, J, 2]``.
-        true_xyz, true_uv, visible: The truth.
-    """
-
-    xyz: Tensor
+    xyz: Tensor  # in the camera frame
     uv: Tensor
-    detected: Tensor
+    detected: Tensor  # joints decoded from the heatmaps
     true_xyz: Tensor
     true_uv: Tensor
     visible: Tensor
@@ -116,8 +93,8 @@ def predict(model: PoseNet, batches: Iterable[Hands], image_size: int) -> Predic
         pose = model.lifter(found)[0]
         uv, detected = (denormalize_uv(x[..., :2].float(), image_size) for x in (pose, found.uv))
         truth = (hands["xyz"], hands["uv_true"], hands["visible"])
-        part = (camera_space(pose, hands, image_size), uv, detected, *truth)
-        parts.append([value.cpu() for value in part])
+        found = (camera_space(pose, hands, image_size), uv, detected, *truth)
+        parts.append([value.cpu() for value in found])
     return Predictions(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
@@ -137,23 +114,28 @@ def row(title: str, nets: list[Predictions], how: Range, seed: int = 0) -> Row:
     """Score the nets of a method: joint areas are averaged over the nets, images are resampled."""
     visible, rng = nets[0].visible, torch.Generator().manual_seed(seed)
     draws = {"average": how.average, "generator": rng}
-    areas = torch.stack([joint_auc(net.errors(), how.grid, visible) for net in nets]).mean(dim=0)
+    areas = mean(metrics.joint_auc(net.errors(), how.grid, visible) for net in nets)
     parts = {name: (areas[m], visible[m]) for name, m in occlusion_groups(visible).items()}
-    auc = {name: bootstrap_interval(*part, **draws) for name, part in parts.items()}
-    small, severe = (bootstrap_means(*parts[name], **draws) for name in ("small", "severe"))
-    ratios = relative_value(small=small, severe=severe)
-    value = relative_value(small=auc["small"].value, severe=auc["severe"].value)
+    auc = {name: metrics.bootstrap_interval(*part, **draws) for name, part in parts.items()}
+    small, severe = (metrics.bootstrap_means(*parts[n], **draws) for n in ("small", "severe"))
+    ratios = metrics.relative_value(small=small, severe=severe)
+    value = metrics.relative_value(small=auc["small"].value, severe=auc["severe"].value)
     relative = Interval(value, *ratios.quantile(ratios.new_tensor([0.025, 0.975])))
-    errors = torch.stack([net.errors() for net in nets]).mean(dim=0)
-    pixels = torch.stack([joint_errors(net.detected, net.true_uv) for net in nets]).mean(dim=0)
-    off = 1000 * visible_mean(errors, visible).item(), visible_mean(pixels, visible).item()
-    return Row(title, len(nets), how.average, auc, relative, *off)
+    off = metrics.visible_mean(mean(net.errors() for net in nets), visible)
+    pixels = mean(joint_errors(net.detected, net.true_uv) for net in nets)
+    pixels = metrics.visible_mean(pixels, visible).item()
+    return Row(title, len(nets), how.average, auc, relative, 1000 * off.item(), pixels)
+
+
+def mean(values: Iterable[Tensor]) -> Tensor:
+    """Average tensors of several nets."""
+    return torch.stack([*values]).mean(dim=0)
 
 
 def counts(visible: Tensor) -> str:
     """Format the number of images and visible joints of each group."""
-    groups = occlusion_groups(visible)
-    each = [f"{g} {int(groups[g].sum())} ({int(visible[groups[g]].sum())})" for g in GROUPS]
+    groups = occlusion_groups(visible).items()
+    each = [f"{name} {int(some.sum())} ({int(visible[some].sum())})" for name, some in groups]
     return f"images (visible joints): {', '.join(each)}"
 
 
@@ -162,7 +144,7 @@ def markdown(rows: Iterable[Row], how: Range) -> str:
     head = "| method | nets | All | Small | Severe | Rel | mm | px |\n|---|---:" + "|---:" * 6 + "|"
     lines = [f"## AUC x 100, {how.title}\n", head]
     for each in rows:
-        cells = [*(each.auc[group] for group in GROUPS), each.relative]
+        cells = [*each.auc.values(), each.relative]
         numbers = [f"{100 * c.value:.1f} [{100 * c.low:.1f}, {100 * c.high:.1f}]" for c in cells]
         numbers += [f"{each.millimetres:.1f}", f"{each.pixels:.2f}"]
         lines.append(f"| {each.title} | {each.nets} | {' | '.join(numbers)} |")

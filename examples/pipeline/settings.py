@@ -1,16 +1,13 @@
 """The settings that the weights of a run depend on, as one JSON file."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-STEPS = (1, 2, 3, 4)
-"""The paper's training steps (section 2.2)."""
+from shared.training import Recipe, warm_cosine
 
-PRECISIONS = ("32-true", "bf16-mixed")
+STEPS = (1, 2, 3, 4)  # of the paper's training (section 2.2)
 
 
 @dataclass(frozen=True)
@@ -32,12 +29,10 @@ class Settings:
     rates: tuple[float, ...] = (1e-3, 3e-3, 3e-3, 1e-3)  # highest learning rates
     jitter: float = 0.2  # largest relative change of colours, if the generator is trained
     weights: str = ""  # a checkpoint of HRNet to start step 1 from
-    precision: str = "32-true"  # of the training, as named by Fabric
+    precision: str = "32-true"  # of the training, or "bf16-mixed", as named by Fabric
 
     def __post_init__(self) -> None:
         """Raise unless all values are valid."""
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision: expected one of {PRECISIONS}, got {self.precision!r}")
         if self.image_size % 32 or self.image_size < 32:
             raise ValueError(f"image_size: expected a multiple of 32, got {self.image_size}")
         for name in ("epochs", "iterations", "rates"):
@@ -54,12 +49,15 @@ class Settings:
         if (self.data == "rhd") != bool(self.root):
             raise ValueError(f"root: needed for rhd and for nothing else, got {self.root!r}")
 
+    def recipe(self, step: int) -> Recipe:
+        """Return the settings of the training loop in a step."""
+        return Recipe(self.rates[step - 1], self.batch_size, 1e-4, warm_cosine)
+
     def length(self, step: int, own_steps: tuple[int, ...], num_samples: int) -> int:
         """Return the iterations of a step; step 2 also has those of steps that the method lacks."""
-        also = [s for s in STEPS if s not in own_steps] if step == 2 else []
-        per_epoch = num_samples // self.batch_size
-        each = self.iterations or tuple(e * per_epoch for e in self.epochs)
-        return sum(each[s - 1] for s in (step, *also))
+        steps = [step, *(s for s in STEPS if step == 2 and s not in own_steps)]
+        each = self.iterations or [e * (num_samples // self.batch_size) for e in self.epochs]
+        return sum(each[s - 1] for s in steps)
 
     def to_json(self) -> str:
         """Write all fields; ``Settings(**json.loads(text))`` reads them."""
@@ -69,8 +67,5 @@ class Settings:
 def differences(old: Settings, new: Settings, names: Iterable[str] = ()) -> list[str]:
     """Return which fields differ, with both values; only the named fields, if there are any."""
     first, second = asdict(old), asdict(new)
-    return [
-        f"{name} was {first[name]!r}, is {second[name]!r}"
-        for name in names or first
-        if first[name] != second[name]
-    ]
+    changed = [name for name in names or first if first[name] != second[name]]
+    return [f"{name} was {first[name]!r}, is {second[name]!r}" for name in changed]

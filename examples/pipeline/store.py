@@ -7,8 +7,6 @@
 - ``resume.pt``: the state of an unfinished step
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -47,12 +45,11 @@ def save(fabric: Fabric, path: Path, content: dict[str, Any]) -> None:
 def load_weights(path: Path) -> dict[str, Any]:
     """Read a file of a run onto the CPU without executing code in it."""
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # PyTorch raises many types for damaged files
         raise ValueError(f"{path} is damaged: remove it ({type(error).__name__})") from error
-    return content
 
 
 def load_settings(out: Path) -> Settings:
@@ -64,13 +61,13 @@ def load_settings(out: Path) -> Settings:
         raise ValueError(f"{path} does not hold the settings of a run: {error}") from error
 
 
-def load_run(out: Path, step: int | None = None) -> tuple[Settings, PoseNet]:
-    """Read a trained model, after its last step by default, on the CPU and in eval mode."""
+def load_run(out: Path) -> tuple[Settings, PoseNet]:
+    """Read a trained model, after its last step, on the CPU and in eval mode."""
     settings, done = load_settings(out), finished(out)
-    if not done or (step is not None and step not in done):
-        raise FileNotFoundError(f"{out} has the weights of steps {done}, not of {step or 'any'}")
+    if not done:
+        raise FileNotFoundError(f"{out} has no weights of any step")
     model = build(replace(settings, weights=""))
-    model.load_state_dict(load_weights(step_path(out, step or done[-1]))["model"])
+    model.load_state_dict(load_weights(step_path(out, done[-1]))["model"])
     return settings, model.eval()
 
 
@@ -78,12 +75,10 @@ def take_generator(source: Path, out: Path, settings: Settings) -> None:
     """Write ``step1.pt`` with the generator of another run, unless there is one."""
     if 1 in finished(out):
         return
-    model, prefix = build(settings), "generator."
-    theirs = load_weights(step_path(source, 1))["model"]
-    weights = {k.removeprefix(prefix): v for k, v in theirs.items() if k.startswith(prefix)}
-    model.generator.load_state_dict(weights)
+    model, theirs = build(settings).state_dict(), load_weights(step_path(source, 1))["model"]
+    model |= {name: value for name, value in theirs.items() if name.startswith("generator.")}
     with written(step_path(out, 1)) as part:
-        torch.save({"step": 1, "model": model.state_dict()}, part)
+        torch.save({"step": 1, "model": model}, part)
 
 
 def check_generator(source: Path, settings: Settings) -> None:

@@ -1,1 +1,1 @@
-"""Code that several examples share: inputs, training, files, photos and pictures."""
+"""Code that several examples share: inputs, training, files and pictures."""

@@ -1,7 +1,5 @@
 """Locked folders, and files that are written completely or not at all."""
 
-from __future__ import annotations
-
 import os
 import platform
 from collections.abc import Iterator
@@ -19,23 +17,20 @@ def lock(folder: Path) -> Iterator[None]:
         RuntimeError: If another process holds the lock; the message names the process.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    held, owner = FileLock(folder / ".lock"), folder / ".owner"
+    owner = folder / ".owner"
     try:
-        held.acquire(timeout=0)
+        with FileLock(folder / ".lock", timeout=0):
+            owner.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
+            yield
     except Timeout:
         who = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
         raise RuntimeError(f"{folder} is in use by {who}: wait, or take another --out") from None
-    try:
-        owner.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
-        yield
-    finally:
-        held.release()
 
 
 @contextmanager
-def written(path: Path, tag: str = "") -> Iterator[Path]:
+def written(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; it is renamed when the file is complete on the disk."""
-    part = path.with_name(f"{path.name}{tag}.part")
+    part = path.with_name(f"{path.name}.part")
     yield part
     with part.open("rb+") as file:
         os.fsync(file.fileno())

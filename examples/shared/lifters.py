@@ -1,7 +1,5 @@
 """Inputs, targets, errors and PSJNet of the examples that lift detected joints."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -12,6 +10,11 @@ from handgraph.geometry import denormalize_uv, normalize_uv, uvd_to_camera
 from handgraph.losses import branch_losses, pose_loss, psjnet_loss
 from handgraph.metrics import joint_errors
 from handgraph.nn import Merger, SubgraphMask
+
+LEVELS, FINGERS = RemovalSets.by_level(HAND), RemovalSets.by_finger(HAND)
+FULL = RemovalSets.none(HAND, len(LEVELS))
+RANDOM = RemovalSets.random(HAND, 4, 5, torch.Generator().manual_seed(0))
+"""Removal sets of the methods: the paper's, one set for each finger, no joints, random joints."""
 
 Hands = dict[str, Tensor]
 """Tensors of many hands by name, as ``SyntheticHands.tensors``."""
@@ -43,6 +46,17 @@ def camera_space(pose: Tensor, hands: Hands, image_size: int = 256) -> Tensor:
     return uvd_to_camera(uvd, hands["K"], hands["s"], root_depth)
 
 
+def camera(focal: float, image: Tensor) -> Tensor:
+    """Return the camera matrix of a focal length in pixels, centred in an image ``[3, H, W]``."""
+    height, width = image.shape[-2:]
+    return torch.tensor([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+
+
+def name_joints(values: Tensor) -> dict[str, object]:
+    """Return values by joint name, rounded to four decimals."""
+    return dict(zip(HAND.joints, values.double().round(decimals=4).tolist(), strict=True))
+
+
 def errors(pose: Tensor, hands: Hands, image_size: int = 256) -> Tensor:
     """Return the distance of each joint from the truth in metres. ``[n, J]``."""
     return joint_errors(camera_space(pose, hands, image_size), hands["xyz"])
@@ -51,8 +65,7 @@ def errors(pose: Tensor, hands: Hands, image_size: int = 256) -> Tensor:
 def psjnet_losses(net: nn.Module) -> tuple[PoseLoss, PoseLoss, PoseLoss]:
     """Return the losses of steps 2 to 4 (2.2): Eq. 3 of all branches, of the merger, and Eq. 4.
 
-    Args:
-        net: Has ``branch_poses(x)``, ``merged(partial, x)`` and ``split``.
+    The net has ``branch_poses(x)``, ``merged(partial, x)`` and ``split``.
     """
     removal = net.split.removal
 

@@ -1,13 +1,10 @@
 """Pictures of poses that several examples write: PCK curves (Fig. 3), joints and hands."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-import torch
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
 from torch import Tensor
@@ -20,16 +17,10 @@ GRID = thresholds(0.05, 51)
 
 TRUTH, PREDICTION = "#BBBBBB", "#0072B2"
 
-CUBE = 0.2
-"""Side of the cube around the true hand in metres, the same in every panel."""
-
-Nets = TypeVar("Nets")
-"""Results of the trained nets of a method."""
-
 
 def save_curves(
-    rows: Mapping[str, Mapping[str, Nets]],
-    curve: Callable[[Nets, Tensor], Interval],
+    rows: Mapping[str, Mapping[str, Any]],
+    curve: Callable[[Any, Tensor], Interval],
     visible: Tensor,
     path: Path,
     title: str = "",
@@ -47,10 +38,9 @@ def save_curves(
             if images.any():
                 curves = {method: curve(nets, images) for method, nets in methods.items()}
                 draw_pck(curves, GRID, ax=ax)
+                ax.get_legend().set_visible(ax is figure.axes[0])
             ax.set_title(f"{group} occlusion{name}, {int(images.sum())} images", fontsize="medium")
             ax.label_outer()
-    for legend in filter(None, (ax.get_legend() for ax in figure.axes[1:])):
-        legend.remove()
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
 
@@ -91,11 +81,11 @@ def save_hands(hands: Sequence[Shown], path: Path, title: str) -> None:
 
 
 def draw_in_cube(space: Axes3D, hands: Mapping[str, Tensor], visible: Tensor) -> None:
-    """Draw hands by colour in a cube around the first, with the same scale in all panels."""
+    """Draw hands by colour in a cube of 20 cm around the first, the same in all panels."""
     for color, xyz in hands.items():
         draw_pose_3d(xyz, visible=visible, color=color, unit="m", ax=space)
     x, y, z = next(iter(hands.values())).mean(dim=0).tolist()
-    low, high = -CUBE / 2, CUBE / 2
+    low, high = -0.1, 0.1
     space.set(xlim=(x + low, x + high), ylim=(z + low, z + high), zlim=(y + high, y + low))
     space.set_box_aspect((1, 1, 1), zoom=1.35)
     space.set_axis_off()
@@ -115,15 +105,23 @@ def save_heatmaps(image: Tensor, heatmaps: Tensor, uv: Tensor, path: Path) -> No
     figure.savefig(path, dpi=80)
 
 
-def save_overlay(crop: Tensor, uv: Tensor, d: Tensor, path: Path) -> None:
-    """Draw the pose over the crop, and in 3D in keybone lengths, seen from the camera."""
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    draw_pose(uv, HAND, ax=draw_image(crop, ax=figure.add_subplot(1, 2, 1)))
-    bone = torch.linalg.vector_norm(uv[HAND.index("middle_pip")] - uv[HAND.index("middle_mcp")])
-    flat = (uv - uv[HAND.index("wrist")]) / bone.clamp(min=1)
-    space = figure.add_subplot(1, 2, 2, projection="3d")
-    draw_pose_3d(torch.cat([flat, d[:, None]], dim=-1), HAND, ax=space)
-    space.locator_params(axis="y", nbins=2)  # a flat hand has no room for more ticks
-    space.set(title="depth relative to the wrist", xlabel="u (projected keybones)")
-    space.set(ylabel="d (keybones)", zlabel="v")
-    figure.savefig(path, dpi=90)
+class Hand(NamedTuple):
+    """A hand in an image: its joints in pixels, in 3D, and which of them are missing."""
+
+    side: str
+    uv: Tensor
+    xyz: Tensor
+    missing: Tensor
+
+
+def save_overlay(image: Tensor, hands: Sequence[Hand], path: Path, unit: str) -> None:
+    """Draw the joints of hands over their image, and each hand in 3D; missing joints are hollow."""
+    columns = 1 + len(hands)
+    figure = Figure(figsize=(5 * columns, 5), layout="constrained")
+    flat = draw_image(image, ax=figure.add_subplot(1, columns, 1))
+    for place, hand in enumerate(hands, start=2):
+        draw_pose(hand.uv, ax=flat)
+        space = figure.add_subplot(1, columns, place, projection="3d", elev=15, azim=-70)
+        draw_pose_3d(hand.xyz, visible=~hand.missing, unit=unit, ax=space)
+        space.set_title(f"{hand.side} hand")
+    figure.savefig(path, dpi=100)

@@ -1,18 +1,55 @@
-"""Training of the examples: batches, and optimiser steps with clipped gradients."""
+"""The training loop of the examples and its settings: batches, optimiser, rate, clipped steps."""
 
-from __future__ import annotations
-
+import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from tqdm import tqdm
 
-MAX_NORM = 1.0
-"""Largest norm of gradients; without clipping, some seeds of graph U-Nets collapse."""
+MAX_NORM = 1.0  # of gradients; without clipping, some seeds of graph U-Nets collapse
+
+
+def one_cycle(optimizer: Optimizer, steps: int) -> LRScheduler:
+    """Raise the rate as a cosine over 30 % of the steps, then lower it to almost 0."""
+    return OneCycleLR(optimizer, optimizer.defaults["lr"], total_steps=steps + 1)
+
+
+def warm_cosine(optimizer: Optimizer, steps: int) -> LRScheduler:
+    """Raise the rate linearly over 5 % of the steps, then lower it as a cosine to 1 %."""
+    rise = max(1, round(0.05 * steps))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        fall = min(1.0, (step - rise) / max(1, steps - rise))
+        return 0.01 + 0.99 * (1 + math.cos(math.pi * fall)) / 2
+
+    return LambdaLR(optimizer, factor)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of a training by AdamW, which is Adam if the weights do not decay."""
+
+    rate: float  # the highest learning rate
+    batch_size: int = 256
+    weight_decay: float = 0.0
+    schedule: Callable[[Optimizer, int], LRScheduler] = one_cycle  # of the rate
+    fused: bool | None = None  # one kernel for all parameters, which rounds differently
+
+    def start(
+        self, groups: Iterable[Iterable[nn.Parameter]], steps: int
+    ) -> tuple[Optimizer, LRScheduler]:
+        """Return optimiser and schedule of a training, with groups that are clipped separately."""
+        parameters = [{"params": list(group)} for group in groups]
+        options = {"weight_decay": self.weight_decay, "fused": self.fused}
+        optimizer = AdamW(parameters, self.rate, **options)
+        return optimizer, self.schedule(optimizer, steps)
 
 
 def batches(
@@ -28,58 +65,41 @@ def train(
     loss: Callable[..., Tensor],
     samples: tuple[Tensor, ...],
     epochs: int,
-    rate: float,
-    size: int = 256,
+    recipe: Recipe,
     rng: torch.Generator | None = None,
 ) -> None:
     """Minimize ``loss(net, *batch)`` over batches of all tensors."""
-    steps = epochs * -(-len(samples[0]) // size)
-    order = tqdm(batches(len(samples[0]), size, epochs, rng), "training", steps, leave=False)
-    found = (loss(net, *(values[some] for values in samples)) for some in order)
-    minimize(found, [net.parameters()], rate, steps)
+    number, size = len(samples[0]), recipe.batch_size
+    steps = epochs * math.ceil(number / size)
+    order = tqdm(batches(number, size, epochs, rng), "training", steps, leave=False)
+    losses = (loss(net, *(values[some] for values in samples)) for some in order)
+    minimize(losses, *recipe.start([net.parameters()], steps))
 
 
 def minimize(
     losses: Iterable[Tensor],
-    groups: Iterable[Iterable[nn.Parameter]],
-    rate: float,
-    steps: int,
-    **options: bool,
-) -> None:
-    """Train groups of parameters by Adam with a one-cycle rate.
-
-    Args:
-        losses: Generator that computes one loss per step.
-        groups: Groups of parameters; the gradients of each group are clipped separately.
-        rate: The highest learning rate.
-        steps: Number of losses.
-        options: Options of Adam.
-    """
-    optimizer = Adam([{"params": list(group)} for group in groups], lr=rate, **options)
-    schedule = OneCycleLR(optimizer, rate, total_steps=steps + 1)
-    for loss in losses:
-        descend(loss, optimizer, schedule)
-
-
-def descend(
-    loss: Tensor,
     optimizer: Optimizer,
-    schedule: LRScheduler | None = None,
+    schedule: LRScheduler,
     backward: Callable[[Tensor], None] = Tensor.backward,
 ) -> None:
-    """Take one optimiser step, with the gradient of each parameter group clipped.
+    """Take an optimiser step for each loss, before the next loss is computed.
 
     Raises:
-        FloatingPointError: If the loss or a gradient is not finite; no parameter is changed then.
+        FloatingPointError: If a loss or a gradient is not finite; no parameter is changed then.
     """
-    optimizer.zero_grad()
-    backward(loss)
+    for loss in losses:
+        optimizer.zero_grad()
+        backward(loss)
+        clip(loss, optimizer)
+        optimizer.step()
+        schedule.step()
+
+
+def clip(loss: Tensor, optimizer: Optimizer) -> None:
+    """Clip the gradient of each parameter group to ``MAX_NORM``; raise if it is not finite."""
     for group in optimizer.param_groups:
         parameters = [p for p in group["params"] if p.grad is not None]
         norm = get_total_norm([p.grad for p in parameters])
         if not (loss.detach() + norm).isfinite():
             raise FloatingPointError(f"the gradient has norm {norm}, the loss is {loss.item()}")
         clip_grads_with_norm_(parameters, MAX_NORM, norm)
-    optimizer.step()
-    if schedule is not None:
-        schedule.step()

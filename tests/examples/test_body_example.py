@@ -56,7 +56,7 @@ def test_one_limb_is_off():
 
 @pytest.mark.parametrize("name", NETS)
 def test_nets_have_one_size(name):
-    size = sum(p.numel() for p in body.make(name).parameters())
+    size = sum(p.numel() for p in NETS[name]().parameters())
     assert 82_000 < size < 88_000
 
 

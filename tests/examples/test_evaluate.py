@@ -21,7 +21,6 @@ from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.geometry import crop_matrix, normalize_uv, transform_points, uvd_to_camera
 from handgraph.video import Pose
-from pipeline.pictures import curve, ranked, write_curves
 from pipeline.scores import RANGES, Predictions, counts, markdown, row
 from pipeline.scores import predict as predict_all
 from psjnet import PoseNet, detection
@@ -85,13 +84,12 @@ def test_table_states_its_number_of_images_and_joints():
 
 def test_images_are_ranked_by_their_visible_joints():
     net = made_up([0.03, 0.01, 0.02, 0.5, 0.04], [21, 21, 21, 0, 3])
-    assert ranked(net, "small").tolist() == [1, 2, 0]
-    assert ranked(net, "severe").tolist() == [4]  # an image without visible joints is in no list
+    assert evaluate.ranked(net, "small") == [1, 2, 0]
+    assert evaluate.ranked(net, "severe") == [4]  # an image without visible joints is in no list
 
 
-def test_curves_are_written(tmp_path):
-    write_curves({"a net": [made_up([0.01001], [21])]}, tmp_path / "pck.csv")
-    lines = (tmp_path / "pck.csv").read_text().splitlines()
+def test_curves_are_written():
+    lines = evaluate.curves_csv({"a net": [made_up([0.01001], [21])]}).splitlines()
     assert lines[0] == "method,group,millimetres,pck"
     assert '"a net",all,10,0.000000' in lines
     assert '"a net",all,11,1.000000' in lines
@@ -99,7 +97,7 @@ def test_curves_are_written(tmp_path):
 
 def test_curves_of_a_group_without_images_stay_empty(tmp_path):
     nets = {"a net": [made_up([0.01, 0.02], [21, 21])]}
-    save_curves({"": nets}, curve, nets["a net"][0].visible, tmp_path / "pck.png")
+    save_curves({"": nets}, evaluate.curve, nets["a net"][0].visible, tmp_path / "pck.png")
     pixels = np.asarray(Image.open(tmp_path / "pck.png").convert("RGB")).astype(int)
     colourful = (pixels.max(axis=-1) - pixels.min(axis=-1)) > 60
     small, severe = np.array_split(colourful, 2, axis=1)
@@ -238,7 +236,7 @@ def test_runs_are_compared_on_the_same_hands():
 
 def test_all_runs_are_found_before_the_first_is_scored(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(evaluate, "load_run", lambda run, step: asked.append(run) or missing[run])
+    monkeypatch.setattr(evaluate, "load_run", lambda run: asked.append(run) or missing[run])
     missing = {Path("first"): (Namespace(data="", root="", image_size=1), None)}
     arguments = ["evaluate.py", "first", "second", "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", arguments)
@@ -250,7 +248,7 @@ def test_all_runs_are_found_before_the_first_is_scored(tmp_path, monkeypatch):
 def test_runs_of_other_hands_are_refused_before_the_first_is_scored(tmp_path, monkeypatch):
     hands = {"small": 64, "large": 96}
     found = {Path(n): Namespace(data="synthetic", root="", image_size=s) for n, s in hands.items()}
-    monkeypatch.setattr(evaluate, "load_run", lambda run, step: (found[run], None))
+    monkeypatch.setattr(evaluate, "load_run", lambda run: (found[run], None))
     monkeypatch.setattr(sys, "argv", ["evaluate.py", *hands, "--out", str(tmp_path)])
     with pytest.raises(ValueError, match="must agree in data, root, image_size"):
         evaluate.main()

@@ -1,4 +1,4 @@
-"""Code that the examples share: the training step, the order of samples, atomic files."""
+"""Code that the examples share: the training loop, the order of samples, atomic files."""
 
 from itertools import islice
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from shared.files import write_text, written
-from shared.training import MAX_NORM, batches, descend, minimize
+from shared.training import MAX_NORM, Recipe, batches, minimize, warm_cosine
 
 
 def nets():
@@ -22,11 +22,13 @@ def losses(first, second, steps):
         yield 100 * second(first(x).relu()).square().mean()
 
 
-def test_minimize_is_adam_with_one_cycle_and_a_clip_for_each_group():
+@pytest.mark.parametrize("fused", [None, True])
+def test_a_recipe_is_adam_with_one_cycle_and_a_clip_for_each_group(fused):
     ours, theirs = nets(), nets()
-    minimize(losses(*ours, 6), [net.parameters() for net in ours], 0.05, 6)
+    groups = [net.parameters() for net in ours]
+    minimize(losses(*ours, 6), *Recipe(0.05, fused=fused).start(groups, 6))
     parameters = [p for net in theirs for p in net.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=0.05)
+    optimizer = torch.optim.Adam(parameters, lr=0.05, fused=fused)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.05, total_steps=7)
     for loss in losses(*theirs, 6):
         optimizer.zero_grad()
@@ -40,12 +42,25 @@ def test_minimize_is_adam_with_one_cycle_and_a_clip_for_each_group():
             assert torch.equal(value, wanted)
 
 
+def test_rate_rises_in_a_line_and_falls_as_a_cosine():
+    optimizer, schedule = Recipe(2.0, schedule=warm_cosine).start([[torch.zeros(1)]], 1000)
+    rates = []
+    for _ in range(1000):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates[:2] == pytest.approx([0.04, 0.08])
+    assert rates[49] == rates[50] == 2
+    assert rates[525] == pytest.approx(1.01)  # half of the way, to 0.02
+    assert rates[-1] == pytest.approx(0.02, abs=2e-4)
+
+
 @pytest.mark.parametrize("power", [0.5, -1.0])  # an infinite gradient, and an infinite loss too
 def test_non_finite_gradient_raises_and_changes_no_parameter(power):
     first, second = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.ones(2))
-    optimizer = torch.optim.SGD([{"params": [second]}, {"params": [first]}], lr=1.0)
+    loss = (first.abs() ** power).sum() + second.sum()
     with pytest.raises(FloatingPointError, match="the gradient has norm .*, the loss is"):
-        descend((first.abs() ** power).sum() + second.sum(), optimizer)
+        minimize([loss], *Recipe(1.0).start([[second], [first]], 1))
     assert torch.equal(first, torch.zeros(2))
     assert torch.equal(second, torch.ones(2))
 

@@ -8,7 +8,7 @@ from occlusion_benchmark import best_rates
 from handgraph import HAND
 from handgraph.datasets import SyntheticHands
 from handgraph.metrics import joint_auc, thresholds, visible_mean
-from occlusion import inputs, masked, pictures, running, table, training
+from occlusion import masked, report, running, table, training
 from occlusion.methods import METHODS
 from occlusion.settings import (
     ALL_INPUTS,
@@ -18,6 +18,7 @@ from occlusion.settings import (
     PRESETS,
     RATE_OF,
     Job,
+    Source,
     table_jobs,
     tuning_jobs,
 )
@@ -54,15 +55,15 @@ def test_methods_with_all_inputs_have_the_size_of_psjnet(name):
 
 def test_step_3_gives_the_branches_no_gradient(hands):
     net = METHODS["psjnet"].build(3)
-    x = inputs.assemble(hands, ("uv", "cue"), clean=False)[:8]
+    x = training.assemble(hands, ("uv", "cue"), clean=False)[:8]
     wanted = to_pixels(target(hands))[:8]
     branches, merge, everything = training.psjnet_stages(net)
-    batch = training.Batch(x, wanted, hands["visible"][:8], torch.Generator())
-    merge.loss(batch).backward()
+    batch = (x, wanted, hands["visible"][:8], torch.Generator())
+    merge.loss(*batch).backward()
     assert all(p.grad is None for p in net.branches.parameters())
     assert all(p.grad is not None for p in net.merge.parameters())
     net.zero_grad()
-    branches.loss(batch).backward()
+    branches.loss(*batch).backward()
     assert all(p.grad is None for p in net.merge.parameters())
     assert len(everything.groups[0]) == len(list(net.parameters()))
 
@@ -78,17 +79,18 @@ def test_stages_share_out_all_epochs():
 
 
 def test_clean_inputs_differ_at_hidden_joints_only(hands):
-    dirty = inputs.assemble(hands, ("uv", "cue"), clean=False)
-    clean = inputs.assemble(hands, ("uv", "cue"), clean=True)
+    dirty = training.assemble(hands, ("uv", "cue"), clean=False)
+    clean = training.assemble(hands, ("uv", "cue"), clean=True)
     same = (dirty == clean).all(dim=-1)
     assert same[hands["visible"]].all()
     assert not same[~hands["visible"]].any()
 
 
 def test_simulated_occlusion_changes_only_hidden_joints(hands):
-    clean = inputs.assemble(hands, ("uv", "cue", "confidence"), clean=True)
-    for how in ("detector", "crude"):
-        source = inputs.simulated(hands, how, "heatmap")
+    clean = training.assemble(hands, ("uv", "cue", "confidence"), clean=True)
+    names = ("uv", "cue", "confidence")
+    for method in (METHODS["learned"], METHODS["learned_crude"]):
+        source = training.epochs(method, hands, names, "heatmap", clean=True)
         x, visible = source(torch.Generator().manual_seed(0))
         assert torch.equal(x[visible], clean[visible])
         assert (x[~visible] != clean[~visible]).all()
@@ -98,27 +100,26 @@ def test_simulated_occlusion_changes_only_hidden_joints(hands):
 
 def test_occluded_training_images_have_no_simulated_occlusion(hands):
     names, method = ("uv", "cue", "confidence"), METHODS["learned"]
-    x, visible = running.epochs(method, hands, names, "heatmap", clean=False)(torch.Generator())
-    assert torch.equal(x, inputs.assemble(hands, names, clean=False))
+    x, visible = training.epochs(method, hands, names, "heatmap", clean=False)(torch.Generator())
+    assert torch.equal(x, training.assemble(hands, names, clean=False))
     assert torch.equal(visible, hands["visible"])
 
 
 def test_a_regression_detector_moves_visible_joints_too(hands):
-    clean = inputs.assemble(hands, ("uv", "cue", "confidence"), clean=True)
-    x, visible = inputs.simulated(hands, "detector", "regression")(torch.Generator().manual_seed(0))
+    clean = training.assemble(hands, ("uv", "cue", "confidence"), clean=True)
+    names, method = ("uv", "cue", "confidence"), METHODS["simulate"]
+    source = training.epochs(method, hands, names, "regression", clean=True)
+    x, visible = source(torch.Generator().manual_seed(0))
     some_hidden = ~visible.all(dim=1)
     assert (x[..., :2] != clean[..., :2])[some_hidden].all()
     assert torch.equal(x[..., 3], clean[..., 3])  # scores
 
 
-def test_hands_and_detectors_are_read_by_name(tmp_path):
-    by_name = {
-        names: inputs.load(inputs.Source(50, 5, *names), tmp_path)
-        for names in (("default", "heatmap"), ("default", "regression"), ("narrow", "heatmap"))
-    }
-    assert (by_name["default", "regression"]["confidence"] == 0.5).all()
-    assert by_name["default", "heatmap"]["K"][:, 0, 0].unique().numel() > 1
-    assert (by_name["narrow", "heatmap"]["K"][:, 0, 0] == 500).all()
+def test_detectors_are_chosen_by_name(tmp_path):
+    heatmap, regression = (Source(50, 5, d).load(tmp_path) for d in ("heatmap", "regression"))
+    assert (regression["confidence"] == 0.5).all()
+    assert heatmap["confidence"].unique().numel() > 1
+    assert torch.equal(heatmap["xyz"], regression["xyz"])
 
 
 @pytest.mark.parametrize("law", masked.LAWS)
@@ -140,7 +141,7 @@ def test_laws_keep_what_they_should_and_leave_no_joint_without_a_draw(law, hands
 def test_loss_of_a_masked_net_counts_kept_joints_only(hands):
     torch.manual_seed(0)
     net = METHODS["mask_dropout"].build(4)
-    x = inputs.assemble(hands, ("uv", "cue", "confidence"), clean=False)
+    x = training.assemble(hands, ("uv", "cue", "confidence"), clean=False)
 
     def kept(pose, mask):
         assert torch.equal((pose != 0).any(dim=-1), mask)
@@ -150,7 +151,7 @@ def test_loss_of_a_masked_net_counts_kept_joints_only(hands):
 
 
 def test_only_the_net_that_learns_visibility_learns_from_its_labels(hands):
-    x = inputs.assemble(hands, ("uv", "cue", "confidence"), clean=False)
+    x = training.assemble(hands, ("uv", "cue", "confidence"), clean=False)
     for name, learns in (("learned", True), ("mask_score", False)):
         torch.manual_seed(0)
         net = METHODS[name].build(4)
@@ -176,12 +177,12 @@ def test_true_poses_have_no_error(hands):
 
 def test_hiding_zeroes_and_flags(hands):
     x, visible = torch.ones(300, 21, 3), hands["visible"]
-    hidden = inputs.hide(x, visible, "the hidden")
+    hidden = training.hide(x, visible, "the hidden")
     assert torch.equal(hidden, visible.unsqueeze(-1).expand(300, 21, 4).float())
-    assert inputs.hide(x, visible, "nothing") is x
-    drawn = inputs.hide(x, visible, "at random", torch.Generator().manual_seed(0))[..., 3]
+    assert training.hide(x, visible, "nothing") is x
+    drawn = training.hide(x, visible, "at random", torch.Generator().manual_seed(0))[..., 3]
     assert drawn[:, HAND.index("wrist")].all()
-    assert drawn.mean().item() == pytest.approx(1 - inputs.DROPOUT * 20 / 21, abs=0.02)
+    assert drawn.mean().item() == pytest.approx(1 - training.DROPOUT * 20 / 21, abs=0.02)
 
 
 def test_measures_by_hand():
@@ -202,6 +203,10 @@ def test_best_rate_is_chosen_for_each_method_and_regime():
         for m, r, rate, auc in [("a", "s", 1, 5.0), ("a", "s", 2, 7.0), ("b", "s", 1, 3.0)]
     ]
     assert best_rates(scores) == {("a", "s"): 2, ("b", "s"): 1}
+
+
+def test_results_keep_the_names_of_their_files(tmp_path):
+    assert JOB.path(tmp_path).name == "psjnet-seen-0-0-c44da77c5b5d.pt"
 
 
 def test_any_other_setting_is_another_file(tmp_path):
@@ -255,7 +260,7 @@ def test_graph_merger_trains_stably_over_5_seeds(tmp_path):
         job = replace(
             JOB, seed=seed, epochs=30, num_train=4000, num_test=1000, test_seed=2000, batch_size=256
         )
-        visible = inputs.load(inputs.Source(1000, 2000, "default", "heatmap"), tmp_path)["visible"]
+        visible = job.test_hands().load(tmp_path)["visible"]
         errors = running.train_and_score(job, tmp_path)["errors"]
         scores.append(100 * visible_mean(joint_auc(errors, thresholds()), visible).item())
     assert min(scores) > 58
@@ -272,7 +277,7 @@ def test_psjnet_core_is_the_composition():
 def test_bands_span_the_nets_of_a_method():
     errors = [torch.full((4, 21), error) for error in (0.0105, 0.0205, 0.0305)]
     visible, images = torch.ones(4, 21) > 0, torch.tensor([True, False, True, True])
-    mean, low, high = pictures.band(visible, [{"errors": e} for e in errors], images)
+    mean, low, high = report.band(visible, [{"errors": e} for e in errors], images)
     assert mean[[10, 11, 21, 31]].tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
     assert (low[30], low[31], high[10], high[11]) == (0, 1, 0, 1)
 
@@ -281,8 +286,8 @@ def test_pictures_show_the_nets_of_their_inputs():
     other = replace(JOB, inputs=ALL_INPUTS)
     learned = replace(other, method="learned")
     results = {job: {"seed": job.seed} for job in (other, replace(JOB, seed=1), JOB, learned)}
-    assert pictures.nets_shown(results, "seen") == {
+    assert report.nets_shown(results, "seen") == {
         METHODS["psjnet"].title: [{"seed": 1}, {"seed": 0}],
         METHODS["learned"].title: [{"seed": 0}],
     }
-    assert pictures.nets_shown(results, "unseen") == {}
+    assert report.nets_shown(results, "unseen") == {}

@@ -12,12 +12,14 @@ from handgraph.geometry import normalize_uv
 from handgraph.nn import AdaptiveGraphUNet, HypothesisGraphMerger, MeanMerger
 from handgraph.vision import HeatmapGenerator, decode_heatmaps
 from pipeline import baselines
-from pipeline.methods import METHODS, build, steps_of
+from pipeline.methods import METHODS, build
 from pipeline.objectives import (
     DEPTH_WEIGHT,
     StepModule,
+    cai_steps,
     depth_map_loss,
     pose_target,
+    psjnet_steps,
     set_step,
     trains_generator,
 )
@@ -227,7 +229,7 @@ def test_pose_machine_refines_by_stages():
 @pytest.mark.parametrize("method", METHODS)
 def test_each_step_trains_only_its_parts(method, hands, tiny):
     model = build(settings(method))
-    steps = steps_of(model, settings(method))
+    steps = METHODS[method].steps(model, SIZE)
     for number, step in steps.items():
         model.zero_grad()
         module = StepModule(model, step)
@@ -247,7 +249,7 @@ def test_frozen_parts_are_bit_identical(hands, tiny):
         2: "generator lifter.merge lifter.merge_encode",
         3: "generator lifter.branches lifter.encode",
     }
-    for number, step in steps_of(model, settings("psjnet")).items():
+    for number, step in psjnet_steps(model, SIZE).items():
         before = {name: value.clone() for name, value in model.state_dict().items()}
         module = StepModule(model, step)
         trained = [p for p in module.parameters() if p.requires_grad]
@@ -264,7 +266,7 @@ def test_frozen_parts_are_bit_identical(hands, tiny):
 
 def test_set_step_keeps_batch_norms_of_frozen_parts_in_eval_mode(tiny):
     model = build(settings("psjnet"))
-    steps = steps_of(model, settings("psjnet"))
+    steps = psjnet_steps(model, SIZE)
     set_step(model.train(), steps[3])
     assert not model.generator.training
     assert not any(module.training for module in model.lifter.encode.modules())
@@ -316,7 +318,7 @@ def test_depth_map_loss_by_hand(hands):
 
 def test_cai_weights_depths_and_keeps_2d_positions(hands, tiny):
     model = build(settings("cai")).eval()
-    step = steps_of(model, settings("cai"))[2]
+    step = cai_steps(model, SIZE)[2]
     seen = model.detect(hands["image"])
     loss, pose = step.loss(seen, hands)
     assert torch.equal(pose[..., :2], seen.uv)

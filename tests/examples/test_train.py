@@ -16,9 +16,9 @@ import train  # noqa: E402
 from handgraph.datasets import SyntheticHands, write_rhd  # noqa: E402
 from pipeline.cache import cache_folder  # noqa: E402
 from pipeline.hands import batches  # noqa: E402
-from pipeline.loop import Training  # noqa: E402
 from pipeline.objectives import set_step  # noqa: E402
-from pipeline.run import Options, Run  # noqa: E402
+from pipeline.run import Run  # noqa: E402
+from pipeline.scores import hits_2d  # noqa: E402
 from pipeline.settings import Settings  # noqa: E402
 from pipeline.store import finished, load_run, load_settings, load_weights, step_path  # noqa: E402
 from shared.files import lock  # noqa: E402
@@ -61,11 +61,12 @@ def cached_hands(number, *, seed, image_size):
 
 
 def make_run(out, settings=SETTINGS, **options):
-    options = {"validate": 0, "checkpoint_every": 2, **options}
+    args = train.parse(["--out", str(out), "--validate", "0", "--checkpoint-every", "2"])
+    vars(args).update(options)
     out.mkdir(exist_ok=True)
     (out / "run.json").write_text(settings.to_json())
     fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1)
-    return Run(fabric, settings, out, Options(**options))
+    return Run(fabric, settings, args)
 
 
 def same_weights(first, second):
@@ -130,7 +131,7 @@ def test_resumed_step_gives_the_same_weights_bit_for_bit(tmp_path, cached, monke
         with monkeypatch.context() as patch:
             patch.setattr(Run, "finish", interrupt)
             if step == 1:
-                patch.setattr(Training, "iterate", after(5))
+                patch.setattr("pipeline.loop.hits_2d", after(5))
             with pytest.raises(KeyboardInterrupt):
                 run.run([step])
         make_run(tmp_path / "cut", settings, **options).run([step])
@@ -144,11 +145,11 @@ def interrupt(*args):
 
 
 def after(count):
-    calls, iterate = [], Training.iterate
+    calls = []
 
-    def counted(self, *args):
+    def counted(*args):
         calls.append(1)
-        return interrupt() if len(calls) > count else iterate(self, *args)
+        return interrupt() if len(calls) > count else hits_2d(*args)
 
     return counted
 
@@ -165,11 +166,11 @@ def test_checkpoints_are_plain_tensors_and_numbers(tmp_path, monkeypatch):
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
     run = make_run(tmp_path)
-    hands = list(batches(run.hands, run.order(1).batches(0, 3), CPU))
+    hands = list(run.read([run.order(1).batch(i) for i in range(3)]))
     hands[2]["uv_true"][0, 0, 0] = torch.nan
     checkpoint = tmp_path / "resume.pt"
     monkeypatch.setattr(Run, "batches", lambda *args: iter(hands))
-    some = str(run.order(1).mine(2).tolist()).replace("[", r"\[")
+    some = str(run.order(1).batch(2)).replace("[", r"\[")
     expected = (
         rf"step 1, iteration 2, hands {some}.*is nan; the gradient of generator.features.weight"
     )
@@ -193,10 +194,10 @@ def test_the_parameter_that_is_not_finite_is_named(tmp_path):
 def test_cache_holds_the_output_of_the_generator(tmp_path):
     run = make_run(tmp_path, cache=tmp_path / "cache")
     set_step(run.model, run.steps[2])
-    todo = run.order(2).batches(1, 3)
+    todo = [run.order(2).batch(i) for i in (1, 2)]
     with torch.no_grad():
         plain = list(batches(run.hands, todo, CPU))
-        cached = list(run.cached(todo, tmp_path / "cache", frozen=True))
+        cached = list(run.cached(todo, frozen=True))
         for hands, kept in zip(plain, cached, strict=True):
             found = run.model.detect(hands["image"])
             assert torch.equal(kept["uv"], found.uv)
@@ -209,10 +210,10 @@ def test_cache_holds_the_output_of_the_generator(tmp_path):
 
 
 def test_filling_a_cache_leaves_the_modes_alone(tmp_path):
-    run = make_run(tmp_path)
+    run = make_run(tmp_path, cache=tmp_path / "cache")
     set_step(run.model, run.steps[2])
     modes = [module.training for module in run.model.modules()]
-    next(run.cached(run.order(2).batches(0, 1), tmp_path / "cache", frozen=True))
+    next(run.cached([run.order(2).batch(0)], frozen=True))
     assert [module.training for module in run.model.modules()] == modes
     assert any(modes)
 
@@ -260,7 +261,7 @@ def command(monkeypatch, out, *more):
 )
 def test_encoders_of_light_backbones_are_narrow(monkeypatch, given, width):
     monkeypatch.setattr(sys, "argv", ["train.py", "--out", "unused", *given])
-    assert train.read_settings(train.parse()).encoder_channels == width
+    assert train.parse().encoder_channels == width
 
 
 def test_command_line_trains_and_shares_a_generator(tmp_path, monkeypatch, capsys):

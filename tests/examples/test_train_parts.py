@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from handgraph.datasets import write_rhd
-from pipeline.hands import batches, jittered, load
-from pipeline.order import Order, warm_cosine
+from pipeline.hands import Order, batches, jittered, load
 from pipeline.settings import Settings, differences
 
 SETTINGS = Settings(samples=12, image_size=32, batch_size=4)
@@ -15,44 +14,29 @@ CPU = torch.device("cpu")
 
 def test_an_epoch_has_every_hand_once_and_the_next_another_order():
     order = Order(12, 4, seed=3, step=2)
-    epochs = [torch.cat([order.whole(3 * e + i) for i in range(3)]) for e in range(2)]
-    for epoch in epochs:
-        assert sorted(epoch.tolist()) == list(range(12))
-    assert not torch.equal(*epochs)
-    for other in (order._replace(seed=4), order._replace(step=3)):
-        assert not torch.equal(order.whole(0), other.whole(0))
-    assert torch.equal(order.whole(5), Order(12, 4, seed=3, step=2).whole(5))
+    first, second = ([x for i in range(3) for x in order.batch(3 * e + i)] for e in range(2))
+    assert sorted(first) == sorted(second) == list(range(12))
+    assert first != second
+    for other in (replace(order, seed=4), replace(order, step=3)):
+        assert order.batch(0) != other.batch(0)
+    assert order.batch(5) == Order(12, 4, seed=3, step=2).batch(5)
 
 
 def test_processes_share_hands_and_jitter_of_the_joined_batch():
     joined = Order(12, 4, seed=0, step=1)
-    shares = [joined._replace(rank=rank, world=2) for rank in range(2)]
-    assert torch.stack([s.mine(1) for s in shares], dim=1).flatten().tolist() == (
-        joined.whole(1).tolist()
-    )
+    shares = [replace(joined, rank=rank, world=2) for rank in range(2)]
+    pairs = zip(*(share.batch(1) for share in shares), strict=True)
+    assert [hand for pair in pairs for hand in pair] == joined.batch(1)
     drawn = torch.stack([s.jitter(1, 0.2) for s in shares], dim=1).flatten(0, 1)
     assert torch.equal(drawn, joined.jitter(1, 0.2))
     assert drawn.abs().max() <= 0.2
     assert drawn.abs().max() > 0.1
 
 
-def test_batches_resume_at_their_position():
-    order = Order(12, 4, seed=0, step=1)
-    assert order.batches(0, 5)[2:] == order.batches(2, 5)
-
-
 @pytest.mark.parametrize(("size", "world"), [(5, 2), (13, 1), (0, 1)])
 def test_batches_that_cannot_be_shared_are_refused(size, world):
     with pytest.raises(ValueError, match=f"that {world} processes share evenly, got {size}"):
-        Order(12, size, 0, 1, 0, world).check()
-
-
-def test_rate_rises_in_a_line_and_falls_as_a_cosine():
-    factors = [warm_cosine(i, 1000) for i in range(1000)]
-    assert factors[:2] == pytest.approx([0.02, 0.04])
-    assert factors[49] == factors[50] == 1
-    assert factors[525] == pytest.approx(0.505)  # half of the way, to 0.01
-    assert factors[-1] == pytest.approx(0.01, abs=1e-4)
+        Order(12, size, 0, 1, 0, world)
 
 
 def test_settings_are_restored_from_json_and_differences_named():
@@ -86,6 +70,12 @@ def test_every_method_has_as_many_epochs():
     assert settings.length(2, (1, 2), 105) == 10 * (8 + 4 + 8)
     assert settings.length(2, (1, 2, 4), 105) == 10 * (8 + 4)
     assert replace(settings, iterations=(5, 6, 7, 8)).length(2, (1, 2), 105) == 21
+
+
+def test_the_recipe_of_a_step_has_its_rate():
+    settings = replace(SETTINGS, rates=(1, 2, 3, 4))
+    assert [settings.recipe(step).rate for step in (1, 2, 3, 4)] == [1, 2, 3, 4]
+    assert settings.recipe(1).batch_size == 4
 
 
 def test_jitter_is_gain_and_shift_of_each_channel():
@@ -126,7 +116,8 @@ def test_rhd_is_read_in_batches_of_the_same_names(tmp_path):
     theirs = next(batches(hands, [[0, 1]], CPU))
     assert {n: v.shape for n, v in theirs.items()} == {n: v.shape for n, v in ours.items()}
     assert all(theirs[n].dtype == ours[n].dtype for n in ours)
-    todo = Order(3, 1, seed=0, step=1).batches(0, 5)
+    order = Order(3, 1, seed=0, step=1)
+    todo = [order.batch(i) for i in range(5)]
     alone, shared = (list(batches(hands, todo, CPU, workers)) for workers in (0, 2))
     assert len(alone) == len(shared) == 5
     for first, second in zip(alone, shared, strict=True):

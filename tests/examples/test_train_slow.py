@@ -12,9 +12,11 @@ import torch
 
 lightning_fabric = pytest.importorskip("lightning.fabric")
 
+import train  # noqa: E402
+
 from pipeline.hands import batches  # noqa: E402
 from pipeline.objectives import StepModule  # noqa: E402
-from pipeline.run import Options, Run  # noqa: E402
+from pipeline.run import Run  # noqa: E402
 from pipeline.scores import score  # noqa: E402
 from pipeline.settings import Settings  # noqa: E402
 from pipeline.store import load_weights, step_path  # noqa: E402
@@ -77,22 +79,23 @@ import torch
 from lightning.fabric import Fabric
 from pipeline.loop import Training
 from pipeline.objectives import StepModule
-from pipeline.run import Options, Run
+from pipeline.run import Run
 from pipeline.settings import Settings
+from train import parse
 
 number, out = int(sys.argv[1]), Path(sys.argv[2])
 settings = Settings(samples=8, image_size=32, backbone="hrnet_w18_small", encoder_channels=4,
                     batch_size=4)
 fabric = Fabric(accelerator="cpu", devices=number, strategy="ddp" if number > 1 else "auto")
 fabric.launch()
-run = Run(fabric, settings, out, Options(validate=6))
+run = Run(fabric, settings, parse(["--out", str(out), "--validate", "6"]))
 run.model.double()  # else argmax differs where sums are rounded in another order
 found = {}
 for step in (1, 2, 3, 4):
     module = StepModule(run.model, run.steps[step])
     training = Training(fabric, module, run.order(step), 1, settings)
     module.eval()
-    hands = next(run.batches(run.order(step), 0, 1))
+    hands = next(run.batches(run.order(step), range(1)))
     fabric.backward(training.module(hands)[0])
     grads = {n: p.grad.clone() for n, p in run.model.named_parameters() if p.grad is not None}
     run.model.zero_grad()
@@ -165,7 +168,8 @@ def test_the_pipeline_learns_8_images_by_heart(tmp_path):
         jitter=0.0,
     )
     fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1)
-    run = Run(fabric, settings, tmp_path, Options(cache=tmp_path / "cache", validate=0))
+    flags = ("--out", tmp_path, "--cache", tmp_path / "cache", "--validate", 0)
+    run = Run(fabric, settings, train.parse([str(flag) for flag in flags]))
     run.run([1, 2, 3, 4])
     hands = list(batches(run.hands, [list(range(8))], fabric.device))
     found, lifted = (score(StepModule(run.model, run.steps[n]), hands, 128) for n in (1, 4))

@@ -15,7 +15,6 @@ from handgraph import HAND
 from handgraph.video import VideoWriter, read_frames
 from pipeline.settings import Settings
 from psjnet import PoseNet
-from shared.photos import folders
 
 SIZE = 64
 RING = torch.stack([torch.linspace(0, 2 * math.pi, 22)[:21].cos(),
@@ -98,7 +97,7 @@ def test_images_of_one_name_do_not_overwrite_each_other(run, tmp_path):
 
 def test_folders_are_as_short_as_can_be(tmp_path):
     def names(*paths):
-        return [path.as_posix() for path in folders([tmp_path / path for path in paths])]
+        return [path.as_posix() for path in predict.folders([tmp_path / path for path in paths])]
 
     assert names("x/one.png", "y/two.png") == ["one", "two"]
     assert names("x/one.png", "y/one.png", "y/two.png") == ["x/one", "y/one", "y/two"]
