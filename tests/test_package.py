@@ -143,6 +143,15 @@ def test_graph_networks_are_short():
     assert {name: count for name, count in lines.items() if count > 250} == {}
 
 
+def test_examples_are_short():
+    lines = {
+        path: path.read_text(encoding="utf-8").count("\n")
+        for path in (ROOT / "examples").rglob("*.py")
+    }
+    assert sum(lines.values()) <= 3800
+    assert lines[ROOT / "examples/quickstart.py"] < 40
+
+
 def test_version_is_written_in_one_place():
     assert re.fullmatch(r"\d+\.\d+\.\d+", handgraph.__version__)
     written = re.compile(rf"version_*\W+{re.escape(handgraph.__version__)}", re.IGNORECASE)
