@@ -18,11 +18,11 @@ from handgraph.nn import AdaptiveGraphUNet, GatedMerger, SubgraphMask
 
 REMOVAL = RemovalSets.by_level(HAND)
 SHOWN = 38  # a hand that is held up, eight joints visible
-HELD = 1027  # a hand that holds two objects, seven joints hidden
+HELD = 329  # a hand behind an object, seven joints hidden
 
 
 def lifted_hand() -> Figure:
-    """Draw a hand lifted from 2D joints; joints behind an object are missing and inferred."""
+    """Draw a hand lifted from detected joints; hidden joints are missing and inferred."""
     by_score = Missing(share=1.0, ways=("score",), threshold=(0.3, 0.3))
     hand = SyntheticHands(HELD + 1, seed=20, image_size=256, missing=by_score)[HELD]
     found, pose = hand.found.flatten(), pretrained_lifter()(hand.uv)
@@ -32,10 +32,15 @@ def lifted_hand() -> Figure:
     space = figure.add_subplot(1, 3, 3, projection="3d")
     for ax in (left, middle):
         plot.draw_image(hand.image[0], ax=ax).set_axis_off()
-    plot.draw_pose(hand.uv_true, visible=found, ax=middle)
+    shown = torch.where(found.unsqueeze(-1), hand.uv, hand.uv_true)  # true if not detected
+    plot.draw_pose(shown, visible=found, ax=middle)
     plot.draw_pose_3d(pose, visible=found, unit="keybones", ax=space)
     space.set(xlabel="", ylabel="", zlabel="", xticklabels=[], yticklabels=[], zticklabels=[])
-    titles = "image", "joints (hollow: hidden)", f"3D hand, {1000 * error:.0f} mm off on average"
+    titles = (
+        "image",
+        "detected joints (hollow: missing)",
+        f"3D hand, {1000 * error:.0f} mm off on average",
+    )
     for ax, title in zip(figure.axes, titles, strict=True):
         ax.set_title(title, fontsize="medium")
     return figure

@@ -7,7 +7,8 @@ from types import ModuleType
 import torch
 
 with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "`torch.jit", category=FutureWarning)  # raised on import
+    for category in (DeprecationWarning, FutureWarning):  # the import raises one of them
+        warnings.filterwarnings("ignore", "`torch.jit", category=category)
     import torch_geometric.data  # noqa: F401
 
 from handgraph.coarsening import Coarsening, coarsen

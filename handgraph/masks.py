@@ -6,7 +6,7 @@ visibility is a mask, too. Training and evaluation may use different masks::
 
     mask = keep_always(sample_visible(score), HAND, "wrist")            # training: one draw
     masks, used = cover(sample_visible(score.expand(8, *score.shape)))  # test: eight draws
-    pose = merge_draws(net(x.expand(9, *x.shape), masks), used)
+    pose = average_draws(net(x.expand(9, *x.shape), masks), used)
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from handgraph.subgraph import RemovalSets, check_removal
 
 __all__ = [
     "Covered",
+    "average_draws",
     "cover",
     "drop_joints",
     "drop_region",
     "drop_set",
     "keep_always",
     "keep_confident",
-    "merge_draws",
     "sample_visible",
     "soft_gate",
     "stratified_levels",
@@ -337,7 +337,7 @@ def cover(mask: Tensor) -> Covered:
     return Covered(torch.cat([mask, torch.ones_like(lost)]), torch.cat([mask, lost]))
 
 
-def merge_draws(pose: Tensor, used: Tensor) -> Tensor:
+def average_draws(pose: Tensor, used: Tensor) -> Tensor:
     r"""Average the poses of several draws, for each joint over the draws that contribute to it.
 
     .. math:: y_j = \frac{\sum_k s_{kj} \, y_{kj}}{\sum_k s_{kj}}
@@ -355,9 +355,9 @@ def merge_draws(pose: Tensor, used: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> from handgraph.masks import merge_draws
+        >>> from handgraph.masks import average_draws
         >>> pose = torch.tensor([[[1.0]], [[3.0]], [[torch.nan]]])
-        >>> merge_draws(pose, torch.tensor([[True], [True], [False]])).item()
+        >>> average_draws(pose, torch.tensor([[True], [True], [False]])).item()
         2.0
     """
     check_tensor(pose, "pose")

@@ -16,7 +16,12 @@ from handgraph.nn.pyg import from_dense
 from handgraph.skeleton import Skeleton
 from handgraph.subgraph import RemovalSets
 
-__all__ = ["assert_compiles", "assert_layouts_agree", "assert_no_leak", "assert_relabelling"]
+__all__ = [
+    "assert_compiles",
+    "assert_no_leak",
+    "assert_relabelling",
+    "assert_static_matches_disjoint",
+]
 
 
 def assert_no_leak(
@@ -163,7 +168,7 @@ def assert_relabelling(
     assert_close(layer(x[:, index], shuffled), expected, msg=lambda text: f"{wrong}\n{text}")
 
 
-def assert_layouts_agree(
+def assert_static_matches_disjoint(
     conv: Callable[[Tensor, Tensor], Tensor],
     skeleton: Skeleton,
     in_channels: int,
@@ -194,10 +199,11 @@ def assert_layouts_agree(
         >>> from torch_geometric.utils import to_dense_adj
         >>> from handgraph import HAND
         >>> from handgraph.nn import AdaptiveGraphConv
-        >>> from handgraph.testing import assert_layouts_agree
-        >>> assert_layouts_agree(GCNConv(2, 4), HAND, in_channels=2)
-        >>> conv = AdaptiveGraphConv(2, 4)
-        >>> assert_layouts_agree(lambda x, e: conv(x, to_dense_adj(e)[0]), HAND, in_channels=2)
+        >>> from handgraph.testing import assert_static_matches_disjoint
+        >>> assert_static_matches_disjoint(GCNConv(2, 4), HAND, in_channels=2)
+        >>> dense = AdaptiveGraphConv(2, 4)
+        >>> conv = lambda x, edge_index: dense(x, to_dense_adj(edge_index)[0])
+        >>> assert_static_matches_disjoint(conv, HAND, in_channels=2)
     """
     x = torch.randn(3, skeleton.num_joints, in_channels, generator=generator)
     static = conv(x, skeleton.edge_index)

@@ -165,7 +165,7 @@ FUNCTIONS = {
     ),
     "mpjpe": (metrics.mpjpe, XYZ, XYZ, SEEN),
     "pck_curve": (metrics.pck_curve, torch.rand(4, 21), torch.tensor([0.1, 0.2]), SEEN),
-    "merge_draws": (masks.merge_draws, XYZ[None], SEEN[None]),
+    "average_draws": (masks.average_draws, XYZ[None], SEEN[None]),
 }  # fmt: skip
 
 

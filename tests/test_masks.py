@@ -111,10 +111,10 @@ def test_full_draw_is_used_only_for_joints_that_no_other_draw_keeps():
     assert used.any(dim=0).all()
 
 
-def test_merge_draws_averages_over_used_draws():
+def test_average_draws_averages_over_used_draws():
     poses, used = torch.randn(4, 5, 21, 3).double(), torch.rand(4, 5, 21, generator=rng()) < 0.5
     used[:, 0, 0] = False
-    merged = masks.merge_draws(poses, used)
+    merged = masks.average_draws(poses, used)
     for b in range(5):
         for j in range(21):
             said = [poses[k, b, j] for k in range(4) if used[k, b, j]]
@@ -126,7 +126,7 @@ def test_unused_draws_have_no_influence():
     poses = torch.randn(2, 21, 3, requires_grad=True)
     used = torch.ones(2, 21, dtype=torch.bool)
     used[1, 4] = False
-    masks.merge_draws(poses, used).sum().backward()
+    masks.average_draws(poses, used).sum().backward()
     assert poses.grad[1, 4].eq(0).all()
     assert poses.grad[0, 4].eq(1).all()
 
@@ -136,7 +136,9 @@ def test_combined_masks_are_valid_node_masks():
     mask = masks.keep_confident(score, 0.2) & masks.drop_joints((8, 6, 21), 0.1, rng())
     node_mask, used = masks.cover(masks.keep_always(mask, HAND, "wrist"))
     x = torch.rand(6, 21, 2)
-    pose = masks.merge_draws(AdaptiveGraphUNet(2, 3, HAND)(x.expand(9, 6, 21, 2), node_mask), used)
+    pose = masks.average_draws(
+        AdaptiveGraphUNet(2, 3, HAND)(x.expand(9, 6, 21, 2), node_mask), used
+    )
     assert pose.shape == (6, 21, 3)
     assert pose.isfinite().all()
 
@@ -176,7 +178,7 @@ def test_invalid_arguments_raise():
     with pytest.raises(ValueError, match=r"K draws, got \[0, 21\]"):
         masks.cover(mask[:0, :1].expand(0, 21))
     with pytest.raises(ValueError, match=r"shape \[2, 21\], got \[2, 20\]"):
-        masks.merge_draws(torch.ones(2, 21, 3), mask)
+        masks.average_draws(torch.ones(2, 21, 3), mask)
     with pytest.raises(ValueError, match="probability to be from 0 to 1, got 1.5"):
         masks.drop_joints((2, 21), 1.5)
     with pytest.raises(ValueError, match="hops to be at least 0, got -1"):

@@ -120,4 +120,4 @@ class MaskedLifter(nn.Module):
         score = torch.sigmoid(self.logit(x))
         draws, inputs = self.law.test(score, visible), self.inputs(x, score)
         inputs = inputs.expand(len(draws.node_mask), *inputs.shape)
-        return masks.merge_draws(self.lifter(inputs, draws.node_mask), draws.used)
+        return masks.average_draws(self.lifter(inputs, draws.node_mask), draws.used)

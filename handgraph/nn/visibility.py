@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from handgraph._check import check_joints, check_skeleton
-from handgraph.masks import cover, keep_always, merge_draws, sample_visible, stratified_levels
+from handgraph.masks import average_draws, cover, keep_always, sample_visible, stratified_levels
 from handgraph.skeleton import Skeleton, What
 
 
@@ -102,4 +102,4 @@ class VisibilityLifter(nn.Module):
         masks, used = cover(keep_always(~(probability <= levels), self.skeleton, self.keep))
         poses = self.lifter(x.expand(len(masks), *x.shape), masks)
         unknown = probability.isnan().any(dim=-1)[..., None, None]
-        return merge_draws(cast("Tensor", poses), used).masked_fill(unknown, torch.nan)
+        return average_draws(cast("Tensor", poses), used).masked_fill(unknown, torch.nan)

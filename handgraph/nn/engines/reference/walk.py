@@ -35,7 +35,7 @@ def _run_stage(stage: Stage, outs: Sequence[Tensor], graphs: Graphs) -> Tensor:
     if bias is None:
         return total.relu() if relu else total
     if total.shape[0] > bias.shape[0] == 1:
-        total = total.sum(0).unsqueeze(0)  # OpenVINO errs if the sum keeps the dimension
+        total = total.sum(0).unsqueeze(0)  # OpenVINO raises an error if the sum keeps the dimension
     bias = bias.unsqueeze(1) if bias.dim() == 2 else bias
     total = total + (bias.unsqueeze(3) if total.dim() == 4 else bias)
     return total.relu_() if relu else total
