@@ -7,7 +7,7 @@ PyG; `functional_call`, `vmap` and `jacrev`; activation checkpoints; the number 
 
 - `tests/test_devices.py`: tensors on two devices, ensembles on the meta device
 - `tests/nn/test_constants.py`: `AveragedModel`, EMA and SWA, with buffers
-- `tests/nn/engines/test_looking.py`: pruning, parametrisations, hooks, FSDP2, Captum
+- `tests/nn/engines/test_conditions.py`: pruning, parametrisations, hooks, FSDP2, Captum
 - `tests/nn/test_skeleton_convs.py`: `Explainer` and `GNNExplainer`
 - `tests/examples/test_train_slow.py`: DDP, as Lightning Fabric runs it
 - `tests/nn/test_core.py`, `tests/test_export.py`: `torch.export` with any batch and with one

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from handgraph.nn.engines.looking import changed, hooked
+from handgraph.nn.engines.conditions import changed, hooked
 from handgraph.nn.folded import Folded, FoldedUNet
 from handgraph.nn.fuse import join
 from handgraph.nn.merge.base import Merger

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from handgraph.nn import engines
 from handgraph.nn.branched import BranchedNet
 from handgraph.nn.engines.choice import expect, prepare, run_forms
-from handgraph.nn.engines.kept import Form, SavedPlan
+from handgraph.nn.engines.forms import Form, SavedPlan
 from handgraph.nn.engines.reference.form import ReferenceForm
 from handgraph.nn.fuse import fuse
 from handgraph.nn.gates import finest, gate_plan
@@ -52,7 +52,7 @@ class Folded(nn.Module):
 
     def plan(self) -> Plan:
         """Return the plan, with the buffers as its tensors."""
-        return cast("ReferenceForm", self.forms["reference"]).kept.plan()
+        return cast("ReferenceForm", self.forms["reference"]).saved.plan()
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the plan."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import fx, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from handgraph.nn.engines.looking import hooked
+from handgraph.nn.engines.conditions import hooked
 
 
 class _Tracer(fx.Tracer):

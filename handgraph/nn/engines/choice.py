@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from handgraph.nn.engines import cpu, cuda, reference
-from handgraph.nn.engines.kept import Form
-from handgraph.nn.engines.looking import changed, looked_at
+from handgraph.nn.engines.conditions import changed, needs_forward
+from handgraph.nn.engines.forms import Form
 from handgraph.nn.mixing import samples_first, samples_last
 from handgraph.nn.plan import Plan, Shape
 
@@ -108,7 +108,7 @@ def may_run(module: nn.Module, x: Tensor) -> bool:
     """
     if torch.compiler.is_compiling():
         return not torch.compiler.is_exporting() and changed(module) is None
-    why = looked_at(module, x) if _allowed.get() else "engines.use('readable')"
+    why = needs_forward(module, x) if _allowed.get() else "engines.use('readable')"
     if why is None:
         expect(module)
     else:

@@ -13,7 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.testing import assert_close
 
 from handgraph.nn.engines import reference
-from handgraph.nn.engines.kept import KeptPlan
+from handgraph.nn.engines.forms import PlanBuffers
 from handgraph.nn.fuse import fuse
 from handgraph.nn.plan import Graph, NodeMap, Scale, Select, Shape, Stage, Term
 from tests.nn.engines.unfused import evaluate, leaves, unfused_plans
@@ -82,28 +82,28 @@ def test_blocks(case):
 
 @settings(max_examples=60)
 @given(unfused_plans(scales=False), st.booleans())
-def test_kept(case, dense):
+def test_form(case, dense):
     """A prepared plan, dense or not, has input gradients and does not change its buffers."""
     plan, x = case
-    kept = reference.prepare(fuse(plan), Shape(*x.shape[:3]))
-    before = {name: buffer.clone() for name, buffer in kept.named_buffers()}
+    form = reference.prepare(fuse(plan), Shape(*x.shape[:3]))
+    before = {name: buffer.clone() for name, buffer in form.named_buffers()}
     expected = evaluate(plan, x)
     grad = torch.randn(expected.shape, dtype=x.dtype)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FORM, "DENSE_WORK", 2**40 if dense else -1)
-        out = kept.run(x)
+        out = form.run(x)
         assert_close(out, expected, **CLOSE)
         assert_close(gradients(out, [x], grad), gradients(expected, [x], grad), **CLOSE)
         with torch.no_grad():
-            assert_close(kept.run(x), expected, **CLOSE)
-    assert all(torch.equal(buffer, before[name]) for name, buffer in kept.named_buffers())
+            assert_close(form.run(x), expected, **CLOSE)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in form.named_buffers())
 
 
 @given(unfused_plans())
-def test_kept_plan(case):
+def test_plan_buffers(case):
     """The buffers of a prepared plan restore the same plan."""
     plan, x = case
-    assert_close(evaluate(KeptPlan(plan).plan(), x), evaluate(plan, x), **CLOSE)
+    assert_close(evaluate(PlanBuffers(plan).plan(), x), evaluate(plan, x), **CLOSE)
 
 
 def small():
@@ -194,8 +194,8 @@ def test_stages_without_maps(batch, dense):
     before, expected = x.clone(), evaluate(plan, x)
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(FORM, "DENSE_WORK", 2**40 if dense else -1)
-        kept = reference.prepare(fuse(plan), Shape(1, 3, 2))
-        out = reference.run(plan, x) if dense is None else kept.run(x)
+        form = reference.prepare(fuse(plan), Shape(1, 3, 2))
+        out = reference.run(plan, x) if dense is None else form.run(x)
     assert_close(out, expected, **CLOSE)
     assert torch.equal(x, before)
 

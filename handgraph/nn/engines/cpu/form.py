@@ -9,7 +9,7 @@ from torch import Tensor
 from handgraph.nn.engines.cpu import call
 from handgraph.nn.engines.cpu.refusal import refuses
 from handgraph.nn.engines.cpu.writer import Writer
-from handgraph.nn.engines.kept import Form
+from handgraph.nn.engines.forms import Form
 from handgraph.nn.plan import Plan, Shape, Stage, shapes, tensors
 from handgraph.nn.unroll import unroll
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.autograd import Function
 
 from handgraph.nn.engines import reference
+from handgraph.nn.engines.conditions import observed
 from handgraph.nn.engines.cpu import call
 from handgraph.nn.engines.cpu.program import Program
 from handgraph.nn.engines.cpu.programs import program_of
-from handgraph.nn.engines.looking import observed
 from handgraph.nn.engines.outline import outline, restore
 from handgraph.nn.plan import Plan
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from handgraph.nn.engines.looking import watched
+from handgraph.nn.engines.conditions import watched
 
 DTYPES = (torch.float32, torch.float64)
 

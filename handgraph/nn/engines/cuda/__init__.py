@@ -14,7 +14,7 @@ from handgraph.nn.engines.cuda.op import chain
 from handgraph.nn.engines.cuda.program import Program, lower
 from handgraph.nn.engines.cuda.refusal import refuses_here, refuses_input, refuses_plan
 from handgraph.nn.engines.cuda.table import pack
-from handgraph.nn.engines.kept import Form
+from handgraph.nn.engines.forms import Form
 from handgraph.nn.fuse import fuse
 from handgraph.nn.plan import Plan, Shape, shapes, tensors
 

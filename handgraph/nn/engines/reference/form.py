@@ -7,8 +7,8 @@ from torch import Tensor
 
 from handgraph._check import check_device
 from handgraph.nn.dense import dense
-from handgraph.nn.engines.kept import Form, KeptPlan, SavedPlan
-from handgraph.nn.engines.looking import is_cast, transformed
+from handgraph.nn.engines.conditions import is_cast, transformed
+from handgraph.nn.engines.forms import Form, PlanBuffers, SavedPlan
 from handgraph.nn.engines.reference.run import run
 from handgraph.nn.engines.reference.walk import walk
 from handgraph.nn.plan import Plan, Shape, shapes, tensors
@@ -31,12 +31,12 @@ class ReferenceForm(Form):
 
     def __init__(self, plan: Plan, given: Shape | None):
         super().__init__()
-        self.kept = SavedPlan(plan)
+        self.saved = SavedPlan(plan)
         self.given = given
-        self.dense: KeptPlan | None = None
+        self.dense: PlanBuffers | None = None
         made = self._make_dense(plan)
         if given is not None and made is not None:
-            self.dense = KeptPlan(made)
+            self.dense = PlanBuffers(made)
             self.work = _size(made) / len(plan)
             self.out = shapes(plan, given)[-1]
 
@@ -56,14 +56,14 @@ class ReferenceForm(Form):
         """Copy the values of another plan with the same structure."""
         made = self._make_dense(plan)
         if self.dense is not None and made is not None:
-            for kept, part in zip(self.dense.parts(), KeptPlan(made).parts(), strict=True):
-                kept.copy_(part)
+            for own, part in zip(self.dense.parts(), PlanBuffers(made).parts(), strict=True):
+                own.copy_(part)
 
     def run(self, x: Tensor) -> Tensor:
         """Run the plan on ``[N, J, C, B]``."""
-        check_device(x, "the input", next(iter(self.kept.parts()), x))
+        check_device(x, "the input", next(iter(self.saved.parts()), x))
         if self.dense is None or not self._is_dense(x):
-            return run(self.kept.plan(), x)
+            return run(self.saved.plan(), x)
         out = walk(self.dense.plan(), x.flatten(1, 2), {})
         return out.view(*self.out, x.shape[3])
 

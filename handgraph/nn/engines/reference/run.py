@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from handgraph._check import check_device
-from handgraph.nn.engines.looking import traced
+from handgraph.nn.engines.conditions import traced
 from handgraph.nn.engines.reference.walk import Graphs, walk
 from handgraph.nn.fuse import check_selection, fuse
 from handgraph.nn.plan import Graph, Plan, Scale, Select, Term, tensors

@@ -13,7 +13,7 @@ CONTAINERS = frozenset({nn.ModuleList, nn.ParameterList, nn.ModuleDict, nn.Param
 PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 
 
-def looked_at(module: nn.Module, x: Tensor) -> str | None:
+def needs_forward(module: nn.Module, x: Tensor) -> str | None:
     """Return why the ``forward`` of a module must run on this input, or ``None``."""
     if _has_any_global_hook():
         return "global module hooks exist"

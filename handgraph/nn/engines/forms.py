@@ -14,7 +14,7 @@ from handgraph.nn.made_for import MadeFor
 from handgraph.nn.plan import Plan
 
 
-class KeptPlan(HasConstants):
+class PlanBuffers(HasConstants):
     """A plan whose tensors are copies, as buffers, or as constants if they are indices.
 
     Args:
@@ -28,11 +28,11 @@ class KeptPlan(HasConstants):
         self.register_constants()
         self.names = [f"tensor_{number}" for number in range(len(parts))]
         for name, part in zip(self.names, parts, strict=True):
-            kept = part.detach().clone(memory_format=torch.contiguous_format)
-            if kept.is_floating_point():
-                self.register_buffer(name, kept, persistent=persistent)
+            copied = part.detach().clone(memory_format=torch.contiguous_format)
+            if copied.is_floating_point():
+                self.register_buffer(name, copied, persistent=persistent)
             else:
-                self.register_constants(kept.device, **{name: kept})
+                self.register_constants(copied.device, **{name: copied})
 
     def parts(self) -> list[Tensor]:
         """Return the tensors."""
@@ -44,7 +44,7 @@ class KeptPlan(HasConstants):
         return restore(self.code, self.parts())
 
 
-class SavedPlan(KeptPlan, MadeFor):
+class SavedPlan(PlanBuffers, MadeFor):
     """A plan whose tensors, and the nodes that it selects, are part of the state dict.
 
     Args:
