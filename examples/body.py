@@ -21,10 +21,9 @@ from shared.lifters import PSJNetCore, count
 from shared.training import Recipe, train
 
 LIMBS = RemovalSets(H36M, {x: x for x in ("left_arm", "right_arm", "left_leg", "right_leg")})
-LENGTH = {  # of the bone that ends at the joint, in metres
-    **{"hip": 0.13, "knee": 0.45, "ankle": 0.43, "spine": 0.23, "thorax": 0.25},
-    **{"neck": 0.1, "head": 0.15, "shoulder": 0.16, "elbow": 0.28, "wrist": 0.25},
-}
+LENGTH = {"hip": 0.13, "knee": 0.45, "ankle": 0.43, "spine": 0.23, "thorax": 0.25}
+LENGTH |= {"neck": 0.1, "head": 0.15, "shoulder": 0.16, "elbow": 0.28, "wrist": 0.25}
+"""Length in metres of the bone that ends at each joint."""
 
 
 def walkers(num_samples: int, rng: torch.Generator) -> Tensor:

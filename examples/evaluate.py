@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", help="folders that train.py wrote")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--samples", type=int, default=2000, help="hands; 0 for all of RHD's")
+    parser.add_argument("--samples", type=int, default=2000, help="hands; 0 for all of RHD")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that read RHD")
@@ -43,8 +43,8 @@ def main() -> None:
     found = [load_run(run) for run in args.runs]
     seen = [settings for settings, _ in found]
     check_same_hands(seen)
+    hands = load(seen[0], "evaluation", args.samples)
     for run, (settings, model) in zip(args.runs, found, strict=True):
-        hands = load(settings, "evaluation", args.samples)
         index, device = chunks(range(len(hands)), args.batch_size), torch.device(args.device)
         source = batches(hands, tqdm(index, desc=str(run)), device, args.workers)
         title = METHODS[settings.method].title
@@ -109,13 +109,14 @@ def show(hands: Dataset, net: Predictions, title: str, out: Path) -> None:
         order = ranked(net, group)
         middle = max(0, len(order) // 2 - SHOWN // 2)
         choice = {"median": order[middle : middle + SHOWN], "worst": order[-SHOWN:]}
-        for which, some in choice.items() if order else ():
+        for which, images in choice.items():
             rows = []
-            for i in some:
+            for i in images:
                 joints = net.visible[i], net.true_uv[i], net.uv[i], net.true_xyz[i]
                 rows.append(Shown(f"image {i}", *joints, {title: net.xyz[i]}, hands[i].image[0]))
-            path = out / f"{name}_{group}_{which}.png"
-            save_hands(rows, path, f"{title}: {which} of {group} occlusion")
+            if rows:
+                path = out / f"{name}_{group}_{which}.png"
+                save_hands(rows, path, f"{title}: {which} of {group} occlusion")
 
 
 if __name__ == "__main__":

@@ -89,11 +89,11 @@ def fresh(x: Tensor, batch: int) -> Tensor:
 WRITE = {"pt2": write_pt2, "onnx": write_onnx, "aoti.pt2": write_aoti}
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--formats", nargs="+", choices=list(WRITE), default=list(WRITE))
-parser.add_argument("--run", type=Path, help="folder that train.py wrote, of PSJNet")
+parser.add_argument("--run", type=Path, help="folder of a PSJNet that train.py wrote")
 parser.add_argument("--out", type=Path, default=Path("runs/export"))
 args = parser.parse_args()
 if "aoti.pt2" in args.formats and shutil.which("g++") is None:
-    print("aoti.pt2 is left out: AOTInductor needs a C++ compiler (g++), and there is none")
+    print("aoti.pt2 is skipped: AOTInductor needs a C++ compiler, and g++ is not installed")
     args.formats.remove("aoti.pt2")
 args.out.mkdir(parents=True, exist_ok=True)
 warnings.simplefilter("ignore")  # the exporters warn about future changes

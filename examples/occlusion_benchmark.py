@@ -1,6 +1,6 @@
-"""Measure the effect of occlusion on hand pose lifting, and of removing joints from branches.
+"""Measure how occlusion affects hand pose lifting, and whether removing joints helps.
 
-Trains the paper's methods and additional controls on simulated hands, and prints Table 2 of the
+It trains the paper's methods and additional controls on simulated hands, and prints Table 2 of the
 paper for them: ``python examples/occlusion_benchmark.py --preset quick --out runs/demo``.
 If the run is interrupted, the same command continues it.
 """
@@ -11,11 +11,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from handgraph.metrics import joint_auc, thresholds, visible_mean
+from handgraph.metrics import joint_auc, visible_mean
 from occlusion.report import results_json, save_bands, shown, table2
 from occlusion.running import run_all
 from occlusion.settings import CHOSEN_RATES, PRESETS, Preset, table_jobs, tuning_jobs
-from occlusion.table import make_rows
+from occlusion.table import AUC_GRID, make_rows
 from shared.files import lock, write_text
 from shared.pictures import save_hands
 
@@ -61,7 +61,7 @@ def tune(preset: Preset, out: Path, workers: int) -> list[dict[str, Any]]:
     visible = jobs[0].test_hands().load(out)["visible"]
     for job, result in run_all(jobs, out, workers, "tuning").items():
         errors = result["errors_clean" if job.regime == "unseen" else "errors"]
-        auc = 100 * visible_mean(joint_auc(errors, thresholds()), visible).item()
+        auc = 100 * visible_mean(joint_auc(errors, AUC_GRID), visible).item()
         scores.append({"method": job.method, "regime": job.regime, "rate": job.rate, "auc": auc})
     return scores
 

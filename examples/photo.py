@@ -24,8 +24,7 @@ from handgraph.vision import read_image
 from shared.lifters import camera, name_joints
 from shared.pictures import Hand, save_overlay
 
-DEMO = Path(__file__).parent / "images"
-"""A rendered hand of ``SyntheticHands``, and the landmarks that MediaPipe 0.10.21 finds in it."""
+DEMO = Path(__file__).parent / "images"  # a rendered hand, and MediaPipe's landmarks of it
 FOCAL = 0.72  # of a phone's main camera (26 mm on a film 36 mm wide), over the longer side
 
 
@@ -52,14 +51,14 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photo", type=Path, nargs="?", help="an image file")
     parser.add_argument("--landmarks", type=Path, help="a detector's file for this photo")
-    parser.add_argument("--side", choices=("left", "right"), help="which hand all of them are")
-    parser.add_argument("--keybone", type=float, default=0.047, help="in metres; 0.047: an adult's")
+    parser.add_argument("--side", choices=("left", "right"), help="side of all hands in the photo")
+    parser.add_argument("--keybone", type=float, default=0.047, help="in metres (default: 0.047)")
     parser.add_argument("--focal", type=float, help="in pixels (default: that of a phone)")
     parser.add_argument("--out", type=Path, default=Path("runs/photo"))
     args = parser.parse_args()
     if args.photo is None:
         if args.landmarks is not None:
-            parser.error("--landmarks needs the photo that it belongs to")
+            parser.error("--landmarks needs the photo that the joints were detected in")
         args.photo, args.landmarks = DEMO / "hand.jpg", DEMO / "hand.json"
     return args
 
@@ -92,7 +91,7 @@ def lift(
     """Lift one hand, and transform it to the camera frame."""
     side = hands.side[i]
     if side is None:
-        raise SystemExit(f"{args.landmarks} does not say which hand it is: expected --side")
+        raise SystemExit(f"{args.landmarks} has no side of the hand: expected --side")
     uv, score, depth = (x if x is None else x[i] for x in (hands.uv, hands.score, hands.depth))
     found = lifter.estimate(uv, score, depth=depth, side=side)
     distance = fit_root_depth(found.pose, uv, K, keybone=args.keybone)
@@ -101,7 +100,7 @@ def lift(
 
 
 def describe(hand: Hand) -> dict[str, object]:
-    """Return the joints by name, to a tenth of a millimetre, and the pixels of the found ones."""
+    """Return side, joints by name, pixels of detected joints, and names of missing joints."""
     missing = [HAND.joints[i] for i in hand.missing.nonzero().flatten().tolist()]
     found = {joint: uv for joint, uv in name_joints(hand.uv).items() if joint not in missing}
     return {"side": hand.side, "xyz": name_joints(hand.xyz), "uv": found, "missing": missing}

@@ -102,11 +102,11 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("images", type=Path, nargs="*")
-    parser.add_argument("--video", type=Path, help="a file, in place of images")
-    parser.add_argument("--webcam", type=int, help="its number, in place of images")
-    parser.add_argument("--frames", type=int, help="stop after as many; all by default")
+    parser.add_argument("--video", type=Path, help="a video file, in place of images")
+    parser.add_argument("--webcam", type=int, help="number of a webcam, in place of images")
+    parser.add_argument("--frames", type=int, help="number of frames; all by default")
     parser.add_argument("--min-cutoff", type=float, default=1.0, help="One-Euro filter, in Hz")
-    parser.add_argument("--beta", type=float, default=0.02, help="its Hz per pixel a second")
+    parser.add_argument("--beta", type=float, default=0.02, help="in Hz per pixel per second")
     parser.add_argument("--run", type=Path, required=True, help="folder that train.py wrote")
     parser.add_argument("--out", type=Path, default=Path("runs/predictions"))
     parser.add_argument("--box", type=float, nargs=4, metavar=("U0", "V0", "U1", "V1"),
@@ -114,7 +114,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--left", action="store_true", help="a left hand: it is mirrored")
     parser.add_argument("--scale", type=float, help="keybone (middle MCP to PIP) in metres")
     parser.add_argument("--root-depth", type=float, help="depth of the wrist in metres")
-    parser.add_argument("--focal", type=float, help="in pixels; the image's middle is the centre")
+    parser.add_argument("--focal", type=float, help="in pixels; the camera is centred in the image")
     args = parser.parse_args()
     known = [x is not None for x in (args.scale, args.root_depth, args.focal)]
     if any(known) and not all(known):
@@ -173,9 +173,9 @@ def describe(
     """Return the joints of a crop by name, in coordinates of the image."""
     uv = geometry.transform_points(torch.linalg.inv(to_crop), pose.uv)
     joints = in_metres(pose._replace(uv=uv), image, args)
-    note = "depth is relative to the wrist, in keybone lengths; no scale is known"
+    note = "depth is relative to the wrist, in keybone lengths; the scale is unknown"
     if "xyz" in joints:
-        note = "xyz in metres, camera frame: x right, y down, z forward; by the given scale"
+        note = "xyz in metres, camera frame: x right, y down, z forward; from the given scale"
     return {"note": note} | {name: name_joints(values) for name, values in joints.items()}
 
 

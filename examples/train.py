@@ -15,7 +15,7 @@ from lightning.fabric import Fabric
 
 from pipeline.methods import METHODS
 from pipeline.run import Run
-from pipeline.settings import STEPS, Settings, differences
+from pipeline.settings import CHOICES, STEPS, Settings, differences
 from pipeline.store import check_generator, finished, load_settings, take_generator
 from shared.files import lock, write_text
 
@@ -42,7 +42,7 @@ def train(args: argparse.Namespace, settings: Settings, fabric: Fabric) -> None:
     run = Run(fabric, settings, args)
     steps = [step for step in run.steps if step in args.steps]
     if not steps:
-        raise ValueError(f"steps: {settings.method} has {[*run.steps]}, got {[*args.steps]}")
+        raise ValueError(f"--steps: {settings.method} has {[*run.steps]}, got {[*args.steps]}")
     run.run(steps)
 
 
@@ -50,15 +50,15 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     own, four = Settings(), {"nargs": 4, "metavar": ("S1", "S2", "S3", "S4")}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    weights = parser.add_argument_group("what the weights depend on")
+    weights = parser.add_argument_group("settings that determine the weights")
     weights.add_argument("--method", choices=METHODS, default=own.method)
-    weights.add_argument("--data", choices=("synthetic", "rhd"), default=own.data)
+    weights.add_argument("--data", choices=CHOICES["data"], default=own.data)
     weights.add_argument("--root", default="", help="folder of RHD")
-    weights.add_argument("--samples", type=int, help="hands to train on; of RHD all by default")
+    weights.add_argument("--samples", type=int, help="training hands; for RHD all by default")
     weights.add_argument("--image-size", type=int, default=own.image_size)
-    weights.add_argument("--backbone", default=own.backbone, help="a net of timm")
-    weights.add_argument("--weights", default="", help="HRNet checkpoint to start step 1 from")
-    weights.add_argument("--precision", choices=("32-true", "bf16-mixed"), default=own.precision)
+    weights.add_argument("--backbone", default=own.backbone, help="name of a timm network")
+    weights.add_argument("--weights", default="", help="HRNet checkpoint that step 1 starts from")
+    weights.add_argument("--precision", choices=CHOICES["precision"], default=own.precision)
     weights.add_argument("--channels", type=int, default=own.channels, help="of the graph U-Nets")
     weights.add_argument("--encoder-channels", type=int, help="256, or 32 for light backbones")
     weights.add_argument("--batch-size", type=int, default=own.batch_size, help="of all processes")
@@ -66,15 +66,15 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     weights.add_argument("--epochs", type=int, default=own.epochs, **four)
     weights.add_argument("--iterations", type=int, default=(), **four, help="instead of epochs")
     weights.add_argument("--rates", type=float, default=own.rates, **four)
-    weights.add_argument("--jitter", type=float, default=own.jitter, help="of the colours")
-    run = parser.add_argument_group("how it is run")
+    weights.add_argument("--jitter", type=float, default=own.jitter, help="of colours")
+    run = parser.add_argument_group("other options")
     run.add_argument("--out", type=Path, required=True, help="folder of the run")
     run.add_argument("--steps", type=int, nargs="+", choices=STEPS, default=STEPS)
-    run.add_argument("--generator", type=Path, help="a run whose step 1 is taken")
-    run.add_argument("--resume", action="store_true", help="go on with a run in --out, if any")
+    run.add_argument("--generator", type=Path, help="folder of a run whose generator is used")
+    run.add_argument("--resume", action="store_true", help="continue the run in --out")
     run.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     run.add_argument("--devices", type=int, default=1, help="processes")
-    run.add_argument("--cache", type=Path, help="folder for what the frozen generator finds")
+    run.add_argument("--cache", type=Path, help="folder for images and generator outputs")
     run.add_argument("--cache-limit", type=float, default=20.0, help="GB")
     run.add_argument("--workers", type=int, default=0, help="processes that read RHD")
     run.add_argument("--checkpoint-every", type=int, default=200, help="iterations")
@@ -91,12 +91,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def check_folder(args: argparse.Namespace, settings: Settings) -> None:
     """Raise if the folder has a run with other settings, or a run to resume without ``--resume``.
 
-    A run that stopped before it wrote weights, for example at a wrong argument, does not count.
+    A folder without weights and checkpoint, as after a wrong argument, is like an empty one.
     """
     out = args.out
     done, under_way = finished(out), (out / "resume.pt").exists()
     if not args.resume and (under_way or set(done) & set(args.steps)):
-        raise FileExistsError(f"{out} holds a run of these steps: --resume goes on with it")
+        raise FileExistsError(f"{out} already holds these steps: continue with --resume")
     changed = differences(load_settings(out), settings) if done or under_way else []
     if changed:
         raise ValueError(f"{out} holds a run with other settings: {'; '.join(changed)}")

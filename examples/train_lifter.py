@@ -1,4 +1,4 @@
-"""Train the lifter that comes with the package, measure it on held-out hands, and save it.
+"""Train the pretrained lifter of the package, measure it on held-out hands, and save it.
 
 The lifter maps 21 detected 2D joints, with or without missing joints and scores, to a 3D hand in
 keybone lengths from the wrist. The defaults write the files in ``handgraph/hub/keypoint_lifter``.
@@ -136,6 +136,7 @@ def table(lifter: KeypointLifter, held_out: Hands, others: Hands | None) -> dict
         {name: values[rows] for name, values in held_out.items()}
         for rows in (groups["small"], groups["severe"], scored, ~scored)
     )
+    deep = {**regression, "depth": depth_of(regression)}
     unscored = {**heatmap, "confidence": torch.full_like(heatmap["confidence"], UNKNOWN)}
     rows = {
         "small occlusion": measure(lifter, small),
@@ -143,15 +144,15 @@ def table(lifter: KeypointLifter, held_out: Hands, others: Hands | None) -> dict
         "heatmap detector, scores": measure(lifter, heatmap),
         "heatmap detector, no scores": measure(lifter, unscored),
         "regression detector": measure(lifter, regression),
-        "regression detector, depth": measure(
-            lifter, {**regression, "depth": depth_of(regression)}
-        ),
+        "regression detector, depth": measure(lifter, deep),
     }
     for missing in (1, 3, 6, 9):
         rows[f"all, {missing} missing"] = measure(lifter, held_out, missing)
-    for missing in (0, 1, 3, 6, 9) if others else ():
+    if others is None:
+        return rows
+    for missing in (0, 1, 3, 6, 9):
         rows[f"real, true 2D, {missing} missing"] = measure(lifter, others, missing)
-    for missing in (1, 3, 6, 9) if others else ():
+    for missing in (1, 3, 6, 9):
         row = f"real, true 2D, {missing} missing, not the wrist"
         rows[row] = measure(lifter, others, missing, [WRIST])
     return rows

@@ -1,4 +1,4 @@
-"""Nets that remove joints per sample, by different laws in training and in the test."""
+"""Nets that remove joints per sample, and the laws that choose the joints."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,19 +8,21 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from handgraph import HAND, masks
+from handgraph.losses import pose_loss
 from handgraph.masks import Covered, cover
 from handgraph.nn import AdaptiveGraphUNet, JointHead
-from shared.lifters import FINGERS, LEVELS
+from shared.lifters import FINGERS, LEVELS, to_pixels
 
-NUM_DRAWS, DROPOUT, HOPS, HIDDEN_CHANNELS, VISIBILITY_WIDTH = 8, 0.25, 2, 8, 6
-"""Draws in the test; dropped share and radius of a region in training; sizes of the nets."""
+NUM_DRAWS = 8  # in the test
+DROPOUT, HOPS = 0.25, 2  # in training: share of joints and radius of regions that are removed
+HIDDEN_CHANNELS, VISIBILITY_WIDTH = 8, 6  # sizes of the nets
 
 
 class Law(NamedTuple):
     """How masks are chosen in training and in the test, from score and true visibility."""
 
     train: Callable[[Tensor, Tensor, torch.Generator], Tensor]  # one mask or gate per sample
-    test: Callable[[Tensor, Tensor], Covered]  # draws, and the joints they are used for
+    test: Callable[[Tensor, Tensor], Covered]  # several draws, and the joints that each is used for
 
 
 _STRATA = masks.stratified_levels(NUM_DRAWS, HAND.num_joints, torch.Generator().manual_seed(0))
@@ -103,14 +105,13 @@ class MaskedLifter(nn.Module):
         """Return the inputs of the lifter."""
         return torch.cat([x[..., :-1], score.unsqueeze(-1)], -1) if self.as_input else x[..., :-1]
 
-    def loss(
-        self, x: Tensor, visible: Tensor, rng: torch.Generator, of_pose: Callable[..., Tensor]
-    ) -> Tensor:
+    def loss(self, x: Tensor, target: Tensor, visible: Tensor, rng: torch.Generator) -> Tensor:
         """Add the pose loss of one draw, over the joints it keeps, and the loss of visibility."""
         logit = self.logit(x)
         score = torch.sigmoid(logit.detach())
         mask = self.law.train(score, visible, rng)
-        loss = of_pose(self.lifter(self.inputs(x, score), mask), mask != 0)
+        pose = to_pixels(self.lifter(self.inputs(x, score), mask))
+        loss = pose_loss(pose, target, mask=mask != 0)
         if self.visibility is None:
             return loss
         return loss + binary_cross_entropy_with_logits(logit, visible.to(logit))

@@ -35,12 +35,12 @@ def direct_regression(in_channels: int, hidden_channels: int = 256) -> nn.Sequen
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table; random joints are hidden where training images have no hidden joints."""
+    """A row of the table. If training images have no hidden joints, random joints are zeroed."""
 
     title: str
     build: Callable[[int], nn.Module]  # from the number of input channels
     hide: Hide = "nothing"  # the joints that are zeroed and flagged in an additional channel
-    simulate: Simulate | None = None  # how clean detections are occluded in training, if they are
+    simulate: Simulate | None = None  # the occlusion of clean detections in training
 
 
 def of_psjnet_size(build: Callable[[int, int], nn.Module]) -> Callable[[int], nn.Module]:

@@ -28,7 +28,7 @@ from shared.pictures import GRID, Shown, save_curves
 
 SHOWN = dict.fromkeys(("cai", "hopenet", "psjnet", "ensemble"), MAIN_INPUTS)
 SHOWN["learned"] = ALL_INPUTS
-"""The methods in the pictures and their inputs; all inputs if a run has only such nets."""
+"""The methods in the pictures with their inputs, or with all inputs if a run has no such nets."""
 
 TRAINING = {
     "seen": "training images are occluded like the test images",
@@ -63,7 +63,9 @@ def results_json(rows: dict[str, Sequence[Row]], preset: Preset, name: str, **mo
     modules = (handgraph, torch, torch_geometric, numpy, scipy)
     versions = {module.__name__: module.__version__ for module in modules}
     info = Path("/proc/cpuinfo")
-    processor = re.search(r"model name\s*:\s*(.*)", info.read_text() if info.exists() else "")
+    text = info.read_text("utf-8") if info.exists() else ""
+    found = re.search(r"model name\s*:\s*(.*)", text)
+    processor = found[1] if found else platform.processor()
     content = {
         "preset": name,
         "settings": asdict(preset),
@@ -74,11 +76,7 @@ def results_json(rows: dict[str, Sequence[Row]], preset: Preset, name: str, **mo
             for row in found
         ],
         "versions": {"python": platform.python_version(), **versions},
-        "machine": {
-            "processor": processor[1] if processor else platform.processor(),
-            "cores": os.cpu_count(),
-            "os": platform.platform(),
-        },
+        "machine": {"processor": processor, "cores": os.cpu_count(), "os": platform.platform()},
     }
     return json.dumps(content, indent=1)
 
@@ -109,8 +107,9 @@ def shown(results: Mapping[Job, Result], hands: Mapping[str, Tensor]) -> list[Sh
 
 def nets_shown(results: Mapping[Job, Result], regime: str) -> dict[str, list[Result]]:
     """Return the nets in the pictures by method title, for the methods in the run."""
-    nets, shown = grouped(results), {}
+    nets, found = grouped(results), {}
     for method, inputs in SHOWN.items():
         some = nets.get((regime, inputs, method)) or nets.get((regime, ALL_INPUTS, method))
-        shown |= {METHODS[method].title: some} if some else {}
-    return shown
+        if some:
+            found[METHODS[method].title] = some
+    return found

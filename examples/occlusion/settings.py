@@ -56,9 +56,9 @@ CHOSEN_RATES |= dict.fromkeys(product(("cai", *_LAYERS), REGIMES), 1e-2)
 """Rates that the full preset chose on validation images by method and regime; layers share one."""
 
 TEST_SEED, VALIDATION_SEED, TRAIN_SEED, TUNING_SEED = 3000, 2000, 1000, 100
-"""Seeds of the data, and of the nets in the tuning, which no net in the tables has.
+"""Seeds of the data, and of the nets in the tuning; no net in the tables has this seed.
 
-Draw k trains on seed 1000 + k; rates are chosen on validation images.
+Draw k trains on hands of seed 1000 + k. Rates are chosen on validation images.
 """
 
 
@@ -70,15 +70,19 @@ class Row(NamedTuple):
     regimes: tuple[str, ...] = REGIMES
     on_all_draws: bool = True
 
+    def rate(self, rates: dict[tuple[str, str], float], regime: str) -> float:
+        """Return the tuned rate of the method, or of the method whose rate it takes."""
+        return rates[RATE_OF.get(self.method, self.method), regime]
+
 
 @dataclass(frozen=True)
 class Preset:
-    """Rows of the table, and sizes of data and training; the sizes of a full run by default."""
+    """Rows of the table, and sizes of data and training; the defaults are those of a full run."""
 
     rows: tuple[Row, ...]  # of the table
     num_train: int = 20_000  # samples
     num_test: int = 20_000
-    epochs: int = 24  # passes over the training samples, for every method alike
+    epochs: int = 24  # passes over the training samples, the same for every method
     seeds: tuple[int, ...] = (0, 1, 2)  # of nets and of the order of samples
     draws: tuple[int, ...] = (0,)  # training sets
     tune: bool = False  # tune rates, or take those that the full preset chose
@@ -117,7 +121,7 @@ PRESETS = {
     "quick": Preset(_QUICK, num_train=8000, num_test=4000, epochs=40),
     "full": Preset(FULL, draws=(0, 1), tune=True),
 }
-"""``smoke`` only checks that everything runs; its numbers have no meaning."""
+"""``smoke`` only checks that all methods run; its numbers have no meaning."""
 
 VERSION = 1
 """Version of the training; if it is raised, stored results of other versions are not used."""
@@ -167,7 +171,8 @@ class Job:
 
     def path(self, out: Path) -> Path:
         """Return the path of the result, which differs if any setting differs."""
-        settings = repr((VERSION, sorted({**asdict(self), "hands": "default"}.items())))
+        fields = asdict(self) | {"hands": "default"}  # keeps the names of stored results
+        settings = repr((VERSION, sorted(fields.items())))
         digest = hashlib.sha256(settings.encode()).hexdigest()[:12]
         return out / "runs" / f"{self.method}-{self.regime}-{self.draw}-{self.seed}-{digest}.pt"
 
@@ -176,19 +181,18 @@ def table_jobs(preset: Preset, rates: dict[tuple[str, str], float]) -> list[Job]
     """Return a job for every net of the table."""
     sizes = (preset.epochs, preset.num_train, preset.num_test, TEST_SEED, preset.batch_size)
     return [
-        Job(row.method, row.inputs, regime, draw, seed, rate, *sizes, detector)
+        Job(row.method, row.inputs, regime, draw, seed, row.rate(rates, regime), *sizes, detector)
         for detector in preset.detectors
         for draw in preset.draws
         for seed in preset.seeds
         for row in preset.rows
         for regime in row.regimes
-        for rate in [rates[RATE_OF.get(row.method, row.method), regime]]
         if row.on_all_draws or draw == preset.draws[0]
     ]
 
 
 def tuning_jobs(preset: Preset) -> list[Job]:
-    """Return jobs for every method, regime and rate, with half the epochs and validation images."""
+    """Return a job for every method, regime and rate: half the epochs, validation images."""
     samples = (preset.num_train, preset.num_validation, VALIDATION_SEED)
     sizes = (preset.epochs // 2, *samples, preset.batch_size, preset.detectors[0])
     first = {(row.method, regime): row for row in reversed(preset.rows) for regime in row.regimes}

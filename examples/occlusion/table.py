@@ -10,8 +10,8 @@ from handgraph import metrics
 from occlusion.methods import METHODS
 from occlusion.settings import Job
 
-REFERENCE = "ensemble"  # the control of all other rows: branches that remove no joints
-GRID = metrics.thresholds()
+REFERENCE = "ensemble"  # all rows are compared with it: branches that remove no joints
+AUC_GRID = metrics.thresholds()
 
 Result = dict[str, Any]
 Key = tuple[str, str, str]
@@ -37,7 +37,7 @@ def make_rows(results: Mapping[Job, Result], visible: Tensor) -> list[Row]:
     groups, order = grouped(results), list(METHODS)
     listed = sorted(groups, key=lambda key: (key[0], len(key[1]), order.index(key[2])))
     areas = {
-        key: torch.stack([metrics.joint_auc(net["errors"], GRID) for net in nets]).mean(dim=0)
+        key: torch.stack([metrics.joint_auc(net["errors"], AUC_GRID) for net in nets]).mean(dim=0)
         for key, nets in groups.items()
     }
     return [_row(key, groups[key], areas, visible) for key in listed]
@@ -81,8 +81,8 @@ def measures(errors: Tensor, errors_clean: Tensor, visible: Tensor) -> dict[str,
     Hidden is the mean error of hidden joints in millimetres.
     """
     severe = metrics.occlusion_groups(visible)["severe"]
-    table = metrics.per_occlusion(metrics.joint_auc(errors, GRID, visible), visible)
-    clean = metrics.visible_mean(metrics.joint_auc(errors_clean[severe], GRID), visible[severe])
+    table = metrics.per_occlusion(metrics.joint_auc(errors, AUC_GRID, visible), visible)
+    clean = metrics.visible_mean(metrics.joint_auc(errors_clean[severe], AUC_GRID), visible[severe])
     found = dict(zip(table, percent(table.values()), strict=True))
     found["rel"] = 100 * found["severe"] / found["small"]
     found["gap"] = 100 * clean.item() - found["severe"]

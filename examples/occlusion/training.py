@@ -1,7 +1,4 @@
-"""The training of one net: its inputs in each epoch, and its stages.
-
-The rate is a cycle in each stage. PSJNet is trained by steps 2 to 4 of the paper.
-"""
+"""The training of one net: its inputs in each epoch, and its stages."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -32,10 +29,7 @@ def assemble(hands: Hands, names: tuple[str, ...], *, clean: bool) -> Tensor:
 def epochs(
     method: Method, hands: Hands, names: tuple[str, ...], detector: str, *, clean: bool
 ) -> Epochs:
-    """Return the training inputs; occlusion is simulated only for clean training images.
-
-    It hides new joints of clean detections in each epoch, by the test's detector or crudely.
-    """
+    """Return the training inputs; a method may occlude other joints of clean images each epoch."""
     if not (clean and method.simulate):
         x = assemble(hands, names, clean=clean)
         return lambda rng: (x, hands["visible"])
@@ -76,8 +70,8 @@ def hide(x: Tensor, visible: Tensor, how: Hide, generator: torch.Generator | Non
 class Stage(NamedTuple):
     """A stage of training.
 
-    Its loss maps inputs ``[B, J, C]``, target (u, v, d) ``[B, J, 3]``, visibility and random
-    generator to a number.
+    The loss is a function of inputs ``[B, J, C]``, target (u, v, d) ``[B, J, 3]``, visibility
+    ``[B, J]`` and random generator. The learning rate has a cycle in each stage.
     """
 
     share: float  # of the epochs
@@ -86,24 +80,20 @@ class Stage(NamedTuple):
 
 
 def stages(net: nn.Module) -> list[Stage]:
-    """Return the stages; only a method whose merger has no parameters has fewer epochs in total."""
+    """Return the stages of a net."""
     if isinstance(net, PSJNetCore):
         return psjnet_stages(net)
+    if isinstance(net, MaskedLifter):  # lifter and visibility are clipped separately
+        return [Stage(1.0, [list(part.parameters()) for part in net.children()], net.loss)]
 
-    def loss(x: Tensor, target: Tensor, visible: Tensor, rng: torch.Generator) -> Tensor:
-        def of_pose(pose: Tensor, mask: Tensor | None = None) -> Tensor:
-            return pose_loss(to_pixels(pose), target, mask=mask)
+    def loss(x: Tensor, target: Tensor, *_: object) -> Tensor:
+        return pose_loss(to_pixels(net(x)), target)
 
-        if isinstance(net, MaskedLifter):  # over the kept joints of one draw
-            return net.loss(x, visible, rng, of_pose)
-        return of_pose(net(x))
-
-    parts = net.children() if isinstance(net, MaskedLifter) else [net]
-    return [Stage(1.0, [list(part.parameters()) for part in parts], loss)]  # clipped separately
+    return [Stage(1.0, [list(net.parameters())], loss)]
 
 
 def psjnet_stages(net: PSJNetCore) -> list[Stage]:
-    """Return steps 2, 3 and 4 of the paper (section 2.2); the detector of step 1 is simulated."""
+    """Return steps 2 to 4 of the paper (2.2), without step 3 if the merger has no parameters."""
     branch, merger = list(net.branches.parameters()), list(net.merge.parameters())
     trained, shares = (branch, merger, [*branch, *merger]), (0.4, 0.2, 0.4)
     return [

@@ -15,7 +15,7 @@ from psjnet import Detection
 
 
 class HopeNetLifter(nn.Module):
-    """One graph U-Net on all joints, as in the paper, or with image features (decision 30)."""
+    """One graph U-Net on all joints; with ``in_channels``, also on image features (decision 30)."""
 
     def __init__(
         self, in_channels: int | None = None, channels: int = 4, encoder_channels: int = 256
@@ -36,7 +36,7 @@ class HopeNetLifter(nn.Module):
 
 
 class CaiLifter(nn.Module):
-    """Regress depth from features and heatmaps by convolutions and layers of 512, 512, J."""
+    """Regress depth from features and heatmaps by convolutions and three linear layers."""
 
     def __init__(self, in_channels: int = 256):
         super().__init__()
@@ -100,7 +100,7 @@ class PoseMachine(nn.Module):
         first = [conv(128, 128), conv(128, 128), conv(128, 512, size=1)]
         self.stages = nn.ModuleList([nn.Sequential(*first, nn.Conv2d(512, num_joints, 1))])
         for _ in range(num_stages - 1):
-            wide = [conv(128 + num_joints, 128, size=7), *(conv(128, 128, size=7) for _ in "1234")]
+            wide = [conv(width, 128, size=7) for width in (128 + num_joints, 128, 128, 128, 128)]
             head = [conv(128, 128, size=1), nn.Conv2d(128, num_joints, 1)]
             self.stages.append(nn.Sequential(*wide, *head))
 

@@ -1,8 +1,8 @@
 """Memory-mapped cache of images, and of the output of a frozen generator.
 
 Features and heatmaps are stored as float16, which changes them by up to 0.05 %. Images, 2D joints
-and labels are not changed. A folder belongs to a set of hands and the weights of a generator, or
-none. Runs with the same hands and weights may share the cache.
+and labels are not changed. Each folder is for one set of hands, and for the weights of one
+generator if it has outputs. Runs with the same hands and weights share it.
 """
 
 import hashlib
@@ -51,11 +51,13 @@ def detect(model: PoseNet, hands: Hands, names: Names) -> Hands:
 
 
 def fill(folder: Path, model: PoseNet, load: Load, number: int, names: Names, limit: float) -> None:
-    """Compute the missing arrays of a number of hands; a file is renamed when it is complete."""
+    """Compute the missing arrays of all hands; files are renamed when they are complete."""
     missing = [name for name in names if not (folder / f"{name}.npy").exists()]
-    index, arrays = chunks(range(number), 64) if missing else [], {}
+    if not missing:
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    for some, hands in zip(tqdm(index, "caching", disable=not index), load(index), strict=True):
+    index, arrays = chunks(range(number), 64), {}
+    for some, hands in zip(tqdm(index, "caching"), load(index), strict=True):
         found = detect(model, hands, missing)
         arrays = arrays or new_arrays(folder, found, number, limit)
         for name, value in found.items():
@@ -77,7 +79,7 @@ def new_arrays(folder: Path, first: Hands, number: int, limit: float) -> dict[st
     if need > min(limit, free - 1):
         raise ValueError(
             f"the cache needs {need:.1f} GB: the limit is {limit:.1f}, the disk has {free:.1f}; "
-            "raise --cache-limit, or go without --cache: the generator then runs in every step"
+            "raise --cache-limit, or go without --cache, which runs the generator in every step"
         )
     kinds = {name: (value.numpy().dtype, value.shape[1:]) for name, value in first.items()}
     return {

@@ -22,7 +22,8 @@ ROW = ("step", "iteration", "loss", "pck_2d", "rate", "images_per_second")
 """A row of the log, with means over hands and processes since the previous row."""
 
 ROW_EVERY = 10
-PARTS = ("model", "optimizer", "schedule")  # of a training, with a state
+PARTS, PROGRESS = ("model", "optimizer", "schedule"), ("iteration", "seconds", "rows")
+"""Attributes of a training in a checkpoint: those with a ``state_dict``, and plain values."""
 
 
 class Training:
@@ -47,7 +48,7 @@ class Training:
             some = self.order.batch(self.iteration)
             raise FloatingPointError(
                 f"step {self.order.step}, iteration {self.iteration}, hands {some}: {error}; "
-                f"{culprit(self.model)}. Nothing was written: the last checkpoint is as it was"
+                f"{culprit(self.model)}. The last checkpoint is unchanged"
             ) from error
 
     def losses(self, batches: Iterable[Hands], checkpoint: Path, every: int) -> Iterator[Tensor]:
@@ -83,17 +84,17 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """Return the state to resume from; it determines the order and all random draws."""
-        plain = {name: getattr(self, name) for name in ("iteration", "seconds", "rows")}
+        progress = {name: getattr(self, name) for name in PROGRESS}
         states = {name: getattr(self, name).state_dict() for name in PARTS}
-        return {"step": self.order.step, **plain, **states}
+        return {"step": self.order.step, **progress, **states}
 
     def restore(self, path: Path) -> None:
         """Load the state of a checkpoint of this step, if there is one."""
         state = load_weights(path) if path.exists() else {}
-        if state.pop("step", None) == self.order.step:
+        if state.get("step") == self.order.step:
             for name in PARTS:
-                getattr(self, name).load_state_dict(state.pop(name))
-            vars(self).update(state)
+                getattr(self, name).load_state_dict(state[name])
+            self.iteration, self.seconds, self.rows = (state[name] for name in PROGRESS)
 
 
 def culprit(model: nn.Module) -> str:

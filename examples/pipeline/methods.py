@@ -71,6 +71,8 @@ METHODS = {
 
 def build(settings: Settings) -> PoseNet:
     """Build the model of a run, with weights that are drawn by its seed."""
+    if settings.method not in METHODS:
+        raise ValueError(f"method: expected one of {[*METHODS]}, got {settings.method!r}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         generator = make_generator(settings)

@@ -20,11 +20,11 @@ Loss = Callable[[Detection, Hands], tuple[Tensor, Tensor]]
 
 
 class Step(NamedTuple):
-    """A training step: its trained parts (all others are frozen), its loss and its detection."""
+    """A training step: the trained parts, its loss and its detection; other parts are frozen."""
 
     parts: list[nn.Module]
     loss: Loss
-    detect: Callable[[Tensor], Detection] | None = None
+    detect: Callable[[Tensor], Detection] | None = None  # instead of the model's
 
 
 class StepModule(nn.Module):
@@ -49,11 +49,6 @@ def set_step(model: PoseNet, step: Step) -> PoseNet:
     for part in step.parts:
         part.train().requires_grad_(True)
     return model
-
-
-def trains_generator(model: PoseNet, step: Step) -> bool:
-    """Return whether the step trains the generator, so that its output cannot be cached."""
-    return any(part is model.generator for part in step.parts)
 
 
 def pose_target(hands: Hands, image_size: int) -> Tensor:

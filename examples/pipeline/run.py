@@ -15,7 +15,7 @@ from pipeline.cache import FOUND, LABELS, cache_folder, fill, read_cache
 from pipeline.hands import Order, batches, chunks, jittered, load
 from pipeline.loop import ROW, Training
 from pipeline.methods import METHODS, build
-from pipeline.objectives import StepModule, trains_generator
+from pipeline.objectives import StepModule
 from pipeline.scores import score
 from pipeline.settings import Settings
 from pipeline.store import load_weights, save, step_path
@@ -26,8 +26,7 @@ from shared.lifters import Hands, count
 class Run:
     """The training of one model through its steps, in one folder.
 
-    ``args`` are the arguments of ``train.py``. Of those that are not settings, only the cache
-    affects the weights, as it rounds features.
+    ``args`` are the arguments of ``train.py``.
     """
 
     def __init__(self, fabric: Fabric, settings: Settings, args: argparse.Namespace):
@@ -64,16 +63,18 @@ class Run:
 
     def load_before(self, number: int) -> None:
         """Load the weights of the previous step, if there is one."""
-        for step in [step for step in self.steps if step < number][-1:]:
-            path = step_path(self.out, step)
-            if not path.exists():
-                raise FileNotFoundError(f"step {number} goes on from step {step}: no {path}")
-            self.model.load_state_dict(load_weights(path)["model"])
+        before = max((step for step in self.steps if step < number), default=None)
+        if before is None:
+            return
+        path = step_path(self.out, before)
+        if not path.exists():
+            raise FileNotFoundError(f"step {number} needs step {before} first: no {path}")
+        self.model.load_state_dict(load_weights(path)["model"])
 
     def batches(self, order: Order, iterations: range) -> Iterator[Hands]:
         """Return the batches of the iterations, with colour jitter if the generator is trained."""
         index = [order.batch(iteration) for iteration in iterations]
-        trained = trains_generator(self.model, self.steps[order.step])
+        trained = self.model.generator in self.steps[order.step].parts
         if self.args.cache is None:
             hands = self.read(index)
         else:

@@ -41,8 +41,9 @@ def score(module: StepModule, batches: Iterable[Hands], image_size: int) -> dict
         uv, lifted = denormalize_uv(pose[..., :2].float(), image_size), pose.shape[-1] == 3
         for metric in (pck, pixels):
             metric.update(uv, hands["uv_true"], visible)
-        for metric in (metres, auc) if lifted else ():
-            metric.update(camera_space(pose, hands, image_size), hands["xyz"], visible)
+        if lifted:
+            for metric in (metres, auc):
+                metric.update(camera_space(pose, hands, image_size), hands["xyz"], visible)
     found = {"pck_2d": 100 * pck.compute()[-1], "pixels_2d": pixels.compute()}
     if lifted:
         areas = {f"auc_{name}": 100 * value for name, value in auc.compute().items()}
@@ -65,7 +66,7 @@ RANGES = (
     Range("20 to 50 mm in 20 steps, visible joints pooled", metrics.thresholds(0.05, 20, 0.02)),
     Range("0 to 30 mm in 20 steps, visible joints pooled", metrics.thresholds(0.03)),
 )
-"""The first is the default; Zimmermann and Brox use the second, other papers the rest."""
+"""The first is the default, the second that of Zimmermann and Brox; other papers use the rest."""
 
 
 class Predictions(NamedTuple):
@@ -99,7 +100,7 @@ def predict(model: PoseNet, batches: Iterable[Hands], image_size: int) -> Predic
 
 
 class Row(NamedTuple):
-    """One method's row: AUC of each group, and their relative value, with intervals of 95 %."""
+    """Scores of a method: AUC of each group, and severe relative to small, with 95 % intervals."""
 
     title: str
     nets: int
@@ -140,7 +141,7 @@ def counts(visible: Tensor) -> str:
 
 
 def markdown(rows: Iterable[Row], how: Range) -> str:
-    """Write a table. AUC and relative values x 100, with intervals."""
+    """Format a table with AUC and relative values x 100 and their intervals."""
     head = "| method | nets | All | Small | Severe | Rel | mm | px |\n|---|---:" + "|---:" * 6 + "|"
     lines = [f"## AUC x 100, {how.title}\n", head]
     for each in rows:
@@ -156,7 +157,7 @@ def heading(settings: Settings) -> str:
     data = "RHD, evaluation split" if settings.data == "rhd" else "rendered hands, seed 2000"
     return (
         f"# Table 2 on {data}, {settings.image_size} px\n\n"
-        "Visible joints, camera space with known scale, root depth and K; severe: at most 10 "
-        "joints visible; [95 % bootstrap over images]. mm: mean error in 3D; px: of the heatmaps' "
-        "joints."
+        "Visible joints in the camera frame, with known scale, root depth and K. Severe: at most "
+        "10 visible joints. Brackets: 95 % intervals by bootstrap over images. mm: mean error in "
+        "3D. px: mean error of the joints that are decoded from the heatmaps."
     )

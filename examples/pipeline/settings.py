@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from shared.training import Recipe, warm_cosine
 
 STEPS = (1, 2, 3, 4)  # of the paper's training (section 2.2)
+CHOICES = {"data": ("synthetic", "rhd"), "precision": ("32-true", "bf16-mixed")}
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Settings:
     """The settings that the weights depend on."""
 
     method: str = "psjnet"  # a name of pipeline.methods.METHODS
-    data: str = "synthetic"  # or "rhd", whose folder is root
+    data: str = "synthetic"  # or "rhd", which is read from root
     root: str = ""
     samples: int = 10_000  # hands to train on; of RHD, 0 for all
     image_size: int = 256  # side in pixels, a multiple of 32
@@ -29,10 +30,14 @@ class Settings:
     rates: tuple[float, ...] = (1e-3, 3e-3, 3e-3, 1e-3)  # highest learning rates
     jitter: float = 0.2  # largest relative change of colours, if the generator is trained
     weights: str = ""  # a checkpoint of HRNet to start step 1 from
-    precision: str = "32-true"  # of the training, or "bf16-mixed", as named by Fabric
+    precision: str = "32-true"  # in Fabric's notation
 
     def __post_init__(self) -> None:
         """Raise unless all values are valid."""
+        for name, choices in CHOICES.items():
+            given = getattr(self, name)
+            if given not in choices:
+                raise ValueError(f"{name}: expected one of {choices}, got {given!r}")
         if self.image_size % 32 or self.image_size < 32:
             raise ValueError(f"image_size: expected a multiple of 32, got {self.image_size}")
         for name in ("epochs", "iterations", "rates"):
@@ -54,10 +59,10 @@ class Settings:
         return Recipe(self.rates[step - 1], self.batch_size, 1e-4, warm_cosine)
 
     def length(self, step: int, own_steps: tuple[int, ...], num_samples: int) -> int:
-        """Return the iterations of a step; step 2 also has those of steps that the method lacks."""
-        steps = [step, *(s for s in STEPS if step == 2 and s not in own_steps)]
+        """Return the iterations of a step; step 2 adds those of steps that the method lacks."""
         each = self.iterations or [e * (num_samples // self.batch_size) for e in self.epochs]
-        return sum(each[s - 1] for s in steps)
+        also = set(STEPS) - set(own_steps) if step == 2 else set()
+        return sum(each[s - 1] for s in {step} | also)
 
     def to_json(self) -> str:
         """Write all fields; ``Settings(**json.loads(text))`` reads them."""

@@ -20,8 +20,7 @@ from pipeline.settings import STEPS, Settings, differences
 from psjnet import PoseNet
 from shared.files import written
 
-SAME = ("data", "root", "samples", "image_size", "backbone")
-"""Settings that two runs must share to share a generator."""
+SAME = ("data", "root", "samples", "image_size", "backbone")  # in runs that share a generator
 
 
 def step_path(out: Path, step: int) -> Path:
@@ -75,10 +74,12 @@ def take_generator(source: Path, out: Path, settings: Settings) -> None:
     """Write ``step1.pt`` with the generator of another run, unless there is one."""
     if 1 in finished(out):
         return
-    model, theirs = build(settings).state_dict(), load_weights(step_path(source, 1))["model"]
-    model |= {name: value for name, value in theirs.items() if name.startswith("generator.")}
+    model, weights = build(settings), load_weights(step_path(source, 1))["model"]
+    prefix = "generator."
+    weights = {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
+    model.generator.load_state_dict(weights)
     with written(step_path(out, 1)) as part:
-        torch.save({"step": 1, "model": model}, part)
+        torch.save({"step": 1, "model": model.state_dict()}, part)
 
 
 def check_generator(source: Path, settings: Settings) -> None:

@@ -19,12 +19,13 @@ def lock(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     owner = folder / ".owner"
     try:
-        with FileLock(folder / ".lock", timeout=0):
-            owner.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
-            yield
+        held = FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
         who = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
         raise RuntimeError(f"{folder} is in use by {who}: wait, or take another --out") from None
+    with held:
+        owner.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
+        yield
 
 
 @contextmanager

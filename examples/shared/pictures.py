@@ -13,8 +13,7 @@ from handgraph import HAND
 from handgraph.metrics import Interval, joint_errors, occlusion_groups, thresholds, visible_mean
 from handgraph.plot import draw_image, draw_pck, draw_pose, draw_pose_3d
 
-GRID = thresholds(0.05, 51)
-
+GRID = thresholds(0.05, 51)  # of the curves, finer than that of the AUC
 TRUTH, PREDICTION = "#BBBBBB", "#0072B2"
 
 

@@ -1,4 +1,4 @@
-"""The training loop of the examples and its settings: batches, optimiser, rate, clipped steps."""
+"""The training loop of the examples: batches, settings, and steps with clipped gradients."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -34,18 +34,18 @@ def warm_cosine(optimizer: Optimizer, steps: int) -> LRScheduler:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of a training by AdamW, which is Adam if the weights do not decay."""
+    """Settings of a training loop with AdamW; without weight decay, it is Adam."""
 
     rate: float  # the highest learning rate
     batch_size: int = 256
     weight_decay: float = 0.0
     schedule: Callable[[Optimizer, int], LRScheduler] = one_cycle  # of the rate
-    fused: bool | None = None  # one kernel for all parameters, which rounds differently
+    fused: bool | None = None  # update all parameters in one kernel; rounds differently
 
     def start(
         self, groups: Iterable[Iterable[nn.Parameter]], steps: int
     ) -> tuple[Optimizer, LRScheduler]:
-        """Return optimiser and schedule of a training, with groups that are clipped separately."""
+        """Return the optimiser and its schedule; each group of parameters is clipped by itself."""
         parameters = [{"params": list(group)} for group in groups]
         options = {"weight_decay": self.weight_decay, "fused": self.fused}
         optimizer = AdamW(parameters, self.rate, **options)

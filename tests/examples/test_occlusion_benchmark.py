@@ -142,12 +142,19 @@ def test_loss_of_a_masked_net_counts_kept_joints_only(hands):
     torch.manual_seed(0)
     net = METHODS["mask_dropout"].build(4)
     x = training.assemble(hands, ("uv", "cue", "confidence"), clean=False)
+    visible, wanted = hands["visible"], to_pixels(target(hands))
 
-    def kept(pose, mask):
-        assert torch.equal((pose != 0).any(dim=-1), mask)
-        return pose.sum()
+    def rng():
+        return torch.Generator().manual_seed(0)
 
-    assert net.loss(x, hands["visible"], torch.Generator().manual_seed(0), kept).isfinite()
+    kept = net.law.train(x[..., -1], visible, rng()).unsqueeze(-1)
+    assert not kept.all()
+    loss, others, same = (
+        net.loss(x, changed, visible, rng()) for changed in (wanted, wanted + kept, wanted + ~kept)
+    )
+    assert loss.isfinite()
+    assert loss != others
+    assert loss == same
 
 
 def test_only_the_net_that_learns_visibility_learns_from_its_labels(hands):
@@ -156,7 +163,7 @@ def test_only_the_net_that_learns_visibility_learns_from_its_labels(hands):
         torch.manual_seed(0)
         net = METHODS[name].build(4)
         losses = [
-            net.loss(x, v, torch.Generator().manual_seed(0), lambda pose, mask: pose.sum() * 0)
+            net.loss(x, to_pixels(target(hands)), v, torch.Generator().manual_seed(0))
             for v in (hands["visible"], ~hands["visible"])
         ]
         assert bool(losses[0] != losses[1]) == learns

@@ -167,7 +167,7 @@ def test_side_is_required_if_the_file_lacks_it(run, tmp_path):
     uv = read_mediapipe(IMAGES / "hand.json", (SIZE, SIZE)).uv[0].tolist()
     (tmp_path / "a.json").write_text(json.dumps([{"keypoints": uv, "keypoint_scores": [1.0] * 21}]))
     file = ("--landmarks", tmp_path / "a.json")
-    with pytest.raises(SystemExit, match=r"a.json does not say which hand it is: expected --side"):
+    with pytest.raises(SystemExit, match=r"a.json has no side of the hand: expected --side"):
         run(IMAGES / "hand.jpg", *file)
     (hand,), _ = run(IMAGES / "hand.jpg", *file, "--side", "right")
     assert hand["side"] == "right"

@@ -21,7 +21,6 @@ from pipeline.objectives import (
     pose_target,
     psjnet_steps,
     set_step,
-    trains_generator,
 )
 from pipeline.scores import REACH, hits_2d
 from pipeline.settings import Settings
@@ -271,7 +270,7 @@ def test_set_step_keeps_batch_norms_of_frozen_parts_in_eval_mode(tiny):
     assert not model.generator.training
     assert not any(module.training for module in model.lifter.encode.modules())
     assert all(module.training for module in model.lifter.merge_encode.modules())
-    assert [trains_generator(model, step) for step in steps.values()] == [True] + 3 * [False]
+    assert [model.generator in step.parts for step in steps.values()] == [True] + 3 * [False]
 
 
 def test_branches_get_no_gradient_from_the_ensemble_of_step_3(hands):

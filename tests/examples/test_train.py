@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 import torch
+from filelock import Timeout
 from torch import nn
 
 lightning_fabric = pytest.importorskip("lightning.fabric")
@@ -105,7 +106,7 @@ def test_steps_one_by_one_are_the_steps_in_a_row(tmp_path):
 
 
 def test_a_step_without_the_one_before_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="step 3 goes on from step 2"):
+    with pytest.raises(FileNotFoundError, match="step 3 needs step 2 first"):
         make_run(tmp_path).run([3])
 
 
@@ -298,7 +299,7 @@ def test_files_in_the_layout_of_rhd_are_trained_on_and_scored(tmp_path, monkeypa
 def test_command_line_does_not_overwrite_a_run(tmp_path, monkeypatch):
     command(monkeypatch, tmp_path, "--steps", "1")
     stamp = step_path(tmp_path, 1).stat().st_mtime_ns
-    with pytest.raises(FileExistsError, match="--resume goes on with it"):
+    with pytest.raises(FileExistsError, match="continue with --resume"):
         command(monkeypatch, tmp_path, "--steps", "1")
     with pytest.raises(ValueError, match="other settings: seed was 0, is 1"):
         command(monkeypatch, tmp_path, "--steps", "2", "--seed", "1")
@@ -324,6 +325,31 @@ def test_a_folder_is_locked_while_it_is_trained_in(tmp_path, monkeypatch):
     with lock(tmp_path), pytest.raises(RuntimeError, match=rf"in use by process {os.getpid()} on"):
         command(monkeypatch, tmp_path, "--steps", "1")
     command(monkeypatch, tmp_path, "--steps", "1")
+
+
+def test_a_timeout_while_the_folder_is_locked_is_passed_on(tmp_path):
+    with pytest.raises(Timeout), lock(tmp_path):  # not that another process uses the folder
+        raise Timeout("other")
+    with lock(tmp_path):
+        pass
+
+
+def test_a_generator_that_lacks_weights_is_refused(tmp_path, monkeypatch):
+    command(monkeypatch, tmp_path / "first", "--steps", "1")
+    path = step_path(tmp_path / "first", 1)
+    content = load_weights(path)
+    del content["model"]["generator.head.bias"]
+    torch.save(content, path)
+    with pytest.raises(RuntimeError, match='Missing key.*"head.bias"'):
+        command(monkeypatch, tmp_path / "second", "--generator", str(tmp_path / "first"))
+    assert finished(tmp_path / "second") == []
+
+
+def test_a_run_of_an_unknown_method_is_refused(tmp_path, monkeypatch):
+    command(monkeypatch, tmp_path, "--steps", "1")
+    (tmp_path / "run.json").write_text(replace(SETTINGS, method="nope").to_json())
+    with pytest.raises(ValueError, match="method: expected one of .*'psjnet'.*, got 'nope'"):
+        load_run(tmp_path)
 
 
 def test_precision_is_a_setting(tmp_path, monkeypatch):

@@ -52,6 +52,8 @@ def test_settings_are_restored_from_json_and_differences_named():
         ({"image_size": 100}, "image_size: expected a multiple of 32, got 100"),
         ({"epochs": (1, 2)}, "epochs: expected one number for each of 4 steps"),
         ({"data": "rhd"}, "root: needed for rhd"),
+        ({"data": "freihand"}, r"data: expected one of \('synthetic', 'rhd'\), got 'freihand'"),
+        ({"precision": "16"}, "precision: expected one of .*'bf16-mixed'.*, got '16'"),
         ({"epochs": (1, 1, 1, -1)}, "epochs: expected 0 or more"),
         ({"iterations": (1, -1, 1, 1)}, "iterations: expected 0 or more"),
         ({"samples": -3}, "samples: expected 0 or more, got -3"),
