@@ -78,7 +78,7 @@ def keep_one_return_type(app: Sphinx, domain: str, kind: str, content: nodes.Ele
 
 
 def move_return_type_up(app: Sphinx, domain: str, kind: str, content: nodes.Element) -> None:
-    """Put a return type that stands alone, after the example, where the fields of others stand."""
+    """Move a return type that autodoc puts after the example to the other fields."""
     rubrics = [child for child in content if isinstance(child, nodes.rubric)]
     if not rubrics or not isinstance(content[-1], nodes.field_list):
         return
@@ -89,7 +89,7 @@ def move_return_type_up(app: Sphinx, domain: str, kind: str, content: nodes.Elem
 def skip_tuple_fields(
     app: Sphinx, kind: str, name: str, member: object, skip: bool, options: object
 ) -> bool | None:
-    """Leave out the fields of named tuples, of which Python says nothing but a number."""
+    """Leave out the fields of named tuples, which have no docstring of their own."""
     return True if (member.__doc__ or "").startswith("Alias for field number") else None
 
 
@@ -101,7 +101,7 @@ def show_public_bases(
 
 
 def setup(app: Sphinx) -> None:
-    """Write the tables of joints, mend the members and the fields, and check what was built."""
+    """Write the tables of joints, and connect the functions above."""
     write_joints(Path(app.srcdir, "api/generated"))
     app.connect("autodoc-skip-member", skip_tuple_fields)
     app.connect("autodoc-process-bases", show_public_bases)

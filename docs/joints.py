@@ -15,7 +15,7 @@ def write_joints(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "joints.md").write_text("\n".join(map(section, ALL)), encoding="utf-8")
     for skeleton in ALL:
-        size = (8, 8) if skeleton.num_joints > 21 else (6, 5)
+        size = (14, 6.2) if skeleton.num_joints > 21 else (6, 5)  # two hands side by side
         ax = Figure(figsize=size, layout="constrained").add_subplot()
         plot.draw_skeleton(skeleton, names=True, ax=ax)
         ax.figure.savefig(folder / f"joints_{skeleton.name}.png", dpi=80)

@@ -215,12 +215,40 @@ def distributions(tmp_path_factory):
         return sources, names, archive.read(metadata).decode()
 
 
-@pytest.mark.slow
-def test_published_readme_has_no_relative_links(distributions):
-    shown = distributions[2].partition("\n\n")[2]
-    assert shown.startswith("# handgraph")
+@pytest.fixture(scope="module")
+def published():
+    """Return the readme as the package index shows it."""
+    command = [sys.executable, "-m", "hatch_fancy_pypi_readme"]
+    return subprocess.run(command, capture_output=True, check=True, cwd=ROOT).stdout.decode()
+
+
+def test_published_readme_has_no_relative_links(published):
+    assert published.startswith("# handgraph")
     assert re.search(r"\[[^\]]+\]\([\w.]+[/.]", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert re.findall(r"\]\((?!https?:)[\w./#-]+\)", shown) == []
+    assert re.findall(r"\]\((?!https?:)[\w./#-]+\)", published) == []
+
+
+def test_published_readme_needs_no_checkout(published):
+    assert 'pip install "handgraph[hub,plot]"' in published
+    unknown = r"checkout|pip install \"?\.|\bmake \w+|examples/|\bdocs/| has all |\(Lift 2D"
+    assert re.findall(unknown, published) == []
+
+
+def sentences(text):
+    """Return the sentences of a page, without code."""
+    return set(re.split(r"(?<=[.:])\s+|\n\n", re.sub(r"(?s)```.*?```", "", text).strip()))
+
+
+def test_published_readme_has_whole_sentences(published):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = re.sub(r"\s\(\[[^]]+\]\([^)]+\)\)", "", readme)  # a link in brackets
+    readme = re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", readme)
+    assert sentences(published) - sentences(readme) == {"With Python 3.10 or newer:"}
+
+
+@pytest.mark.slow
+def test_wheel_has_the_published_readme(distributions, published):
+    assert distributions[2].partition("\n\n")[2].strip() == published.strip()
 
 
 @pytest.mark.slow

@@ -54,6 +54,21 @@ def test_readme_prints_the_errors_of_the_lifter():
     assert f"error\n  is {errors['0']} mm, or {errors['3']} mm with three missing joints" in README
 
 
+def test_page_bounds_the_effect_of_the_second_training_set():
+    page = (ROOT / "docs" / "results" / "index.md").read_text(encoding="utf-8").replace("\n", " ")
+    both = {(row["method"], row["inputs"], row["regime"]): row["mean"] for row in RESULTS["rows"]}
+    differences = {"seen": [], "unseen": []}
+    for row in DETECTORS["rows"]:
+        if row["detector"] == "heatmap":
+            other = both[row["method"], row["inputs"], row["regime"]]
+            differences[row["regime"]] += [
+                abs(round(row["mean"][name], 1) - round(other[name], 1))
+                for name in ("all", "small", "severe")
+            ]
+    for regime, found in differences.items():
+        assert f"at most {max(found):.1f} with {regime} occlusion" in page
+
+
 PAGES = [f"docs/results/{name}.md" for name in ("index", "table2", "detectors", "layers")]
 
 
@@ -184,6 +199,27 @@ def test_development_prints_the_committed_trials():
     for row, trial in zip(rows, [*networks, *hypotheses], strict=True):
         cells = [*row, *(f"{error:.2f}" for error in trial["errors"])]
         assert f"| {' | '.join(cells)} |" in page
+
+
+def test_development_prints_the_costs_of_the_guide():
+    page = (ROOT / "docs" / "development.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [1369] \| (\S+) \| \S+ \| (\S+) \| \S+ \|$", GUIDE, re.MULTILINE)
+    columns = zip(*rows, strict=True)
+    direct, rays = (f"{a}, {b}, {c} and {d} mm." for a, b, c, d in columns)
+    assert f"direct poses cost {direct} Poses by rays cost {rays}" in page.replace("\n", " ")
+
+
+TRAINING = json.loads((ROOT / "docs" / "results" / "images" / "steps.json").read_text())
+
+
+def test_development_prints_the_committed_training_times():
+    page = (ROOT / "docs" / "development.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| .* \| ([\d,]+) \|(.*\(\d+\).*)\|$", page, re.MULTILINE)
+    for run, (parameters, steps) in zip(TRAINING.values(), table, strict=True):
+        reports = run["steps"].values()
+        times = [f"{r['seconds'] / 60:.1f} ({r['images_per_second']:.0f})" for r in reports]
+        assert [step for cell in steps.split("|") if (step := cell.strip())] == times
+        assert {f"{r['lifter_parameters']:,}" for r in reports} == {parameters}
 
 
 @pytest.mark.parametrize(

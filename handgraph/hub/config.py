@@ -90,7 +90,7 @@ def read_config(path: Path, kind: str) -> Config:
     if config["format"] > FORMAT:
         raise ValueError(
             f"{path} was written by handgraph {config['handgraph']} in format {config['format']}; "
-            f"handgraph {__version__} knows formats up to {FORMAT}: upgrade handgraph"
+            f"handgraph {__version__} reads formats up to {FORMAT}: upgrade handgraph"
         )
     if config["class"] != kind:
         raise ValueError(f"{path} is the config of a {config['class']}, expected a {kind}")
