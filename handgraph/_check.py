@@ -49,20 +49,25 @@ LARGEST = 2**31 - 1
 """Largest size or count."""
 
 
-def check_whole(**sizes: object) -> None:
+def check_integer(value: object, name: str) -> None:
+    """Raise unless ``value`` is an integer."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"expected {name} as int, got {type(value).__name__}")
+
+
+def check_whole(**sizes: int) -> None:
     """Raise unless all sizes are integers of at most :data:`LARGEST`."""
     for name, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, Integral):
-            raise TypeError(f"expected {name} as int, got {type(value).__name__}")
-        if int(value) > LARGEST:
+        check_integer(value, name)
+        if value > LARGEST:
             raise ValueError(f"expected {name} to be at most {LARGEST}, got {value}")
 
 
-def check_count(value: int, name: str, low: int, high: int | None = None) -> None:
+def check_count(value: int, name: str, low: int, high: int = LARGEST) -> None:
     """Raise unless ``value`` is an integer from ``low`` to ``high``."""
-    check_whole(**{name: value})
-    if value < low or (high is not None and value > high):
-        limit = f"at least {low}" if high is None else f"from {low} to {high}"
+    check_integer(value, name)
+    if not low <= value <= high:
+        limit = f"at least {low}" if value < low and high == LARGEST else f"from {low} to {high}"
         raise ValueError(f"expected {name} to be {limit}, got {value}")
 
 
@@ -122,24 +127,34 @@ def check_joints(x: Tensor, name: str, skeleton: Skeleton, like: Tensor | None =
         )
 
 
-def check_shape(value: Tensor, name: str, shape: torch.Size, like: Tensor) -> None:
-    """Raise unless ``value`` has exactly this shape, and the dtype and device of ``like``."""
-    check_tensor(value, name, like)
+def check_dtype(value: Tensor, name: str, like: Tensor, like_name: str) -> None:
+    """Raise unless ``value`` has the dtype of ``like``."""
     if value.dtype != like.dtype:
         raise TypeError(
-            f"expected {name} of {like.dtype} like the rest of the input, got {value.dtype}"
+            f"expected {name} in the dtype of {like_name}, {like.dtype}, got {value.dtype}"
         )
+
+
+def check_shape(
+    value: Tensor, name: str, shape: tuple[int, ...], like: Tensor | None = None
+) -> None:
+    """Raise unless ``value`` has exactly this shape and is on the device of ``like``."""
+    check_tensor(value, name, like)
     if value.shape != shape:
         raise ValueError(f"expected {name} of shape {list(shape)}, got {list(value.shape)}")
+
+
+def check_like(value: Tensor, name: str, like: Tensor, like_name: str) -> None:
+    """Raise unless ``value`` has the dtype, device and exact shape of ``like``."""
+    check_tensor(value, name, like)
+    check_dtype(value, name, like, like_name)
+    check_shape(value, name, like.shape)
 
 
 def check_matrix(matrix: Tensor, name: str, points: Tensor) -> None:
     """Raise unless ``matrix`` is ``[3, 3]``, or ``[*, 3, 3]`` with the leading dims of points."""
     check_tensor(matrix, name, points)
-    if matrix.dtype != points.dtype:
-        raise TypeError(
-            f"expected {name} of {points.dtype} like the rest of the input, got {matrix.dtype}"
-        )
+    check_dtype(matrix, name, points, "the rest of the input")
     lead = list(points.shape[:-2])
     if list(matrix.shape) not in ([*lead, 3, 3], [3, 3]):
         raise ValueError(
@@ -148,13 +163,17 @@ def check_matrix(matrix: Tensor, name: str, points: Tensor) -> None:
         )
 
 
-def check_mask(mask: Tensor, shape: torch.Size, like: Tensor | None = None) -> None:
+def check_bool(value: Tensor, name: str) -> None:
+    """Raise unless ``value`` is bool."""
+    check_tensor(value, name)
+    if value.dtype != torch.bool:
+        raise TypeError(f"expected {name} as torch.bool, got {value.dtype}")
+
+
+def check_mask(mask: Tensor, name: str, shape: tuple[int, ...], like: Tensor | None = None) -> None:
     """Raise unless ``mask`` is bool, has exactly this shape and is on the device of ``like``."""
-    check_tensor(mask, "mask", like)
-    if mask.dtype != torch.bool:
-        raise TypeError(f"expected a mask of torch.bool, got {mask.dtype}")
-    if mask.shape != shape:
-        raise ValueError(f"expected mask of shape {list(shape)}, got {list(mask.shape)}")
+    check_bool(mask, name)
+    check_shape(mask, name, shape, like)
 
 
 def check_number(value: object, name: str) -> None:
@@ -172,19 +191,12 @@ def check_between(value: float, name: str, low: float = -math.inf, high: float =
         raise ValueError(f"expected {name} to be {limit}, got {value}")
 
 
-def check_limit(value: float, name: str, limit: float, owner: str) -> None:
-    """Raise unless ``value`` is from 0 to ``limit``."""
-    if not 0 <= value <= limit:
-        raise ValueError(f"{owner}: expected {name} from 0 to {limit:g}, got {value}")
-
-
-def check_range(pair: tuple[float, float], name: str, limit: float, owner: str) -> None:
+def check_range(pair: tuple[float, float], name: str, limit: float = math.inf) -> None:
     """Raise unless ``pair`` is (least, largest), finite and from 0 to ``limit``."""
     low, high = pair
     if not (0 <= low <= high <= limit and high < math.inf):
-        raise ValueError(
-            f"{owner}: expected {name} as (least, largest) from 0 to {limit:g}, got ({low}, {high})"
-        )
+        bound = "finite and not negative" if limit == math.inf else f"from 0 to {limit:g}"
+        raise ValueError(f"expected {name} as (least, largest), {bound}, got ({low}, {high})")
 
 
 def check_positive(value: float, name: str) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from handgraph._check import (
     check_between,
+    check_bool,
     check_count,
     check_mask,
     check_number,
@@ -328,9 +329,7 @@ def cover(mask: Tensor) -> Covered:
         >>> cover(torch.tensor([[True, False]])).used.tolist()
         [[True, False], [False, True]]
     """
-    check_tensor(mask, "mask")
-    if mask.dtype != torch.bool:
-        raise TypeError(f"mask: expected torch.bool, got {mask.dtype}")
+    check_bool(mask, "mask")
     if mask.dim() < 2 or len(mask) == 0:
         raise ValueError(f"mask: expected [K, *, J] with K draws, got {list(mask.shape)}")
     lost = ~mask.any(dim=0, keepdim=True)
@@ -361,7 +360,7 @@ def average_draws(pose: Tensor, used: Tensor) -> Tensor:
         2.0
     """
     check_tensor(pose, "pose")
-    check_mask(used, pose.shape[:-1], pose)
+    check_mask(used, "used", pose.shape[:-1], pose)
     picked = used.unsqueeze(-1)
     total = pose.where(picked, 0).sum(dim=0)
     return total / picked.sum(dim=0)

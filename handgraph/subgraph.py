@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from handgraph._check import check_count, check_skeleton, check_tensor
+from handgraph._check import check_bool, check_count, check_skeleton, check_tensor
 from handgraph.skeleton import Skeleton, What
 from handgraph.skeletons import FINGERS, LEVELS
 
@@ -209,9 +209,7 @@ class RemovalSets:
             >>> RemovalSets.from_keep_masks(Skeleton.edgeless(3), keep)
             RemovalSets(edgeless(3), set_0: -1, set_1: -1)
         """
-        check_tensor(masks, "masks")
-        if masks.dtype != torch.bool:
-            raise TypeError(f"masks: expected torch.bool, got {masks.dtype}")
+        check_bool(masks, "masks")
         if masks.dim() != 2 or masks.shape[1] != skeleton.num_joints:
             raise ValueError(
                 f"masks: expected [N, {skeleton.num_joints}] for {skeleton.name}, "
@@ -309,7 +307,7 @@ def check_removal(value: object, name: str) -> None:
         )
 
 
-def check_branches(x: Tensor, removal: RemovalSets, name: str, like: Tensor | None = None) -> None:
+def check_branches(x: Tensor, name: str, removal: RemovalSets, like: Tensor | None = None) -> None:
     """Raise unless ``x`` is ``[*, N, K, C]`` for the removal sets, on the device of ``like``."""
     check_tensor(x, name, like)
     nodes = (len(removal), removal.num_nodes)

@@ -508,7 +508,7 @@ def test_sizes_are_whole_numbers(make, size):
 def test_sizes_have_an_end():
     """For larger sizes, PyTorch itself reports an overflow while unpacking."""
     for make in (lambda n: BranchLinear(2, n), lambda n: NodePool(21, n), halving_ladder):
-        with pytest.raises(ValueError, match="to be at most 2147483647, got 10000000000000000000"):
+        with pytest.raises(ValueError, match="(most|1 to) 2147483647, got 10000000000000000000"):
             make(10**19)
     with pytest.raises(ValueError, match="num_joints to be from 1 to 1048576, got 1000000000000"):
         Skeleton.edgeless(10**19)

@@ -528,15 +528,27 @@ def test_value_errors_name_the_actual_value(call, message):
     ("call", "message"),
     [
         (lambda: keybone_length(XYZ.long()), "xyz to be floating point, got torch.int64"),
-        (lambda: relative_depth(XYZ, S.double()), "scale of torch.float32 .* got torch.float64"),
-        (lambda: project(XYZ, K33.double()), "K of torch.float32 .* got torch.float64"),
+        (
+            lambda: relative_depth(XYZ, S.double()),
+            "scale in the dtype of .* got torch.float64",
+        ),
+        (
+            lambda: project(XYZ, K33.double()),
+            "K in the dtype of .* got torch.float64",
+        ),
         (lambda: back_project(UV.int(), D, K33), "uv to be floating point, got torch.int32"),
-        (lambda: back_project(UV, D.double(), K33), "depth of torch.float32 .* got torch.float64"),
+        (
+            lambda: back_project(UV, D.double(), K33),
+            "depth in the dtype of .* got torch.float64",
+        ),
         (lambda: absolute_depth(D.long(), S, S), "d to be floating point"),
-        (lambda: transform_points(K33.double(), UV), "A of torch.float32 .* got torch.float64"),
-        (lambda: transform_intrinsics(K33[0].double(), K33), "A of torch.float32"),
-        (lambda: transform_intrinsics(K33, K33[0].double()), "K of torch.float32"),
-        (lambda: crop_matrix(UV, 256, mask=D), "mask of torch.bool, got torch.float32"),
+        (
+            lambda: transform_points(K33.double(), UV),
+            "A in the dtype of .* got torch.float64",
+        ),
+        (lambda: transform_intrinsics(K33[0].double(), K33), "A in the dtype of .*torch.float32"),
+        (lambda: transform_intrinsics(K33, K33[0].double()), "K in the dtype of .*torch.float32"),
+        (lambda: crop_matrix(UV, 256, mask=D), "mask as torch.bool, got torch.float32"),
     ],
 )
 def test_type_errors_name_the_actual_type(call, message):

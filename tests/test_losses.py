@@ -252,11 +252,11 @@ MASK = torch.ones(2, 21, dtype=torch.bool)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: heatmap_loss(MAPS, MAPS[:1]), r"\[2, 21, 8, 8\] and \[1, 21, 8, 8\]"),
+        (lambda: heatmap_loss(MAPS, MAPS[:1]), r"\[2, 21, 8, 8\], got \[1, 21, 8, 8\]"),
         (lambda: heatmap_loss(MAPS[0, 0], MAPS[0, 0]), r"\[\*, J, H, W\], got \[8, 8\]"),
-        (lambda: pose_loss(POSE, POSE[:1]), r"\[2, 21, 3\] and \[1, 21, 3\]"),
-        (lambda: pose_loss(POSE, POSE[0]), r"\[2, 21, 3\] and \[21, 3\]"),
-        (lambda: pose_loss(POSE, POSE[..., :1]), r"\[2, 21, 3\] and \[2, 21, 1\]"),
+        (lambda: pose_loss(POSE, POSE[:1]), r"\[2, 21, 3\], got \[1, 21, 3\]"),
+        (lambda: pose_loss(POSE, POSE[0]), r"\[2, 21, 3\], got \[21, 3\]"),
+        (lambda: pose_loss(POSE, POSE[..., :1]), r"\[2, 21, 3\], got \[2, 21, 1\]"),
         (lambda: pose_loss(POSE[..., :2], POSE[..., :2]), r"\[\*, J, 3\], got \[2, 21, 2\]"),
         (lambda: pose_loss(POSE[0, 0], POSE[0, 0]), r"\[\*, J, 3\], got \[3\]"),
         (lambda: pose_loss(POSE, POSE, mask=MASK[0]), r"mask of shape \[2, 21\], got \[21\]"),
@@ -276,7 +276,7 @@ MASK = torch.ones(2, 21, dtype=torch.bool)
             "alpha to be finite, at least 0, got -1.0",
         ),
         (lambda: branch_losses(PARTIAL, POSE, LEVELS, mask=MASK[:1]), r"got \[1, 21\]"),
-        (lambda: psjnet_loss(POSE[:1], PARTIAL, POSE, LEVELS), r"\[1, 21, 3\] and \[2, 21, 3\]"),
+        (lambda: psjnet_loss(POSE[:1], PARTIAL, POSE, LEVELS), r"\[1, 21, 3\], got \[2, 21, 3\]"),
     ],
 )
 def test_value_errors_name_the_actual_value(call, message):
@@ -287,7 +287,7 @@ def test_value_errors_name_the_actual_value(call, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: heatmap_loss(MAPS.long(), MAPS), "prediction to be floating point, got torch.int"),
+        (lambda: heatmap_loss(MAPS.long(), MAPS), "heatmaps to be floating point, got torch.int"),
         (lambda: pose_loss(POSE, POSE.int()), "target to be floating point, got torch.int32"),
         (lambda: pose_loss(POSE, POSE, mask=MASK.float()), "torch.bool, got torch.float32"),
         (lambda: branch_losses(PARTIAL.long(), POSE, LEVELS), "partial to be floating point"),

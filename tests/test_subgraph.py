@@ -312,7 +312,7 @@ def test_random_sets_that_cannot_be_are_errors():
 
 
 def test_masks_that_do_not_fit_are_errors():
-    with pytest.raises(TypeError, match=r"masks: expected torch.bool, got torch.float32"):
+    with pytest.raises(TypeError, match=r"expected masks as torch.bool, got torch.float32"):
         RemovalSets.from_keep_masks(HAND, torch.ones(2, 21))
     for shape in [(2, 20), (21,), (1, 2, 21)]:
         with pytest.raises(ValueError, match=r"masks: expected \[N, 21\] for HAND, got"):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from numbers import Integral, Real
 
 from handgraph.datasets.hand_pose import HandPose
 from handgraph.datasets.hand_shape import HandShape
@@ -40,20 +38,3 @@ def check_missing(missing: object) -> None:
     """Raise unless ``missing`` is a rule or ``None``."""
     if missing is not None and not isinstance(missing, Missing):
         raise TypeError(f"SyntheticHands: missing must be a Missing or None, got {missing!r}")
-
-
-def check_integer(value: object, name: str, *, least: int) -> None:
-    """Raise unless ``value`` is an integer of at least ``least``."""
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"SyntheticHands: {name} must be an integer, got {value!r}")
-    if int(value) < least:
-        raise ValueError(f"SyntheticHands: {name} must be at least {least}, got {value}")
-
-
-def check_real(value: object, name: str, *, least: float, most: float = math.inf) -> None:
-    """Raise unless ``value`` is a finite number from ``least`` to ``most``."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"SyntheticHands: {name} must be a number, got {value!r}")
-    if not (least <= float(value) <= most and math.isfinite(value)):
-        limits = f"from {least:g} to {most:g}" if most < math.inf else f"finite, at least {least:g}"
-        raise ValueError(f"SyntheticHands: {name} must be {limits}, got {value!r}")

@@ -79,7 +79,7 @@ def _read_scale(path: Path, xyz: Tensor) -> Tensor:
     content, name = load(path, "")
     records = entries(content, name)
     scale = xyz.new_tensor([number(x, f"{name}: record {i}") for i, x in enumerate(records)])
-    check_length(scale, xyz, name)
+    check_length(scale, name, xyz)
     length = keybone_length(xyz)
     fits = (scale >= length / 2) & (scale <= 2 * length)
     require_all(fits, name, "the scale is not the length of the keybone of xyz")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handgraph._check import check_limit
+from handgraph._check import check_between
 from handgraph.datasets.draws import bell, spread, uniform_of
 from handgraph.datasets.gestures import sample_gestures
 from handgraph.datasets.kinematics import Array, HandAngles
@@ -80,7 +80,7 @@ class HandPose:
                     f"HandPose: expected {name} as (least, largest), got {low}, {high}"
                 )
         for name, largest in _LARGEST.items():
-            check_limit(getattr(self, name), name, largest, "HandPose")
+            check_between(getattr(self, name), f"{name} of HandPose", 0, largest)
 
     @classmethod
     def narrow(cls) -> HandPose:

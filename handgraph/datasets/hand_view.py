@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from handgraph._check import check_limit, check_range
+from handgraph._check import check_between, check_range
 from handgraph.datasets.kinematics import Array, sample_rotations
 
 _TO_CAMERA = np.diag([1.0, -1.0, -1.0])
@@ -54,11 +54,11 @@ class HandView:
                 "HandView: expected focal lengths from 0.1 to 100 sides of the image, "
                 f"got {self.focal}"
             )
-        check_range(self.palm, "palm", 180.0, "HandView")
-        check_range(self.fill, "fill", 0.95, "HandView")
+        check_range(self.palm, "palm of HandView", 180.0)
+        check_range(self.fill, "fill of HandView", 0.95)
         if self.fill[0] < 0.05:
             raise ValueError(f"HandView: expected fill of at least 0.05, got {self.fill[0]}")
-        check_limit(self.shift, "shift", 0.5, "HandView")
+        check_between(self.shift, "shift of HandView", 0, 0.5)
 
     @classmethod
     def narrow(cls) -> HandView:

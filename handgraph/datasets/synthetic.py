@@ -12,13 +12,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from handgraph.datasets.arguments import (
-    as_detectors,
-    check_integer,
-    check_missing,
-    check_real,
-    hand_model,
-)
+from handgraph._check import check_between, check_count
+from handgraph.datasets.arguments import as_detectors, check_missing, hand_model
 from handgraph.datasets.cache import read_tensors, write_tensors
 from handgraph.datasets.camera import Camera
 from handgraph.datasets.features import WithFeatures, add_features
@@ -72,7 +67,7 @@ class SyntheticHands(WithFeatures):
 
     Args:
         num_samples: Number of samples.
-        seed: Non-negative integer. Training and test sets need different ones.
+        seed: Integer from 0 to 2**64 - 1. Training and test sets need different ones.
         root: Folder of the cache, created if needed. A folder that cannot be written to gives a
             warning. ``None`` disables the cache. Images are never cached.
         image_size: Side of the square images in pixels, at least 16. If ``None``, samples have no
@@ -149,10 +144,10 @@ class SyntheticHands(WithFeatures):
         transform: Callable[[Data], Any] | None = None,
         progress: bool = True,
     ) -> None:
-        check_integer(num_samples, "num_samples", least=1)
-        check_integer(seed, "seed", least=0)
+        check_count(num_samples, "num_samples", 1)
+        check_count(seed, "seed", 0, 2**64 - 1)
         if image_size is not None:
-            check_integer(image_size, "image_size", least=_SMALLEST)
+            check_count(image_size, "image_size", _SMALLEST)
         size = _FRAME if image_size is None else int(image_size)
         model = hand_model(shape, pose, view)
         if image_size is not None and min(model.view.focal) * size < _SHORTEST:
@@ -160,9 +155,9 @@ class SyntheticHands(WithFeatures):
                 f"SyntheticHands: expected focal lengths of at least {_SHORTEST:g} pixels, "
                 f"got {min(model.view.focal) * size:g}"
             )
-        check_real(severe_fraction, "severe_fraction", least=0.0, most=1.0)
-        check_real(occluder_fraction, "occluder_fraction", least=0.0, most=1.0)
-        check_real(left_fraction, "left_fraction", least=0.0, most=1.0)
+        check_between(severe_fraction, "severe_fraction", 0, 1)
+        check_between(occluder_fraction, "occluder_fraction", 0, 1)
+        check_between(left_fraction, "left_fraction", 0, 1)
         check_missing(missing)
         self.settings = Settings(
             int(seed),

@@ -96,7 +96,7 @@ class Detector(Protocol):
         """Simulate occlusion of the ``hidden`` joints; ``seen`` joints are visible."""
 
 
-def check_numbers(detector: object) -> None:
+def check_fields(detector: object) -> None:
     """Raise unless all numbers of a detector are finite and not negative."""
     for name, value in vars(detector).items():
         numbers = value if isinstance(value, tuple) else (value,)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from handgraph.detectors.base import Detections, Found, Truth, check_numbers
+from handgraph.detectors.base import Detections, Found, Truth, check_fields
 from handgraph.detectors.randomness import Random
 
 
@@ -67,7 +67,7 @@ class HeatmapDetector:
 
     def __post_init__(self) -> None:
         """Check all numbers."""
-        check_numbers(self)
+        check_fields(self)
         if self.snapped + self.pulled > 1:
             raise ValueError(
                 "HeatmapDetector: expected snapped + pulled of at most 1, "

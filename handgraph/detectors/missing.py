@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from handgraph._check import (
+    check_between,
     check_count,
-    check_limit,
+    check_like,
     check_points,
     check_range,
-    check_shape,
     check_skeleton,
 )
 from handgraph.detectors.randomness import Random, TorchRandom
@@ -80,11 +80,11 @@ class Missing:
         check_skeleton(self.skeleton, "Missing")
         if not self.ways or any(way not in WAYS for way in self.ways):
             raise ValueError(f"Missing: expected ways of {WAYS}, got {self.ways!r}")
-        check_limit(self.share, "share", 1.0, "Missing")
-        check_count(self.joints, "joints", 0, self.skeleton.num_joints)
-        check_count(self.fingers, "fingers", 0, 5)
-        check_range(self.radius, "radius", float("inf"), "Missing")
-        check_range(self.threshold, "threshold", 1.0, "Missing")
+        check_between(self.share, "share of Missing", 0, 1)
+        check_count(self.joints, "joints of Missing", 0, self.skeleton.num_joints)
+        check_count(self.fingers, "fingers of Missing", 0, 5)
+        check_range(self.radius, "radius of Missing")
+        check_range(self.threshold, "threshold of Missing", 1.0)
 
     def sample(
         self,
@@ -113,7 +113,7 @@ class Missing:
             raise ValueError(
                 f"expected uv of shape [n, {self.skeleton.num_joints}, 2], got {list(uv.shape)}"
             )
-        check_shape(score, "score", uv.shape[:2], uv)
+        check_like(score, "score", uv[..., 0], "uv")
         return self.draw(TorchRandom(uv, generator), uv, score, image_size)
 
     def draw(self, rng: Random, uv: Tensor, score: Tensor, image_size: int) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from handgraph.detectors.base import Detections, Found, Truth, check_numbers
+from handgraph.detectors.base import Detections, Found, Truth, check_fields
 from handgraph.detectors.randomness import Random
 
 _JOINTS = 21  # number of joints that the defaults are fitted to
@@ -72,7 +72,7 @@ class RegressionDetector:
 
     def __post_init__(self) -> None:
         """Check all numbers."""
-        check_numbers(self)
+        check_fields(self)
         if self.together > 1:
             raise ValueError(
                 f"RegressionDetector: expected together of at most 1, got {self.together}"

@@ -59,7 +59,7 @@ def read_freihand(root: str | PathLike[str], split: str = "training") -> Keypoin
     base = Path(root).expanduser() / split
     xyz = read_records(Path(f"{base}_xyz.json"), HAND.num_joints)
     K = read_records(Path(f"{base}_K.json"), 3)
-    check_length(K, xyz, f"{base}_K.json")
+    check_length(K, f"{base}_K.json", xyz)
     require_cameras(K, f"{base}_K.json")
     uv = project_all(xyz, K, f"{base}_xyz.json")
     sides: list[Side] = ["right"] * len(uv)
@@ -83,7 +83,7 @@ def read_records(path: Path, rows: int) -> Tensor:
     return torch.stack(found).to(torch.float32)
 
 
-def check_length(values: Tensor, xyz: Tensor, name: str) -> None:
+def check_length(values: Tensor, name: str, xyz: Tensor) -> None:
     """Raise unless a file has as many records as the file of xyz."""
     if len(values) != len(xyz):
         raise ValueError(f"{name}: expected {len(xyz)} records as of xyz, got {len(values)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph._check import check_matrix, check_points, check_shape
+from handgraph._check import check_like, check_matrix, check_points
 from handgraph.geometry.depth import (
     KEYBONE,
     absolute_depth,
@@ -84,7 +84,7 @@ def back_project(uv: Tensor, depth: Tensor, K: Tensor) -> Tensor:
         [0.1, -0.05, 0.5]
     """
     check_points(uv, "uv", 2)
-    check_shape(depth, "depth", uv.shape[:-1], uv)
+    check_like(depth, "depth", uv[..., 0], "uv")
     check_matrix(K, "K", uv)
     # At least single precision: the product of two focal lengths overflows float16.
     rows = K.unsqueeze(-3).to(torch.promote_types(K.dtype, torch.float32))

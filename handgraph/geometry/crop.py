@@ -128,7 +128,7 @@ def _box(uv: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         raise ValueError(f"expected uv with at least one joint, got {list(uv.shape)}")
     if mask is None:
         return uv.amin(dim=-2), uv.amax(dim=-2)
-    check_mask(mask, uv.shape[:-1], uv)
+    check_mask(mask, "mask", uv.shape[:-1], uv)
     keep = mask.unsqueeze(-1)
     low = torch.where(keep, uv, torch.inf).amin(dim=-2)
     high = torch.where(keep, uv, -torch.inf).amax(dim=-2)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph._check import check_hand, check_points, check_shape, check_skeleton, check_tensor
+from handgraph._check import (
+    check_dtype,
+    check_hand,
+    check_like,
+    check_points,
+    check_shape,
+    check_skeleton,
+    check_tensor,
+)
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
 
@@ -94,7 +102,7 @@ def relative_depth(xyz: Tensor, scale: Tensor, skeleton: Skeleton = HAND) -> Ten
     """
     root = root_index(skeleton)
     check_hand(xyz, skeleton)
-    check_shape(scale, "scale", xyz.shape[:-2], xyz)
+    check_like(scale, "scale", xyz[..., 0, 0], "xyz")
     z = xyz[..., 2]
     return (z - z[..., root : root + 1]) / _positive_or_nan(scale).unsqueeze(-1)
 
@@ -130,7 +138,8 @@ def absolute_depth(d: Tensor, scale: Tensor, root_depth: Tensor) -> Tensor:
     check_tensor(d, "d")
     check_points(d.unsqueeze(-1), "d", 1)
     check_shape(scale, "scale", d.shape[:-1], d)
-    check_shape(root_depth, "root_depth", d.shape[:-1], d)
+    check_dtype(scale, "scale", d, "d")
+    check_like(root_depth, "root_depth", scale, "scale")
     return d * _positive_or_nan(scale).unsqueeze(-1) + root_depth.unsqueeze(-1)
 
 

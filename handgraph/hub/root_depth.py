@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph._check import check_points, check_shape
+from handgraph._check import check_like, check_points
 from handgraph.geometry import back_project
 from handgraph.geometry.plane import product
 from handgraph.hub.to_camera import column, view_axes
@@ -55,7 +55,7 @@ def fit_root_depth(pose: Tensor, uv: Tensor, K: Tensor, *, keybone: Tensor | flo
         True
     """
     check_points(pose, "pose", 3)
-    check_shape(uv, "uv", torch.Size((*pose.shape[:-1], 2)), pose)
+    check_like(uv, "uv", pose[..., :2], "pose")
     axes, detected = view_axes(uv, K)
     offset = column("keybone", keybone, pose) * product(pose, axes)
     mask = detected.unsqueeze(-1)

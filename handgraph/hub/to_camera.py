@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from handgraph._check import check_joints, check_points, check_shape, check_skeleton
+from handgraph._check import check_joints, check_like, check_points, check_skeleton
 from handgraph._convert import to_tensor
 from handgraph.geometry import back_project, view_rotation
 from handgraph.geometry.plane import product
@@ -68,7 +67,7 @@ def to_camera(
         True
     """
     check_points(pose, "pose", 3)
-    check_shape(uv, "uv", torch.Size((*pose.shape[:-1], 2)), pose)
+    check_like(uv, "uv", pose[..., :2], "pose")
     check_skeleton(skeleton, "to_camera")
     check_joints(pose, "pose", skeleton)
     if skeleton.root is None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy
 
-from handgraph._check import check_joints, check_mask, check_points, check_shape, check_skeleton
+from handgraph._check import check_joints, check_like, check_mask, check_points, check_skeleton
 from handgraph.geometry.plane import product
 from handgraph.hub.estimate import Estimate
 from handgraph.hub.to_camera import column, view_axes
@@ -59,7 +59,7 @@ def lifting_target(
         True
     """
     check_points(xyz, "xyz", 3)
-    check_shape(uv, "uv", torch.Size((*xyz.shape[:-1], 2)), xyz)
+    check_like(uv, "uv", xyz[..., :2], "xyz")
     check_skeleton(skeleton, "lifting_target")
     check_joints(xyz, "xyz", skeleton)
     if skeleton.root is None:
@@ -104,8 +104,8 @@ def lifter_loss(found: Estimate, target: Tensor, visible: Tensor) -> Tensor:
         >>> bool(near < far)
         True
     """
-    check_shape(target, "target", found.pose.shape, found.pose)
-    check_mask(visible, found.pose.shape[:-1], found.pose)
+    check_like(target, "target", found.pose, "the estimate")
+    check_mask(visible, "visible", found.pose.shape[:-1], found.pose)
     apart = _lengths(found.hypotheses - target.unsqueeze(-3)).mean(dim=-1)
     pose = -SCALE * torch.logsumexp(found.weights.clamp(min=1e-9).log() - apart / SCALE, dim=-1)
     distance = _lengths(found.pose - target).detach()

@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from handgraph._check import check_device, check_floating, check_mask
-from handgraph.losses._check import check_pair
+from handgraph._check import check_device, check_floating, check_mask, check_shape
 
 
 def laplace_loss(
@@ -59,10 +58,12 @@ def laplace_loss(
         >>> round(laplace_loss(pose, target, right).item(), 2)  # 63 * (1 + log 4)
         150.34
     """
-    check_pair(pose, target)
+    check_floating(pose, "pose")
+    check_floating(target, "target")
+    check_shape(target, "target", pose.shape, pose)
     _check_log_scale(log_scale, pose)
     counts = torch.ones_like(pose[..., 0], dtype=torch.bool) if mask is None else mask
-    check_mask(counts, pose.shape[:-1], pose)
+    check_mask(counts, "mask", pose.shape[:-1], pose)
     counts = counts.unsqueeze(-1)
     error = torch.where(counts, pose - target, 0).abs()
     scale = torch.where(counts, log_scale, 0)

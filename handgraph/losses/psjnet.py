@@ -6,8 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from handgraph._check import check_between, check_device, check_floating, check_mask
-from handgraph.losses._check import check_pair
+from handgraph._check import (
+    check_between,
+    check_device,
+    check_floating,
+    check_mask,
+    check_shape,
+)
 from handgraph.subgraph import RemovalSets, check_removal
 
 
@@ -37,7 +42,9 @@ def heatmap_loss(heatmaps: Tensor, target: Tensor) -> Tensor:
         >>> heatmap_loss(torch.full((8, 21, 64, 64), 0.5), torch.zeros(8, 21, 64, 64)).item()
         5.25
     """
-    check_pair(heatmaps, target)
+    check_floating(heatmaps, "heatmaps")
+    check_floating(target, "target")
+    check_shape(target, "target", heatmaps.shape, heatmaps)
     if heatmaps.ndim < 3:
         raise ValueError(f"expected heatmaps [*, J, H, W], got {list(heatmaps.shape)}")
     return (heatmaps - target).square().mean(dim=(-2, -1)).sum(dim=-1).mean()
@@ -84,10 +91,12 @@ def pose_loss(
         >>> round(pose_loss(pose, torch.zeros(1, 2, 3)).item(), 4)  # 0.01 * 10 + 1.5 + 0.125
         1.725
     """
-    check_pair(pose, target)
+    check_floating(pose, "pose")
+    check_floating(target, "target")
+    check_shape(target, "target", pose.shape, pose)
     _check_pose(pose, alpha, beta)
     mask = torch.ones_like(pose[..., 0], dtype=torch.bool) if mask is None else mask
-    check_mask(mask, pose.shape[:-1], pose)
+    check_mask(mask, "mask", pose.shape[:-1], pose)
     return _joint_losses(pose, target, mask, alpha, beta).sum(dim=-1).mean()
 
 
@@ -135,7 +144,7 @@ def branch_losses(
     _check_branches(partial, target, removal)
     _check_pose(partial, alpha, beta)
     if mask is not None:
-        check_mask(mask, target.shape[:-1], target)
+        check_mask(mask, "mask", target.shape[:-1], target)
     kept = removal.kept.clamp(min=0).to(target.device)
     counts = removal.node_mask.to(target.device)
     if mask is not None:
@@ -210,8 +219,8 @@ def _check_pose(pose: Tensor, alpha: float, beta: float) -> None:
 def _check_branches(partial: Tensor, target: Tensor, removal: RemovalSets) -> None:
     check_removal(removal, "removal")
     check_floating(partial, "partial")
-    check_floating(target, "the target")
-    check_device(target, "the target", partial)
+    check_floating(target, "target")
+    check_device(target, "target", partial)
     joints = removal.skeleton.num_joints
     if target.ndim < 2 or list(target.shape[-2:]) != [joints, 3]:
         raise ValueError(

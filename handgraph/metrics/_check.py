@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from handgraph._check import check_number, check_tensor
+from handgraph._check import check_like, check_mask, check_number, check_tensor
 
 Average = Literal["pooled", "joint"]
 NanPolicy = Literal["raise", "miss"]
@@ -16,61 +16,33 @@ AVERAGES: tuple[str, ...] = get_args(Average)
 NAN_POLICIES: tuple[str, ...] = get_args(NanPolicy)
 
 
-def check_float(value: Tensor, name: str) -> None:
+def check_precision(value: Tensor, name: str) -> None:
     """Raise unless ``value`` is float32 or float64; counts and means need this precision."""
     check_tensor(value, name)
     if value.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"expected {name} as float32 or float64, got {value.dtype}")
 
 
-def check_same(value: Tensor, name: str, like: Tensor, like_name: str) -> None:
-    """Raise unless ``value`` has the dtype, device and exact shape of ``like``."""
-    check_tensor(value, name)
-    if value.dtype != like.dtype:
-        raise TypeError(
-            f"expected {name} in the dtype of {like_name}, {like.dtype}, got {value.dtype}"
-        )
-    if value.shape != like.shape or value.device != like.device:
-        raise ValueError(
-            f"expected {name} of shape {list(like.shape)} on {like.device}, as {like_name}, "
-            f"got {list(value.shape)} on {value.device}"
-        )
-
-
 def check_poses(pred: Tensor, target: Tensor) -> None:
     """Raise unless both are ``[*, J, 2]`` or ``[*, J, 3]`` of equal shape, dtype and device."""
-    check_float(pred, "pred")
+    check_precision(pred, "pred")
     if pred.ndim < 2 or pred.shape[-1] not in (2, 3):
         raise ValueError(f"expected pred of shape [*, J, 2] or [*, J, 3], got {list(pred.shape)}")
-    check_same(target, "target", pred, "pred")
+    check_like(target, "target", pred, "pred")
 
 
 def check_values(values: Tensor, name: str) -> None:
     """Raise unless ``values`` holds one float for each joint: ``[*, J]``."""
-    check_float(values, name)
+    check_precision(values, name)
     if values.ndim < 1 or values.shape[-1] < 1:
         raise ValueError(f"expected {name} of shape [*, J], got {list(values.shape)}")
-
-
-def check_bool(visible: Tensor) -> None:
-    """Raise unless ``visible`` is Bool ``[*, J]``."""
-    check_tensor(visible, "visible")
-    if visible.dtype != torch.bool:
-        raise TypeError(f"expected visible as torch.bool, got {visible.dtype}")
-    if visible.ndim < 1 or visible.shape[-1] < 1:
-        raise ValueError(f"expected visible of shape [*, J], got {list(visible.shape)}")
 
 
 def joint_mask(visible: Tensor | None, values: Tensor) -> Tensor:
     """Check ``visible`` against ``values`` ``[*, J]``; ``None`` selects all joints."""
     if visible is None:
         return torch.ones_like(values, dtype=torch.bool)
-    check_bool(visible)
-    if visible.shape != values.shape or visible.device != values.device:
-        raise ValueError(
-            f"expected visible of shape {list(values.shape)} on {values.device}, "
-            f"got {list(visible.shape)} on {visible.device}"
-        )
+    check_mask(visible, "visible", values.shape, values)
     return visible
 
 
@@ -82,7 +54,7 @@ def check_choice(value: str, name: str, choices: Sequence[str]) -> None:
 
 def check_thresholds(thresholds: Tensor, device: torch.device, least: int) -> None:
     """Raise unless ``thresholds`` is ``[T]``, T at least ``least``, finite and increasing."""
-    check_float(thresholds, "thresholds")
+    check_precision(thresholds, "thresholds")
     if thresholds.ndim != 1 or len(thresholds) < least or thresholds.device != device:
         raise ValueError(
             f"expected thresholds of shape [T], T at least {least}, on {device}, "
@@ -99,7 +71,7 @@ def check_level(level: float) -> None:
         raise ValueError(f"expected level between 0 and 1, got {level}")
 
 
-def check_numbers(values: Tensor, name: str) -> None:
+def check_no_nan(values: Tensor, name: str) -> None:
     """Raise if the ``values`` of visible joints contain NaN."""
     if values.isnan().any():
         raise ValueError(

@@ -7,13 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from handgraph._check import check_count
+from handgraph._check import check_count, check_like
 from handgraph.metrics._check import (
     AVERAGES,
     Average,
     check_choice,
     check_level,
-    check_same,
     check_values,
     joint_mask,
 )
@@ -195,7 +194,7 @@ def bootstrap_difference(
         [0.5, 0.5, 0.5]
     """
     check_values(values, "values")
-    check_same(other, "other", values, "values")
+    check_like(other, "other", values, "values")
     return bootstrap_interval(
         values - other,
         visible,

@@ -7,11 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from handgraph._check import check_tensor
+from handgraph._check import check_like, check_tensor
 from handgraph.metrics._check import (
     check_level,
-    check_numbers,
-    check_same,
+    check_no_nan,
     check_thresholds,
     check_values,
     joint_mask,
@@ -57,12 +56,12 @@ def calibration_curve(
         [0.44, 0.75, 0.94]
     """
     check_values(residuals, "residuals")
-    check_same(scale, "scale", residuals, "residuals")
+    check_like(scale, "scale", residuals, "residuals")
     _check_levels(levels, residuals.device)
     mask = joint_mask(visible, residuals)
     b = scale[mask]
     standard = residuals[mask].abs() / b
-    check_numbers(standard, "residuals and scales")
+    check_no_nan(standard, "residuals and scales")
     if (b <= 0).any():
         raise ValueError("expected positive scales, got 0 or negative ones")
     widths = -torch.log1p(-levels.to(standard.dtype))

@@ -7,15 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from handgraph._check import check_count, check_skeleton
-from handgraph.metrics._check import (
-    Average,
-    check_bool,
-    check_float,
-    check_same,
-    check_values,
-    joint_mask,
-)
+from handgraph._check import check_bool, check_count, check_like, check_skeleton
+from handgraph.metrics._check import Average, check_precision, check_values, joint_mask
 from handgraph.metrics.mean import visible_mean
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
@@ -45,7 +38,9 @@ def occlusion_groups(visible: Tensor, min_visible: int = 11) -> dict[str, Tensor
         >>> occlusion_groups(visible)["severe"].tolist()
         [False, False, True]
     """
-    check_bool(visible)
+    check_bool(visible, "visible")
+    if visible.ndim < 1 or visible.shape[-1] < 1:
+        raise ValueError(f"expected visible of shape [*, J], got {list(visible.shape)}")
     check_count(min_visible, "min_visible", 1, visible.shape[-1])
     small = visible.sum(-1) >= min_visible
     return {"all": torch.ones_like(small), "small": small, "severe": ~small}
@@ -118,8 +113,8 @@ def relative_value(*, small: Tensor, severe: Tensor) -> Tensor:
         >>> round(ratio.item(), 4)  # Table 2: 0.8965, from unrounded AUCs
         0.8966
     """
-    check_float(small, "small")
-    check_same(severe, "severe", small, "small")
+    check_precision(small, "small")
+    check_like(severe, "severe", small, "small")
     return torch.where(small == 0, torch.nan, severe / small)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph.metrics._check import check_numbers, check_same, check_values, joint_mask
+from handgraph._check import check_like
+from handgraph.metrics._check import check_no_nan, check_values, joint_mask
 
 
 def sparsification_curve(
@@ -42,11 +43,11 @@ def sparsification_curve(
         [0.333, 0.5, 1.0]
     """
     check_values(errors, "errors")
-    check_same(uncertainty, "uncertainty", errors, "errors")
+    check_like(uncertainty, "uncertainty", errors, "errors")
     mask = joint_mask(visible, errors)
     scored = errors[mask].double()
-    check_numbers(scored, "errors")
-    check_numbers(uncertainty[mask], "uncertainties")
+    check_no_nan(scored, "errors")
+    check_no_nan(uncertainty[mask], "uncertainties")
     if (scored < 0).any():
         raise ValueError("expected errors of at least 0 (lengths), got negative ones")
     _, rank, ties = uncertainty[mask].unique(return_inverse=True, return_counts=True)

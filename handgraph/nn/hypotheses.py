@@ -46,7 +46,7 @@ class Hypotheses(HasConstants):
 
     def forward(self, y: Tensor) -> Tensor:
         """Sort the nodes of all branches by joint."""
-        check_branches(y, self.removal, "the input of Hypotheses", self.index)
+        check_branches(y, "the input of Hypotheses", self.removal, self.index)
         flat = y.reshape(math.prod(y.shape[:-3]), self.shape[0] * self.shape[1], y.shape[-1])
         return flat.index_select(1, self.index).transpose(0, 1).contiguous()
 

@@ -22,7 +22,7 @@ def halving_ladder(num_nodes: int) -> tuple[int, ...]:
     return tuple(nodes)
 
 
-def check_ladder(name: str, num_nodes: int, nodes: Sequence[int] | None) -> tuple[int, ...]:
+def check_ladder(nodes: Sequence[int] | None, name: str, num_nodes: int) -> tuple[int, ...]:
     """Return the given node counts, by default halving ones, and raise if they do not fit."""
     ladder = halving_ladder(num_nodes) if nodes is None else tuple(nodes)
     for size in ladder:

@@ -73,7 +73,7 @@ class PerBranch(MadeFor):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run each branch on its own joints."""
-        check_branches(x, self.removal, "the input of PerBranch")
+        check_branches(x, "the input of PerBranch", self.removal)
         outputs = [self._branch(x, n) for n in range(len(self.removal))]
         widths = [output.shape[-1] for output in outputs]
         if len(set(widths)) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_sizes, check_tensor
+from handgraph._check import check_bool, check_sizes, check_tensor
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.plan import NodeMap, Plan, Stage, Term
 
@@ -105,8 +105,7 @@ class NodePool(HasConstants):
 
 
 def _check_mask(node_mask: Tensor, in_nodes: int) -> None:
-    if node_mask.dtype != torch.bool:
-        raise TypeError(f"NodePool: expected node_mask of torch.bool, got {node_mask.dtype}")
+    check_bool(node_mask, "node_mask of NodePool")
     if node_mask.dim() != 2 or node_mask.shape[1] != in_nodes:
         raise ValueError(
             f"NodePool: expected node_mask [N, {in_nodes}], got {list(node_mask.shape)}"

@@ -92,7 +92,7 @@ class AdaptiveGraphUNet(BranchedNet):
     ):
         super().__init__(in_channels, out_channels, graph)
         check_whole(channels=channels, bottleneck_channels=bottleneck_channels)
-        self.nodes = check_ladder(self.graph_name, self.node_mask.shape[1], nodes)
+        self.nodes = check_ladder(nodes, self.graph_name, self.node_mask.shape[1])
         self.normalization: Normalization = normalization
         self.renormalize = renormalize
         self._build(channels, bottleneck_channels)

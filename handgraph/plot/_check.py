@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from handgraph._check import check_floating, check_skeleton
+from handgraph._check import check_floating, check_mask, check_skeleton
 from handgraph.skeleton import Skeleton
 
 Array = NDArray[np.float64]
@@ -28,8 +27,6 @@ def check_named(values: object, what: str) -> None:
 
 def to_array(tensor: Tensor, name: str, shape: Sequence[int], what: str) -> Array:
     """Convert a floating-point tensor of this shape to an array."""
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"expected {name} as torch.Tensor, got {type(tensor).__name__}")
     check_floating(tensor, name)
     if tuple(tensor.shape) != tuple(shape):
         raise ValueError(f"expected {name} of shape {list(shape)}, {what}, "
@@ -48,14 +45,6 @@ def to_hidden(visible: Tensor | None, skeleton: Skeleton) -> Mask:
     """Return the mask of hidden joints ``[J]``; ``None`` means that all joints are visible."""
     if visible is None:
         return np.zeros(skeleton.num_joints, dtype=np.bool_)
-    if not isinstance(visible, Tensor) or visible.dtype != torch.bool:
-        raise TypeError(
-            f"expected visible as torch.bool, got {getattr(visible, 'dtype', type(visible))}"
-        )
-    if visible.shape != (skeleton.num_joints,):
-        raise ValueError(
-            f"expected visible of shape [{skeleton.num_joints}], the joints of {skeleton.name}, "
-            f"got {list(visible.shape)}"
-        )
+    check_mask(visible, "visible", (skeleton.num_joints,))
     hidden: Mask = (~visible).cpu().numpy()
     return hidden

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from handgraph._check import check_mask, check_points, check_positive, check_shape
+from handgraph._check import check_like, check_mask, check_points, check_positive
 from handgraph.detectors import Detector, Found, HeatmapDetector
 from handgraph.detectors.randomness import TorchRandom
 
@@ -107,8 +107,8 @@ def _check_shapes(
     uv: Tensor, cue: Tensor, confidence: Tensor, hidden: Tensor, visible: Tensor | None
 ) -> None:
     check_points(uv, "uv", 2)
-    check_shape(cue, "cue", uv[..., :1].shape, uv)
-    check_shape(confidence, "confidence", uv[..., :1].shape, uv)
-    check_mask(hidden, uv.shape[:-1])
+    check_like(cue, "cue", uv[..., :1], "uv")
+    check_like(confidence, "confidence", uv[..., :1], "uv")
+    check_mask(hidden, "hidden", uv.shape[:-1])
     if visible is not None:
-        check_mask(visible, uv.shape[:-1])
+        check_mask(visible, "visible", uv.shape[:-1])

@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph._check import check_points, check_skeleton
+from handgraph._check import (
+    check_between,
+    check_count,
+    check_points,
+    check_range,
+    check_skeleton,
+)
 from handgraph.skeleton import Skeleton
 from handgraph.skeletons import HAND
 from handgraph.transforms.base import uniform_like
@@ -43,7 +49,7 @@ def sample_region(
         uv and radius in pixels.
 
     Raises:
-        TypeError: If uv is not floating point.
+        TypeError: If uv is not floating point, or hops not int.
         ValueError: If uv is not ``[*, J, 2]`` with the skeleton's joints, the probability is not
             in [0, 1], hops is negative, or radius is not a range of finite, non-negative numbers.
 
@@ -87,10 +93,6 @@ def _next_known(uv: Tensor, centre: Tensor) -> Tensor:
 
 def check_region(probability: float, radius: tuple[float, float], hops: int) -> None:
     """Raise unless all are in their ranges."""
-    if not 0 <= probability <= 1:
-        raise ValueError(f"expected a probability from 0 to 1, got {probability}")
-    low, high = radius
-    if not 0 <= low <= high < float("inf"):
-        raise ValueError(f"expected a radius (minimum, maximum) in pixels, got {radius}")
-    if hops < 0:
-        raise ValueError(f"expected hops of at least 0, got {hops}")
+    check_between(probability, "probability", 0, 1)
+    check_range(radius, "radius")
+    check_count(hops, "hops", 0)

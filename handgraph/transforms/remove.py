@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from handgraph._check import check_mask, check_skeleton, check_whole
+from handgraph._check import check_between, check_mask, check_skeleton, check_whole
 from handgraph.skeleton import Skeleton, What
 from handgraph.skeletons import HAND
 from handgraph.transforms.base import RandomTransform, require, to_device_of
@@ -70,8 +70,7 @@ class RemoveJoints(RandomTransform):
         if what is None:
             what = [joint for joint in skeleton.joints if joint != skeleton.root]
         self.candidates = torch.tensor(skeleton.select(what), dtype=torch.long)
-        if not 0 <= probability <= 1:
-            raise ValueError(f"expected a probability from 0 to 1, got {probability}")
+        check_between(probability, "probability", 0, 1)
         if number is not None:
             check_whole(number=number)
         if number is not None and not 0 <= number <= len(self.candidates):
@@ -95,7 +94,7 @@ class RemoveJoints(RandomTransform):
         keep[self._draw()] = False
         keep = to_device_of(data, keep)
         if "node_mask" in data:
-            check_mask(data.node_mask, keep.shape)
+            check_mask(data.node_mask, "node_mask", keep.shape)
             keep = data.node_mask & keep
         for name in self.fill:
             data[name] = self._filled(name, data[name], keep)

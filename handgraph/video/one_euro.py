@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from handgraph._check import check_floating, check_shape
+from handgraph._check import check_floating, check_like
 
 SPEED_CUTOFF = 1.0
 """Cutoff of the filter of the speed in Hz, as in the paper."""
@@ -70,7 +70,7 @@ class OneEuro:
             raise ValueError(f"expected a time after {self.seconds:g} s, got {seconds:g} s")
         if self.value is None:
             self.value, self.speed = torch.full_like(x, torch.nan), torch.zeros_like(x)
-        check_shape(x, "x of OneEuro", self.value.shape, self.value)
+        check_like(x, "x of OneEuro", self.value, "the value before")
         fresh = self.value.isnan()
         before, speed = torch.where(fresh, x, self.value), self.speed.where(~fresh, 0)
         self.speed = speed + _gain(SPEED_CUTOFF, step) * ((x - before) / step - speed)

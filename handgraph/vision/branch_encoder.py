@@ -157,7 +157,7 @@ class SharedFeatureEncoder(HasConstants, MadeFor):
 
     def forward(self, features: Tensor) -> Tensor:
         """Encode the feature map once and assign the channels to branches and joints."""
-        check_features(self, features)
+        check_features(features, self)
         pooled = self.layers(features).mean(dim=(-2, -1)).unflatten(-1, (-1, self.out_channels))
         branches = (len(self.removal), self.removal.num_nodes)
         nodes = pooled.new_zeros(pooled.shape[0], branches[0] * branches[1], self.out_channels)

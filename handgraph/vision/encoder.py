@@ -82,7 +82,7 @@ class FeatureEncoder(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Encode the feature map."""
-        check_features(self, features)
+        check_features(features, self)
         pooled = self.layers(features).mean(dim=(-2, -1))
         out: Tensor = pooled.unflatten(-1, (self.num_joints, self.out_channels))
         return out
@@ -120,7 +120,7 @@ def reset_layers(layers: nn.Sequential) -> None:
             layer.reset_parameters()
 
 
-def check_features(module: nn.Module, features: Tensor) -> None:
+def check_features(features: Tensor, module: nn.Module) -> None:
     """Raise unless ``features`` is a feature map with the module's ``in_channels``."""
     like = next(module.parameters())
     check_tensor(features, f"features of {type(module).__name__}", like)

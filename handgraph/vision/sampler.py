@@ -68,7 +68,7 @@ class JointFeatureSampler(nn.Module):
 
     def forward(self, features: Tensor, uv: Tensor) -> Tensor:
         """Sample the map at uv."""
-        check_features(self, features)
+        check_features(features, self)
         check_points(uv, "uv", 2)
         check_device(uv, "uv", features)
         if uv.dim() != 3 or uv.shape[0] != features.shape[0]:

@@ -99,13 +99,13 @@ def test_hands_that_are_not_whole_are_refused():
         (lambda: HandShape(bone_spread=-0.1), "bone_spread from 0 to 0.3, got -0.1"),
         (lambda: HandShape(thumb_spread=float("nan")), "thumb_spread from 0 to 30, got nan"),
         (lambda: HandPose(fingers=((10, 0), (0, 90), (0, 90))), "fingers as least and largest"),
-        (lambda: HandPose(gestures=1.5), "gestures from 0 to 1, got 1.5"),
+        (lambda: HandPose(gestures=1.5), "gestures of HandPose to be from 0 to 1, got 1.5"),
         (lambda: HandPose(dip_range=(1.0, 0.5)), "dip_range as .least, largest., got 1.0, 0.5"),
         (lambda: HandView(focal=()), "focal lengths from 0.1 to 100 sides"),
         (lambda: HandView(focal=(float("nan"),)), "focal lengths from 0.1 to 100 sides"),
-        (lambda: HandView(palm=(90, 0)), "palm as .least, largest. from 0 to 180"),
+        (lambda: HandView(palm=(90, 0)), "palm of HandView as .least, largest., from 0 to 180"),
         (lambda: HandView(fill=(0.01, 0.5)), "fill of at least 0.05, got 0.01"),
-        (lambda: HandView(shift=0.6), "shift from 0 to 0.5, got 0.6"),
+        (lambda: HandView(shift=0.6), "shift of HandView to be from 0 to 0.5, got 0.6"),
     ],
 )
 def test_wrong_numbers_are_refused(make, message):

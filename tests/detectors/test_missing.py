@@ -74,12 +74,12 @@ def test_a_share_of_the_hands_loses_joints_and_keeps_a_few():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"share": 1.5}, "share from 0 to 1, got 1.5"),
+        ({"share": 1.5}, "share of Missing to be from 0 to 1, got 1.5"),
         ({"ways": ("luck",)}, "expected ways of"),
         ({"ways": ()}, "expected ways of"),
-        ({"joints": 22}, "joints to be from 0 to 21, got 22"),
-        ({"radius": (3.0, 1.0)}, "radius as .least, largest."),
-        ({"threshold": (0.0, 2.0)}, "threshold as .least, largest. from 0 to 1"),
+        ({"joints": 22}, "joints of Missing to be from 0 to 21, got 22"),
+        ({"radius": (3.0, 1.0)}, "radius of Missing as .least, largest."),
+        ({"threshold": (0.0, 2.0)}, "threshold of Missing as .least, largest., from 0 to 1"),
     ],
 )
 def test_wrong_numbers_are_refused(arguments, message):

@@ -187,9 +187,7 @@ def test_wrong_level(level):
 
 
 def test_wrong_pairs():
-    with pytest.raises(
-        ValueError, match=r"other of shape \[4, 21\] on cpu, as values, got \[1, 21\]"
-    ):
+    with pytest.raises(ValueError, match=r"other of shape \[4, 21\], got \[1, 21\]"):
         bootstrap_difference(torch.ones(4, 21), torch.ones(1, 21))
     with pytest.raises(TypeError, match="other in the dtype of values"):
         bootstrap_difference(torch.ones(4, 21), torch.ones(4, 21).double())

@@ -171,7 +171,7 @@ def test_wrong_poses(metric, pred, target, error, match):
     ("visible", "error", "match"),
     [
         (torch.ones(2, 21), TypeError, "visible as torch.bool, got torch.float32"),
-        (torch.ones(21, dtype=torch.bool), ValueError, r"\[2, 21\] on cpu, got \[21\]"),
+        (torch.ones(21, dtype=torch.bool), ValueError, r"\[2, 21\], got \[21\]"),
         (torch.ones(2, 21, 1, dtype=torch.bool), ValueError, r"got \[2, 21, 1\]"),
         (torch.ones((), dtype=torch.bool), ValueError, r"got \[\]"),
         ([True], TypeError, "visible as torch.Tensor, got list"),

@@ -447,7 +447,7 @@ def test_masks_that_do_not_fit_are_errors(cls):
     for shape in [(4, 16), (1, 4, 16), (3, 4, 16, 1)]:
         with pytest.raises(ValueError, match=r"expected node_mask \[3, 4, 16\], got \["):
             merge(partial, node_mask=torch.ones(shape, dtype=torch.bool))
-    with pytest.raises(TypeError, match=r"expected node_mask of torch.bool, got torch.float32"):
+    with pytest.raises(TypeError, match=r"expected node_mask as torch.bool, got torch.float32"):
         merge(partial, node_mask=torch.ones(3, 4, 16))
 
 

@@ -138,7 +138,7 @@ def test_invalid_sizes_and_masks_raise():
     for mask in (MASK, MASK[0]):
         with pytest.raises(ValueError, match=r"NodePool: expected node_mask \[N, 5\], got"):
             NodePool(5, 3, node_mask=mask)
-    with pytest.raises(TypeError, match=r"expected node_mask of torch.bool, got torch.float32"):
+    with pytest.raises(TypeError, match="node_mask of NodePool as torch.bool, got torch.float32"):
         NodePool(4, 3, node_mask=MASK.float())
     with pytest.raises(ValueError, match=r"node_mask with a node in every branch"):
         NodePool(4, 3, node_mask=torch.tensor([[True] * 4, [False] * 4]))

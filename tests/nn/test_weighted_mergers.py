@@ -367,6 +367,6 @@ def test_precision_merger_rejects_features_and_other_shapes():
     for call in (merge, merge.log_scale):
         with pytest.raises(ValueError, match=r"expected partial \[3, 4, 16, 4\]"):
             call(torch.ones(3, 4, 16, 2))
-        with pytest.raises(TypeError, match="node_mask of torch.bool"):
+        with pytest.raises(TypeError, match="node_mask as torch.bool"):
             call(torch.ones(3, 4, 16, 4), node_mask=torch.ones(3, 4, 16))
     assert repr(merge).startswith("PrecisionMerger(4, 2, RemovalSets(HAND")

@@ -205,9 +205,13 @@ def test_nan_stays_nan_and_reaches_no_other_joint():
         ({"uv": torch.zeros(2, 21, 3)}, ValueError, r"expected uv of shape \[\*, J, 2\]"),
         ({"uv": torch.zeros(2, 21, 2, dtype=torch.long)}, TypeError, "uv to be floating point"),
         ({"cue": torch.zeros(2, 21)}, ValueError, r"expected cue of shape \[2, 21, 1\]"),
-        ({"confidence": torch.zeros(2, 21, 1).double()}, TypeError, "confidence of torch.float32"),
-        ({"hidden": torch.zeros(2, 21)}, TypeError, "mask of torch.bool"),
-        ({"visible": torch.ones(21, dtype=torch.bool)}, ValueError, r"mask of shape \[2, 21\]"),
+        (
+            {"confidence": torch.zeros(2, 21, 1).double()},
+            TypeError,
+            "confidence in the dtype of",
+        ),
+        ({"hidden": torch.zeros(2, 21)}, TypeError, "hidden as torch.bool"),
+        ({"visible": torch.ones(21, dtype=torch.bool)}, ValueError, r"visible of shape \[2, 21\]"),
         ({"image_size": 0}, ValueError, "image_size to be positive"),
     ],
 )
@@ -260,12 +264,15 @@ def test_hops_count_bones():
     ("change", "message"),
     [
         ({"uv": torch.zeros(3, 20, 2)}, "the 21 joints of skeleton 'HAND', got 20"),
-        ({"probability": 1.1}, "probability from 0 to 1, got 1.1"),
-        ({"probability": float("nan")}, "probability from 0 to 1"),
-        ({"radius": (5.0, 4.0)}, "expected a radius"),
-        ({"radius": (-1.0, 4.0)}, "expected a radius"),
-        ({"radius": (0.0, float("inf"))}, "expected a radius"),
-        ({"hops": -1}, "hops of at least 0, got -1"),
+        ({"probability": 1.1}, "probability to be from 0 to 1, got 1.1"),
+        ({"probability": float("nan")}, "probability to be from 0 to 1"),
+        ({"radius": (5.0, 4.0)}, "radius as .least, largest., finite and not neg"),
+        ({"radius": (-1.0, 4.0)}, "radius as .least, largest., finite and not neg"),
+        (
+            {"radius": (0.0, float("inf"))},
+            "radius as .least, largest., finite and not neg",
+        ),
+        ({"hops": -1}, "hops to be at least 0, got -1"),
     ],
 )
 def test_wrong_regions_are_named(change, message):

@@ -89,7 +89,9 @@ def test_another_shape_or_type_is_refused():
     smooth(torch.zeros(2, 3), 0.0)
     with pytest.raises(ValueError, match=r"shape \[2, 3\], got \[3\]"):
         smooth(torch.zeros(3), 1.0)
-    with pytest.raises(TypeError, match="float32 like the rest of the input, got torch.float64"):
+    with pytest.raises(
+        TypeError, match="in the dtype of the value before, torch.float32, got torch.float64"
+    ):
         smooth(torch.zeros(2, 3, dtype=torch.float64), 1.0)
     with pytest.raises(TypeError, match="floating point"):
         OneEuro()(torch.zeros(2, dtype=torch.long), 0.0)

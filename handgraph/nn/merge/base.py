@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_count, check_sizes, check_tensor
+from handgraph._check import check_bool, check_count, check_sizes, check_tensor
 from handgraph.subgraph import RemovalSets, check_removal
 
 
@@ -87,8 +87,7 @@ class Merger(nn.Module):
         self._expect("partial", partial, (*nodes, self.in_channels))
         if node_mask is not None:
             self._expect("node_mask", node_mask, nodes, partial)
-            if node_mask.dtype != torch.bool:
-                raise TypeError(f"expected node_mask of torch.bool, got {node_mask.dtype}")
+            check_bool(node_mask, "node_mask")
 
     def _expect(
         self, name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor | None = None
