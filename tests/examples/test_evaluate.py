@@ -287,5 +287,5 @@ def test_train_evaluate_predict(tmp_path):
     assert found == {"joints.json", "heatmaps.png", "overlay.png"}
     joints = json.loads((tmp_path / "found/hand/joints.json").read_text())
     assert list(joints["uv"]) == list(HAND.joints)
-    assert "no scale is known" in joints["note"]
+    assert "the scale is unknown" in joints["note"]
     assert "xyz" not in joints

@@ -222,7 +222,7 @@ from handgraph.nn.plan import NodeMap, Stage, Term
 for batch, branches, nodes, channels in [(5, 1, 0, 2), (5, 1, 3, 0), (5, 0, 3, 2), (1, 1, 3, 0)]:
     x = torch.rand(batch, branches, nodes, channels)
     weight, matrix = torch.rand(branches, 4, channels), torch.rand(branches, 2, nodes)
-    for term in (Term(0, weight=weight), Term(0, (NodeMap(matrix),))):
+    for term in (Term(0, weight=weight), Term(0, NodeMap(matrix))):
         found = []
         for engine in ("numba", "reference"):
             with engines.use(engine):
