@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from handgraph._check import check_device, check_floating, check_mask, check_shape
+from handgraph._check import check_device, check_floating, check_mask
+from handgraph.losses._check import check_prediction
 
 
 def laplace_loss(
@@ -58,9 +59,7 @@ def laplace_loss(
         >>> round(laplace_loss(pose, target, right).item(), 2)  # 63 * (1 + log 4)
         150.34
     """
-    check_floating(pose, "pose")
-    check_floating(target, "target")
-    check_shape(target, "target", pose.shape, pose)
+    check_prediction(pose, "pose", target)
     _check_log_scale(log_scale, pose)
     counts = torch.ones_like(pose[..., 0], dtype=torch.bool) if mask is None else mask
     check_mask(counts, "mask", pose.shape[:-1], pose)

@@ -11,8 +11,8 @@ from handgraph._check import (
     check_device,
     check_floating,
     check_mask,
-    check_shape,
 )
+from handgraph.losses._check import check_prediction
 from handgraph.subgraph import RemovalSets, check_removal
 
 
@@ -42,9 +42,7 @@ def heatmap_loss(heatmaps: Tensor, target: Tensor) -> Tensor:
         >>> heatmap_loss(torch.full((8, 21, 64, 64), 0.5), torch.zeros(8, 21, 64, 64)).item()
         5.25
     """
-    check_floating(heatmaps, "heatmaps")
-    check_floating(target, "target")
-    check_shape(target, "target", heatmaps.shape, heatmaps)
+    check_prediction(heatmaps, "heatmaps", target)
     if heatmaps.ndim < 3:
         raise ValueError(f"expected heatmaps [*, J, H, W], got {list(heatmaps.shape)}")
     return (heatmaps - target).square().mean(dim=(-2, -1)).sum(dim=-1).mean()
@@ -91,9 +89,7 @@ def pose_loss(
         >>> round(pose_loss(pose, torch.zeros(1, 2, 3)).item(), 4)  # 0.01 * 10 + 1.5 + 0.125
         1.725
     """
-    check_floating(pose, "pose")
-    check_floating(target, "target")
-    check_shape(target, "target", pose.shape, pose)
+    check_prediction(pose, "pose", target)
     _check_pose(pose, alpha, beta)
     mask = torch.ones_like(pose[..., 0], dtype=torch.bool) if mask is None else mask
     check_mask(mask, "mask", pose.shape[:-1], pose)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 
 import torch
 from torch import Tensor
 
-from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Scale, Select, Stage, Term
+from handgraph.nn.plan import Graph, NodeMap, Plan, Scale, Select, Stage, Term
+
+Graphs = Mapping[int, NodeMap]
+"""The normalised adjacency of each graph of a plan, by the ``id`` of the graph."""
 
 
 def fuse(plan: Plan) -> Plan:
@@ -19,10 +22,9 @@ def fuse(plan: Plan) -> Plan:
     stage with such maps must not read more branches than its maps and weights have. Differentiable.
     """
     readers = Counter(term.source for stage in plan for term in stage.terms)
-    known: dict[int, NodeMap] = {}
-    fusing = _Fusing()
+    graphs, fusing = normalized_graphs(plan), _Fusing()
     for number, stage in enumerate(plan, start=1):
-        fused = fusing.read(_plain(stage, known))
+        fused = fusing.read(_plain(stage, graphs))
         if fused.relu or readers[number] != 1 or number == len(plan):
             fusing.keep(number, fused)
         else:
@@ -32,11 +34,22 @@ def fuse(plan: Plan) -> Plan:
 
 def join(first: Plan, then: Plan) -> Plan:
     """Return one fused plan that runs ``first`` and then ``then``."""
-    moved = [
-        stage._replace(terms=tuple(t._replace(source=t.source + len(first)) for t in stage.terms))
-        for stage in then
-    ]
-    return fuse((*first, *moved))
+    return fuse((*first, *(moved(stage, len(first)) for stage in then)))
+
+
+def moved(stage: Stage, shift: int) -> Stage:
+    """Return the stage with its sources shifted."""
+    terms = [term._replace(source=term.source + shift) for term in stage.terms]
+    return stage._replace(terms=tuple(terms))
+
+
+def normalized_graphs(plan: Plan) -> Graphs:
+    """Normalise each graph of a plan once, and check its selections."""
+    maps = {id(term.node_map): term.node_map for stage in plan for term in stage.terms}
+    for one in maps.values():
+        if isinstance(one, Select):
+            check_selection(one)
+    return {key: one.node_map() for key, one in maps.items() if isinstance(one, Graph)}
 
 
 def check_selection(one: Select) -> Select:
@@ -54,11 +67,22 @@ def branches(terms: Sequence[Term]) -> int:
     return max([part.shape[0] for part in parts if part is not None], default=1)
 
 
-def _plain(stage: Stage, known: dict[int, NodeMap]) -> Stage:
+def mixes_nodes_first(nodes: tuple[int, int], channels: tuple[int, int]) -> bool:
+    """Return whether a term needs no more multiplications if it mixes nodes before channels.
+
+    Args:
+        nodes: The numbers of nodes after and before the term.
+        channels: The same for the channels.
+    """
+    (nodes_out, nodes_in), (outs, ins) = nodes, channels
+    return ins * nodes_out * (nodes_in + outs) <= outs * nodes_in * (ins + nodes_out)
+
+
+def _plain(stage: Stage, graphs: Graphs) -> Stage:
     """Return a stage whose maps over nodes are matrices without biases, selections or scales."""
     terms, shifts, bias = [], [], stage.bias
     for source, one, weight in stage.terms:
-        one = _normalized(one, known)
+        one = graphs[id(one)] if isinstance(one, Graph) else one
         if isinstance(one, NodeMap) and one.bias is not None:
             shifts.append(one.bias if weight is None else one.bias * weight.sum(2).unsqueeze(1))
             one = NodeMap(one.matrix)
@@ -68,17 +92,6 @@ def _plain(stage: Stage, known: dict[int, NodeMap]) -> Stage:
     if shifts:
         bias = _add(bias, reduce(torch.add, shifts).expand(branches(terms), -1, -1))
     return stage._replace(terms=tuple(terms), bias=bias)
-
-
-def _normalized(one: Map | None, known: dict[int, NodeMap]) -> NodeMap | Scale | Select | None:
-    """Return a map, or the normalised adjacency of a graph. Stages share it."""
-    if isinstance(one, Select):
-        return check_selection(one)
-    if not isinstance(one, Graph):
-        return one
-    if id(one) not in known:
-        known[id(one)] = one.node_map()
-    return known[id(one)]
 
 
 def _add(bias: Tensor | None, shift: Tensor) -> Tensor:

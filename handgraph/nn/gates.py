@@ -13,6 +13,7 @@ from torch import Tensor
 
 from handgraph._check import check_device
 from handgraph.nn.adjacency import Normalization, gate_scales
+from handgraph.nn.fuse import moved
 from handgraph.nn.plan import Graph, NodeMap, Plan, Scale, Stage, Term
 
 
@@ -64,10 +65,4 @@ def gate_plan(inner: Plan, level: Plan, gate: Tensor, gating: tuple[Gating, Gati
         Stage((Term(deep + 2, graph),), relu=False),
         Stage((Term(deep + 3, Scale(receive_last)),), last.bias, relu=False),
     )
-    return (*encode, *(_moved(stage, shift) for stage in inner), *decode)
-
-
-def _moved(stage: Stage, shift: int) -> Stage:
-    """Return the stage with its sources shifted."""
-    terms = [term._replace(source=term.source + shift) for term in stage.terms]
-    return stage._replace(terms=tuple(terms))
+    return (*encode, *(moved(stage, shift) for stage in inner), *decode)

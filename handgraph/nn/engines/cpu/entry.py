@@ -16,7 +16,7 @@ from handgraph.nn.engines.cpu.tiles import at, pointer, start
 
 @entry
 def forward(w, sizes, slots, ends, graphs, tables, shifts, stages, terms, vectors, selected):
-    """Fuse the maps, and write the output.
+    """Compute the shared values, and write the output.
 
     Args:
         w: Memory of the rows of a block.

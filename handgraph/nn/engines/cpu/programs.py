@@ -48,14 +48,14 @@ def _program(
     found = shapes(plan, given)
     if any(shape.branches != given.branches for shape in found):
         return "its stages differ in the number of branches"
-    if not all(_is_short(term) for stage in plan for term in stage.terms):
+    if not all(_is_supported(term) for stage in plan for term in stage.terms):
         return "a term selects nodes, or both scales nodes and mixes channels"
     if min(found[0][1:]) < 1 or not all(map(_is_usual, plan, found[1:])):
         return "a tensor of the plan has an unsupported shape"
     return Writer(plan, parts, found, reused=False).program()
 
 
-def _is_short(term: Term) -> bool:
+def _is_supported(term: Term) -> bool:
     if isinstance(term.node_map, Scale):
         return term.weight is None
     return not isinstance(term.node_map, Select)

@@ -21,7 +21,7 @@ from handgraph.nn.engines.cpu.program import (
     Table,
     Tables,
 )
-from handgraph.nn.fuse import check_selection
+from handgraph.nn.fuse import check_selection, mixes_nodes_first
 from handgraph.nn.plan import Graph, Map, NodeMap, Plan, Scale, Select, Shape, Stage, Term
 
 
@@ -137,7 +137,7 @@ class Writer:
         elif isinstance(one, Scale):
             kind, middle = SCALED, self.write_factors(one.factors, ins)
         elif matrix and weight:
-            nodes_first = inner * outs * (ins + channels) <= channels * ins * (inner + outs)
+            nodes_first = mixes_nodes_first((outs, ins), (channels, inner))
             kind = NODES_FIRST if nodes_first else CHANNELS_FIRST
             size = outs * inner if nodes_first else ins * channels
             middle = self.take_rows(size)

@@ -9,7 +9,7 @@ from handgraph._check import check_device
 from handgraph.nn.dense import dense
 from handgraph.nn.engines.conditions import is_cast, transformed
 from handgraph.nn.engines.forms import Form, PlanBuffers, SavedPlan
-from handgraph.nn.engines.reference.run import run
+from handgraph.nn.engines.reference.run import run_normalized
 from handgraph.nn.engines.reference.walk import walk
 from handgraph.nn.plan import Plan, Shape, shapes, tensors
 
@@ -63,7 +63,7 @@ class ReferenceForm(Form):
         """Run the plan on ``[N, J, C, B]``."""
         check_device(x, "the input", next(iter(self.saved.parts()), x))
         if self.dense is None or not self._is_dense(x):
-            return run(self.saved.plan(), x)
+            return run_normalized(self.saved.plan(), x, {})
         out = walk(self.dense.plan(), x.flatten(1, 2), {})
         return out.view(*self.out, x.shape[3])
 

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from handgraph._check import check_device
 from handgraph.nn.engines.conditions import traced
-from handgraph.nn.engines.reference.walk import Graphs, walk
-from handgraph.nn.fuse import check_selection, fuse
-from handgraph.nn.plan import Graph, Plan, Scale, Select, Term, tensors
+from handgraph.nn.engines.reference.walk import walk
+from handgraph.nn.fuse import Graphs, fuse, normalized_graphs
+from handgraph.nn.plan import Plan, Scale, Term, tensors
 
 MANY = 512
 """Number of samples above which fused maps save more time than their products take."""
@@ -21,27 +21,22 @@ the cache."""
 
 def run(plan: Plan, x: Tensor) -> Tensor:
     """Run a plan on ``[N, J, C, B]``. Autograd computes its derivative."""
+    check_device(x, "the input", next(iter(tensors(plan)), x))
+    if traced() or x.shape[3] > MANY:
+        return run_normalized(fuse(plan), x, {})
+    return run_normalized(plan, x, normalized_graphs(plan))
+
+
+def run_normalized(plan: Plan, x: Tensor, graphs: Graphs) -> Tensor:
+    """Run a plan whose graphs are normalised. A fused plan has none."""
     samples, is_traced = x.shape[3], traced() is not None
-    if is_traced or samples > MANY:
-        plan = fuse(plan)
-    parts, graphs = tensors(plan), _graphs(plan)
-    check_device(x, "the input", next(iter(parts), x))
     if not is_traced and samples == 1:
         return walk(plan, x.squeeze(3), graphs).unsqueeze(3)
-    if is_traced or not x.is_cpu or samples <= BLOCK or _needs_gradient([x, *parts]):
+    if is_traced or not x.is_cpu or samples <= BLOCK or _needs_gradient([x, *tensors(plan)]):
         return walk(plan, x, graphs)
     places = [slice(start, start + BLOCK) for start in range(0, samples, BLOCK)]
     outs = [walk(_block(plan, place), x[..., place], graphs) for place in places]
     return torch.cat(outs, dim=3)
-
-
-def _graphs(plan: Plan) -> Graphs:
-    """Normalise each graph of a plan once, and check its selections."""
-    maps = {id(term.node_map): term.node_map for stage in plan for term in stage.terms}
-    for one in maps.values():
-        if isinstance(one, Select):
-            check_selection(one)
-    return {key: one.node_map() for key, one in maps.items() if isinstance(one, Graph)}
 
 
 def _needs_gradient(parts: list[Tensor]) -> bool:

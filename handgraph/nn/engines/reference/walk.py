@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from handgraph.nn.fuse import Graphs, mixes_nodes_first
 from handgraph.nn.plan import Graph, NodeMap, Plan, Scale, Select, Stage, Term
-
-Graphs = Mapping[int, NodeMap]
-"""The normalised adjacency of each graph of a plan, by the ``id`` of the graph."""
 
 
 def walk(plan: Plan, x: Tensor, graphs: Graphs) -> Tensor:
@@ -50,7 +48,7 @@ def _add_term(term: Term, x: Tensor, onto: Tensor | None, graphs: Graphs) -> Ten
     one = graphs[id(one)] if isinstance(one, Graph) else one
     if isinstance(one, NodeMap):
         matrix, bias = one
-        if bias is None and weight is not None and _shrinks(weight, matrix):
+        if bias is None and weight is not None and not _is_first(matrix, weight):
             x, weight = _mix_channels(weight, x), None
         if bias is None and weight is None:
             return _mix_nodes(matrix, x, onto)
@@ -64,10 +62,9 @@ def _add_term(term: Term, x: Tensor, onto: Tensor | None, graphs: Graphs) -> Ten
     return x if onto is None else onto + x
 
 
-def _shrinks(weight: Tensor, matrix: Tensor) -> bool:
-    """Return whether mixing channels before nodes needs fewer multiplications."""
+def _is_first(matrix: Tensor, weight: Tensor) -> bool:
     (_, nodes_out, nodes_in), (_, outs, ins) = matrix.shape, weight.shape
-    return outs * nodes_in * (ins + nodes_out) < ins * nodes_out * (nodes_in + outs)
+    return mixes_nodes_first((nodes_out, nodes_in), (outs, ins))
 
 
 def _mix_nodes(matrix: Tensor, x: Tensor, onto: Tensor | None) -> Tensor:
