@@ -67,12 +67,12 @@ def twin(net, pose, reduce="mean"):
 @pytest.mark.parametrize("name", CONVS)
 @pytest.mark.parametrize("skeleton", [HAND, COCO], ids=lambda s: s.name)
 def test_net_equals_a_slow_reference(name, skeleton):
-    net = SkeletonUNet(2, 3, skeleton, conv=CONVS[name], channels=4)
-    x = torch.randn(2, 3, skeleton.num_joints, 2)
+    net = SkeletonUNet(2, 3, skeleton, conv=CONVS[name], channels=4).double()
+    x = torch.randn(2, 3, skeleton.num_joints, 2, dtype=torch.float64)
     y = net(x)
     assert y.shape == (2, 3, skeleton.num_joints, 3)
     expected = torch.stack([twin(net, pose) for pose in x.flatten(0, 1)]).unflatten(0, (2, 3))
-    assert_close(y, expected, rtol=1e-4, atol=1e-5)
+    assert_close(y, expected, rtol=1e-9, atol=1e-10)
 
 
 def test_max_pooling_equals_a_slow_reference():
