@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from torch import Tensor
@@ -18,39 +18,30 @@ def outline(plan: Plan) -> tuple[tuple[int, ...], list[Tensor]]:
     Tensors are numbered from 1, and 0 stands for ``None``. Plans with the same structure have equal
     integers.
     """
-    slots = _Slots()
+    known: dict[int, tuple[int, Tensor]] = {}
+
+    def slot(part: Tensor | None) -> int:
+        return 0 if part is None else known.setdefault(id(part), (len(known) + 1, part))[0]
+
     code: list[int] = []
     for terms, bias, relu in plan:
         code.append(len(terms))
         for source, one, weight in terms:
-            code += (source, slots.number(weight), *_numbers(one, slots))
-        code += (slots.number(bias), int(relu))
-    return tuple(code), slots.parts
+            code += (source, slot(weight), *_numbers(one, slot))
+        code += (slot(bias), int(relu))
+    return tuple(code), [part for _, part in known.values()]
 
 
-class _Slots:
-    def __init__(self) -> None:
-        self.parts: list[Tensor] = []
-        self.seen: dict[int, int] = {}
-
-    def number(self, tensor: Tensor | None) -> int:
-        if tensor is None:
-            return 0
-        found = self.seen.get(id(tensor))
-        if found is None:
-            self.parts.append(tensor)
-            found = self.seen[id(tensor)] = len(self.parts)
-        return found
-
-
-def _numbers(one: Map | None, slots: _Slots) -> tuple[int, int, int]:
+def _numbers(one: Map | None, slot: Callable[[Tensor | None], int]) -> tuple[int, int, int]:
+    if one is None:
+        return NONE, 0, 0
     if isinstance(one, NodeMap):
-        return NODE_MAP, slots.number(one.matrix), slots.number(one.bias)
+        return NODE_MAP, slot(one.matrix), slot(one.bias)
     if isinstance(one, Graph):
-        return GRAPH, slots.number(one.adjacency), int(one.normalization == "signed")
+        return GRAPH, slot(one.adjacency), int(one.normalization == "signed")
     if isinstance(one, Select):
-        return SELECT, slots.number(one.chosen), one.nodes
-    return (NONE, 0, 0) if one is None else (SCALE, slots.number(one.factors), 0)
+        return SELECT, slot(one.chosen), one.nodes
+    return SCALE, slot(one.factors), 0
 
 
 def restore(code: Sequence[int], parts: Sequence[Tensor]) -> Plan:

@@ -16,9 +16,8 @@ from handgraph.nn.plan import Graph, Map, NodeMap, Scale, Select, Shape, Stage, 
 
 def program_of(code: tuple[int, ...], x: Tensor, parts: Sequence[Tensor]) -> Program | str:
     """Return the program of an outline for these tensors, or the reason why it has none."""
-    strides = [(n, *part.stride()) for n, part in enumerate(parts) if not part.is_contiguous()]
-    sizes = tuple([part.shape for part in parts])
-    made = _program(code, sizes, tuple(strides), Shape(*x.shape[:3]))
+    sizes = tuple([(part.shape, part.stride()) for part in parts])
+    made = _program(code, sizes, Shape(*x.shape[:3]))
     if not isinstance(made, str):
         for slot, _, nodes in made.tables.vectors.tolist():
             if parts[slot - 1].shape != (x.shape[0], nodes, x.shape[3]):
@@ -29,21 +28,17 @@ def program_of(code: tuple[int, ...], x: Tensor, parts: Sequence[Tensor]) -> Pro
 @lru_cache(maxsize=1024)
 def _program(
     code: tuple[int, ...],
-    sizes: tuple[torch.Size, ...],
-    strides: tuple[tuple[int, ...], ...],
+    sizes: tuple[tuple[torch.Size, tuple[int, ...]], ...],
     given: Shape,
 ) -> Program | str:
     """Return the program of an outline, or the reason why it has none.
 
     Args:
         code: The outline.
-        sizes: The sizes of its tensors.
-        strides: Number, from 0, and strides of each tensor that is not contiguous.
+        sizes: The sizes and strides of its tensors.
         given: The shape of the input.
     """
-    parts = [torch.empty(size, device="meta") for size in sizes]
-    for number, *steps in strides:
-        parts[number] = torch.empty_strided(sizes[number], steps, device="meta")
+    parts = [torch.empty_strided(*size, device="meta") for size in sizes]
     plan = restore(code, parts)
     found = shapes(plan, given)
     if any(shape.branches != given.branches for shape in found):
