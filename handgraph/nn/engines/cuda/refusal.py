@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from handgraph.nn.engines.conditions import watched
-from handgraph.nn.engines.cuda.program import is_input, is_uniform
+from handgraph.nn.engines.cuda.lower import is_input, is_uniform
 from handgraph.nn.plan import Plan, Scale, Select, Shape, shapes
 
 HAS_TRITON = find_spec("triton") is not None
