@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 
 from handgraph.nn.dense import dense
 from handgraph.nn.engines.cuda.program import Program, Step
+from handgraph.nn.fuse import branches
 from handgraph.nn.plan import Plan, Select, Shape, Stage, shapes, tensors
 from handgraph.nn.unroll import unroll
 
@@ -28,7 +29,7 @@ def lower(plan: Plan, given: Shape, tile: int = TILE) -> tuple[Program, Tensor, 
     """
     out = shapes(plan, given)[-1]
     plan, given = dense(plan, given), Shape(given.branches, given.nodes * given.channels, 1)
-    if not is_uniform(shapes(plan, given)):
+    if not is_uniform(plan, given):
         plan, given = unroll(plan, given), Shape(1, given.branches * given.nodes, 1)
     inputs = _inputs(plan, given)
     stages = {n: stage for n, stage in enumerate(plan, start=1) if n not in inputs}
@@ -41,10 +42,10 @@ def lower(plan: Plan, given: Shape, tile: int = TILE) -> tuple[Program, Tensor, 
     return program, _pack(tuple(stages.values()), program), _columns(inputs, given, program)
 
 
-def is_uniform(found: list[Shape]) -> bool:
-    """Return whether all stages have equally many branches, and the input as many or one."""
-    branches = {shape.branches for shape in found[1:]}
-    return len(branches) == 1 and found[0].branches in {1, *branches}
+def is_uniform(plan: Plan, given: Shape) -> bool:
+    """Return whether all stages have equally many branches, and what they read as many or one."""
+    read, *found = (shape.branches for shape in shapes(plan, given))
+    return {read, *found, *(branches(stage.terms) for stage in plan)} <= {1, min(found)}
 
 
 def is_input(stage: Stage) -> bool:

@@ -83,6 +83,13 @@ def test_gradients_include_every_source_of_a_stage(device):
     assert_close(*both(plan, inputs(1, 3, 3), device), **CLOSE)
 
 
+def test_a_stage_sums_over_branches_of_its_matrices(device):
+    """Input and output have one branch, so only the matrices of the only stage have several."""
+    term = Term(0, NodeMap(torch.randn(2, 4, 3)), torch.randn(2, 5, 2))
+    plan = (Stage((term,), torch.randn(1, 5), relu=False),)
+    assert_close(*both(plan, torch.randn(1, 3, 2, 3), device), **CLOSE)
+
+
 @pytest.mark.parametrize("samples", [1, 40, 66, 132])
 def test_large_batches_run_in_pieces(triton, device, monkeypatch, samples):
     """Each launch has at most half as many samples, as there are two branches."""
