@@ -18,9 +18,8 @@ from benchmarks.core import QUICK
 from benchmarks.machine import machine, write
 from benchmarks.sizes import CHANNELS, default_core
 from benchmarks.timing import cpu_stopwatch, cuda_stopwatch, interleave, summary
+from handgraph.nn.engines import cuda
 from handgraph.nn.engines.cuda import launch
-from handgraph.nn.engines.cuda.program import Program, lower
-from handgraph.nn.engines.cuda.table import pack
 from handgraph.nn.fuse import join
 from handgraph.nn.plan import Plan, Shape
 
@@ -41,21 +40,21 @@ def plans() -> dict[str, tuple[Plan, Shape]]:
     return {"branches": (branches, given), "merger": (merger, given), "core": (joined, whole)}
 
 
-@torch.no_grad()
-def works(device: torch.device) -> Iterator[tuple[str, Program, Callable[[Tensor], object]]]:
-    """Yield a name, a program and the call to time, which takes ``[B, F]``."""
+def works(
+    device: torch.device,
+) -> Iterator[tuple[str, cuda.TritonForm, Callable[[Tensor], object]]]:
+    """Yield a name, a form and the call to time, which takes ``[N, J, C, B]``."""
     for name, (plan, given) in plans().items():
-        lowered, program = lower(plan, given)
-        table = pack(lowered, program).to(device)
-        forward = partial(launch.forward, table=table, program=program)
-        yield f"{name}, forward", program, forward
+        form = cuda.TritonForm(plan, given).to(device)
+        yield f"{name}, forward", form, form.run
         if name != "core":  # the folded core is not trained
-            yield f"{name}, backward", program, partial(_backward, table, program)
+            yield f"{name}, forward and backward", form, partial(_train, form)
 
 
-def _backward(table: Tensor, program: Program, x: Tensor) -> object:
-    grad = x[:, :1].expand(-1, program.out_width).contiguous()
-    return launch.backward(grad, x, table, program, True)
+def _train(form: cuda.TritonForm, x: Tensor) -> object:
+    table = form.table.detach().requires_grad_()
+    out = cuda.run(x, form.program, table, form.columns)
+    return torch.autograd.grad(out, table, out.detach())
 
 
 def _tiled(call: Callable[[Tensor], object], tiling: dict[str, int], x: Tensor) -> object:
@@ -70,13 +69,13 @@ def _name(tiling: dict[str, int]) -> str:
 def run(device: torch.device, batches: Sequence[int]) -> Iterator[dict[str, Any]]:
     """Yield the tables, with the fastest tiling first in each."""
     stopwatch = cuda_stopwatch if device.type == "cuda" else cpu_stopwatch
-    for (name, program, call), batch in product(works(device), batches):
-        inputs = [torch.randn(batch, program.in_width, device=device) for _ in range(2)]
+    for (name, form, call), batch in product(works(device), batches):
+        inputs = [torch.randn(*form.given, batch, device=device) for _ in range(2)]
         calls = {_name(tiling): partial(_tiled, call, tiling) for tiling in TILINGS}
         times = interleave(calls, inputs, stopwatch, QUICK)
         rows = [{"tiling": tiling, **summary(found)} for tiling, found in times.items()]
         rows.sort(key=lambda row: float(row["median"]))
-        chosen = _name(launch._options(inputs[0], program))
+        chosen = _name(launch._options(inputs[0].movedim(3, 0), form.program))
         yield {"work": name, "batch": batch, "chosen": chosen, "rows": rows}
 
 

@@ -14,7 +14,7 @@ from benchmarks import fitting, gpu, pipeline, report, tables, tune
 from benchmarks.contestants import Unavailable
 from benchmarks.timing import Plan
 from handgraph.nn.engines.cuda import launch
-from handgraph.nn.engines.cuda.program import lower
+from handgraph.nn.engines.cuda.lower import lower
 from handgraph.nn.plan import NodeMap, Shape, Stage, Term
 from handgraph.vision import HeatmapGenerator, decode_heatmaps
 
@@ -108,7 +108,7 @@ def test_tune(tmp_path, monkeypatch):
     out = tmp_path / "tune.json"
     tune.main(["--device", "cpu", "--batches", "1", "--out", str(out)])
     found = json.loads(out.read_text())["tables"]
-    assert [table["work"] for table in found] == ["toy, forward", "toy, backward"]
+    assert [table["work"] for table in found] == ["toy, forward", "toy, forward and backward"]
     for table in found:
         times = [row["median"] for row in table["rows"]]
         assert len(times) == 2
@@ -121,12 +121,14 @@ def test_tune(tmp_path, monkeypatch):
 
 
 def test_plans_are_those_of_the_core():
-    programs = {name: lower(*pair)[1] for name, pair in tune.plans().items()}
-    assert programs["branches"].widths == (48, 64, 64, 64, 64, 20, 32, 32, 32, 32, 48)
-    assert programs["branches"].branches == 4
-    assert programs["merger"].branches == programs["core"].branches == 1
-    assert programs["core"].inputs == 4
-    assert programs["core"].in_width == programs["core"].out_width == 63
+    programs = {name: lower(*pair)[0] for name, pair in tune.plans().items()}
+    widths = [step.width for step in programs["branches"].steps]
+    assert widths == [48, 64, 64, 64, 64, 20, 32, 32, 32, 32, 48]
+    assert programs["branches"].out.branches == 4
+    assert programs["merger"].out.branches == programs["core"].out.branches == 1
+    assert [step.reads for step in programs["core"].steps].count(()) == 4
+    whole = tune.plans()["core"][1]
+    assert whole.nodes * whole.channels == programs["core"].steps[-1].width == 63
 
 
 def test_gpu_benchmark_exits_without_a_gpu(capsys):

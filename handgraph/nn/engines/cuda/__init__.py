@@ -1,22 +1,23 @@
 """The Triton engine: a plan as one CUDA kernel over dense matrices.
 
-One kernel runs all stages for a block of samples. A second one runs their derivatives.
+One launch runs all stages, and a second one their derivatives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from torch import Tensor
+from torch.nn.functional import pad
 
-from handgraph.nn.engines.cuda.op import chain
-from handgraph.nn.engines.cuda.program import Program, lower
+from handgraph.nn.constants import HasConstants
+from handgraph.nn.engines.cuda.launch import chain
+from handgraph.nn.engines.cuda.lower import lower
+from handgraph.nn.engines.cuda.program import Program
 from handgraph.nn.engines.cuda.refusal import refuses_here, refuses_input, refuses_plan
-from handgraph.nn.engines.cuda.table import pack
 from handgraph.nn.engines.forms import Form
 from handgraph.nn.fuse import fuse
-from handgraph.nn.plan import Plan, Shape, shapes, tensors
+from handgraph.nn.plan import Plan, Shape, tensors
 
 __all__ = ["TritonForm", "offer", "prepare"]
 
@@ -26,7 +27,7 @@ def offer(plan: Plan, x: Tensor) -> str | Callable[[], Tensor]:
     if refused := refuses_input(x, tensors(plan)):
         return refused
     plan, given = fuse(plan), Shape(*x.shape[:3])
-    return refuses_plan(plan, given) or partial(_run_plan, plan, given, x)
+    return refuses_plan(plan, given) or (lambda: run(x, *lower(plan, given)))
 
 
 def prepare(plan: Plan, given: Shape | None) -> TritonForm | None:
@@ -37,20 +38,18 @@ def prepare(plan: Plan, given: Shape | None) -> TritonForm | None:
     return TritonForm(plan, given)
 
 
-class TritonForm(Form):
+class TritonForm(Form, HasConstants):
     """The table of a plan for inputs of one shape. Gradients reach the input."""
 
     table: Tensor
+    columns: Tensor | None
 
     def __init__(self, plan: Plan, given: Shape):
         super().__init__()
         self.given = given
-        self.register_buffer("table", self._lower(plan), persistent=False)
-
-    def _lower(self, plan: Plan) -> Tensor:
-        lowered, self.program = lower(plan, self.given)
-        self.out = shapes(plan, self.given)[-1]
-        return pack(lowered, self.program).detach()
+        self.program, table, columns = lower(plan, given)
+        self.register_buffer("table", table.detach(), persistent=False)
+        self.register_constants(table.device, columns=columns)
 
     def refuses(self, x: Tensor) -> str | None:
         """Return why the engine refuses an input, or ``None``."""
@@ -58,18 +57,17 @@ class TritonForm(Form):
 
     def update(self, plan: Plan) -> None:
         """Copy the values of another plan with the same structure."""
-        self.table.copy_(self._lower(plan))
+        self.table.copy_(lower(plan, self.given)[1])
 
     def run(self, x: Tensor) -> Tensor:
         """Run the plan on ``[N, J, C, B]``."""
-        return _run(self.table, self.program, self.out, x)
+        return run(x, self.program, self.table, self.columns)
 
 
-def _run_plan(plan: Plan, given: Shape, x: Tensor) -> Tensor:
-    lowered, program = lower(plan, given)
-    return _run(pack(lowered, program), program, shapes(plan, given)[-1], x)
-
-
-def _run(table: Tensor, program: Program, out: Shape, x: Tensor) -> Tensor:
-    rows = chain(x.permute(3, 0, 1, 2).flatten(1), table, program)
-    return rows.view(-1, *out).permute(1, 2, 3, 0)
+def run(x: Tensor, program: Program, table: Tensor, columns: Tensor | None) -> Tensor:
+    """Run a lowered plan on ``[N, J, C, B]``."""
+    rows = x.permute(3, 0, 1, 2).flatten(1)
+    if columns is not None:
+        rows = pad(rows, (0, 1)).index_select(1, columns)
+    out = chain(rows.unflatten(1, (program.out.branches, -1)), table, program)
+    return out.view(-1, *program.out).permute(1, 2, 3, 0)

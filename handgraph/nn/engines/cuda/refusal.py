@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from handgraph.nn.engines.conditions import watched
-from handgraph.nn.engines.cuda.program import is_input, is_uniform
+from handgraph.nn.engines.cuda.lower import is_input, is_uniform
 from handgraph.nn.plan import Plan, Scale, Select, Shape, shapes
 
 HAS_TRITON = find_spec("triton") is not None
@@ -55,7 +55,7 @@ def refuses_plan(plan: Plan, given: Shape) -> str | None:
     terms = [(t, out) for stage, out in stages if not is_input(stage) for t in stage.terms]
     if any(isinstance(term.node_map, Select) for term, _ in terms):
         return "nodes are selected within the plan"
-    if found[-1].branches > 1 and not is_uniform(found):
+    if found[-1].branches > 1 and not is_uniform(plan, given):
         return "only some stages have branches"
     size = max(prod(found[term.source][1:]) * prod(out[1:]) for term, out in terms)
     return f"a dense matrix would have {size} entries" if size > MAX_MATRIX else None

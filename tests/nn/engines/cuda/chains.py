@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from handgraph.nn.engines.cuda.op import chain
-from handgraph.nn.engines.cuda.program import lower
-from handgraph.nn.engines.cuda.table import pack
+from handgraph.nn.engines import cuda
+from handgraph.nn.engines.cuda.lower import lower
 from handgraph.nn.engines.outline import outline, restore
-from handgraph.nn.plan import NodeMap, Shape, Stage, Term, shapes
+from handgraph.nn.plan import NodeMap, Shape, Stage, Term
 from tests.nn.engines.plans import evaluate, map_tensors
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -16,11 +15,7 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 def run(plan, x, tile=16):
     """Run a plan on ``[N, J, C, B]`` with the kernels."""
-    given = Shape(*x.shape[:3])
-    lowered, program = lower(plan, given)
-    program = program._replace(tile=tile)
-    rows = chain(x.permute(3, 0, 1, 2).flatten(1), pack(lowered, program), program)
-    return rows.view(-1, *shapes(plan, given)[-1]).permute(1, 2, 3, 0)
+    return cuda.run(x, *lower(plan, Shape(*x.shape[:3]), tile))
 
 
 def gradients(evaluator, plan, x):

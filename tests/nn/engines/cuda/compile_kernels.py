@@ -1,4 +1,4 @@
-"""Compile the kernels for a GPU and print the resources of each, one line of JSON per kernel."""
+"""Compile the kernel for a GPU in all variants, and print one line of JSON for each."""
 
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ from triton.compiler import ASTSource
 
 from handgraph.nn.engines.cuda import launch, walk
 
-INTEGERS = {"columns_ptr", "tiles_ptr", "terms_ptr", "back_ptr", "back_terms_ptr"}
 OPERANDS = {"fp32": (tl.float32, "tf32x3"), "bf16": (tl.bfloat16, "ieee")}
 
 
-def compile_kernel(kernel, capability, kind, tiling, has_columns):
+def compile_kernel(capability, kind, tiling, back):
     """Return the kernel and the sizes that Triton treats as multiples of 16."""
     operand, precision = OPERANDS[kind]
-    values = {"BLOCK": tiling["BLOCK"], "TILE": 64, "OPERAND": operand, "PRECISION": precision}
-    values |= {} if has_columns else {"columns_ptr": None}
-    names, kinds, even = kernel.arg_names, {}, []
-    for parameter in kernel.params:
+    values = {"BACK": back, "BLOCK": tiling["BLOCK"], "TILE": 64}
+    values |= {"OPERAND": operand, "PRECISION": precision}
+    names, kinds, even = walk.run.arg_names, {}, []
+    for parameter in walk.run.params:
         name, is_pointer = parameter.name, parameter.name.endswith("_ptr")
         if name in values:
             kinds[name] = "constexpr"
             continue
-        of_numbers = "*i32" if name in INTEGERS else f"*{kind}"
+        of_numbers = "*i32" if name == "products_ptr" else f"*{kind}"
         kinds[name] = of_numbers if is_pointer else "i32"
         varies = "do_not_specialize_on_alignment" if is_pointer else "do_not_specialize"
         if not getattr(parameter, varies):
             even.append(name)
     source = ASTSource(
-        kernel,
+        walk.run,
         kinds,
         {(names.index(name),): value for name, value in values.items()},
         {(names.index(name),): [["tt.divisibility", 16]] for name in even},
@@ -60,12 +59,11 @@ def resources(cubin):
 
 
 def main(capability):
-    cases = OPERANDS, (launch.FEW, launch.MANY), (walk.forward, walk.backward), (True, False)
-    for kind, tiling, kernel, has_columns in product(*cases):
-        made, even = compile_kernel(kernel, capability, kind, tiling, has_columns)
+    for kind, tiling, back in product(OPERANDS, (launch.FEW, launch.MANY), (False, True)):
+        made, even = compile_kernel(capability, kind, tiling, back)
         loads = [line for line in made.asm["ptx"].splitlines() if "ld.global" in line]
-        row = {"kind": kind, **tiling, "kernel": kernel.__name__, "has_columns": has_columns}
-        row |= {"even": even, "stale": sum(".nc" in line for line in loads)}
+        row = {"kind": kind, **tiling, "back": back, "even": even}
+        row |= {"stale": sum(".nc" in line for line in loads)}
         row |= {"shared": made.metadata.shared, **resources(made.asm["cubin"])}
         print(json.dumps(row))
 

@@ -1,4 +1,4 @@
-"""The kernels compile to machine code for GPUs without a GPU."""
+"""The kernel compiles to machine code for GPUs without a GPU."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ pytest.importorskip("triton.backends.nvidia")
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("capability", "shared"), [(90, 227), (86, 99)], ids=["H100", "RTX 3090"])
-def test_kernels_compile_for_gpus(tmp_path, capability, shared):
-    """The kernels fit, hardly spill, and do not read their own writes through another cache."""
+def test_kernel_compiles_for_gpus(tmp_path, capability, shared):
+    """The kernel fits, hardly spills, and does not read its own writes through another cache."""
     module = "tests.nn.engines.cuda.compile_kernels"
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", module, str(capability)],
@@ -27,7 +27,7 @@ def test_kernels_compile_for_gpus(tmp_path, capability, shared):
     )
     assert ran.returncode == 0, ran.stderr
     rows = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert len(rows) == 16
+    assert len(rows) == 8
     for row in rows:
         assert row["even"] == ["table_size"]  # always a multiple of 16, so nothing is recompiled
         assert row["registers"] * 32 * row["num_warps"] <= 65536, row

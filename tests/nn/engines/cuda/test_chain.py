@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from torch.testing import assert_close
 
 from handgraph.nn.engines.cuda import launch
-from handgraph.nn.engines.cuda.op import chain
-from handgraph.nn.engines.cuda.program import lower
+from handgraph.nn.engines.cuda.launch import chain
+from handgraph.nn.engines.cuda.lower import lower
 from handgraph.nn.plan import NodeMap, Select, Shape, Stage, Term, tensors
 from tests.nn.engines.cuda.chains import CLOSE, both, dense_plan, run, unet
 from tests.nn.engines.plans import evaluate, map_tensors, plans
@@ -61,7 +61,7 @@ def test_tilings(device, monkeypatch, tiling, tile):
 def test_many_samples_are_cut_otherwise(multiplied, device):
     def block(size, dtype=torch.float32):
         branches, batch = size
-        program = lower(dense_plan(branches, 1, ((0,), 1)), Shape(branches, 1, 1))[1]
+        program = lower(dense_plan(branches, 1, ((0,), 1)), Shape(branches, 1, 1))[0]
         return launch._options(torch.empty(batch, 1, dtype=dtype, device=device), program)["BLOCK"]
 
     assert [block(size) for size in [(1, 16), (4, 2**11), (1, 2**13)]] == [16, 32, 32]
@@ -83,16 +83,21 @@ def test_gradients_include_every_source_of_a_stage(device):
     assert_close(*both(plan, inputs(1, 3, 3), device), **CLOSE)
 
 
-@pytest.mark.parametrize("programs", [1, 2, 5])
-def test_programs_take_several_blocks(device, monkeypatch, programs):
-    monkeypatch.setattr(launch, "PROGRAMS", programs)
-    assert_close(*both(LINEAR, inputs(2, 2, 70), device), **CLOSE)
+def test_a_stage_sums_over_branches_of_its_matrices(device):
+    """Input and output have one branch, so only the matrices of the only stage have several."""
+    term = Term(0, NodeMap(torch.randn(2, 4, 3)), torch.randn(2, 5, 2))
+    plan = (Stage((term,), torch.randn(1, 5), relu=False),)
+    assert_close(*both(plan, torch.randn(1, 3, 2, 3), device), **CLOSE)
 
 
 @pytest.mark.parametrize("samples", [1, 40, 66, 132])
-def test_large_batches_go_back_in_pieces(device, monkeypatch, samples):
+def test_large_batches_run_in_pieces(triton, device, monkeypatch, samples):
+    """Each launch has at most half as many samples, as there are two branches."""
     monkeypatch.setattr(launch, "SAMPLES", samples)
-    assert_close(*both(LINEAR, inputs(2, 2, 33 if samples > 1 else 3), device), **CLOSE)
+    batch = 33 if samples > 1 else 3
+    assert_close(*both(LINEAR, inputs(2, 2, batch), device), **CLOSE)
+    pieces = -(-batch // max(samples // 2, 1))
+    assert triton == {"forward": pieces, "backward": pieces}
 
 
 def test_same_bits_every_time(device):
@@ -205,14 +210,14 @@ def test_gradients_of_gradients_are_refused(device):
 def test_precision_is_by_choice(device, multiplied, switch, precision, tolerance):
     multiplied(switch)
     x = inputs(1, 5, 2)
-    options = launch._options(x.flatten(1).to(device), lower(unet(1), Shape(1, 5, 1))[1])
+    options = launch._options(x.flatten(1).to(device), lower(unet(1), Shape(1, 5, 1))[0])
     assert options["PRECISION"] == precision
     assert_close(*both(unet(1), x, device), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(("rows", "size"), [(2**16, 1), (2**11, 2**20)])
 def test_tables_that_are_too_large_are_errors(rows, size):
-    program = lower(LINEAR, Shape(2, 2, 1))[1]
+    program = lower(LINEAR, Shape(2, 2, 1))[0]
     with pytest.raises(ValueError, match="less than 2.31 numbers in 2.16 rows"):
         chain(torch.empty(1, 4), torch.empty(rows, size, device="meta"), program)
 
