@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from handgraph.nn.engines import cpu, cuda, reference
 from handgraph.nn.engines.conditions import changed, needs_forward
-from handgraph.nn.engines.forms import Form
+from handgraph.nn.engines.forms import Form, NoForm
 from handgraph.nn.mixing import samples_first, samples_last
 from handgraph.nn.plan import Plan, Shape
 
@@ -179,9 +179,11 @@ def _record(engine: str, refused: dict[str, str], module: nn.Module | None = Non
 
 
 def prepare(plan: Plan, given: Shape | None) -> nn.ModuleDict:
-    """Convert a fused plan to the form of each engine that can run it on this machine."""
+    """Convert a fused plan to the form of each engine."""
     forms = {name: engine.prepare(plan, given) for name, engine in ENGINES.items()}
-    return nn.ModuleDict({name: form for name, form in forms.items() if form is not None})
+    return nn.ModuleDict(
+        {name: NoForm(form) if isinstance(form, str) else form for name, form in forms.items()}
+    )
 
 
 def run_forms(forms: nn.ModuleDict, x: Tensor) -> Tensor:
@@ -192,9 +194,7 @@ def run_forms(forms: nn.ModuleDict, x: Tensor) -> Tensor:
 
 
 def _offer_form(forms: nn.ModuleDict, x: Tensor, name: str) -> str | Callable[[], Tensor]:
-    form = cast("Form | None", forms._modules.get(name))
-    if form is None:
-        return "the plan has no form for this engine"
+    form = cast("Form", forms._modules[name])
     return form.refuses(x) or partial(form.run, x)
 
 

@@ -13,6 +13,9 @@ from handgraph.nn.engines.outline import outline, restore
 from handgraph.nn.made_for import MadeFor
 from handgraph.nn.plan import Plan
 
+NO_NUMBERS = "the plan contains no numbers"
+UNKNOWN_SHAPE = "the plan takes inputs of several shapes"
+
 
 class PlanBuffers(HasConstants):
     """A plan whose tensors are copies, as buffers, or as constants if they are indices.
@@ -74,3 +77,22 @@ class Form(nn.Module):
     def run(self, x: Tensor) -> Tensor:
         """Run the plan on ``[N, J, C, B]``."""
         raise NotImplementedError
+
+
+class NoForm(Form):
+    """A plan that an engine refuses for all inputs.
+
+    Args:
+        reason: The reason.
+    """
+
+    def __init__(self, reason: str):
+        super().__init__()
+        self.reason = reason
+
+    def refuses(self, x: Tensor) -> str:
+        """Return the reason."""
+        return self.reason
+
+    def update(self, plan: Plan) -> None:
+        """Do nothing."""

@@ -13,7 +13,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from handgraph import HAND
-from handgraph.nn import AdaptiveGraphUNet, SubgraphMask, engines, fold
+from handgraph.nn import AdaptiveGraphUNet, NodePool, SubgraphMask, engines, fold
+from handgraph.nn.engines import cpu, cuda
 from handgraph.nn.engines.choice import CHOICES
 from tests.nn.nets import EXACT, LEVELS, Custom, core, engines_of, pose, readable, unet
 
@@ -136,6 +137,19 @@ def test_folded_parts_are_named():
     assert engines.explain(net, x) == [("0", FASTEST, {})]
     apart = nn.Sequential(fold(unet(sizes=(2, 2))), nn.Identity(), fold(unet()))
     assert [c.name.split(".")[0] for c in engines.explain(apart, x)] == ["0", "2"]
+
+
+@pytest.mark.parametrize("engine", ["numba", "triton"])
+def test_refusals_of_folded_nets_name_the_reason(engine, monkeypatch):
+    monkeypatch.setattr(cpu, "missing", lambda: "not here")
+    monkeypatch.setattr(cuda, "refuses_here", lambda: "not here")
+    net, x = fold(core()), torch.randn(3, 21, 2).double()
+    with engines.use(engine):
+        assert engines.explain(net, x) == [("0", "reference", {engine: "not here"})]
+    shapeless = fold(nn.Sequential(NodePool(3, 2), NodePool(2, 3)))
+    with engines.use(engine):
+        (choice,) = engines.explain(shapeless, torch.randn(3, 5))
+    assert choice.refused == {engine: "the plan takes inputs of several shapes"}
 
 
 def test_a_readable_part_before_a_folded_one_is_not_forgotten():

@@ -13,6 +13,7 @@ from torch import Tensor
 from handgraph.nn.engines.cpu import op
 from handgraph.nn.engines.cpu.form import NumbaForm
 from handgraph.nn.engines.cpu.refusal import missing, refuses
+from handgraph.nn.engines.forms import NO_NUMBERS, UNKNOWN_SHAPE
 from handgraph.nn.plan import Plan, Shape, tensors
 
 __all__ = ["offer", "prepare"]
@@ -23,8 +24,10 @@ def offer(plan: Plan, x: Tensor) -> str | Callable[[], Tensor]:
     return refuses(x) or op.offer(plan, x)
 
 
-def prepare(plan: Plan, given: Shape | None) -> NumbaForm | None:
-    """Convert a fused plan for inference, or return ``None`` if it cannot run here."""
-    if given is None or missing() or not any(part.is_floating_point() for part in tensors(plan)):
-        return None
-    return NumbaForm(plan, given)
+def prepare(plan: Plan, given: Shape | None) -> NumbaForm | str:
+    """Convert a fused plan for inference, or return the reason of a refusal."""
+    if given is None:
+        return UNKNOWN_SHAPE
+    if not any(part.is_floating_point() for part in tensors(plan)):
+        return NO_NUMBERS
+    return missing() or NumbaForm(plan, given)

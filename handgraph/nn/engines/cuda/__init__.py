@@ -15,7 +15,7 @@ from handgraph.nn.engines.cuda.launch import chain
 from handgraph.nn.engines.cuda.lower import lower
 from handgraph.nn.engines.cuda.program import Program
 from handgraph.nn.engines.cuda.refusal import refuses_here, refuses_input, refuses_plan
-from handgraph.nn.engines.forms import Form
+from handgraph.nn.engines.forms import NO_NUMBERS, UNKNOWN_SHAPE, Form
 from handgraph.nn.fuse import fuse
 from handgraph.nn.plan import Plan, Shape, tensors
 
@@ -30,12 +30,13 @@ def offer(plan: Plan, x: Tensor) -> str | Callable[[], Tensor]:
     return refuses_plan(plan, given) or (lambda: run(x, *lower(plan, given)))
 
 
-def prepare(plan: Plan, given: Shape | None) -> TritonForm | None:
-    """Convert a fused plan for inference, or return ``None`` if it cannot run here."""
-    is_float = any(part.is_floating_point() for part in tensors(plan))
-    if given is None or not is_float or refuses_here() or refuses_plan(plan, given):
-        return None
-    return TritonForm(plan, given)
+def prepare(plan: Plan, given: Shape | None) -> TritonForm | str:
+    """Convert a fused plan for inference, or return the reason of a refusal."""
+    if given is None:
+        return UNKNOWN_SHAPE
+    if not any(part.is_floating_point() for part in tensors(plan)):
+        return NO_NUMBERS
+    return refuses_here() or refuses_plan(plan, given) or TritonForm(plan, given)
 
 
 class TritonForm(Form, HasConstants):
