@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 from torch_geometric.utils import scatter
 
-from handgraph._check import check_joints
+from handgraph._check import check_choice, check_joints
 from handgraph.coarsening import Coarsening
 from handgraph.nn.constants import HasConstants
 
@@ -46,8 +46,7 @@ class SkeletalPool(HasConstants):
 
     def __init__(self, coarsening: Coarsening, reduce: Reduce = "mean"):
         super().__init__()
-        if reduce not in ("mean", "max"):
-            raise ValueError(f"reduce: expected 'mean' or 'max', got {reduce!r}")
+        check_choice(reduce, "reduce", "mean", "max")
         self.coarsening = coarsening
         self.reduce: Reduce = reduce
         self.register_constants(cluster=coarsening.cluster)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import GraphConv
 
-from handgraph._check import check_sizes, check_skeleton, check_tensor
+from handgraph._check import check_last, check_sizes, check_skeleton
 from handgraph.coarsening import Coarsening, coarsen, restrict_ladder
 from handgraph.nn.adapter import SkeletonConv
 from handgraph.nn.skeletal import Reduce, SkeletalPool, SkeletalUnpool
@@ -141,12 +141,8 @@ class SkeletonUNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute every joint's output from all joints."""
-        check_tensor(x, "the input of SkeletonUNet")
-        if x.dim() < 2 or x.shape[-2:] != (self.skeleton.num_joints, self.in_channels):
-            raise ValueError(
-                f"SkeletonUNet over {self.skeleton.name}: expected "
-                f"[*, {self.skeleton.num_joints}, {self.in_channels}], got {list(x.shape)}"
-            )
+        sizes = self.skeleton.num_joints, self.in_channels
+        check_last(x, "the input of SkeletonUNet", *sizes, owner=self.skeleton.name)
         skips = []
         for conv, pool in zip(self.encoder, self.pools, strict=True):
             skips.append(conv(x).relu())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import segment
 
+from handgraph._check import check_shape
 from handgraph.nn.hypotheses import Hypotheses
 from handgraph.nn.merge.base import Merger
 from handgraph.subgraph import RemovalSets
@@ -140,9 +141,10 @@ class WeightedMerger(Merger):
             ValueError: If a shape does not fit.
         """
         self.check_partial(partial, node_mask)
-        each = (*partial.shape[:-1], self.out_channels)
-        if weights.shape != each:
-            self._expect("weights", weights, each[:-1])
+        nodes = partial.shape[:-1]
+        if weights.shape != (*nodes, self.out_channels):
+            name = f"weights of {type(self).__name__}"
+            check_shape(weights, name, nodes, owner=self.removal)
             weights = weights.unsqueeze(-1)
         listed = self._list(partial, node_mask)
         shares, points = self.hypotheses(weights), listed.values[..., : self.out_channels]
