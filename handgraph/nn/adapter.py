@@ -13,12 +13,13 @@ from torch.nn.parameter import is_lazy
 from torch_geometric.nn import MessagePassing
 
 from handgraph._check import check_count, check_joints, check_skeleton
+from handgraph.nn.composed import Composed
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.skeleton_edges import SkeletonEdges, copies_of
 from handgraph.skeleton import Skeleton
 
 
-class SkeletonConv(HasConstants):
+class SkeletonConv(HasConstants, Composed):
     """Apply a convolution ``conv(x, edge_index)`` to a batch of poses of one skeleton.
 
     PyG has two layouts for such a batch. The static layout is ``[B, J, C]`` with one
@@ -68,10 +69,6 @@ class SkeletonConv(HasConstants):
         parameter = next(conv.parameters(), torch.empty(0))
         self.register_constants(parameter.device, edge_index=skeleton.edge_index)
         self.is_static, self.out_channels = _probe(conv, skeleton, self.in_channels)
-
-    def reset_parameters(self) -> None:
-        """Reset all parameters."""
-        self.conv.reset_parameters()  # type: ignore[operator]  # every convolution of PyG has it
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve every pose on the skeleton."""

@@ -67,10 +67,9 @@ class AGCNConv(SkeletonLayer):
     published layer are one bias here, as only their sum matters. :math:`W_k` has Xavier
     initialisation. The published one is smaller, as a batch norm follows.
 
-    The layer works on one skeleton; :class:`SkeletonEdges` documents the checks.
-    It is a dense layer and not a ``MessagePassing``, as every joint depends on every other. With
-    PyG's explainers, use node masks only (``edge_mask_type=None``): an edge mask has no effect on
-    the output, and ``GNNExplainer`` raises an error because the mask gets no gradient.
+    The layer works on one skeleton; :class:`SkeletonEdges` documents the checks. Every joint
+    depends on every other: with PyG's explainers, use node masks only, as for
+    :class:`ModulatedGraphConv`.
 
     Args:
         in_channels: Size of each input node.

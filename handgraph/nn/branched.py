@@ -20,11 +20,6 @@ class BranchedNet(HasConstants, MadeFor):
         out_channels: Size of each output node.
         graph: A skeleton, or removal sets.
 
-    Shapes:
-        - input: ``[*, J, in_channels]``, or ``[*, N, K, in_channels]``
-        - node_mask: Bool or floating, the shape of the input without the channels
-        - output: ``[*, J, out_channels]``, or ``[*, N, K, out_channels]``
-
     Raises:
         TypeError: If the graph is neither a skeleton nor removal sets.
     """

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from handgraph._check import check_choice, check_last
 from handgraph.nn.adjacency import Normalization, gate_scales, normalize_adjacency
+from handgraph.nn.composed import Composed
 from handgraph.nn.linear import BranchLinear
 
 
-class AdaptiveGraphConv(nn.Module):
+class AdaptiveGraphConv(Composed):
     r"""Graph convolution over a learned, dense adjacency.
 
     .. math:: Y = L(A)\, X W^\top + b
@@ -65,10 +66,6 @@ class AdaptiveGraphConv(nn.Module):
         self.normalization: Normalization = normalization
         self.renormalize = renormalize
         self.lin = BranchLinear(in_channels, out_channels, num_branches)
-
-    def reset_parameters(self) -> None:
-        """Reset all parameters."""
-        self.lin.reset_parameters()
 
     def forward(self, x: Tensor, adj: Tensor, gate: Tensor | None = None) -> Tensor:
         """Apply the normalised adjacency to the nodes, then the linear layer to the channels."""

@@ -98,14 +98,7 @@ class SkeletonEdges(HasConstants, MadeFor):
 
 
 class SkeletonLayer(HasConstants):
-    """A convolution over one skeleton, called with x and ``edge_index``.
-
-    Args:
-        in_channels: Size of each input node.
-        out_channels: Size of each output node.
-        skeleton: The skeleton.
-        kwargs: Arguments of the next base class.
-    """
+    """A convolution over one skeleton, called with x and ``edge_index``."""
 
     bias: nn.Parameter | None
 

@@ -12,6 +12,7 @@ from torch_geometric.nn import GraphConv
 from handgraph._check import check_last, check_sizes, check_skeleton
 from handgraph.coarsening import Coarsening, coarsen, restrict_ladder
 from handgraph.nn.adapter import SkeletonConv
+from handgraph.nn.composed import Composed
 from handgraph.nn.skeletal import Reduce, SkeletalPool, SkeletalUnpool
 from handgraph.skeleton import Skeleton
 
@@ -43,7 +44,7 @@ Convolution = Callable[[int, int], nn.Module] | PerLevel
 """A factory of convolutions: ``conv(in_channels, out_channels)``, or a :class:`PerLevel`."""
 
 
-class SkeletonUNet(nn.Module):
+class SkeletonUNet(Composed):
     r"""A U-Net over a fixed skeleton, with any graph convolution and pooling along the bones.
 
     The architecture of :class:`AdaptiveGraphUNet` (Doosti et al., HOPE-Net, CVPR 2020), with the
@@ -127,12 +128,6 @@ class SkeletonUNet(nn.Module):
         self.bottleneck = _conv(conv, widths[-1], widths[-1], self.ladder[-1].coarse)
         self.unpools = nn.ModuleList(SkeletalUnpool(c) for c in self.ladder)
         self.decoder = nn.ModuleList(_conv(conv, 2 * widths[i], outs[i], c.fine) for i, c in levels)
-
-    def reset_parameters(self) -> None:
-        """Reset all parameters."""
-        for child in self.modules():
-            if isinstance(child, SkeletonConv):
-                child.reset_parameters()
 
     @property
     def nodes(self) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from handgraph._check import check_count, check_last, check_mask, check_shape, check_sizes
@@ -94,9 +93,3 @@ class Merger(nn.Module):
         sizes = f"{self.in_channels}, {self.out_channels}, {self.removal}"
         features = f", feature_channels={self.feature_channels}" if self.feature_channels else ""
         return f"{type(self).__name__}({sizes}{features})"
-
-
-def one_hot_nodes(removal: RemovalSets) -> Tensor:
-    """Return the one-hot matrices from the nodes of each branch to joints, ``[N, J, K]``."""
-    joints = torch.arange(removal.skeleton.num_joints, device="cpu").unsqueeze(1)
-    return removal.kept.cpu().unsqueeze(1) == joints
