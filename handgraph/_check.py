@@ -166,11 +166,13 @@ def check_last(
     """
     check_tensor(value, name, like)
     found = value.shape[-len(sizes) :]
-    if len(found) < len(sizes) or any(
-        size != got for size, got in zip(sizes, found, strict=True) if not isinstance(size, str)
-    ):
+    if found != sizes and (len(found) < len(sizes) or not all(map(_fits, sizes, found))):
         expected = ", ".join(map(str, sizes))
         raise ValueError(f"{name}: expected [*, {expected}]{_for(owner)}, got {list(value.shape)}")
+
+
+def _fits(size: int | str, found: int) -> bool:
+    return isinstance(size, str) or size == found
 
 
 def _for(owner: object) -> str:

@@ -162,15 +162,12 @@ def _conv(
     conv: Convolution, in_channels: int, out_channels: int, skeleton: Skeleton
 ) -> SkeletonConv:
     """Build the convolution of one level, and check its output channels."""
-    made = (
-        conv.factory(in_channels, out_channels, skeleton)
-        if isinstance(conv, PerLevel)
-        else conv(in_channels, out_channels)
-    )
+    sizes = in_channels, out_channels
+    made = conv.factory(*sizes, skeleton) if isinstance(conv, PerLevel) else conv(*sizes)
     layer = SkeletonConv(made, skeleton, in_channels)
     if layer.out_channels != out_channels:
         raise ValueError(
-            f"SkeletonUNet: expected conv({in_channels}, {out_channels}) to make a convolution "
+            f"SkeletonUNet: expected conv{sizes} to make a convolution "
             f"with {out_channels} output channels, got {layer.out_channels}: {made}"
         )
     return layer
