@@ -136,12 +136,47 @@ def check_dtype(value: Tensor, name: str, like: Tensor, like_name: str) -> None:
 
 
 def check_shape(
-    value: Tensor, name: str, shape: tuple[int, ...], like: Tensor | None = None
+    value: Tensor,
+    name: str,
+    shape: tuple[int, ...],
+    like: Tensor | None = None,
+    owner: object = None,
 ) -> None:
-    """Raise unless ``value`` has exactly this shape and is on the device of ``like``."""
+    """Raise unless ``value`` has exactly this shape and is on the device of ``like``.
+
+    The message names ``owner``, such as the removal sets that the shape depends on.
+    """
     check_tensor(value, name, like)
     if value.shape != shape:
-        raise ValueError(f"expected {name} of shape {list(shape)}, got {list(value.shape)}")
+        raise ValueError(
+            f"expected {name} of shape {list(shape)}{_for(owner)}, got {list(value.shape)}"
+        )
+
+
+def check_last(
+    value: Tensor,
+    name: str,
+    *sizes: int | str,
+    like: Tensor | None = None,
+    owner: object = None,
+) -> None:
+    """Raise unless the last dimensions have these sizes, where a letter is any size.
+
+    The message names ``owner``, such as the removal sets that the sizes depend on.
+    """
+    check_tensor(value, name, like)
+    found = value.shape[-len(sizes) :]
+    if found != sizes and (len(found) < len(sizes) or not all(map(_fits, sizes, found))):
+        expected = ", ".join(map(str, sizes))
+        raise ValueError(f"{name}: expected [*, {expected}]{_for(owner)}, got {list(value.shape)}")
+
+
+def _fits(size: int | str, found: int) -> bool:
+    return isinstance(size, str) or size == found
+
+
+def _for(owner: object) -> str:
+    return "" if owner is None else f" for {owner}"
 
 
 def check_like(value: Tensor, name: str, like: Tensor, like_name: str) -> None:
@@ -170,10 +205,23 @@ def check_bool(value: Tensor, name: str) -> None:
         raise TypeError(f"expected {name} as torch.bool, got {value.dtype}")
 
 
-def check_mask(mask: Tensor, name: str, shape: tuple[int, ...], like: Tensor | None = None) -> None:
+def check_mask(
+    mask: Tensor,
+    name: str,
+    shape: tuple[int, ...],
+    like: Tensor | None = None,
+    owner: object = None,
+) -> None:
     """Raise unless ``mask`` is bool, has exactly this shape and is on the device of ``like``."""
     check_bool(mask, name)
-    check_shape(mask, name, shape, like)
+    check_shape(mask, name, shape, like, owner)
+
+
+def check_choice(value: str, name: str, *choices: str) -> None:
+    """Raise unless ``value`` is one of the choices."""
+    if value not in choices:
+        *others, last = map(repr, choices)
+        raise ValueError(f"{name}: expected {', '.join(others)} or {last}, got {value!r}")
 
 
 def check_number(value: object, name: str) -> None:

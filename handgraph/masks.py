@@ -20,6 +20,7 @@ from handgraph._check import (
     check_between,
     check_bool,
     check_count,
+    check_last,
     check_mask,
     check_number,
     check_skeleton,
@@ -276,12 +277,8 @@ def keep_always(mask: Tensor, skeleton: Skeleton, what: What) -> Tensor:
         >>> keep_always(torch.zeros(21, dtype=torch.bool), HAND, ["wrist", "TIP"]).sum().item()
         6
     """
-    check_tensor(mask, "mask")
     check_skeleton(skeleton, "skeleton")
-    if mask.shape[-1:] != (skeleton.num_joints,):
-        raise ValueError(
-            f"mask: expected [*, {skeleton.num_joints}] for {skeleton.name}, got {list(mask.shape)}"
-        )
+    check_last(mask, "mask", skeleton.num_joints, owner=skeleton.name)
     kept = torch.zeros(skeleton.num_joints, dtype=torch.bool)
     kept[skeleton.select(what)] = True
     kept = kept.to(mask.device)

@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from handgraph._check import check_bool, check_count, check_skeleton, check_tensor
+from handgraph._check import (
+    check_bool,
+    check_choice,
+    check_count,
+    check_last,
+    check_skeleton,
+)
 from handgraph.skeleton import Skeleton, What
 from handgraph.skeletons import FINGERS, LEVELS
 
@@ -286,8 +292,7 @@ class RemovalSets:
             >>> len(removal.subgraph("PIP").edges), len(removal.subgraph("PIP", "induced").edges)
             (15, 10)
         """
-        if edges not in ("bridged", "induced"):
-            raise ValueError(f"edges: expected 'bridged' or 'induced', got {edges!r}")
+        check_choice(edges, "edges", "bridged", "induced")
         known = which in self.names or which in range(-len(self), len(self))
         if isinstance(which, bool) or not known:
             raise ValueError(f"expected one of the sets {', '.join(self.names)}, got {which!r}")
@@ -309,12 +314,7 @@ def check_removal(value: object, name: str) -> None:
 
 def check_branches(x: Tensor, name: str, removal: RemovalSets, like: Tensor | None = None) -> None:
     """Raise unless ``x`` is ``[*, N, K, C]`` for the removal sets, on the device of ``like``."""
-    check_tensor(x, name, like)
-    nodes = (len(removal), removal.num_nodes)
-    if x.dim() < 3 or x.shape[-3:-1] != nodes:
-        raise ValueError(
-            f"{name}: expected [*, {nodes[0]}, {nodes[1]}, C] for {removal}, got {list(x.shape)}"
-        )
+    check_last(x, name, len(removal), removal.num_nodes, "C", like=like, owner=removal)
 
 
 def _group(skeleton: Skeleton, name: str) -> Sequence[str]:

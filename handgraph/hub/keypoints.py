@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from handgraph._check import check_count, check_skeleton
+from handgraph._check import check_choice, check_count, check_skeleton
 from handgraph.geometry import crop_matrix, transform_points
 from handgraph.hub.config import skeleton_to_json
 from handgraph.hub.detected import MIN_JOINTS, Detected, read_detected
@@ -180,8 +180,7 @@ class KeypointLifter(SavedModule):
         return read_detected(uv, score, depth, self.skeleton, like)
 
     def _mirror(self, side: str, like: Tensor) -> Tensor:
-        if side not in ("right", "left"):
-            raise ValueError(f"side: expected 'right' or 'left', got {side!r}")
+        check_choice(side, "side", "right", "left")
         if side == "left" and self.has_sides:
             raise ValueError(
                 f"side: {self.skeleton.name} has left and right joints, expected 'right'"

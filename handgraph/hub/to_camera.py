@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from handgraph._check import check_joints, check_like, check_points, check_skeleton
+from handgraph._check import check_choice, check_joints, check_like, check_points, check_skeleton
 from handgraph._convert import to_tensor
 from handgraph.geometry import back_project, view_rotation
 from handgraph.geometry.plane import product
@@ -72,8 +72,7 @@ def to_camera(
     check_joints(pose, "pose", skeleton)
     if skeleton.root is None:
         raise ValueError(f"to_camera: expected a skeleton with a root, got {skeleton.name}")
-    if reading not in ("rays", "direct"):
-        raise ValueError(f"reading: expected 'rays' or 'direct', got {reading!r}")
+    check_choice(reading, "reading", "rays", "direct")
     axes, detected = view_axes(uv, K)
     metres, depth = column("keybone", keybone, pose), column("root_depth", root_depth, pose)
     offset = metres * product(pose, axes)

@@ -11,16 +11,14 @@ from handgraph.nn.hypotheses import Hypotheses
 from handgraph.nn.ladder import halving_ladder
 from handgraph.nn.linear import BranchLinear
 from handgraph.nn.mask import SubgraphMask
-from handgraph.nn.merge import (
-    ConsistencyMerger,
-    GatedMerger,
-    GraphMerger,
-    HypothesisGraphMerger,
-    MeanMerger,
-    Merger,
-    PrecisionMerger,
-    WeightedMerger,
-)
+from handgraph.nn.merge.base import Merger
+from handgraph.nn.merge.consistency import ConsistencyMerger
+from handgraph.nn.merge.gate import GatedMerger
+from handgraph.nn.merge.graph import GraphMerger
+from handgraph.nn.merge.literal import HypothesisGraphMerger
+from handgraph.nn.merge.mean import MeanMerger
+from handgraph.nn.merge.precision import PrecisionMerger
+from handgraph.nn.merge.weighted import WeightedMerger
 from handgraph.nn.modulated_conv import ModulatedGraphConv
 from handgraph.nn.per_branch import PerBranch
 from handgraph.nn.plan import NodeMap

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from numbers import Integral
 
 import torch
@@ -14,15 +13,13 @@ from torch.nn.parameter import is_lazy
 from torch_geometric.nn import MessagePassing
 
 from handgraph._check import check_count, check_joints, check_skeleton
+from handgraph.nn.composed import Composed
 from handgraph.nn.constants import HasConstants
-from handgraph.nn.skeleton_edges import SkeletonEdges
+from handgraph.nn.skeleton_edges import SkeletonEdges, copies_of
 from handgraph.skeleton import Skeleton
 
-Layout = Callable[[nn.Module, Tensor, Tensor], Tensor]
-"""A function that calls a convolution on poses ``[B, J, C]``."""
 
-
-class SkeletonConv(HasConstants):
+class SkeletonConv(HasConstants, Composed):
     """Apply a convolution ``conv(x, edge_index)`` to a batch of poses of one skeleton.
 
     PyG has two layouts for such a batch. The static layout is ``[B, J, C]`` with one
@@ -73,10 +70,6 @@ class SkeletonConv(HasConstants):
         self.register_constants(parameter.device, edge_index=skeleton.edge_index)
         self.is_static, self.out_channels = _probe(conv, skeleton, self.in_channels)
 
-    def reset_parameters(self) -> None:
-        """Reset all parameters."""
-        self.conv.reset_parameters()  # type: ignore[operator]  # every convolution of PyG has it
-
     def forward(self, x: Tensor) -> Tensor:
         """Convolve every pose on the skeleton."""
         check_joints(x, "the input of SkeletonConv", self.skeleton, self.edge_index)
@@ -84,8 +77,7 @@ class SkeletonConv(HasConstants):
         flat = x.reshape(graphs, *x.shape[-2:])
         if graphs == 0:  # run one pose of zeros, and drop its output
             flat = pad(flat, (0, 0, 0, 0, 0, 1))
-        layout = _static if self.is_static else _disjoint
-        out = layout(self.conv, flat, self.edge_index)[:graphs]
+        out = _convolve(self.conv, flat, self.edge_index, self.is_static)[:graphs]
         return out.reshape(*x.shape[:-1], out.shape[-1])
 
     def __repr__(self) -> str:
@@ -94,15 +86,10 @@ class SkeletonConv(HasConstants):
         return f"SkeletonConv({self.conv}, {self.skeleton.name}, {layout})"
 
 
-def _static(conv: nn.Module, x: Tensor, edge_index: Tensor) -> Tensor:
-    out: Tensor = conv(x, edge_index)
-    return out
-
-
-def _disjoint(conv: nn.Module, x: Tensor, edge_index: Tensor) -> Tensor:
-    first = torch.arange(x.shape[0], device=x.device) * x.shape[1]
-    edges = (edge_index.unsqueeze(1) + first.unsqueeze(1)).flatten(1)
-    out: Tensor = conv(x.flatten(0, 1), edges)
+def _convolve(conv: nn.Module, x: Tensor, edge_index: Tensor, is_static: bool) -> Tensor:
+    """Call a convolution on poses ``[B, J, C]`` in the static or the disjoint layout."""
+    edges = edge_index if is_static else copies_of(edge_index, x.shape[1], x.shape[0])
+    out: Tensor = conv(x if is_static else x.flatten(0, 1), edges)
     return out.reshape(*x.shape[:2], out.shape[-1])
 
 
@@ -131,15 +118,14 @@ def _probe(conv: nn.Module, skeleton: Skeleton, in_channels: int) -> tuple[bool,
         x = torch.randn(shape, generator=generator, dtype=_dtype(conv), device="cpu")
         edge_index = skeleton.edge_index.cpu()
         alone = torch.stack([copy.deepcopy(conv)(pose, edge_index) for pose in x])
-        layouts = [_static, _disjoint] if _knows_static(conv) else [_disjoint, _static]
-        for layout in layouts:
+        for is_static in (True, False) if _knows_static(conv) else (False, True):
             try:
-                found = _again(layout, conv, x, edge_index)
+                found = _convolve_again(conv, x, edge_index, is_static)
             except Exception:  # a convolution may raise anything in an unsupported layout
                 continue
             if _agree(found, alone):
-                return layout is _static, alone.shape[-1]
-            if layout is _disjoint:  # in the static layout it may read out of bounds
+                return is_static, alone.shape[-1]
+            if not is_static:  # in the static layout it may read out of bounds
                 break
     raise ValueError(
         f"SkeletonConv: expected {conv} to give equal outputs for poses of {skeleton.name} batched "
@@ -154,11 +140,11 @@ def _knows_static(conv: nn.Module) -> bool:
     )
 
 
-def _again(layout: Layout, conv: nn.Module, x: Tensor, edge_index: Tensor) -> Tensor:
+def _convolve_again(conv: nn.Module, x: Tensor, edge_index: Tensor, is_static: bool) -> Tensor:
     """Return the output in a layout after a call with other poses."""
     conv = copy.deepcopy(conv)
-    layout(conv, x.flip(0), edge_index)
-    return layout(conv, x, edge_index)
+    _convolve(conv, x.flip(0), edge_index, is_static)
+    return _convolve(conv, x, edge_index, is_static)
 
 
 def _dtype(conv: nn.Module) -> torch.dtype:

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from handgraph._check import check_choice
+
 Normalization = Literal["abs", "signed"]
 """How degrees are computed: from the absolute or the signed entries of the adjacency."""
 
@@ -41,23 +43,12 @@ def normalize_adjacency(adj: Tensor, normalization: Normalization = "abs") -> Te
         tensor([[0.2500, 0.7500],
                 [0.7500, 0.2500]])
     """
-    check_normalization(normalization)
+    check_choice(normalization, "normalization", "abs", "signed")
     if adj.dim() < 2 or adj.shape[-2] != adj.shape[-1]:
         raise ValueError(f"adj: expected [*, J, J], got {list(adj.shape)}")
-    scale = degree_scale(adj, normalization)
-    return scale.mT * adj * scale
-
-
-def degree_scale(adj: Tensor, normalization: Normalization) -> Tensor:
-    """Return the inverse square root of each node's degree: ``[*, J, J]`` to ``[*, 1, J]``."""
     entries = adj.abs() if normalization == "abs" else adj
-    return (entries.sum(-2, True) + EPS).rsqrt()
-
-
-def check_normalization(normalization: str) -> None:
-    """Raise unless ``normalization`` is ``"abs"`` or ``"signed"``."""
-    if normalization not in ("abs", "signed"):
-        raise ValueError(f"normalization: expected 'abs' or 'signed', got {normalization!r}")
+    scale = (entries.sum(-2, True) + EPS).rsqrt()
+    return scale.mT * adj * scale
 
 
 def gate_scales(

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from handgraph._check import check_sizes
-from handgraph.nn.constants import HasConstants
-from handgraph.nn.skeleton_edges import SkeletonEdges
+from handgraph.nn.skeleton_edges import SkeletonLayer
 from handgraph.skeleton import Skeleton
 
 
@@ -50,7 +49,7 @@ def skeleton_partitions(skeleton: Skeleton) -> Tensor:
     return parts / parts.sum(dim=-1, keepdim=True).clamp(min=1)
 
 
-class AGCNConv(HasConstants):
+class AGCNConv(SkeletonLayer):
     r"""A graph convolution over the sum of fixed, learned and data-dependent edges.
 
     .. math::
@@ -68,10 +67,9 @@ class AGCNConv(HasConstants):
     published layer are one bias here, as only their sum matters. :math:`W_k` has Xavier
     initialisation. The published one is smaller, as a batch norm follows.
 
-    The layer works on one skeleton; :class:`SkeletonEdges` documents the checks.
-    It is a dense layer and not a ``MessagePassing``, as every joint depends on every other. With
-    PyG's explainers, use node masks only (``edge_mask_type=None``): an edge mask has no effect on
-    the output, and ``GNNExplainer`` raises an error because the mask gets no gradient.
+    The layer works on one skeleton; :class:`SkeletonEdges` documents the checks. Every joint
+    depends on every other: with PyG's explainers, use node masks only, as for
+    :class:`ModulatedGraphConv`.
 
     Args:
         in_channels: Size of each input node.
@@ -101,7 +99,6 @@ class AGCNConv(HasConstants):
     """
 
     partition: Tensor
-    bias: nn.Parameter | None
 
     def __init__(
         self,
@@ -112,15 +109,10 @@ class AGCNConv(HasConstants):
         embedding_channels: int | None = None,
         bias: bool = True,
     ):
-        super().__init__()
-        check_sizes("AGCNConv", in_channels=in_channels, out_channels=out_channels)
+        super().__init__(in_channels, out_channels, skeleton)
         width = max(out_channels // 4, 1) if embedding_channels is None else embedding_channels
         check_sizes("AGCNConv", embedding_channels=width)
-        self.edges = SkeletonEdges("AGCNConv", in_channels, skeleton)
-        self.in_channels = in_channels
-        self.out_channels = out_channels
         self.embedding_channels = width
-        self.skeleton = skeleton
         self.register_constants(partition=skeleton_partitions(skeleton))
         parts = len(self.partition)
         self.lin = nn.Linear(in_channels, parts * out_channels, bias=False)
@@ -159,7 +151,3 @@ class AGCNConv(HasConstants):
         """Rearrange ``[*, J, K * C]`` to ``[*, K, J, C]``."""
         parts: Tensor = x.unflatten(-1, (len(self.partition), -1)).transpose(-3, -2)
         return parts
-
-    def __repr__(self) -> str:
-        """Return the sizes and skeleton."""
-        return f"AGCNConv({self.in_channels}, {self.out_channels}, {self.skeleton.name})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from handgraph._check import check_tensor
+from handgraph._check import check_last, check_shape
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.made_for import MadeFor
 from handgraph.skeleton import Skeleton
@@ -19,11 +19,6 @@ class BranchedNet(HasConstants, MadeFor):
         in_channels: Size of each input node.
         out_channels: Size of each output node.
         graph: A skeleton, or removal sets.
-
-    Shapes:
-        - input: ``[*, J, in_channels]``, or ``[*, N, K, in_channels]``
-        - node_mask: Bool or floating, the shape of the input without the channels
-        - output: ``[*, J, out_channels]``, or ``[*, N, K, out_channels]``
 
     Raises:
         TypeError: If the graph is neither a skeleton nor removal sets.
@@ -78,22 +73,12 @@ class BranchedNet(HasConstants, MadeFor):
         return out if isinstance(self.graph, RemovalSets) else out.squeeze(-3)
 
     def _check_input(self, x: Tensor, node_mask: Tensor | None, branched: bool) -> None:
-        constant = self.node_mask if self.is_ragged else None
-        check_tensor(x, f"the input of {type(self).__name__}", constant)
-        shape = (*self.node_mask.shape[0 if branched else 1 :], self.in_channels)
-        if x.shape[-len(shape) :] != shape:
-            raise ValueError(
-                f"{type(self).__name__} over {self.graph_name}: expected "
-                f"[*, {', '.join(map(str, shape))}], got {list(x.shape)}"
-            )
+        name, constant = type(self).__name__, self.node_mask if self.is_ragged else None
+        sizes = (*self.node_mask.shape[0 if branched else 1 :], self.in_channels)
+        check_last(x, f"the input of {name}", *sizes, like=constant, owner=self.graph)
         if node_mask is None:
             return
-        check_tensor(node_mask, f"node_mask of {type(self).__name__}", x)
-        if node_mask.shape != x.shape[:-1]:
-            raise ValueError(
-                f"{type(self).__name__} over {self.graph_name}: expected node_mask "
-                f"{list(x.shape[:-1])} for an input {list(x.shape)}, got {list(node_mask.shape)}"
-            )
+        check_shape(node_mask, f"node_mask of {name}", x.shape[:-1], x, self.graph)
         if node_mask.dtype != torch.bool and not node_mask.is_floating_point():
             raise TypeError(f"node_mask: expected Bool or floating, got {node_mask.dtype}")
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from handgraph._check import check_tensor
-from handgraph.nn.adjacency import (
-    Normalization,
-    check_normalization,
-    gate_scales,
-    normalize_adjacency,
-)
+from handgraph._check import check_choice, check_last
+from handgraph.nn.adjacency import Normalization, gate_scales, normalize_adjacency
+from handgraph.nn.composed import Composed
 from handgraph.nn.linear import BranchLinear
 
 
-class AdaptiveGraphConv(nn.Module):
+class AdaptiveGraphConv(Composed):
     r"""Graph convolution over a learned, dense adjacency.
 
     .. math:: Y = L(A)\, X W^\top + b
@@ -64,16 +60,12 @@ class AdaptiveGraphConv(nn.Module):
         renormalize: bool = True,
     ):
         super().__init__()
-        check_normalization(normalization)
+        check_choice(normalization, "normalization", "abs", "signed")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.normalization: Normalization = normalization
         self.renormalize = renormalize
         self.lin = BranchLinear(in_channels, out_channels, num_branches)
-
-    def reset_parameters(self) -> None:
-        """Reset all parameters."""
-        self.lin.reset_parameters()
 
     def forward(self, x: Tensor, adj: Tensor, gate: Tensor | None = None) -> Tensor:
         """Apply the normalised adjacency to the nodes, then the linear layer to the channels."""
@@ -88,21 +80,11 @@ class AdaptiveGraphConv(nn.Module):
         return out
 
     def _check(self, x: Tensor, adj: Tensor, gate: Tensor | None) -> None:
-        check_tensor(x, "x of AdaptiveGraphConv")
-        check_tensor(adj, "adj of AdaptiveGraphConv", x)
-        square = 2 * x.shape[-2:-1]  # (J, J)
-        if x.shape[-1:] != (self.in_channels,) or not square or adj.shape[-2:] != square:
-            raise ValueError(
-                f"AdaptiveGraphConv: expected x [*, J, {self.in_channels}] and adj [*, J, J], "
-                f"got {list(x.shape)} and {list(adj.shape)}"
-            )
-        if gate is None:
-            return
-        check_tensor(gate, "gate of AdaptiveGraphConv", x)
-        if gate.shape[-1:] != square[:1]:
-            raise ValueError(
-                f"AdaptiveGraphConv: expected gate [*, {square[0]}], got {list(gate.shape)}"
-            )
+        check_last(x, "x of AdaptiveGraphConv", "J", self.in_channels)
+        joints = x.shape[-2]
+        check_last(adj, "adj of AdaptiveGraphConv", joints, joints, like=x)
+        if gate is not None:
+            check_last(gate, "gate of AdaptiveGraphConv", joints, like=x)
 
     def __repr__(self) -> str:
         """Return the sizes."""

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from handgraph._check import check_count, check_skeleton
+from handgraph.nn.composed import Composed
 from handgraph.nn.linear import BranchLinear
 from handgraph.skeleton import Skeleton
 
 
-class JointHead(nn.Module):
+class JointHead(Composed):
     r"""A separate linear output layer for each joint, over its features and its raw input.
 
     .. math:: y_j = W_j \, [h_j, x_j] + c_j, \qquad h = \mathrm{net}(x)
@@ -59,11 +60,6 @@ class JointHead(nn.Module):
         check_count(hidden_channels, "hidden_channels", 1)
         self.net = net
         self.lin = BranchLinear(hidden_channels + in_channels, out_channels, skeleton.num_joints)
-
-    def reset_parameters(self) -> None:
-        """Reset all parameters."""
-        for layer in (self.net, self.lin):
-            layer.reset_parameters()  # type: ignore[operator]
 
     def forward(self, x: Tensor, node_mask: Tensor | None = None) -> Tensor:
         """Run the net, then the layer of each joint."""

@@ -52,12 +52,11 @@ def load_hope_weights(state: Mapping[str, Tensor]) -> AdaptiveGraphUNet:
     given = _graph_unet(state)
     net = _sized(given)
     layout = _layout(net)
-    unused = f"A_{len(net.nodes) - 1}"  # the adjacency of the bottleneck's node
-    if given.keys() - {unused} != layout.keys():
-        differing = ", ".join(sorted((given.keys() - {unused}) ^ layout.keys()))
+    given.pop(f"A_{len(net.adjacency)}", None)  # of the bottleneck's node, and unused
+    if differing := given.keys() ^ layout.keys():
         raise ValueError(
-            f"state: expected a GraphUNet of {len(net.nodes) - 1} levels, missing or unexpected: "
-            f"{differing}"
+            f"state: expected a GraphUNet of {len(net.adjacency)} levels, missing or unexpected: "
+            f"{', '.join(sorted(differing))}"
         )
     for name, parameter in layout.items():
         if given[name].shape != parameter.shape:

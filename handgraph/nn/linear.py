@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_sizes, check_tensor
+from handgraph._check import check_last, check_sizes
 
 
 class BranchLinear(nn.Module):
@@ -58,14 +58,10 @@ class BranchLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the linear map of each branch to its channels."""
         weight, bias = self.weight, self.bias
-        check_tensor(x, "the input of BranchLinear", weight)
-        branches = () if self.num_branches is None else (self.num_branches,)
-        if x.shape[-1:] != (self.in_channels,) or (branches and x.shape[-3:-2] != branches):
-            axes = "".join(f"{n}, K, " for n in branches)
-            raise ValueError(
-                f"{self!r}: expected [*, {axes}{self.in_channels}], got {list(x.shape)}"
-            )
-        return x @ weight.mT + (bias.unsqueeze(-2) if branches else bias)
+        sizes = () if self.num_branches is None else (self.num_branches, "K")
+        name = "the input of BranchLinear"
+        check_last(x, name, *sizes, self.in_channels, like=weight, owner=self)
+        return x @ weight.mT + (bias.unsqueeze(-2) if sizes else bias)
 
     def __repr__(self) -> str:
         """Return the sizes."""

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 from torch_geometric.utils import segment
 
-from handgraph._check import check_joints
+from handgraph._check import check_choice, check_joints
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.hypotheses import Hypotheses
 from handgraph.nn.made_for import MadeFor
@@ -86,8 +86,7 @@ class SubgraphMask(HasConstants, MadeFor):
         Raises:
             ValueError: If y does not have the shape of the branches.
         """
-        if reduce not in ("mean", "sum", "min", "max"):
-            raise ValueError(f"reduce: expected mean, sum, min or max, got {reduce!r}")
+        check_choice(reduce, "reduce", "mean", "sum", "min", "max")
         hypotheses = self.hypotheses(y)
         joints = segment(hypotheses.flatten(1), self.hypotheses.ptr, reduce)
         return self.hypotheses.to_joints(joints.unflatten(1, hypotheses.shape[1:]), y)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_sizes
-from handgraph.nn.constants import HasConstants
-from handgraph.nn.skeleton_edges import SkeletonEdges
+from handgraph.nn.skeleton_edges import SkeletonLayer
 from handgraph.skeleton import Skeleton
 
 
-class ModulatedGraphConv(HasConstants):
+class ModulatedGraphConv(SkeletonLayer):
     r"""A graph convolution whose weights and edges are modulated per joint.
 
     .. math::
@@ -57,17 +55,11 @@ class ModulatedGraphConv(HasConstants):
     """
 
     skeleton_adjacency: Tensor
-    bias: nn.Parameter | None
 
     def __init__(
         self, in_channels: int, out_channels: int, skeleton: Skeleton, *, bias: bool = True
     ):
-        super().__init__()
-        check_sizes("ModulatedGraphConv", in_channels=in_channels, out_channels=out_channels)
-        self.edges = SkeletonEdges("ModulatedGraphConv", in_channels, skeleton)
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.skeleton = skeleton
+        super().__init__(in_channels, out_channels, skeleton)
         joints = skeleton.num_joints
         fixed = skeleton.adjacency()
         fixed = fixed / fixed.sum(dim=1, keepdim=True).clamp(min=1) + torch.eye(joints)
@@ -112,7 +104,3 @@ class ModulatedGraphConv(HasConstants):
         others = (adjacency - loops.diag()) @ (self.weight_modulation * self.lin_neighbor(x))
         out: Tensor = (own + others).flatten(-3, -2)
         return out if self.bias is None else out + self.bias
-
-    def __repr__(self) -> str:
-        """Return the sizes and skeleton."""
-        return f"ModulatedGraphConv({self.in_channels}, {self.out_channels}, {self.skeleton.name})"

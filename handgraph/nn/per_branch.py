@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from handgraph.nn.composed import Composed
 from handgraph.nn.made_for import MadeFor
 from handgraph.skeleton import Skeleton
 from handgraph.subgraph import RemovalSets, check_branches, check_removal
 
 
-class PerBranch(MadeFor):
+class PerBranch(MadeFor, Composed):
     """A separate module for each branch, built for the skeleton of that branch.
 
     PSJNet's core with any network, as ``merge(branches(split(pose)))``. The paper uses graph U-Nets
@@ -65,11 +66,6 @@ class PerBranch(MadeFor):
         self.removal = removal
         self.num_kept = tuple(removal.num_kept.tolist())
         self.branches = nn.ModuleList(factory(removal.subgraph(n, edges)) for n in removal.names)
-
-    def reset_parameters(self) -> None:
-        """Reset all parameters."""
-        for branch in self.branches:
-            branch.reset_parameters()  # type: ignore[operator]
 
     def forward(self, x: Tensor) -> Tensor:
         """Run each branch on its own joints."""

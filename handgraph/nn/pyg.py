@@ -10,6 +10,7 @@ from torch_geometric.data import Batch, Data
 
 from handgraph import skeletons
 from handgraph._check import check_joints, check_skeleton
+from handgraph.nn.skeleton_edges import copies_of, pairs, same_edges
 from handgraph.skeleton import Skeleton
 
 
@@ -56,8 +57,8 @@ def to_dense(data: Data, skeleton: Skeleton, key: str = "x") -> Tensor:
             f"{data.num_nodes} nodes and {key!r} {found}"
         )
     edge_index = _edges(data)
-    if edge_index is not None:
-        _check_edges(edge_index, skeleton, graphs)
+    if edge_index is not None and not _has_edges(edge_index, skeleton, graphs):
+        raise _wrong_edges(edge_index, skeleton, graphs)
     return x.reshape(graphs, joints, *x.shape[1:])
 
 
@@ -73,19 +74,21 @@ def _edges(data: Data) -> Tensor | None:
     return torch.stack([source, target])
 
 
-def _check_edges(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> None:
-    if _has_edges(edge_index, skeleton, graphs):
-        return
-    nodes = graphs * skeleton.num_joints
-    expected, found = (set(e.tolist()) for e in _numbers(edge_index, skeleton, graphs))
-    lacks, has = (
-        [_name(edge // nodes, edge % nodes, skeleton) for edge in sorted(some)]
-        for some in (expected - found, found - expected)
-    )
-    raise ValueError(
+def _has_edges(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> bool:
+    return same_edges(edge_index, _expected(skeleton, graphs).to(edge_index.device))
+
+
+def _expected(skeleton: Skeleton, graphs: int) -> Tensor:
+    return copies_of(skeleton.edge_index, skeleton.num_joints, graphs)
+
+
+def _wrong_edges(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> ValueError:
+    expected, found = pairs(_expected(skeleton, graphs)), pairs(edge_index)
+    missing, unexpected = (_names(e, skeleton) for e in (expected - found, found - expected))
+    return ValueError(
         f"to_dense: the edges are not those of {skeleton.name}: expected {graphs} x "
-        f"{skeleton.edge_index.shape[1]}, got {edge_index.shape[1]}; missing: {_some(lacks)}, "
-        f"unexpected: {_some(has)}.{_suggestion(edge_index, skeleton, graphs)}"
+        f"{skeleton.edge_index.shape[1]}, got {edge_index.shape[1]}; missing: {missing}, "
+        f"unexpected: {unexpected}.{_suggestion(edge_index, skeleton, graphs)}"
     )
 
 
@@ -103,26 +106,10 @@ def _suggestion(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> str:
     )
 
 
-def _has_edges(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> bool:
-    expected, found = _numbers(edge_index, skeleton, graphs)
-    return torch.equal(expected.sort().values, found.sort().values)
-
-
-def _numbers(edge_index: Tensor, skeleton: Skeleton, graphs: int) -> tuple[Tensor, Tensor]:
-    """Encode the edges of B copies of the skeleton, and the given edges, as one number each."""
-    nodes, first = graphs * skeleton.num_joints, torch.arange(graphs) * skeleton.num_joints
-    edges = (skeleton.edge_index.unsqueeze(1) + first.unsqueeze(1)).flatten(1)
-    edges = edges.to(edge_index.device)
-    return edges[0] * nodes + edges[1], edge_index[0] * nodes + edge_index[1]
-
-
-def _name(source: int, target: int, skeleton: Skeleton) -> str:
-    joints = skeleton.joints
-    return f"{joints[source % len(joints)]} -> {joints[target % len(joints)]}"
-
-
-def _some(names: list[str]) -> str:
-    """Join the first three names, and count the others."""
+def _names(edges: set[tuple[int, int]], skeleton: Skeleton) -> str:
+    """Name the joints of the first three edges, and count the others."""
+    count, joints = skeleton.num_joints, skeleton.joints
+    names = [f"{joints[u % count]} -> {joints[v % count]}" for u, v in sorted(edges)]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "") or "none"
 
 

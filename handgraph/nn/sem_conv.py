@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
+from torch_geometric.utils import add_self_loops
 
-from handgraph._check import check_sizes
-from handgraph.nn.constants import HasConstants
-from handgraph.nn.skeleton_edges import SkeletonEdges
+from handgraph.nn.skeleton_edges import SkeletonLayer
 from handgraph.skeleton import Skeleton
 
 
-class SemGraphConv(HasConstants, MessagePassing):
+class SemGraphConv(SkeletonLayer, MessagePassing):
     r"""A graph convolution with a learned weight for every edge of a skeleton.
 
     .. math::
@@ -58,7 +57,6 @@ class SemGraphConv(HasConstants, MessagePassing):
     """
 
     link: Tensor
-    bias: nn.Parameter | None
 
     def __init__(
         self,
@@ -69,13 +67,9 @@ class SemGraphConv(HasConstants, MessagePassing):
         channelwise: bool = False,
         bias: bool = True,
     ):
-        super().__init__(aggr="sum", node_dim=-2)
-        check_sizes("SemGraphConv", in_channels=in_channels, out_channels=out_channels)
-        self.edges = SkeletonEdges("SemGraphConv", in_channels, skeleton)
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.skeleton = skeleton
-        self.register_constants(link=_with_loops(skeleton))
+        super().__init__(in_channels, out_channels, skeleton, aggr="sum", node_dim=-2)
+        link, _ = add_self_loops(skeleton.edge_index, num_nodes=skeleton.num_joints)
+        self.register_constants(link=link)
         self.lin_self = nn.Linear(in_channels, out_channels, bias=False)
         self.lin_neighbor = nn.Linear(in_channels, out_channels, bias=False)
         weighings = out_channels if channelwise else 1
@@ -129,13 +123,3 @@ class SemGraphConv(HasConstants, MessagePassing):
     def message(self, x_j: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
         """Multiply a message by its edge weight."""
         return weight * x_j
-
-    def __repr__(self) -> str:
-        """Return the sizes and skeleton."""
-        return f"SemGraphConv({self.in_channels}, {self.out_channels}, {self.skeleton.name})"
-
-
-def _with_loops(skeleton: Skeleton) -> Tensor:
-    """Return both directions of every edge, then the self-loops. ``[2, E + J]``."""
-    loops = torch.arange(skeleton.num_joints).expand(2, -1)
-    return torch.cat([skeleton.edge_index, loops], dim=1)

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 from torch_geometric.utils import scatter
 
-from handgraph._check import check_joints
+from handgraph._check import check_choice, check_joints
 from handgraph.coarsening import Coarsening
 from handgraph.nn.constants import HasConstants
 
@@ -15,7 +15,23 @@ Reduce = Literal["mean", "max"]
 """Reduction over the joints of a cluster."""
 
 
-class SkeletalPool(HasConstants):
+class _Skeletal(HasConstants):
+    """A layer over the clusters of joints of a coarsening."""
+
+    cluster: Tensor
+
+    def __init__(self, coarsening: Coarsening):
+        super().__init__()
+        self.coarsening = coarsening
+        self.register_constants(cluster=coarsening.cluster)
+
+    def extra_repr(self) -> str:
+        """Return the numbers of joints and clusters."""
+        fine, coarse = self.coarsening.fine, self.coarsening.coarse
+        return f"{fine.name}: {fine.num_joints}, {coarse.num_joints}"
+
+
+class SkeletalPool(_Skeletal):
     r"""Pool every cluster of joints into one node of the coarse skeleton.
 
     .. math:: y_c = \frac{1}{|c|} \sum_{j \in c} x_j \quad\text{or}\quad y_c = \max_{j \in c} x_j
@@ -42,15 +58,10 @@ class SkeletalPool(HasConstants):
         torch.Size([8, 11, 4])
     """
 
-    cluster: Tensor
-
     def __init__(self, coarsening: Coarsening, reduce: Reduce = "mean"):
-        super().__init__()
-        if reduce not in ("mean", "max"):
-            raise ValueError(f"reduce: expected 'mean' or 'max', got {reduce!r}")
-        self.coarsening = coarsening
+        super().__init__(coarsening)
+        check_choice(reduce, "reduce", "mean", "max")
         self.reduce: Reduce = reduce
-        self.register_constants(cluster=coarsening.cluster)
 
     def forward(self, x: Tensor) -> Tensor:
         """Reduce the joints of each cluster."""
@@ -58,12 +69,12 @@ class SkeletalPool(HasConstants):
         count = self.coarsening.coarse.num_joints
         return scatter(x, self.cluster, dim=-2, dim_size=count, reduce=self.reduce)
 
-    def __repr__(self) -> str:
-        """Return the numbers of joints and clusters."""
-        return f"SkeletalPool({_sizes(self.coarsening)}, reduce={self.reduce!r})"
+    def extra_repr(self) -> str:
+        """Return the numbers of joints and clusters, and the reduction."""
+        return f"{super().extra_repr()}, reduce={self.reduce!r}"
 
 
-class SkeletalUnpool(HasConstants):
+class SkeletalUnpool(_Skeletal):
     """Copy each node of the coarse skeleton to all joints of its cluster.
 
     The inverse of :class:`SkeletalPool` up to differences within a cluster: pooling the output
@@ -89,22 +100,7 @@ class SkeletalUnpool(HasConstants):
         (torch.Size([8, 21, 4]), True)
     """
 
-    cluster: Tensor
-
-    def __init__(self, coarsening: Coarsening):
-        super().__init__()
-        self.coarsening = coarsening
-        self.register_constants(cluster=coarsening.cluster)
-
     def forward(self, x: Tensor) -> Tensor:
         """Copy each node to the joints of its cluster."""
         check_joints(x, "the input of SkeletalUnpool", self.coarsening.coarse, self.cluster)
         return x.index_select(-2, self.cluster)
-
-    def __repr__(self) -> str:
-        """Return the numbers of joints and clusters."""
-        return f"SkeletalUnpool({_sizes(self.coarsening)})"
-
-
-def _sizes(coarsening: Coarsening) -> str:
-    return f"{coarsening.fine.name}: {coarsening.fine.num_joints}, {coarsening.coarse.num_joints}"

@@ -1,11 +1,14 @@
-"""Checks of skeleton convolutions: each graph must be their skeleton."""
+"""Base class and checks of skeleton convolutions: each graph must be their skeleton."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import Any
 
-from handgraph._check import check_skeleton, check_tensor
+import torch
+from torch import Tensor, nn
+from torch_geometric.utils import sort_edge_index
+
+from handgraph._check import check_sizes, check_skeleton, check_tensor
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.made_for import MadeFor
 from handgraph.skeleton import Skeleton
@@ -46,7 +49,7 @@ class SkeletonEdges(HasConstants, MadeFor):
         1
     """
 
-    place: Tensor
+    edge_index: Tensor
     graph_attribute = "skeleton"
 
     def __init__(self, layer: str, in_channels: int, skeleton: Skeleton):
@@ -55,17 +58,13 @@ class SkeletonEdges(HasConstants, MadeFor):
         self.layer = layer
         self.in_channels = in_channels
         self.skeleton = skeleton
-        source, target = skeleton.edge_index
-        self.num_edges = len(source)
-        place = torch.full((skeleton.num_joints, skeleton.num_joints), -1)
-        place[target, source] = torch.arange(self.num_edges)
-        self.register_constants(place=place)
+        self.register_constants(edge_index=skeleton.edge_index)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> int:
         """Check x and the edges, and count the copies."""
-        check_tensor(x, f"x of {self.layer}", self.place)
+        check_tensor(x, f"x of {self.layer}", self.edge_index)
         check_tensor(edge_index, f"edge_index of {self.layer}", x)
-        joints, edges = self.skeleton.num_joints, self.num_edges
+        joints, edges = self.skeleton.num_joints, self.edge_index.shape[1]
         rows = x.shape[-2] if x.dim() >= 2 else -1
         copies = rows // joints
         if rows % joints or rows < 0 or x.shape[-1] != self.in_channels:
@@ -84,21 +83,53 @@ class SkeletonEdges(HasConstants, MadeFor):
         return copies
 
     def _check_values(self, edge_index: Tensor, copies: int) -> None:
-        """Raise unless each edge of each copy is present; their number rules out duplicates."""
-        joints, total = self.skeleton.num_joints, copies * self.num_edges
-        copy = edge_index // joints
-        source, target = edge_index % joints
-        place = self.place[target, source]
-        known = (place >= 0) & (copy[0] == copy[1]) & (copy[1] >= 0) & (copy[1] < copies)
-        found = place.new_zeros(total + 1)
-        found[(copy[1] * self.num_edges + place).where(known, total)] = 1
-        if not found[:total].all():
+        expected = copies_of(self.edge_index, self.skeleton.num_joints, copies)
+        if not same_edges(edge_index, expected):
+            wanted, given = pairs(expected), pairs(edge_index)
             raise ValueError(
                 f"{self.layer} over {self.skeleton.name}: the edges are not those of the "
-                f"skeleton: expected {copies} x {self.num_edges}, of which only "
-                f"{int(found[:total].sum())} are present (are the joints in another order?)"
+                f"skeleton: expected {copies} x {self.edge_index.shape[1]}, of which only "
+                f"{len(wanted & given)} are present (are the joints in another order?)"
             )
 
     def __repr__(self) -> str:
         """Return the skeleton."""
         return f"SkeletonEdges({self.skeleton.name})"
+
+
+class SkeletonLayer(HasConstants):
+    """A convolution over one skeleton, called with x and ``edge_index``."""
+
+    bias: nn.Parameter | None
+
+    def __init__(self, in_channels: int, out_channels: int, skeleton: Skeleton, **kwargs: Any):
+        super().__init__(**kwargs)
+        layer = type(self).__name__
+        check_sizes(layer, in_channels=in_channels, out_channels=out_channels)
+        self.edges = SkeletonEdges(layer, in_channels, skeleton)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.skeleton = skeleton
+
+    def __repr__(self) -> str:
+        """Return the sizes and skeleton."""
+        sizes = f"{self.in_channels}, {self.out_channels}"
+        return f"{type(self).__name__}({sizes}, {self.skeleton.name})"
+
+
+def copies_of(edge_index: Tensor, num_joints: int, copies: int) -> Tensor:
+    """Return the edges of disjoint copies of a skeleton, as in a ``Batch``."""
+    first = torch.arange(copies, device=edge_index.device) * num_joints
+    return (edge_index.unsqueeze(1) + first.unsqueeze(1)).flatten(1)
+
+
+def same_edges(edge_index: Tensor, expected: Tensor) -> bool:
+    """Return whether edges are the expected ones, which are sorted by target, in any order."""
+    if torch.equal(edge_index, expected):
+        return True
+    return torch.equal(sort_edge_index(edge_index.long(), sort_by_row=False), expected)
+
+
+def pairs(edge_index: Tensor) -> set[tuple[int, int]]:
+    """Return the edges as pairs of nodes."""
+    return set(zip(*edge_index.tolist(), strict=True))

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import GraphConv
 
-from handgraph._check import check_sizes, check_skeleton, check_tensor
+from handgraph._check import check_last, check_sizes, check_skeleton
 from handgraph.coarsening import Coarsening, coarsen, restrict_ladder
 from handgraph.nn.adapter import SkeletonConv
+from handgraph.nn.composed import Composed
 from handgraph.nn.skeletal import Reduce, SkeletalPool, SkeletalUnpool
 from handgraph.skeleton import Skeleton
 
@@ -43,7 +44,7 @@ Convolution = Callable[[int, int], nn.Module] | PerLevel
 """A factory of convolutions: ``conv(in_channels, out_channels)``, or a :class:`PerLevel`."""
 
 
-class SkeletonUNet(nn.Module):
+class SkeletonUNet(Composed):
     r"""A U-Net over a fixed skeleton, with any graph convolution and pooling along the bones.
 
     The architecture of :class:`AdaptiveGraphUNet` (Doosti et al., HOPE-Net, CVPR 2020), with the
@@ -128,12 +129,6 @@ class SkeletonUNet(nn.Module):
         self.unpools = nn.ModuleList(SkeletalUnpool(c) for c in self.ladder)
         self.decoder = nn.ModuleList(_conv(conv, 2 * widths[i], outs[i], c.fine) for i, c in levels)
 
-    def reset_parameters(self) -> None:
-        """Reset all parameters."""
-        for child in self.modules():
-            if isinstance(child, SkeletonConv):
-                child.reset_parameters()
-
     @property
     def nodes(self) -> tuple[int, ...]:
         """The number of nodes of each level, finest first."""
@@ -141,12 +136,8 @@ class SkeletonUNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute every joint's output from all joints."""
-        check_tensor(x, "the input of SkeletonUNet")
-        if x.dim() < 2 or x.shape[-2:] != (self.skeleton.num_joints, self.in_channels):
-            raise ValueError(
-                f"SkeletonUNet over {self.skeleton.name}: expected "
-                f"[*, {self.skeleton.num_joints}, {self.in_channels}], got {list(x.shape)}"
-            )
+        sizes = self.skeleton.num_joints, self.in_channels
+        check_last(x, "the input of SkeletonUNet", *sizes, owner=self.skeleton.name)
         skips = []
         for conv, pool in zip(self.encoder, self.pools, strict=True):
             skips.append(conv(x).relu())
@@ -171,15 +162,12 @@ def _conv(
     conv: Convolution, in_channels: int, out_channels: int, skeleton: Skeleton
 ) -> SkeletonConv:
     """Build the convolution of one level, and check its output channels."""
-    made = (
-        conv.factory(in_channels, out_channels, skeleton)
-        if isinstance(conv, PerLevel)
-        else conv(in_channels, out_channels)
-    )
+    sizes = in_channels, out_channels
+    made = conv.factory(*sizes, skeleton) if isinstance(conv, PerLevel) else conv(*sizes)
     layer = SkeletonConv(made, skeleton, in_channels)
     if layer.out_channels != out_channels:
         raise ValueError(
-            f"SkeletonUNet: expected conv({in_channels}, {out_channels}) to make a convolution "
+            f"SkeletonUNet: expected conv{sizes} to make a convolution "
             f"with {out_channels} output channels, got {layer.out_channels}: {made}"
         )
     return layer

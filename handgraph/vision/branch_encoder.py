@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from handgraph._check import check_sizes
+from handgraph.nn.composed import Composed
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.made_for import MadeFor
 from handgraph.subgraph import RemovalSets, check_removal
@@ -14,12 +15,11 @@ from handgraph.vision.encoder import (
     FeatureEncoder,
     check_features,
     last_layer,
-    reset_layers,
     trunk,
 )
 
 
-class BranchFeatureEncoder(MadeFor):
+class BranchFeatureEncoder(MadeFor, Composed):
     """One :class:`FeatureEncoder` per branch, as in the paper (Fig. 2; decision 2).
 
     Four encoders have 5.02 M parameters. :class:`SharedFeatureEncoder` has 1.48 M and needs a third
@@ -73,11 +73,6 @@ class BranchFeatureEncoder(MadeFor):
             for count in removal.num_kept.tolist()
         )
 
-    def reset_parameters(self) -> None:
-        """Reset all learnable parameters."""
-        for branch in self.branches:
-            branch.reset_parameters()  # type: ignore[operator]
-
     def forward(self, features: Tensor) -> Tensor:
         """Encode the feature map once per branch."""
         encoded = [branch(features) for branch in self.branches]
@@ -89,7 +84,7 @@ class BranchFeatureEncoder(MadeFor):
         return f"BranchFeatureEncoder({self.in_channels}, {self.out_channels}, {self.removal})"
 
 
-class SharedFeatureEncoder(HasConstants, MadeFor):
+class SharedFeatureEncoder(HasConstants, MadeFor, Composed):
     """Encode a feature map for all branches with a shared trunk and one last layer per branch.
 
     The branches share the first two convolutions of Table 1, which the paper repeats per branch
@@ -150,10 +145,6 @@ class SharedFeatureEncoder(HasConstants, MadeFor):
             *trunk(in_channels, hidden_channels),
             *last_layer(hidden_channels, len(index) * out_channels, signed=signed),
         )
-
-    def reset_parameters(self) -> None:
-        """Reset all learnable parameters."""
-        reset_layers(self.layers)
 
     def forward(self, features: Tensor) -> Tensor:
         """Encode the feature map once and assign the channels to branches and joints."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from handgraph._check import check_sizes, check_tensor
+from handgraph.nn.composed import Composed
 
 
-class FeatureEncoder(nn.Module):
+class FeatureEncoder(Composed):
     r"""Encode a feature map as one vector per joint (Table 1 of the paper).
 
     ============================ ======================
@@ -76,10 +77,6 @@ class FeatureEncoder(nn.Module):
             *last_layer(hidden_channels, num_joints * out_channels, signed=signed),
         )
 
-    def reset_parameters(self) -> None:
-        """Reset all learnable parameters."""
-        reset_layers(self.layers)
-
     def forward(self, features: Tensor) -> Tensor:
         """Encode the feature map."""
         check_features(features, self)
@@ -111,13 +108,6 @@ def conv_norm_relu(in_channels: int, out_channels: int, stride: int = 1) -> list
     """Build a 3x3 convolution, batch norm and ReLU."""
     conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
     return [conv, nn.BatchNorm2d(out_channels), nn.ReLU()]
-
-
-def reset_layers(layers: nn.Sequential) -> None:
-    """Reset the parameters of convolutions and batch norms."""
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
-            layer.reset_parameters()
 
 
 def check_features(features: Tensor, module: nn.Module) -> None:

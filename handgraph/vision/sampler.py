@@ -7,10 +7,11 @@ from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
 from handgraph._check import check_device, check_points, check_positive, check_sizes
+from handgraph.nn.composed import Composed
 from handgraph.vision.encoder import check_features
 
 
-class JointFeatureSampler(nn.Module):
+class JointFeatureSampler(Composed):
     r"""Sample a feature map at each joint's 2D position and apply a linear layer.
 
     .. math:: y_j = W f(u_j, v_j) + b
@@ -61,10 +62,6 @@ class JointFeatureSampler(nn.Module):
         self.out_channels = out_channels
         self.stride = stride
         self.lin = nn.Linear(in_channels, out_channels)
-
-    def reset_parameters(self) -> None:
-        """Reset all learnable parameters."""
-        self.lin.reset_parameters()
 
     def forward(self, features: Tensor, uv: Tensor) -> Tensor:
         """Sample the map at uv."""

@@ -246,7 +246,9 @@ def test_scatter_of_other_branches_is_an_error(shape):
 
 
 def test_unknown_reductions_are_errors():
-    with pytest.raises(ValueError, match=r"reduce: expected mean, sum, min or max, got 'median'"):
+    with pytest.raises(
+        ValueError, match=r"reduce: expected 'mean', 'sum', 'min' or 'max', got 'median'"
+    ):
         SubgraphMask(LEVELS).scatter(torch.ones(4, 16, 1), "median")
 
 

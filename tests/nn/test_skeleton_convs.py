@@ -67,6 +67,15 @@ def test_order_of_the_edges_does_not_matter(layer):
     assert_close(conv(batch.x, shuffled), conv(batch.x, batch.edge_index))
 
 
+def test_order_of_many_short_integers_does_not_matter():
+    """The square of the number of nodes exceeds 32 bits."""
+    copies = 20_000
+    edge_index = Y.edge_index.repeat(1, copies).view(2, copies, -1)
+    edge_index = (edge_index + 4 * torch.arange(copies).unsqueeze(1)).flatten(1)
+    shuffled = edge_index[:, torch.randperm(edge_index.shape[1])].int()
+    assert SkeletonEdges("layer", 2, Y)(torch.ones(4 * copies, 2), shuffled) == copies
+
+
 @each
 def test_strided_input(layer):
     conv, x = make(layer), torch.randn(2, 21, 5).permute(2, 1, 0)

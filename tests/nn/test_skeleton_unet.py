@@ -317,7 +317,7 @@ def test_errors_name_the_expected_value():
 
 @pytest.mark.parametrize("shape", [(8, 20, 2), (8, 21, 3), (21,), (2,), ()])
 def test_input_of_another_skeleton_is_an_error(shape):
-    with pytest.raises(ValueError, match=r"over HAND: expected \[\*, 21, 2\], got"):
+    with pytest.raises(ValueError, match=r"UNet: expected \[\*, 21, 2\] for HAND, got"):
         SkeletonUNet(2, 3, HAND, conv=GCNConv)(torch.rand(shape))
 
 

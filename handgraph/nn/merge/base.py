@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_bool, check_count, check_sizes, check_tensor
+from handgraph._check import check_count, check_last, check_mask, check_shape, check_sizes
 from handgraph.subgraph import RemovalSets, check_removal
 
 
@@ -78,35 +77,19 @@ class Merger(nn.Module):
                 f"got {found}"
             )
         if feature is not None:
-            self._expect("feature", feature, (*partial.shape[:-3], *self.feature_shape), partial)
+            name, shape = f"feature of {type(self).__name__}", self.feature_shape
+            check_shape(feature, name, (*partial.shape[:-3], *shape), partial, self.removal)
 
     def check_partial(self, partial: Tensor, node_mask: Tensor | None) -> None:
         """Raise unless poses and mask fit the removal sets and each other, and the mask is Bool."""
-        check_tensor(partial, f"partial of {type(self).__name__}")
-        nodes = (*partial.shape[:-3], len(self.removal), self.removal.num_nodes)
-        self._expect("partial", partial, (*nodes, self.in_channels))
+        name, removal = type(self).__name__, self.removal
+        sizes = len(removal), removal.num_nodes, self.in_channels
+        check_last(partial, f"partial of {name}", *sizes, owner=removal)
         if node_mask is not None:
-            self._expect("node_mask", node_mask, nodes, partial)
-            check_bool(node_mask, "node_mask")
-
-    def _expect(
-        self, name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor | None = None
-    ) -> None:
-        check_tensor(tensor, name, like)
-        if tuple(tensor.shape) != shape:
-            raise ValueError(
-                f"{type(self).__name__} over {self.removal}: expected {name} {list(shape)}, "
-                f"got {list(tensor.shape)}"
-            )
+            check_mask(node_mask, f"node_mask of {name}", partial.shape[:-1], partial, removal)
 
     def __repr__(self) -> str:
         """Return the sizes and sets."""
         sizes = f"{self.in_channels}, {self.out_channels}, {self.removal}"
         features = f", feature_channels={self.feature_channels}" if self.feature_channels else ""
         return f"{type(self).__name__}({sizes}{features})"
-
-
-def one_hot_nodes(removal: RemovalSets) -> Tensor:
-    """Return the one-hot matrices from the nodes of each branch to joints, ``[N, J, K]``."""
-    joints = torch.arange(removal.skeleton.num_joints, device="cpu").unsqueeze(1)
-    return removal.kept.cpu().unsqueeze(1) == joints

@@ -6,19 +6,21 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from handgraph._check import check_device
+from handgraph.nn.composed import Composed
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.fuse import join
 from handgraph.nn.made_for import MadeFor
-from handgraph.nn.merge.base import Merger, one_hot_nodes
+from handgraph.nn.merge.base import Merger
 from handgraph.nn.mixing import samples_first, samples_last
 from handgraph.nn.plan import NodeMap, Plan, Stage, Term
 from handgraph.nn.unet import AdaptiveGraphUNet
 from handgraph.subgraph import RemovalSets
 
 
-class GraphMerger(HasConstants, MadeFor, Merger):
+class GraphMerger(HasConstants, MadeFor, Composed, Merger):
     """Regress the pose from all hypotheses by an Adaptive Graph U-Net over the joints.
 
     The paper's ensemble network (section 2, Fig. 2). The input of each joint's node is its N
@@ -73,10 +75,6 @@ class GraphMerger(HasConstants, MadeFor, Merger):
         width = len(removal) * (in_channels + 1) + feature_channels
         self.unet = AdaptiveGraphUNet(width, out_channels, removal.skeleton, channels=channels)
 
-    def reset_parameters(self) -> None:
-        """Reset all parameters."""
-        self.unet.reset_parameters()
-
     def forward(
         self, partial: Tensor, feature: Tensor | None = None, *, node_mask: Tensor | None = None
     ) -> Tensor:
@@ -100,7 +98,8 @@ class GraphMerger(HasConstants, MadeFor, Merger):
         weight = cast("Tensor", width)
         by_branch = weight[0].unflatten(1, (len(self.removal), -1)).transpose(0, 1)
         hypotheses, flag = by_branch.split_with_sizes([self.in_channels, 1], dim=2)
-        to_joints = NodeMap(one_hot_nodes(self.removal).to(weight))
+        places = one_hot(self.removal.position + 1, self.removal.num_nodes + 1)[..., 1:]
+        to_joints = NodeMap(places.to(weight))
         flags = self.there[..., 0, 0].to(weight) @ flag.squeeze(2)
         gather = Stage((Term(0, to_joints, hypotheses),), flags.unsqueeze(0), relu=False)
         return join((gather,), (first._replace(terms=(Term(0, graph),)), *others))

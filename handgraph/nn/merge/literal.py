@@ -6,8 +6,10 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from handgraph._check import check_count
+from handgraph.nn.composed import Composed
 from handgraph.nn.fuse import join
 from handgraph.nn.hypotheses import Hypotheses
 from handgraph.nn.made_for import MadeFor
@@ -19,7 +21,7 @@ from handgraph.skeleton import Skeleton
 from handgraph.subgraph import RemovalSets
 
 
-class HypothesisGraphMerger(MadeFor, Merger):
+class HypothesisGraphMerger(MadeFor, Composed, Merger):
     """Regress the pose by a graph U-Net whose nodes are the hypotheses, as in the paper.
 
     In the paper (section 2), the input of the ensemble network is "an N(J - m) x 3 vector" and an
@@ -77,11 +79,6 @@ class HypothesisGraphMerger(MadeFor, Merger):
         """Required numbers of nodes and channels of a feature."""
         return self.feature_nodes, self.in_channels
 
-    def reset_parameters(self) -> None:
-        """Reset all parameters."""
-        self.unet.reset_parameters()
-        self.pool.reset_parameters()
-
     def forward(
         self, partial: Tensor, feature: Tensor | None = None, *, node_mask: Tensor | None = None
     ) -> Tensor:
@@ -97,9 +94,8 @@ class HypothesisGraphMerger(MadeFor, Merger):
 
     def lower(self) -> Plan:
         """Return the plan of :meth:`forward` without a feature, from N branches to one."""
-        nodes = torch.arange(math.prod(self.hypotheses.shape), device="cpu")
-        listed = self.hypotheses.index.cpu().unsqueeze(1) == nodes
-        to_list = listed.unflatten(1, self.hypotheses.shape).transpose(0, 1)
+        places = one_hot(self.hypotheses.index.cpu(), math.prod(self.hypotheses.shape))
+        to_list = places.unflatten(1, self.hypotheses.shape).transpose(0, 1)
         to_list = NodeMap(to_list.to(self.pool.weight))
         gather = Stage((Term(0, to_list),), self.pool.weight.new_zeros(1, 1), relu=False)
         return join(join((gather,), self.unet.lower()), self.pool.lower())

@@ -91,4 +91,4 @@ class PrecisionMerger(WeightedMerger):
         scores = -2 * listed.values[..., self.out_channels :]
         precisions, best = self._exponentiate(scores, listed)
         scale = -(best + self._sum(precisions).log()) / 2
-        return self.hypotheses.to_joints(self._filled(scale, listed, torch.nan), partial)
+        return self.hypotheses.to_joints(listed.filled(scale, torch.nan), partial)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import segment
 
+from handgraph._check import check_shape
 from handgraph.nn.hypotheses import Hypotheses
 from handgraph.nn.merge.base import Merger
 from handgraph.subgraph import RemovalSets
@@ -25,6 +26,14 @@ class Listed(NamedTuple):
     values: Tensor
     there: Tensor | None
     number: Tensor
+
+    def present(self, values: Tensor) -> Tensor:
+        """Zero the values of missing hypotheses."""
+        return values if self.there is None else values.where(self.there, 0)
+
+    def filled(self, joints: Tensor, fill: float) -> Tensor:
+        """Set joints without any hypothesis to ``fill``."""
+        return joints if self.there is None else joints.where(self.number > 0, fill)
 
 
 class WeightedMerger(Merger):
@@ -102,22 +111,19 @@ class WeightedMerger(Merger):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Average the hypotheses of each joint with their weights.
 
-        Args:
-            partial: The incomplete poses.
-            feature: A feature per joint, if ``feature_channels`` is not 0.
-            node_mask: ``False`` where a hypothesis is missing.
-            return_weights: Also return the weights, normalised to sum 1 over each joint.
+        With ``return_weights``, also return the weights, normalised to sum 1 over each joint.
         """
         self.check(partial, feature, node_mask)
         listed = self._list(partial, node_mask)
-        weights = self._present(self.weigh(listed, feature), listed)
-        total = self._filled(self._sum(weights), listed, 1)
+        weights = listed.present(self.weigh(listed, feature))
+        total = listed.filled(self._sum(weights), 1)
         pose = self._sum(weights * listed.values[..., : self.out_channels]) / total
-        pose = self.hypotheses.to_joints(self._filled(pose, listed, torch.nan), partial)
+        pose = self.hypotheses.to_joints(listed.filled(pose, torch.nan), partial)
         if not return_weights:
             return pose
         shares = weights / total.index_select(0, self.hypotheses.joint)
-        return pose, self._to_nodes(shares, partial)
+        shares = shares.expand(-1, listed.values.shape[1], -1)
+        return pose, self.hypotheses.to_nodes(shares, partial).squeeze(-1)
 
     def spread(
         self, partial: Tensor, weights: Tensor, *, node_mask: Tensor | None = None
@@ -140,9 +146,10 @@ class WeightedMerger(Merger):
             ValueError: If a shape does not fit.
         """
         self.check_partial(partial, node_mask)
-        each = (*partial.shape[:-1], self.out_channels)
-        if weights.shape != each:
-            self._expect("weights", weights, each[:-1])
+        nodes = partial.shape[:-1]
+        if weights.shape != (*nodes, self.out_channels):
+            name = f"weights of {type(self).__name__}"
+            check_shape(weights, name, nodes, owner=self.removal)
             weights = weights.unsqueeze(-1)
         listed = self._list(partial, node_mask)
         shares, points = self.hypotheses(weights), listed.values[..., : self.out_channels]
@@ -150,7 +157,7 @@ class WeightedMerger(Merger):
         variance = self._sum(shares * (points - mean).square())
         some = variance != 0
         deviation = variance.where(some, 1).sqrt().where(some, 0)
-        return self.hypotheses.to_joints(self._filled(deviation, listed, torch.nan), partial)
+        return self.hypotheses.to_joints(listed.filled(deviation, torch.nan), partial)
 
     def weigh(self, listed: Listed, feature: Tensor | None) -> Tensor:
         """Return the weights of the hypotheses; those of missing hypotheses are ignored.
@@ -190,19 +197,3 @@ class WeightedMerger(Merger):
             scores = scores.where(listed.there, torch.finfo(scores.dtype).min)
         best = segment(scores.detach(), self.hypotheses.ptr, "max")
         return (scores - best.index_select(0, self.hypotheses.joint)).exp(), best
-
-    @staticmethod
-    def _present(values: Tensor, listed: Listed) -> Tensor:
-        """Zero the values of missing hypotheses."""
-        return values if listed.there is None else values.where(listed.there, 0)
-
-    @staticmethod
-    def _filled(joints: Tensor, listed: Listed, fill: float) -> Tensor:
-        """Set joints without any hypothesis to ``fill``."""
-        return joints if listed.there is None else joints.where(listed.number > 0, fill)
-
-    def _to_nodes(self, shares: Tensor, like: Tensor) -> Tensor:
-        """Scatter weights to the nodes, without a channel axis if all channels share weights."""
-        batch = like.shape[:-3].numel()
-        nodes = self.hypotheses.to_nodes(shares.expand(-1, batch, -1), like)
-        return nodes.squeeze(-1)
