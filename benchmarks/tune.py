@@ -33,7 +33,7 @@ def plans() -> dict[str, tuple[Plan, Shape]]:
     """Return the plans of the default core and the shapes of their inputs."""
     core: Any = default_core()
     branches, merger = core.branches.lower(), core.merge.lower()
-    joined = join(join(core.split.lower(), branches), merger)
+    joined = join(core.split.lower(), branches, merger)
     count, nodes = core.split.node_mask.shape
     given = Shape(count, nodes, CHANNELS)
     whole = Shape(1, core.split.removal.skeleton.num_joints, CHANNELS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from functools import reduce
 from itertools import pairwise
 from typing import Any, TypeVar, cast
 
@@ -158,7 +157,7 @@ def _join(*modules: nn.Module) -> nn.Module | None:
     if any(first[1] != then[0] for first, then in pairwise(sides)):
         return None
     try:
-        plan = reduce(join, map(plan_of, modules))
+        plan = join(*map(plan_of, modules))
         return _like(Folded(plan, (sides[0][0], sides[-1][1])), *modules)
     except (ValueError, RuntimeError):  # sizes do not fit: ``forward`` raises
         return None

@@ -7,6 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from handgraph._check import check_last
 from handgraph.nn import engines
 from handgraph.nn.branched import BranchedNet
 from handgraph.nn.engines.choice import expect, prepare, run_forms
@@ -43,7 +44,7 @@ class Folded(nn.Module):
         self.branched = branched
         nodes, channels = input_size(plan)
         branches = len(tensors(plan)[0]) if branched[0] else 1
-        self.size = (branches, nodes, channels)
+        self.size = (branches, nodes or "J", channels or "C")
         given = None
         if nodes is not None and channels is not None:
             given = Shape(branches, nodes, channels)
@@ -56,25 +57,16 @@ class Folded(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the plan."""
-        self._check(x)
         dims = 3 if self.branched[0] else 2
+        check_last(x, "folded net", *self.size[-dims:])
         nodes = samples_last(x, dims)
         expect(self)
         out = run_forms(self.forms, nodes if dims == 3 else nodes.unsqueeze(0))
         return samples_first(out if self.branched[1] else out.squeeze(0), x.shape[:-dims])
 
-    def _check(self, x: Tensor) -> None:
-        expected = self.size if self.branched[0] else self.size[1:]
-        found = x.shape[-len(expected) :]
-        if len(found) < len(expected) or any(
-            size not in (None, got) for size, got in zip(expected, found, strict=True)
-        ):
-            sizes = ", ".join("C" if size is None else str(size) for size in expected)
-            raise ValueError(f"folded net: expected [*, {sizes}], got {list(x.shape)}")
-
     def __repr__(self) -> str:
         """Return the number of stages and the size of the input."""
-        sizes = ", ".join("C" if size is None else str(size) for size in self.size)
+        sizes = ", ".join(map(str, self.size))
         return f"Folded([*, {sizes}], stages={len(self.plan())})"
 
 

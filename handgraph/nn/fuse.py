@@ -32,9 +32,13 @@ def fuse(plan: Plan) -> Plan:
     return tuple(fusing.stages)
 
 
-def join(first: Plan, then: Plan) -> Plan:
-    """Return one fused plan that runs ``first`` and then ``then``."""
-    return fuse((*first, *(moved(stage, len(first)) for stage in then)))
+def join(*plans: Plan) -> Plan:
+    """Return one plan that runs plans one after the other."""
+    joined: list[Stage] = []
+    for plan in plans:
+        start = len(joined)
+        joined += [moved(stage, start) for stage in plan]
+    return tuple(joined)
 
 
 def moved(stage: Stage, shift: int) -> Stage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from handgraph._check import check_bool, check_sizes, check_tensor
+from handgraph._check import check_bool, check_last, check_sizes
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.plan import NodeMap, Plan, Stage, Term
 
@@ -88,13 +88,8 @@ class NodePool(HasConstants):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the map to the nodes."""
         node_map = self.node_map()
-        check_tensor(x, "the input of NodePool", node_map[0])
-        nodes = (self.in_nodes,) if self.node_mask is None else tuple(self.node_mask.shape)
-        if x.shape[-1 - len(nodes) : -1] != nodes:
-            raise ValueError(
-                f"NodePool: expected [*, {', '.join(map(str, nodes))}, C] (nodes second to last), "
-                f"got {list(x.shape)}"
-            )
+        nodes = (self.in_nodes,) if self.node_mask is None else self.node_mask.shape
+        check_last(x, "the input of NodePool", *nodes, "C", like=node_map[0], owner=self)
         if self.node_mask is not None and self.is_ragged:
             x = x.where(self.node_mask.unsqueeze(-1), 0)
         return node_map(x)

@@ -39,7 +39,7 @@ class SkeletonEdges(HasConstants, MadeFor):
 
     Raises:
         ValueError: If x has the wrong shape, or the edges are not those of B copies.
-        TypeError: If ``skeleton`` is not a skeleton.
+        TypeError: If ``skeleton`` is not a skeleton, or ``edge_index`` does not contain integers.
 
     Example:
         >>> import torch
@@ -125,6 +125,8 @@ def copies_of(edge_index: Tensor, num_joints: int, copies: int) -> Tensor:
 
 def same_edges(edge_index: Tensor, expected: Tensor) -> bool:
     """Return whether edges are the expected ones, which are sorted by target, in any order."""
+    if edge_index.is_floating_point():
+        raise TypeError(f"edge_index: expected integers, got {edge_index.dtype}")
     if torch.equal(edge_index, expected):
         return True
     return torch.equal(sort_edge_index(edge_index.long(), sort_by_row=False), expected)

@@ -62,14 +62,14 @@ def test_dense(case):
 def test_join(case):
     first, then, x = case
     expected = evaluate(then, evaluate(first, x))
-    assert_same((*first, *then), x, expected, evaluate(join(first, then), x))
+    assert_same((*first, *then), x, expected, evaluate(fuse(join(first, then)), x))
 
 
 def test_linear_stages_are_absorbed():
     double, one = NodeMap(2 * torch.eye(3)[None], torch.ones(1, 3, 1)), torch.ones(1, 1, 2)
     first = (Stage((Term(0, double, torch.ones(1, 2, 1)),), torch.ones(1, 2), relu=False),)
     then = (Stage((Term(0, double, one),), relu=True),)
-    (stage,) = join(first, then)
+    (stage,) = fuse(join(first, then))
     assert stage.relu
     assert len(stage.terms) == 1
     x = torch.rand(1, 3, 1, 5)

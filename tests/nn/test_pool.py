@@ -146,7 +146,7 @@ def test_invalid_sizes_and_masks_raise():
 
 @pytest.mark.parametrize("shape", [(2, 4, 3), (5,), ()])
 def test_input_that_does_not_fit_is_an_error(shape):
-    with pytest.raises(ValueError, match=r"expected \[\*, 5, C\] \(nodes second to last\), got"):
+    with pytest.raises(ValueError, match=r"expected \[\*, 5, C\] for NodePool\(5, 3\), got"):
         NodePool(5, 3)(torch.ones(shape))
 
 

@@ -327,3 +327,8 @@ def test_invalid_layer_arguments_raise(layer):
 def test_repr_shows_sizes_and_skeleton(layer):
     assert repr(layer(2, 4, HAND)) == f"{layer.__name__}(2, 4, HAND)"
     assert repr(layer(2, 4, HAND).edges) == "SkeletonEdges(HAND)"
+
+
+def test_edges_must_be_integers():
+    with pytest.raises(TypeError, match="edge_index: expected integers, got torch.float32"):
+        SkeletonEdges("layer", 2, HAND)(torch.ones(21, 2), HAND.edge_index.float())

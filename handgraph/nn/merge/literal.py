@@ -98,4 +98,4 @@ class HypothesisGraphMerger(MadeFor, Composed, Merger):
         to_list = places.unflatten(1, self.hypotheses.shape).transpose(0, 1)
         to_list = NodeMap(to_list.to(self.pool.weight))
         gather = Stage((Term(0, to_list),), self.pool.weight.new_zeros(1, 1), relu=False)
-        return join(join((gather,), self.unet.lower()), self.pool.lower())
+        return join((gather,), self.unet.lower(), self.pool.lower())
