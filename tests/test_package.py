@@ -139,7 +139,7 @@ def test_graph_networks_are_short():
     lines = {
         name: source.count("\n") for name, source in modules() if name.startswith("handgraph.nn")
     }
-    assert sum(lines.values()) <= 7160
+    assert sum(lines.values()) <= 7140
     assert {name: count for name, count in lines.items() if count > 250} == {}
 
 

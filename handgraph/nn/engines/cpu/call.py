@@ -24,7 +24,7 @@ FEW = 2
 """Largest number of samples that are computed one by one, as they do not fill a vector."""
 
 
-def forward(program: Program, x: Tensor, slots: Table) -> Tensor:
+def forward(program: Program, x: Tensor, slots: Table, parts: Sequence[Tensor] = ()) -> Tensor:
     """Return the output ``[N, J', C', B]`` of ``[N, J, C, B]``, in the input's memory order."""
     x = x.resolve_neg()
     branches, nodes, channels = program.shapes[-1]
@@ -35,8 +35,8 @@ def forward(program: Program, x: Tensor, slots: Table) -> Tensor:
         out = x.new_empty(samples, branches, nodes, channels).permute(1, 2, 3, 0)
     block = 1 if samples <= FEW else block_size(program.rows, samples)
     w = x.new_empty(program.rows * block).numpy()
-    ends = np.array((_end(x), _end(out)))
-    _entry().forward(w, _sizes(program, x, block), slots, ends, *program.tables)
+    inputs, outputs = _ends(program, x, parts), np.array((_end(program.out, out),))
+    _entry().forward(w, _sizes(x, block), slots, inputs, outputs, program.tables)
     return out
 
 
@@ -50,9 +50,11 @@ def backward(
     d_shared, *d_parts = _views(found, [shared, *parts])
     block = block_size(program.rows, x.shape[3])
     w, g = (x.new_empty(program.rows * block).numpy() for _ in range(2))
-    ends = np.array((_end(x), _end(grad), _end(dx)))
+    inputs, gradients = _ends(program, x, parts), _ends(program, dx, d_parts)
+    outputs = np.array((_end(program.out, grad),))
     slots = place(program.slots, [shared, *parts]), place(program.found, [d_shared, *d_parts])
-    _entry().backward(w, g, _sizes(program, x, block), *slots, ends, *program.tables)
+    ends = inputs, outputs, gradients
+    _entry().backward(w, g, _sizes(x, block), *slots, *ends, program.tables)
     return [dx, *d_parts]
 
 
@@ -61,8 +63,8 @@ def _entry() -> Any:  # noqa: ANN401
     return import_module("handgraph.nn.engines.cpu.entry")  # needs numba
 
 
-def _sizes(program: Program, x: Tensor, block: int) -> Table:
-    return np.array((x.shape[0], x.shape[3], block, program.out, program.rows))
+def _sizes(x: Tensor, block: int) -> Table:
+    return np.array((x.shape[0], x.shape[3], block))
 
 
 def place(layout: Table, parts: Sequence[Tensor]) -> Table:
@@ -93,6 +95,12 @@ def block_size(rows: int, samples: int) -> int:
     return min(most, max(1, -(-samples // LEAST)) * LEAST)
 
 
-def _end(x: Tensor) -> tuple[int, ...]:
-    """Return address, strides, nodes and channels of ``[N, J, C, B]``."""
-    return (x.data_ptr(), *x.stride(), x.shape[1], x.shape[2])
+def _ends(program: Program, x: Tensor, parts: Sequence[Tensor]) -> Table:
+    """Return the ends of the input and of the factors of scales, or of their gradients."""
+    scales = [_end(row, parts[slot - 1].unsqueeze(2)) for slot, row, _ in program.scales]
+    return np.array((_end(0, x), *scales))
+
+
+def _end(row: int, x: Tensor) -> tuple[int, ...]:
+    """Return row, address, strides, nodes and channels of ``[N, J, C, B]``."""
+    return (row, x.data_ptr(), *x.stride(), x.shape[1], x.shape[2])

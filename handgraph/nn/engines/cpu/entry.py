@@ -1,8 +1,8 @@
 """Entry points of compiled code: all branches and samples of a plan, forward and backward.
 
 Slots are rows of (address, branch stride, row stride). Slot 0 is the memory of the shared values.
-``ends`` are rows of (address, strides of branches, nodes, channels and samples, nodes, channels).
-All strides are in elements.
+Ends are the tensors of samples, as rows of (row of the work space, address, strides of branches,
+nodes, channels and samples, nodes, channels). All strides are in elements.
 """
 
 from __future__ import annotations
@@ -15,70 +15,56 @@ from handgraph.nn.engines.cpu.tiles import at, pointer, start
 
 
 @entry
-def forward(w, sizes, slots, ends, graphs, tables, shifts, stages, terms, vectors, selected):
+def forward(w, sizes, slots, inputs, outputs, tables):
     """Compute the shared values, and write the output.
 
     Args:
         w: Memory of the rows of a block.
-        sizes: Branches, samples, samples of a block, row of the output, rows.
+        sizes: Branches, samples, samples of a block.
         slots: The slots of the tensors of the plan.
-        ends: The input and the output.
-        graphs, tables, shifts, stages, terms, vectors, selected: The program.
+        inputs: The ends of the input and of the factors of scales.
+        outputs: The end of the output.
+        tables: The work.
     """
-    branches, samples, block, out_row, _ = sizes
+    branches, samples, block = sizes
     row, work = slots[:, 2].copy(), start(w)
     for n in range(branches):
-        share(w, _of_branch(w, slots, n), row, graphs, tables, shifts)
+        share(w, _of_branch(w, slots, n), row, tables)
     for first in range(0, samples, block):
         there = min(block, samples - first)
         size = 1 if block == 1 else padded(there)
         for n in range(branches):
-            address = _of_branch(w, slots, n)
-            _take(w, work, ends[0], n, first, there, size)
-            _take_vectors(w, work, address, vectors, samples, first, there, size)
-            run(w, work, address, row, stages, terms, selected, size)
-            _put(w, at(work, out_row * size), ends[1], n, first, there, size)
+            _take(w, work, inputs, n, first, there, size)
+            run(w, work, _of_branch(w, slots, n), row, tables, size)
+            _put(w, work, outputs, n, first, there, size)
 
 
 @entry
-def backward(
-    w,
-    g,
-    sizes,
-    slots,
-    found,
-    ends,
-    graphs,
-    tables,
-    shifts,
-    stages,
-    terms,
-    vectors,
-    selected,
-):
-    """Write the gradient of the input, and add those of the tensors to ``found``.
+def backward(w, g, sizes, slots, found, inputs, outputs, gradients, tables):
+    """Write the gradients of the inputs, and add those of the tensors to ``found``.
 
-    Slot 0 contains the shared values. ``ends`` are the input, the gradient of the output, and the
-    gradient of the input. For the other arguments see :func:`forward`.
+    Args:
+        w, g: Memory of the rows of a block, and of their gradients.
+        sizes, slots, inputs, tables: As for :func:`forward`; slot 0 contains the shared values.
+        found: The slots of the gradients of the tensors.
+        outputs: The end of the gradient of the output.
+        gradients: The ends of the gradients of the inputs.
     """
-    branches, samples, block, out_row, rows = sizes
+    branches, samples, block = sizes
     row, work, back = slots[:, 2].copy(), start(w), start(g)
     for first in range(0, samples, block):
         there = min(block, samples - first)
         size = padded(there)
         for n in range(branches):
             address, grads = _of_branch(w, slots, n), _of_branch(w, found, n)
-            _take(w, work, ends[0], n, first, there, size)
-            _take_vectors(w, work, address, vectors, samples, first, there, size)
-            run(w, work, address, row, stages, terms, selected, size)
-            clear(back, rows * size)
-            _take(w, at(back, out_row * size), ends[1], n, first, there, size)
-            run_back(w, work, back, address, row, grads, stages, terms, size)
-            _put(w, back, ends[2], n, first, there, size)
-            _put_vectors(w, back, grads, vectors, samples, first, there, size)
+            _take(w, work, inputs, n, first, there, size)
+            run(w, work, address, row, tables, size)
+            clear(back, len(g) // block * size)
+            _take(w, back, outputs, n, first, there, size)
+            run_back(w, work, back, address, row, grads, tables, size)
+            _put(w, back, gradients, n, first, there, size)
     for n in range(branches):
-        address, grads = _of_branch(w, slots, n), _of_branch(w, found, n)
-        share_back(w, address, row, grads, graphs, tables, shifts)
+        share_back(w, _of_branch(w, slots, n), row, _of_branch(w, found, n), tables)
 
 
 @compiled
@@ -88,51 +74,33 @@ def _of_branch(like, slots, n):
 
 
 @compiled
-def _take(like, w, end, n, first, there, size):
-    """Copy rows of samples to ``w``, padded with zeros."""
-    address, by_branch, by_node, by_channel, by_sample, nodes, channels = end
-    x = at(pointer(like, address), n * by_branch + first * by_sample)
-    for j in range(nodes):
-        for c in range(channels):
-            mine, its = at(w, (j * channels + c) * size), at(x, j * by_node + c * by_channel)
-            if by_sample == 1:
-                copy(mine, its, there)
-            else:
-                for s in range(there):
-                    mine[s] = its[s * by_sample]
-            clear(at(mine, there), size - there)
-
-
-@compiled
-def _put(like, w, end, n, first, there, size):
-    """Copy rows of ``w`` back to samples."""
-    address, by_branch, by_node, by_channel, by_sample, nodes, channels = end
-    x = at(pointer(like, address), n * by_branch + first * by_sample)
-    for j in range(nodes):
-        for c in range(channels):
-            mine, its = at(w, (j * channels + c) * size), at(x, j * by_node + c * by_channel)
-            if by_sample == 1:
-                copy(its, mine, there)
-            else:
-                for s in range(there):
-                    its[s * by_sample] = mine[s]
-
-
-@compiled
-def _take_vectors(like, w, address, vectors, samples, first, there, size):
-    """Copy the factors of scales to their rows, padded with zeros."""
-    for slot, row, nodes in vectors:
-        x = at(pointer(like, address[slot]), first)
+def _take(like, w, ends, n, first, there, size):
+    """Copy samples to their rows, padded with zeros."""
+    for row, address, by_branch, by_node, by_channel, by_sample, nodes, channels in ends:
+        x = at(pointer(like, address), n * by_branch + first * by_sample)
         for j in range(nodes):
-            mine = at(w, (row + j) * size)
-            copy(mine, at(x, j * samples), there)
-            clear(at(mine, there), size - there)
+            for c in range(channels):
+                mine = at(w, (row + j * channels + c) * size)
+                its = at(x, j * by_node + c * by_channel)
+                if by_sample == 1:
+                    copy(mine, its, there)
+                else:
+                    for s in range(there):
+                        mine[s] = its[s * by_sample]
+                clear(at(mine, there), size - there)
 
 
 @compiled
-def _put_vectors(like, g, found, vectors, samples, first, there, size):
-    """Copy the gradients of factors out of their rows."""
-    for slot, row, nodes in vectors:
-        x = at(pointer(like, found[slot]), first)
+def _put(like, w, ends, n, first, there, size):
+    """Copy rows back to their samples."""
+    for row, address, by_branch, by_node, by_channel, by_sample, nodes, channels in ends:
+        x = at(pointer(like, address), n * by_branch + first * by_sample)
         for j in range(nodes):
-            copy(at(x, j * samples), at(g, (row + j) * size), there)
+            for c in range(channels):
+                mine = at(w, (row + j * channels + c) * size)
+                its = at(x, j * by_node + c * by_channel)
+                if by_sample == 1:
+                    copy(its, mine, there)
+                else:
+                    for s in range(there):
+                        its[s * by_sample] = mine[s]

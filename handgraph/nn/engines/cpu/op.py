@@ -40,7 +40,7 @@ def _forward(program: Program, x: Tensor, parts: Sequence[Tensor]) -> tuple[Tens
     """Return the output of a plan, and its shared values."""
     shared = x.new_empty(x.shape[0], program.shared)
     rows = [shared, *_in_rows(program, parts)]  # alive until the call returns
-    return call.forward(program, x, call.place(program.slots, rows)), shared
+    return call.forward(program, x, call.place(program.slots, rows), parts), shared
 
 
 def _in_rows(program: Program, parts: Sequence[Tensor]) -> list[Tensor]:

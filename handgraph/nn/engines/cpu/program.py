@@ -21,24 +21,22 @@ class Tables(NamedTuple):
 
     Args:
         graphs: Adjacencies to normalise: slot, nodes, whether signed, offset of the result.
-        tables: Biases of nodes: slot or 0, node stride, nodes, channels, offset of the result.
-        shifts: Biases of maps over nodes, added to tables: slot, slot of the weight, offset of the
+        biases: Biases of nodes: slot or 0, node stride, nodes, channels, offset of the result.
+        shifts: Biases of maps over nodes, added to biases: slot, slot of the weight, offset of the
             table, nodes, output and input channels.
         stages: Row of the output, nodes, channels; slot of the bias or -1, its offset and node
             stride; ReLU; first term, and one after the last.
         terms: Kind; row, nodes and channels of the source; nodes and channels of the result; slot
             and offset of the matrix; slot of the weight; row of the intermediate between the maps
             or of the factors, or the first of the selected nodes.
-        vectors: Factors of scales: slot, row of the work space, nodes.
         selected: The nodes that terms select, -1 for zeros.
     """
 
     graphs: Table
-    tables: Table
+    biases: Table
     shifts: Table
     stages: Table
     terms: Table
-    vectors: Table
     selected: Table
 
 
@@ -47,6 +45,7 @@ class Program(NamedTuple):
 
     Args:
         tables: The work.
+        scales: Factors of scales: slot, row of the work space, nodes.
         shapes: The shape of the input, then of the output of each stage.
         shared: Number of shared values of a branch.
         rows: Number of rows of the work space.
@@ -58,6 +57,7 @@ class Program(NamedTuple):
     """
 
     tables: Tables
+    scales: tuple[tuple[int, int, int], ...]
     shapes: tuple[Shape, ...]
     shared: int
     rows: int

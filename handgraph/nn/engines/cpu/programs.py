@@ -19,7 +19,7 @@ def program_of(code: tuple[int, ...], x: Tensor, parts: Sequence[Tensor]) -> Pro
     sizes = tuple([(part.shape, part.stride()) for part in parts])
     made = _program(code, sizes, Shape(*x.shape[:3]))
     if not isinstance(made, str):
-        for slot, _, nodes in made.tables.vectors.tolist():
+        for slot, _, nodes in made.scales:
             if parts[slot - 1].shape != (x.shape[0], nodes, x.shape[3]):
                 return "the factors of a scale are not [N, J, B]"
     return made

@@ -15,17 +15,17 @@ from handgraph.nn.engines.cpu.tiles import at, pointer
 
 
 @compiled
-def share(like, address, row, graphs, tables, shifts):
+def share(like, address, row, tables):
     """Write the shared values of a branch."""
     shared = pointer(like, address[0])
-    for slot, nodes, signed, to in graphs:
+    for slot, nodes, signed, to in tables.graphs:
         _normalize(like, at(shared, to), pointer(like, address[slot]), nodes, signed)
-    for slot, per_node, nodes, channels, to in tables:
+    for slot, per_node, nodes, channels, to in tables.biases:
         bias = pointer(like, address[slot])
         for j in range(nodes):
             for c in range(channels):
                 at(shared, to)[j * channels + c] = bias[j * per_node + c] if slot > 0 else 0
-    for slot, weight, to, nodes, outs, ins in shifts:
+    for slot, weight, to, nodes, outs, ins in tables.shifts:
         shift, matrix = pointer(like, address[slot]), pointer(like, address[weight])
         for c in range(outs):
             total = (
@@ -36,10 +36,10 @@ def share(like, address, row, graphs, tables, shifts):
 
 
 @compiled
-def share_back(like, address, row, found, graphs, tables, shifts):
+def share_back(like, address, row, found, tables):
     """Add the gradients of the tensors to ``found``, from those of the shared values."""
     shared, grads = pointer(like, address[0]), pointer(like, found[0])
-    for slot, weight, to, nodes, outs, ins in shifts:
+    for slot, weight, to, nodes, outs, ins in tables.shifts:
         shift, d_shift = pointer(like, address[slot]), pointer(like, found[slot])
         matrix, d_matrix = pointer(like, address[weight]), pointer(like, found[weight])
         for c in range(outs):
@@ -53,13 +53,13 @@ def share_back(like, address, row, found, graphs, tables, shifts):
                 d_total += grad * shift[j]
             for k in range(ins if weight > 0 else 0):
                 d_matrix[c * ins + k] += d_total
-    for slot, per_node, nodes, channels, to in tables:
+    for slot, per_node, nodes, channels, to in tables.biases:
         if slot > 0:
             bias = pointer(like, found[slot])
             for j in range(nodes):
                 for c in range(channels):
                     bias[j * per_node + c] += at(grads, to)[j * channels + c]
-    for slot, nodes, signed, to in graphs:
+    for slot, nodes, signed, to in tables.graphs:
         entries, d_entries = pointer(like, address[slot]), pointer(like, found[slot])
         _unnormalize(like, d_entries, at(grads, to), at(shared, to), entries, nodes, signed)
 

@@ -36,9 +36,9 @@ from handgraph.nn.engines.cpu.tiles import at, pointer
 
 
 @compiled
-def run(like, w, address, row, stages, terms, selected, size):
+def run(like, w, address, row, tables, size):
     """Compute the outputs of all stages."""
-    for to, nodes, channels, slot, offset, step, relu, first, last in stages:
+    for to, nodes, channels, slot, offset, step, relu, first, last in tables.stages:
         out = at(w, to * size)
         if slot < 0:
             clear(out, nodes * channels * size)
@@ -47,12 +47,12 @@ def run(like, w, address, row, stages, terms, selected, size):
             fill(out, bias, step, nodes, channels, size)
         for t in range(first, last):
             with_relu = relu == 1 and t == last - 1
-            _add_term(like, w, out, address, row, terms[t], selected, with_relu, size)
+            _add_term(like, w, out, address, row, tables, t, with_relu, size)
 
 
 @compiled
-def _add_term(like, w, out, address, row, term, selected, with_relu, size):
-    kind, source, ins, inner, outs, channels, nodes_at, start, weight_at, middle = term
+def _add_term(like, w, out, address, row, tables, t, with_relu, size):
+    kind, source, ins, inner, outs, channels, nodes_at, start, weight_at, middle = tables.terms[t]
     x, mid = at(w, source * size), at(w, middle * size)
     matrix = at(pointer(like, address[nodes_at]), start)
     weight, step = pointer(like, address[weight_at]), row[weight_at]
@@ -70,7 +70,7 @@ def _add_term(like, w, out, address, row, term, selected, with_relu, size):
         if kind == SCALED:
             add_scaled(out, x, mid, outs, channels, size)
         elif kind == GATHER:
-            _gather(out, x, selected, middle, outs, inner * size)
+            _gather(out, x, tables.selected[middle:], outs, inner * size)
         else:
             add(out, x, outs * inner * size)
         if with_relu:
@@ -78,21 +78,20 @@ def _add_term(like, w, out, address, row, term, selected, with_relu, size):
 
 
 @compiled
-def _gather(out, x, selected, first, outs, size):
+def _gather(out, x, selected, outs, size):
     for j in range(outs):
-        node = selected[first + j, 0]
+        node = selected[j, 0]
         if node >= 0:
             add(at(out, j * size), at(x, node * size), size)
 
 
 @compiled
-def run_back(like, w, g, address, row, found, stages, terms, size):
+def run_back(like, w, g, address, row, found, tables, size):
     """Add the gradients of the maps to ``found``, and write those of the inputs to ``g``.
 
     ``w`` contains the rows from :func:`run`; ``g`` contains zeros and the last output's gradient.
     """
-    for number in range(len(stages) - 1, -1, -1):
-        to, nodes, channels, slot, offset, step, relu, first, last = stages[number]
+    for to, nodes, channels, slot, offset, step, relu, first, last in tables.stages[::-1]:
         grad = at(g, to * size)
         if relu == 1:
             relu_backward(grad, at(w, to * size), nodes * channels * size)
@@ -101,7 +100,7 @@ def run_back(like, w, g, address, row, found, stages, terms, size):
             for j in range(nodes):
                 add_sums(at(bias, j * step), at(grad, j * channels * size), channels, size)
         for t in range(last - 1, first - 1, -1):
-            _pull_term(like, w, g, grad, address, row, found, terms[t], size)
+            _pull_term(like, w, g, grad, address, row, found, tables.terms[t], size)
 
 
 @compiled

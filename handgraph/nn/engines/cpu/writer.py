@@ -40,6 +40,7 @@ class Writer:
         self.parts = parts
         self.slots = {id(part): slot for slot, part in enumerate(parts, start=1)}
         self.found: dict[str, list[list[int]]] = {name: [] for name in Tables._fields}
+        self.scales: list[tuple[int, int, int]] = []
         self.known: dict[tuple[int, ...], int] = {}
         self.shared = self.rows = 0
         self.free: dict[int, list[int]] = defaultdict(list)
@@ -62,7 +63,7 @@ class Writer:
         ]
         copied = (n for n, part in enumerate(self.parts) if part.stride() != read[n].stride())
         slots = self.write_slots(read), self.write_slots(plain)
-        sizes = tuple(self.shapes), self.shared, self.rows, last
+        sizes = tuple(self.scales), tuple(self.shapes), self.shared, self.rows, last
         return Program(made, *sizes, *slots, tuple(copied))
 
     def write_slots(self, parts: Sequence[Tensor]) -> Table:
@@ -110,7 +111,7 @@ class Writer:
         slot = self.slot(factors)
         if (slot,) not in self.known:
             row = self.known[(slot,)] = self.take_rows(nodes)
-            self.found["vectors"].append([slot, row, nodes])
+            self.scales.append((slot, row, nodes))
         return self.known[(slot,)]
 
     def write_bias(self, stage: Stage, shifts: list[list[int]], shape: Shape) -> list[int]:
@@ -121,7 +122,7 @@ class Writer:
         if not shifts:
             return [slot if slot else -1, 0, step]
         to = self.take_shared(nodes * channels)
-        self.found["tables"].append([slot, step, nodes, channels, to])
+        self.found["biases"].append([slot, step, nodes, channels, to])
         self.found["shifts"] += [[*shift[:2], to, *shift[2:]] for shift in shifts]
         return [0, to, channels]
 
