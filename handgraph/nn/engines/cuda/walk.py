@@ -56,9 +56,9 @@ def run(
     for number in range(num_products):
         product = products_ptr + 6 * number
         place, width = tl.load(product + 2) * TILE, tl.load(product + 3)
-        relu, is_last = tl.load(product + 4), tl.load(product + 5) > 0
+        relu, last = tl.load(product + 4), tl.load(product + 5)
         if BACK:
-            gated = there & is_last & (columns < width * relu)
+            gated = there & (columns < width * relu * last)
             opened = tl.load(acts + place + here, mask=gated, other=1.0).to(tl.float32)
         else:
             added = tl.load(biases + place).to(tl.float32)
@@ -67,7 +67,7 @@ def run(
         left, right = left.to(OPERAND), right.to(OPERAND)
         total = tl.dot(left, right, total, input_precision=PRECISION, out_dtype=tl.float32)
         right = ahead
-        if is_last:
+        if last > 0:
             if BACK:
                 total = tl.where(opened <= 0, 0.0, total)
             else:
