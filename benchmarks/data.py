@@ -1,4 +1,4 @@
-"""Measure the speed of the hand simulation, and time and memory of importing the package.
+"""Measure the speed of simulated hands and images, and time and memory of importing the package.
 
 ``python -m benchmarks.data --out FILE``
 """
@@ -60,6 +60,18 @@ def simulation(num_samples: int, rounds: int, seed: int) -> dict[str, Any]:
     return {"num_samples": num_samples, **found, "per_second": num_samples / found["median"]}
 
 
+def rendering(image_size: int, num_images: int, rounds: int, seed: int) -> dict[str, Any]:
+    """Time the rendering of the same hands in each round, after an untimed one."""
+    hands = SyntheticHands(num_images, seed=seed, image_size=image_size, progress=False)
+    times = []
+    for _ in range(rounds + 1):
+        start = perf_counter()
+        hands.render(range(num_images))
+        times.append(perf_counter() - start)
+    found = summary(times[1:])
+    return {"image_size": image_size, **found, "per_second": num_images / found["median"]}
+
+
 def imports(rounds: int, seed: int) -> list[dict[str, Any]]:
     """Import each module in fresh interpreters; an untimed first round warms the disk cache."""
     times: dict[str, list[float]] = {module: [] for module in MODULES}
@@ -87,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark, print the results and write the JSON file."""
     args = parse(arguments)
     torch.set_num_threads(args.threads)
-    num_samples, rounds = (2000, 3) if args.quick else (20_000, 5)
+    num_samples, num_images, rounds = (2000, 16, 3) if args.quick else (20_000, 128, 5)
     result: dict[str, Any] = {
         "benchmark": "data",
         "quick": args.quick,
@@ -95,9 +107,13 @@ def main(arguments: list[str] | None = None) -> None:
         "threads": args.threads,
         "machine": machine(torch.device("cpu")),
         "simulation": simulation(num_samples, rounds, args.seed),
+        "rendering": [rendering(n, num_images, rounds, args.seed) for n in (128, 256)],
         "imports": imports(2 if args.quick else 7, args.seed),
     }
     print(f"SyntheticHands: {result['simulation']['per_second']:.0f} samples per second")
+    for row in result["rendering"]:
+        size = row["image_size"]
+        print(f"rendering: {row['per_second']:.0f} images of {size} pixels per second")
     for row in result["imports"]:
         peak = "" if row["peak_bytes"] is None else f", {row['peak_bytes'] / 1e6:.0f} MB"
         print(f"import {row['name']}: {row['median']:.2f} s{peak}")

@@ -174,7 +174,12 @@ def data(result: dict[str, Any]) -> str:
     speed = (
         f"`SyntheticHands` makes {made['per_second']:.0f} samples per second "
         f"({made['num_samples']} in one call, {made['rounds']} rounds, "
-        f"threads {result['threads']})."
+        f"threads {result['threads']}). Its `render` makes "
+        + " and ".join(
+            f"{row['per_second']:.0f} images of {row['image_size']} pixels"
+            for row in result["rendering"]
+        )
+        + " per second."
     )
     return "\n\n".join(["## Data and import", origin(result), speed, markdown([head, *body])])
 

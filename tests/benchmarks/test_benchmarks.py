@@ -430,6 +430,7 @@ def test_page_by_value():
         "benchmark": "data",
         "threads": 1,
         "simulation": {"num_samples": 2000, **spread, "per_second": 4000.0},
+        "rendering": [{"image_size": 64, **spread, "per_second": 300.0}],
         "imports": [{"name": "torch", **spread, "peak_bytes": 3e8}],
     }
     hot = {"1": {**spread, "median": 2e-3}, "2": {**spread, "median": 2.5e-3}}
@@ -443,6 +444,7 @@ def test_page_by_value():
     assert "| batch | handgraph | n^0.93 | n^1.00 | 64 | 250 |" in text
     assert "(results/scaling.png)" in text
     assert "makes 4000 samples per second (2000 in one call, 3 rounds, threads 1)" in text
+    assert "makes 300 images of 64 pixels per second." in text
     assert "| `torch` | 0.50 | 0.25-1.00 | 300 |" in text
 
 

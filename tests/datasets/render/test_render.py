@@ -1,9 +1,7 @@
 import pickle
 import subprocess
 import sys
-import time
 
-import numpy as np
 import pytest
 import torch
 from torch_geometric.loader import DataLoader
@@ -370,19 +368,3 @@ def test_known_picture():
 
 
 KNOWN_MASK, KNOWN_IMAGE, KNOWN_DEPTH = 7.654053, 135.712484, 0.118334
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("size", "least"), [(128, 150), (256, 45)])
-def test_images_a_second_on_one_core(size, least):
-    """The limit is half the rate of an idle core, for busy machines."""
-    dataset = SyntheticHands(256, image_size=size)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    rates = []
-    for _ in range(4):
-        start = time.process_time()
-        dataset.render(range(128))
-        rates.append(128 / (time.process_time() - start))
-    torch.set_num_threads(threads)
-    assert np.max(rates) > least
