@@ -165,11 +165,8 @@ def test_guide_prints_the_committed_rates_of_images():
     small, large = (f"{row['per_second']:.0f}" for row in found["rendering"])
     cpu = found["machine"]["cpu"]
     guide = (ROOT / "docs/guide/rendered_hands.md").read_text(encoding="utf-8")
-    assert (
-        f"{small} images of 128 pixels per second, and {large} of 256 pixels, on one thread"
-        in guide
-    )
-    assert f"thread of an {cpu}" in " ".join(guide.split())
+    rates = f"{small} images of 128 pixels per second, and {large} of 256 pixels"
+    assert f"{rates}, on one thread of an {cpu}" in " ".join(guide.split())
 
 
 def test_readme_is_short():

@@ -11,10 +11,7 @@ from torch import Tensor, nn
 from handgraph.nn.constants import HasConstants
 from handgraph.nn.engines.outline import outline, restore
 from handgraph.nn.made_for import MadeFor
-from handgraph.nn.plan import Plan
-
-NO_NUMBERS = "the plan contains no numbers"
-UNKNOWN_SHAPE = "the plan takes inputs of several shapes"
+from handgraph.nn.plan import Plan, Shape, tensors
 
 
 class PlanBuffers(HasConstants):
@@ -77,6 +74,14 @@ class Form(nn.Module):
     def run(self, x: Tensor) -> Tensor:
         """Run the plan on ``[N, J, C, B]``."""
         raise NotImplementedError
+
+
+def fixed_shape(plan: Plan, given: Shape | None) -> Shape | str:
+    """Return the shape of the input, or why the plan has no form for compiled code."""
+    if given is None:
+        return "the plan takes inputs of several shapes"
+    has_numbers = any(part.is_floating_point() for part in tensors(plan))
+    return given if has_numbers else "the plan contains no numbers"
 
 
 class NoForm(Form):

@@ -13,8 +13,8 @@ from torch import Tensor
 from handgraph.nn.engines.cpu import op
 from handgraph.nn.engines.cpu.form import NumbaForm
 from handgraph.nn.engines.cpu.refusal import missing, refuses
-from handgraph.nn.engines.forms import NO_NUMBERS, UNKNOWN_SHAPE
-from handgraph.nn.plan import Plan, Shape, tensors
+from handgraph.nn.engines.forms import fixed_shape
+from handgraph.nn.plan import Plan, Shape
 
 __all__ = ["offer", "prepare"]
 
@@ -26,8 +26,5 @@ def offer(plan: Plan, x: Tensor) -> str | Callable[[], Tensor]:
 
 def prepare(plan: Plan, given: Shape | None) -> NumbaForm | str:
     """Convert a fused plan for inference, or return the reason of a refusal."""
-    if given is None:
-        return UNKNOWN_SHAPE
-    if not any(part.is_floating_point() for part in tensors(plan)):
-        return NO_NUMBERS
-    return missing() or NumbaForm(plan, given)
+    shape = fixed_shape(plan, given)
+    return shape if isinstance(shape, str) else missing() or NumbaForm(plan, shape)

@@ -81,12 +81,7 @@ def _take(like, w, ends, n, first, there, size):
         for j in range(nodes):
             for c in range(channels):
                 mine = at(w, (row + j * channels + c) * size)
-                its = at(x, j * by_node + c * by_channel)
-                if by_sample == 1:
-                    copy(mine, its, there)
-                else:
-                    for s in range(there):
-                        mine[s] = its[s * by_sample]
+                _copy_strided(mine, 1, at(x, j * by_node + c * by_channel), by_sample, there)
                 clear(at(mine, there), size - there)
 
 
@@ -98,9 +93,14 @@ def _put(like, w, ends, n, first, there, size):
         for j in range(nodes):
             for c in range(channels):
                 mine = at(w, (row + j * channels + c) * size)
-                its = at(x, j * by_node + c * by_channel)
-                if by_sample == 1:
-                    copy(its, mine, there)
-                else:
-                    for s in range(there):
-                        its[s * by_sample] = mine[s]
+                _copy_strided(at(x, j * by_node + c * by_channel), by_sample, mine, 1, there)
+
+
+@compiled
+def _copy_strided(out, step_out, x, step_x, size):
+    """``out[::step_out][:size] = x[::step_x][:size]``."""
+    if step_out == 1 and step_x == 1:
+        copy(out, x, size)
+    else:
+        for s in range(size):
+            out[s * step_out] = x[s * step_x]

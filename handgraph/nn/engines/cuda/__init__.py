@@ -15,7 +15,7 @@ from handgraph.nn.engines.cuda.launch import chain
 from handgraph.nn.engines.cuda.lower import lower
 from handgraph.nn.engines.cuda.program import Program
 from handgraph.nn.engines.cuda.refusal import refuses_here, refuses_input, refuses_plan
-from handgraph.nn.engines.forms import NO_NUMBERS, UNKNOWN_SHAPE, Form
+from handgraph.nn.engines.forms import Form, fixed_shape
 from handgraph.nn.fuse import fuse
 from handgraph.nn.plan import Plan, Shape, tensors
 
@@ -32,11 +32,10 @@ def offer(plan: Plan, x: Tensor) -> str | Callable[[], Tensor]:
 
 def prepare(plan: Plan, given: Shape | None) -> TritonForm | str:
     """Convert a fused plan for inference, or return the reason of a refusal."""
-    if given is None:
-        return UNKNOWN_SHAPE
-    if not any(part.is_floating_point() for part in tensors(plan)):
-        return NO_NUMBERS
-    return refuses_here() or refuses_plan(plan, given) or TritonForm(plan, given)
+    shape = fixed_shape(plan, given)
+    if isinstance(shape, str):
+        return shape
+    return refuses_here() or refuses_plan(plan, shape) or TritonForm(plan, shape)
 
 
 class TritonForm(Form, HasConstants):
